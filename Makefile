@@ -1,0 +1,53 @@
+# Every target does its own set-up: on a fresh machine `make demo` or `make test` is the first command.
+# PYTHON=python3.12 make test    another interpreter (3.11 or newer)
+# VENV=/path make test           another virtual environment
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+# The newest DeepSpeed and wandb look for what these say is not here.
+export WANDB_MODE ?= offline
+export WANDB_SILENT ?= true
+export HYDRA_FULL_ERROR ?= 0
+
+.PHONY: help demo test test-full check format clean
+.DEFAULT_GOAL := help
+
+help:  ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | column -ts "$$(printf '\t')"
+
+# The stamp is newer than pyproject.toml exactly when the environment holds what it asks for.
+$(VENV)/.installed: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "Python 3.11 or newer is needed: make $(MAKECMDGOALS) PYTHON=/path/to/python3.11"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
+	  || { echo "Python's venv module is missing: apt-get install python3-venv"; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[games,dev]'
+	@touch $@
+
+demo: $(VENV)/.installed  ## record two real games, train one policy on them, play them; at most 20 minutes
+	$(BIN)/python -m nitrogen_train.demo
+
+# Three pytest runs: shape checks on; compiled code, with them off; several processes, games, commands.
+test: $(VENV)/.installed  ## all tests but the full grids
+	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -m compile -o addopts="--strict-markers"
+	$(BIN)/python -m pytest -m "slow and not full"
+
+test-full: test  ## the full grids too
+	$(BIN)/python -m pytest -m full
+
+check: $(VENV)/.installed  ## lint, format, types, import contracts, spelling
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+	$(BIN)/typos
+
+format: $(VENV)/.installed  ## format and mend what ruff can mend
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+clean:  ## remove the demo's results, not the environment
+	rm -rf demo runs

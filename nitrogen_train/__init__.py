@@ -1,0 +1,26 @@
+"""Training for game-playing policies that learn by watching gameplay.
+
+Attributes load on first use, so that `nitrogen_train.actions` and `nitrogen_train.games` can be
+imported on a machine without torch.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from nitrogen_train.batch import PolicyBatch as PolicyBatch
+    from nitrogen_train.models.nitrogen import NitroGen as NitroGen
+
+__version__ = "0.1.0"
+__all__ = ["NitroGen", "PolicyBatch"]
+
+_HOMES = {
+    "NitroGen": "nitrogen_train.models.nitrogen",
+    "PolicyBatch": "nitrogen_train.batch",
+}
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - PEP 562 module attributes have any type
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)

@@ -1,0 +1,38 @@
+"""Real games, headless, behind one gamepad interface; no torch."""
+
+import importlib
+
+from nitrogen_train.games.base import Frame as Frame
+from nitrogen_train.games.base import Game as Game
+from nitrogen_train.games.base import GameInfo as GameInfo
+
+GAMES: dict[str, str] = {
+    "carracing": "nitrogen_train.games.carracing:CarRacing",
+    "doom_defend": "nitrogen_train.games.doom_defend:DoomDefend",
+    "doom_gather": "nitrogen_train.games.doom_gather:DoomGather",
+}
+"""Name to `module:Class`. A game of your own needs no line here: pass its `module:Class`."""
+
+
+def load_game(name: str) -> type[Game]:
+    """Import a game's class by its name in `GAMES`, or by `module:Class`.
+
+    Raises:
+        ValueError: If there is no such game.
+    """
+    target = GAMES.get(name, name)
+    module_name, colon, class_name = target.partition(":")
+    if not colon:
+        raise ValueError(
+            f"unknown game {name!r}; known: {', '.join(GAMES)}, or your own as module:Class"
+        )
+    try:
+        game = getattr(importlib.import_module(module_name), class_name)
+    except (ImportError, AttributeError) as error:
+        raise ValueError(
+            f"cannot import game {name!r}: {error}; the games extra brings the packages: "
+            "pip install 'nitrogen-train[games]'"
+        ) from error
+    if not (isinstance(game, type) and issubclass(game, Game)):
+        raise ValueError(f"{target} is not a Game: subclass nitrogen_train.games.Game")
+    return game

@@ -1,0 +1,87 @@
+"""One gamepad interface for every game.
+
+A game is a Gymnasium environment whose observation is the picture on the screen, (h, w, 3) uint8
+RGB, and whose action is a controller state by name (`Controls`), for example
+`{"RIGHT_STICK_X": -0.4, "RIGHT_TRIGGER": True}`. `reset` shows frame 0; the action given to `step`
+after frame t is row t of a recording. The sum of the rewards of an episode is its score.
+"""
+
+import abc
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+from jaxtyping import UInt8
+
+from nitrogen_train.actions import GAMEPAD, Controls
+
+Frame = UInt8[np.ndarray, "h w 3"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class GameInfo:
+    """What a recorder, a player and a reader need to know of a game."""
+
+    name: str
+    """Identity on disk: lower case, no dots."""
+    controls: tuple[str, ...]
+    """The gamepad controls that the game listens to; it ignores the others."""
+    fps: float
+    """Frames shown, and rows acted, per second of game time (after the frame skip)."""
+    frame_skip: int
+    """The game's own ticks that one row lasts."""
+    score: str
+    """What the sum of an episode's rewards counts, with its range."""
+    reference_score: float | None
+    """The expert's published mean, or None: 1 on the normalized scale is never below it."""
+    licence: str
+    """Terms of the code and of the pictures."""
+    recording_seeds: range
+    """Seeds that recordings may use."""
+    heldout_seeds: range
+    """Seeds kept for evaluation; disjoint from `recording_seeds`."""
+
+
+class Game(gymnasium.Env[Frame, Controls], abc.ABC):
+    """A game that is played with a gamepad.
+
+    To add one: subclass in a file of its own, fill in `info`, `reset`, `step` and `expert`, and add
+    a line to `GAMES` in `nitrogen_train/games/__init__.py`.
+    """
+
+    info: ClassVar[GameInfo]
+
+    @property
+    def action_space(self) -> spaces.Dict:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Controls that the game listens to: buttons as 0 or 1, axes in [-1, 1]."""
+        return spaces.Dict(
+            {
+                name: spaces.Box(-1, 1, (), np.float32)
+                if name in GAMEPAD.sticks
+                else spaces.Discrete(2)
+                for name in self.info.controls
+            }
+        )
+
+    @abc.abstractmethod
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Frame, dict[str, Any]]:
+        """Start an episode, the same one for the same seed, and show its first frame."""
+
+    @abc.abstractmethod
+    def step(self, action: Controls) -> tuple[Frame, float, bool, bool, dict[str, Any]]:
+        """Apply a controller state for one row.
+
+        Returns:
+            The next frame, the reward, whether the game ended, whether time ran out, and extras.
+        """
+
+    @abc.abstractmethod
+    def expert(self) -> Controls:
+        """Choose the next action of a scripted player that may read the game's internal state.
+
+        For recording only: a policy never sees what it sees.
+        """
