@@ -1,0 +1,1 @@
+"""`nitrogen-data`: recordings to data sets and back to the eye. Runs on CPUs, without torch."""

@@ -1,0 +1,73 @@
+"""A clip with its gamepad drawn below it, for people to look at."""
+
+import difflib
+from pathlib import Path
+
+from tqdm import tqdm
+
+from nitrogen_train.actions import Controls
+from nitrogen_train.data.action_file import ClipActions
+from nitrogen_train.data.decode import choose_decoder
+from nitrogen_train.data.encode import VideoWriter
+from nitrogen_train.data.manifest import Manifest, ManifestRow, read_manifest
+from nitrogen_train.data.pad_overlay import draw_pad
+from nitrogen_train.data.records import read_record
+
+
+def preview_clip(dataset_dir: Path, clip_id: str | None, *, out_path: Path) -> ManifestRow:
+    """Write a clip as a video, enlarged and with its pad; frame t shows row t.
+
+    Args:
+        dataset_dir: The data set's folder.
+        clip_id: Which clip; the first if None.
+        out_path: The mp4 to write.
+
+    Returns:
+        The clip's row of the manifest.
+
+    Raises:
+        ValueError: If there is no such clip, or `out_path` is no mp4.
+    """
+    if out_path.suffix != ".mp4":
+        raise ValueError(f"a preview is an mp4, got {out_path}")
+    manifest = read_manifest(dataset_dir)
+    row = _find_clip(manifest, clip_id)
+    record = read_record(
+        dataset_dir, row.shard, offset=row.offset, size=row.size, sha256=row.sha256
+    )
+    frames = choose_decoder().decode(record.video)
+    drawn = (
+        draw_pad(
+            frame,
+            _controls(manifest, record.actions, index),
+            aspect=row.source_width / row.source_height,
+            caption=f"row {index}" if record.actions.valid[index] else f"row {index}, not valid",
+        )
+        for index, frame in enumerate(tqdm(frames, desc="preview", unit="frame"))
+    )
+    first = next(drawn)
+    height, width, _ = first.shape
+    with VideoWriter(out_path, fps=row.fps, width=width, height=height) as video:
+        video.write(first)
+        for frame in drawn:
+            video.write(frame)
+    return row
+
+
+def _find_clip(manifest: Manifest, clip_id: str | None) -> ManifestRow:
+    if clip_id is None:
+        return manifest.row(0)
+    known = manifest.table["clip_id"].to_pylist()
+    if clip_id not in known:
+        close = difflib.get_close_matches(clip_id, known, n=1) or known[:1]
+        raise ValueError(f"no clip {clip_id!r} among {len(known)}; did you mean {close[0]}?")
+    return manifest.row(known.index(clip_id))
+
+
+def _controls(manifest: Manifest, actions: ClipActions, row: int) -> Controls:
+    controls = manifest.action_space.controls_at(actions.rows, row)
+    for name in ("LEFT_TRIGGER", "RIGHT_TRIGGER"):
+        values = getattr(actions, f"{name.lower()}_value")
+        if values is not None:
+            controls[name] = float(values[row])
+    return controls

@@ -1,0 +1,168 @@
+"""Recordings: a video, a log of inputs on the same clock, and a file of facts.
+
+NAME.mp4 (or mkv, webm)    what the player saw
+NAME.inputs.jsonl          {"t_ns": ..., "controls": {"SOUTH": true, ...}} a line, or .parquet
+NAME.json                  `RecordingFacts`
+"""
+
+import difflib
+import json
+from dataclasses import MISSING, asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, Literal, cast, get_args, get_origin
+
+from nitrogen_train.data.files import write_atomically
+from nitrogen_train.data.schema import (
+    SCHEMA_VERSION,
+    Labels,
+    ShardError,
+    check_version,
+    parse_json_object,
+)
+
+VIDEO_SUFFIXES = (".mp4", ".mkv", ".webm")
+LOG_SUFFIXES = (".inputs.jsonl", ".inputs.parquet")
+FACTS_SUFFIX = ".json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecordingFacts:
+    """`NAME.json`: what the video and the log do not say themselves."""
+
+    video_start_ns: int
+    """Time of the video's first frame, on the log's clock."""
+    game: str
+    session_id: str
+    """Recordings of one session stay on one side of every split."""
+    stick_y_axis: Literal["up", "down"]
+    """Where positive y points in the log: up in XInput, down in the public labels and here."""
+    device: str = "unknown"
+    """What was played with."""
+    source: str = "recordings"
+    """The collection that the clips will belong to."""
+    licence: str = "unknown"
+    """Terms of the pictures."""
+    url: str = ""
+    """Where the video can be had."""
+    action_space: str = "gamepad"
+    labels: Labels = "raw"
+    disturbed_ns: tuple[tuple[int, int], ...] = ()
+    """[start, stop) times in which something else than the player chose: not learned from."""
+    score: float | None = None
+    """What the player reached, where the game says."""
+    seed: int | None = None
+    """The game's, where it has one."""
+    schema_version: int = SCHEMA_VERSION
+
+    @classmethod
+    def from_json(cls, data: bytes, *, what: str) -> "RecordingFacts":
+        """Read facts that a person may have written.
+
+        Args:
+            data: The file's bytes.
+            what: Its name, for messages.
+
+        Raises:
+            ShardError: If a field is missing, unknown or of another type, or a newer version wrote
+                it.
+        """
+        values = parse_json_object(data, what)
+        check_version(values.get("schema_version"), what)
+        known = {item.name: item for item in fields(cls)}
+        for name in values:
+            if name not in known:
+                close = difflib.get_close_matches(name, known, n=1)
+                hint = f"did you mean {close[0]}?" if close else f"it may have {', '.join(known)}"
+                raise ShardError(f"{what} has an unknown field {name!r}; {hint}")
+        for name, item in known.items():
+            if name not in values:
+                if item.default is MISSING:
+                    raise ShardError(f"{what} lacks the field {name!r}")
+            elif name == "disturbed_ns":
+                values[name] = _parse_intervals(values[name], what)
+            elif not _fits(values[name], item.type):
+                raise ShardError(f"{what}: {name} must be {item.type}, got {values[name]!r}")
+        return cls(**cast("dict[str, Any]", values))
+
+    def write(self, path: Path) -> None:
+        """Write the facts beside a video."""
+        with write_atomically(path) as temporary:
+            temporary.write_text(json.dumps(asdict(self), indent=1) + "\n")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recording:
+    """The three files of a recording."""
+
+    name: str
+    video_path: Path
+    log_path: Path
+    facts_path: Path
+
+    def read_facts(self) -> RecordingFacts:
+        """Read `NAME.json`.
+
+        Raises:
+            ShardError: If it breaks the contract.
+        """
+        return RecordingFacts.from_json(self.facts_path.read_bytes(), what=str(self.facts_path))
+
+
+def find_recordings(folders: list[Path]) -> list[Recording]:
+    """Find the recordings in some folders, ordered by name.
+
+    Raises:
+        FileNotFoundError: If a folder is missing or holds no video, or a video lacks its log or its
+            facts.
+        ShardError: If two recordings have one name, or a recording has two logs.
+    """
+    recordings: dict[str, Recording] = {}
+    for folder in folders:
+        if not folder.is_dir():
+            raise FileNotFoundError(f"{folder} is not a folder of recordings")
+        videos = [path for path in sorted(folder.iterdir()) if path.suffix in VIDEO_SUFFIXES]
+        videos = [path for path in videos if not path.name.startswith(".")]
+        if not videos:
+            raise FileNotFoundError(f"{folder} holds no video ({', '.join(VIDEO_SUFFIXES)})")
+        for video_path in videos:
+            recording = _collect(video_path)
+            if recording.name in recordings:
+                other = recordings[recording.name].video_path
+                raise ShardError(f"{other} and {video_path} have one name; rename one of them")
+            recordings[recording.name] = recording
+    return [recordings[name] for name in sorted(recordings)]
+
+
+def _collect(video_path: Path) -> Recording:
+    name = video_path.stem
+    logs = [
+        path for suffix in LOG_SUFFIXES if (path := video_path.with_name(name + suffix)).exists()
+    ]
+    facts_path = video_path.with_name(name + FACTS_SUFFIX)
+    if not logs:
+        raise FileNotFoundError(
+            f"{video_path} lacks its input log {name}{' or '.join(LOG_SUFFIXES)}"
+        )
+    if len(logs) > 1:
+        raise ShardError(f"{video_path} has two input logs; keep one")
+    if not facts_path.exists():
+        raise FileNotFoundError(f"{video_path} lacks its facts {facts_path.name}")
+    return Recording(name=name, video_path=video_path, log_path=logs[0], facts_path=facts_path)
+
+
+def _parse_intervals(value: object, what: str) -> tuple[tuple[int, int], ...]:
+    intervals = cast("list[object]", value) if isinstance(value, list) else [None]
+    for interval in intervals:
+        pair = cast("list[Any]", interval) if isinstance(interval, list) else []
+        if [type(time) for time in pair] != [int, int] or pair[0] >= pair[1]:
+            raise ShardError(f"{what}: disturbed_ns must hold [start, stop) pairs in nanoseconds")
+    return tuple((start, stop) for start, stop in cast("list[list[int]]", intervals))
+
+
+def _fits(value: object, kind: Any) -> bool:  # noqa: ANN401 - a type expression
+    if get_origin(kind) is Literal:
+        return value in get_args(kind)
+    if kind in (str, int):
+        return type(value) is kind
+    numbers = (int, float) if float in get_args(kind) else (int,)
+    return value is None or type(value) in numbers

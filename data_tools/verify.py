@@ -1,0 +1,149 @@
+"""Everything that a data set promises, checked clip by clip."""
+
+import io
+from collections import defaultdict
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import av
+import numpy as np
+from tqdm import tqdm
+
+from data_tools.workers import map_in_order
+from nitrogen_train.data.action_file import idle_rows, valid_runs
+from nitrogen_train.data.decode import PyAVDecoder
+from nitrogen_train.data.manifest import Manifest, ManifestRow, read_manifest
+from nitrogen_train.data.records import SHARD_END, Record, read_record
+from nitrogen_train.data.schema import ShardError
+
+_LONGEST_GROUP_SECONDS = 2
+# Other writers of tars fill up to this size with zeros.
+_TAR_RECORD_BYTES = 10_240
+
+
+def verify_dataset(dataset_dir: Path, *, workers: int) -> list[str]:
+    """Check a data set: manifest, shards, records, videos, splits.
+
+    Args:
+        dataset_dir: The data set's folder.
+        workers: Processes.
+
+    Returns:
+        A line for each fault, which says what to do; empty if there is none.
+    """
+    try:
+        manifest = read_manifest(dataset_dir)
+    except (ShardError, FileNotFoundError) as error:
+        return [f"{error}; nothing else can be checked"]
+    faults = [*_check_splits(manifest), *_check_shards(dataset_dir, manifest)]
+    check = partial(verify_clip, dataset_dir)
+    rows = manifest.rows()
+    for found in tqdm(
+        map_in_order(check, rows, workers=workers), total=len(rows), desc="verify", unit="clip"
+    ):
+        faults += found
+    return faults
+
+
+def verify_clip(dataset_dir: Path, row: ManifestRow) -> list[str]:
+    """Check a clip's bytes, its members, its video, and the manifest's word on it."""
+    try:
+        record = read_record(
+            dataset_dir, row.shard, offset=row.offset, size=row.size, sha256=row.sha256
+        )
+        return [
+            f"clip {row.clip_id}: {fault}; shard the recording again"
+            for fault in [*_compare(row, record), *_check_video(row, record.video)]
+        ]
+    except ShardError as error:
+        return [f"clip {row.clip_id}: {error}; copy the shard again, or shard the recording again"]
+
+
+def _compare(row: ManifestRow, record: Record) -> Iterator[str]:
+    """Compare what the manifest says of a clip with what its record says."""
+    metadata, provenance, actions = record.metadata, record.metadata.provenance, record.actions
+    said = {
+        name: getattr(metadata, name)
+        for name in (
+            "clip_id", "num_frames", "fps", "game", "source", "session_id", "action_space", "width",
+            "height", "idle_share", "licence",
+        )
+    }  # fmt: skip
+    said |= {
+        "labels": provenance.labels,
+        "source_width": provenance.width,
+        "source_height": provenance.height,
+        "valid_runs": valid_runs(actions.valid),
+        "num_valid_rows": int(actions.valid.sum()),
+    }
+    for name, value in said.items():
+        if getattr(row, name) != value:
+            yield f"{name} is {value!r} in the record and {getattr(row, name)!r} in the manifest"
+    idle = float(idle_rows(actions.rows).mean())
+    if abs(idle - row.idle_share) > 1e-6:
+        yield f"idle_share is {idle:.4f} by the actions and {row.idle_share:.4f} in the manifest"
+
+
+def _check_video(row: ManifestRow, video: bytes) -> Iterator[str]:
+    # PyAV, because decord may crash on a damaged video.
+    frames = PyAVDecoder().decode(video)
+    if frames.shape != (row.num_frames, row.height, row.width, 3):
+        yield (
+            f"the video has {len(frames)} frames of {frames.shape[2]}x{frames.shape[1]}, expected "
+            f"{row.num_frames} of {row.width}x{row.height}"
+        )
+    yield from _check_format(video)
+
+
+def _check_format(video: bytes) -> Iterator[str]:
+    with av.open(io.BytesIO(video), "r") as container:
+        stream = container.streams.video[0]
+        codec = stream.codec_context
+        found = (codec.name, stream.pix_fmt, bool(codec.has_b_frames))
+        keys = [packet.is_keyframe for packet in container.demux(stream) if packet.size]
+    if found != ("h264", "yuv420p", False):
+        yield f"the video is (codec, pixels, B-frames) {found}, expected h264, yuv420p, none"
+    gap = int(np.diff(np.flatnonzero([*keys, True])).max(initial=0))
+    if not keys[0] or gap > _LONGEST_GROUP_SECONDS * float(stream.average_rate or 1):
+        yield f"the video has {gap} frames between key frames, too many to seek in"
+
+
+def _check_splits(manifest: Manifest) -> list[str]:
+    splits: dict[str, set[str]] = defaultdict(set)
+    for row in manifest.rows():
+        splits[row.session_id].add(row.split)
+    return [
+        f"session {session_id} is in {' and '.join(sorted(names))}: a policy would be measured on "
+        "what it learned from; give the session one split"
+        for session_id, names in splits.items()
+        if len(names) > 1
+    ]
+
+
+def _check_shards(dataset_dir: Path, manifest: Manifest) -> Iterator[str]:
+    """Check that each shard is its records, one after the other, and a tar's end mark."""
+    shards: dict[str, list[ManifestRow]] = defaultdict(list)
+    for row in manifest.rows():
+        shards[row.shard].append(row)
+    for path in sorted(dataset_dir.glob("*.tar")):
+        if path.name not in shards:
+            yield f"{path} is not in the manifest; remove it, or shard again"
+    for name, rows in shards.items():
+        path = dataset_dir / name
+        if not path.is_file():
+            yield f"{path} is missing; copy it again or shard again"
+            continue
+        end = 0
+        for row in sorted(rows, key=lambda row: row.offset):
+            if row.offset != end:
+                yield (
+                    f"clip {row.clip_id} is at byte {row.offset} of {name}, expected {end}; "
+                    "shard again"
+                )
+            end = row.offset + row.size
+        with path.open("rb") as file:
+            file.seek(end)
+            tail = file.read(_TAR_RECORD_BYTES + 1)
+        if len(tail) not in range(len(SHARD_END), _TAR_RECORD_BYTES + 1) or any(tail):
+            yield f"{path} does not end after its last record; copy it again or shard again"

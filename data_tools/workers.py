@@ -1,0 +1,58 @@
+"""Work in several processes, in order."""
+
+import multiprocessing
+import signal
+from collections import deque
+from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from itertools import islice
+from typing import TypeVar
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+
+
+def map_in_order(
+    function: Callable[[Task], Result], tasks: Iterable[Task], *, workers: int
+) -> Generator[Result, None, None]:
+    """Apply a function to tasks in worker processes; results come in the order of the tasks.
+
+    Only a few results per worker are held at a time, however slow their reader is.
+
+    Args:
+        function: At the top of a module, so that a fresh process can import it.
+        tasks: Inputs that can be pickled.
+        workers: Processes; with 1 all happens in this one.
+
+    Raises:
+        RuntimeError: If a worker died, for example for want of memory.
+    """
+    if workers == 1:
+        yield from map(function, tasks)
+        return
+    queue = iter(tasks)
+    # Fresh processes, not forked ones: decoders and games do not survive a fork.
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(
+        workers,
+        mp_context=context,
+        # An interrupt ends workers at once and silently; the parent says what happened.
+        initializer=signal.signal,
+        initargs=(signal.SIGINT, signal.SIG_DFL),
+    )
+    try:
+        pending: deque[Future[Result]] = deque()
+        while True:
+            for task in islice(queue, 2 * workers - len(pending)):
+                pending.append(pool.submit(function, task))
+            if not pending:
+                return
+            yield pending.popleft().result()
+    except BrokenProcessPool as error:
+        raise RuntimeError(
+            "a worker process died, perhaps for want of memory; use fewer --workers and start "
+            "again: what is finished is kept"
+        ) from error
+    finally:
+        pool.shutdown(cancel_futures=True)

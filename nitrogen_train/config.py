@@ -1,0 +1,136 @@
+"""The shape of a training run's config, and every check that needs no data and no process group.
+
+The top level is a dataclass, so that a misspelt key is refused; below it, components are plain YAML
+with a `_target_`, whose keys are checked against the component's own signature.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING
+
+
+def find_config_dir() -> str:
+    """Find the Hydra tree: inside an installed package, or beside it in a checkout."""
+    package = Path(__file__).parent
+    inside = package / "conf"
+    return str(inside if inside.is_dir() else package.parent / "conf")
+
+
+@dataclass(kw_only=True)
+class DataConfig:
+    """What windows are cut from, and how they are batched."""
+
+    sources: dict[str, Any] = MISSING
+    """Name to {path, weight = 1, action_offset = the one below}."""
+    games: list[str] = MISSING
+    """Names by game id, from 1; a game that is not named here has the id 0, unconditional."""
+    action_space: str = "gamepad"
+    image_size: int = MISSING
+    num_frames: int = 1
+    frame_stride: int = 1
+    action_horizon: int = MISSING
+    action_offset: int = MISSING
+    global_batch_size: int = MISSING
+    """Samples in one optimizer step, over all ranks and micro-batches."""
+    micro_batch_size: int = MISSING
+    num_val_windows: int = MISSING
+    clips_per_block: int = 16
+    """Clips of a source that are shuffled together, and held decoded together."""
+    clip_cache_gib: float = 2.0
+    """Limit on decoded clips per worker."""
+    num_workers: int = 1
+    prefetch_factor: int = 8
+    decoder: str = "auto"
+
+
+@dataclass(kw_only=True)
+class RunConfig:
+    """Top level of `nitrogen-train`."""
+
+    seed: int = 0
+    output_dir: str = MISSING
+    """The run folder. The same command continues the run that it finds there."""
+    max_steps: int = MISSING
+    """Optimizer steps of the whole run."""
+    ckpt_path: str | None = None
+    """A checkpoint of this run to resume from; null: the last one in the run folder."""
+    init_from: str | None = None
+    """A policy folder or hub id whose weights start a new run."""
+    ema_decay: float = MISSING
+    num_sampling_steps: int = 16
+    """Solver steps of validation."""
+    val_every_n_steps: int = MISSING
+    checkpoint_every_n_steps: int = MISSING
+    keep_checkpoints: int = 2
+    num_threads: int | None = None
+    """torch's threads per process on a CPU; null: torch's choice."""
+    debug: bool = False
+    """Show tracebacks."""
+    data: DataConfig = field(default_factory=DataConfig)
+    model: Any = MISSING
+    optimizer: Any = MISSING
+    schedule: Any = MISSING
+    trainer: Any = MISSING
+    loggers: Any = MISSING
+
+
+def register_schema() -> None:
+    """Make the dataclasses known to Hydra; call before composing."""
+    store = ConfigStore.instance()
+    store.store(name="run_schema", node=RunConfig)
+    store.store(group="data", name="schema", node=DataConfig)
+
+
+def count_micro_batches(config: RunConfig) -> int:
+    """Count the micro-batches that a rank accumulates in one optimizer step.
+
+    Raises:
+        ValueError: If the global batch does not divide; the message names the nearest that does.
+    """
+    data = config.data
+    world_size = config.trainer["devices"] * config.trainer["num_nodes"]
+    per_round = world_size * data.micro_batch_size
+    if data.global_batch_size % per_round:
+        lower = max(1, data.global_batch_size // per_round) * per_round
+        raise ValueError(
+            f"data.global_batch_size={data.global_batch_size} must be a multiple of "
+            f"trainer.devices * trainer.num_nodes * data.micro_batch_size = {world_size} * "
+            f"{data.micro_batch_size}; use {lower} or {lower + per_round}"
+        )
+    return data.global_batch_size // per_round
+
+
+def validate(config: RunConfig) -> None:
+    """Refuse, before any process starts, what cannot work.
+
+    Raises:
+        ValueError: What is wrong, what was expected and what to do.
+        FileNotFoundError: If a path does not exist.
+    """
+    for key in ("devices", "num_nodes"):
+        value = config.trainer.get(key)
+        if not isinstance(value, int) or value < 1:
+            raise ValueError(f"trainer.{key} must be a whole number from 1, got {value!r}")
+    count_micro_batches(config)
+    if not config.data.sources:
+        raise ValueError(
+            "no data: give at least one source, for example data.sources.mine.path=FOLDER"
+        )
+    for name, source in config.data.sources.items():
+        if not isinstance(source, dict) or "path" not in source:
+            raise ValueError(f"data.sources.{name} needs a path: data.sources.{name}.path=FOLDER")
+        manifest = Path(source["path"]) / "manifest.parquet"
+        if not manifest.is_file():
+            raise FileNotFoundError(
+                f"data.sources.{name}.path: {manifest} does not exist; "
+                "make a data set with nitrogen-data record and nitrogen-data shard"
+            )
+    if config.ckpt_path is not None and not Path(config.ckpt_path).exists():
+        raise FileNotFoundError(f"ckpt_path={config.ckpt_path} does not exist")
+    if config.ckpt_path is not None and config.init_from is not None:
+        raise ValueError(
+            "ckpt_path resumes a run, init_from starts a new one from weights: give one of them"
+        )

@@ -1,0 +1,177 @@
+"""Records: a clip's three members as consecutive tar entries.
+
+A shard is the plain concatenation of its records and a tar's end mark, so `webdataset` and `tar`
+read it with no help from us, and one ranged read gets a record whole. Written with the standard
+library and fixed times and owners: the same clips give the same bytes.
+"""
+
+import hashlib
+import io
+import tarfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from nitrogen_train.data.action_file import (
+    MAX_ACTIONS_BYTES,
+    ClipActions,
+    decode_actions,
+    encode_actions,
+)
+from nitrogen_train.data.schema import (
+    MAX_METADATA_BYTES,
+    ClipMetadata,
+    ShardError,
+    check_key,
+    get_space,
+)
+
+MAX_RECORD_BYTES = 1024**3
+SHARD_END = bytes(2 * tarfile.BLOCKSIZE)
+"""Closes a tar."""
+
+_MEMBER_LIMITS = {
+    "actions.parquet": MAX_ACTIONS_BYTES,
+    "json": MAX_METADATA_BYTES,
+    "mp4": MAX_RECORD_BYTES,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """A clip as it is stored, its video still encoded."""
+
+    metadata: ClipMetadata
+    actions: ClipActions
+    video: bytes
+    """An H.264 mp4."""
+
+
+def encode_record(record: Record) -> bytes:
+    """Lay a clip out as tar entries, ready to be appended to a shard.
+
+    Raises:
+        ShardError: If metadata and actions disagree on the number of frames.
+    """
+    _check_lengths(record)
+    space = get_space(record.metadata.action_space)
+    members = {
+        "actions.parquet": encode_actions(record.actions, space),
+        "json": record.metadata.to_json(),
+        "mp4": record.video,
+    }
+    return b"".join(
+        _tar_entry(f"{record.metadata.clip_id}.{suffix}", data) for suffix, data in members.items()
+    )
+
+
+def decode_record(data: bytes) -> Record:
+    """Read a clip from its tar entries, in memory, with every part checked but the video.
+
+    Raises:
+        ShardError: If a member is missing, unknown, truncated or breaks the contract.
+    """
+    key, members = _split_members(data)
+    metadata = ClipMetadata.from_json(members["json"])
+    if metadata.clip_id != key:
+        raise ShardError(f"record {key!r} holds the metadata of clip {metadata.clip_id!r}")
+    actions = decode_actions(members["actions.parquet"], get_space(metadata.action_space))
+    record = Record(metadata=metadata, actions=actions, video=members["mp4"])
+    _check_lengths(record)
+    return record
+
+
+def read_record_bytes(dataset_dir: Path, shard: str, *, offset: int, size: int) -> bytes:
+    """Read a record's bytes from its shard with one ranged read.
+
+    Raises:
+        ShardError: If the shard is missing or ends too early, or the size is absurd.
+    """
+    if not 0 < size <= MAX_RECORD_BYTES:
+        raise ShardError(f"a record in {shard} has {size} bytes, expected 1 to {MAX_RECORD_BYTES}")
+    path = dataset_dir / shard
+    try:
+        with path.open("rb") as file:
+            file.seek(offset)
+            data = file.read(size)
+    except FileNotFoundError as error:
+        raise ShardError(f"{path} is missing: copy it again or shard again") from error
+    if len(data) < size:
+        raise ShardError(
+            f"{path} ends after {offset + len(data)} bytes, the manifest expects at least "
+            f"{offset + size}: copy it again or shard again"
+        )
+    return data
+
+
+def read_record(
+    dataset_dir: Path, shard: str, *, offset: int, size: int, sha256: str | None = None
+) -> Record:
+    """Read a clip with one ranged read.
+
+    Args:
+        dataset_dir: Where the shards lie.
+        shard: File name of the tar.
+        offset: Of the record in the tar, in bytes.
+        size: Of the record, in bytes.
+        sha256: If given, the bytes must have this checksum.
+
+    Raises:
+        ShardError: If the record cannot be read, or breaks the contract.
+    """
+    data = read_record_bytes(dataset_dir, shard, offset=offset, size=size)
+    if sha256 is not None and hashlib.sha256(data).hexdigest() != sha256:
+        raise ShardError(
+            f"{shard}, byte {offset}: checksum differs from the manifest's; "
+            "the shard was damaged or changed: copy it again or shard again"
+        )
+    try:
+        return decode_record(data)
+    except ShardError as error:
+        raise ShardError(f"{shard}, byte {offset}: {error}") from error
+
+
+def _tar_entry(name: str, data: bytes) -> bytes:
+    header = tarfile.TarInfo(name)
+    header.size = len(data)
+    header.mode = 0o644
+    padding = bytes(-len(data) % tarfile.BLOCKSIZE)
+    return header.tobuf(tarfile.USTAR_FORMAT) + data + padding
+
+
+def _split_members(data: bytes) -> tuple[str, dict[str, bytes]]:
+    """Find the key and the members by suffix; nothing is extracted to a path.
+
+    Raises:
+        ShardError: If they are not the members of one record.
+    """
+    members: dict[str, bytes] = {}
+    keys: set[str] = set()
+    try:
+        with tarfile.open(fileobj=io.BytesIO(data), mode="r:") as archive:
+            for entry in archive:
+                key, _, suffix = entry.name.partition(".")
+                keys.add(check_key(key))
+                limit = _MEMBER_LIMITS.get(suffix, 0)
+                file = archive.extractfile(entry) if entry.isreg() else None
+                if file is None or suffix in members or entry.size > limit:
+                    raise ShardError(
+                        f"a record holds one regular file for each of {', '.join(_MEMBER_LIMITS)}, "
+                        f"got another {entry.name[:100]!r} of {entry.size} bytes"
+                    )
+                members[suffix] = file.read()
+    except (tarfile.TarError, OSError, EOFError) as error:
+        raise ShardError(f"a record is not readable as tar entries: {error}") from error
+    if len(keys) != 1 or members.keys() != _MEMBER_LIMITS.keys():
+        raise ShardError(
+            f"a record holds {', '.join(_MEMBER_LIMITS)} of one key, "
+            f"got {sorted(members)} of {sorted(keys)}"
+        )
+    return keys.pop(), members
+
+
+def _check_lengths(record: Record) -> None:
+    if len(record.actions) != record.metadata.num_frames:
+        raise ShardError(
+            f"clip {record.metadata.clip_id!r} has {record.metadata.num_frames} frames and "
+            f"{len(record.actions)} rows of actions, expected as many of both"
+        )

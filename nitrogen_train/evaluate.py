@@ -1,0 +1,206 @@
+"""`nitrogen-eval`: how well a policy plays games, and how well it predicts held-out recordings.
+
+    nitrogen-eval policy=FOLDER games=[doom_defend,doom_gather] episodes=20
+    nitrogen-eval policy=FOLDER datasets=[FOLDER,...]
+
+Writes `scores.json` and `offline.json`, and prints them as tables. Finished episodes are kept: the
+same command started again continues.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING, DictConfig, OmegaConf
+
+from nitrogen_train.config import find_config_dir
+from nitrogen_train.console import report_errors
+from nitrogen_train.data.files import write_atomically
+from nitrogen_train.evaluation.agent import PlaySettings
+from nitrogen_train.evaluation.closed_loop import evaluate_closed_loop
+from nitrogen_train.evaluation.metrics import SUMMARY
+from nitrogen_train.evaluation.offline import OfflineSettings, evaluate_offline
+from nitrogen_train.evaluation.scores import GameScore
+from nitrogen_train.evaluation.video import record_video
+from nitrogen_train.models.nitrogen import NitroGen
+
+
+@dataclass(kw_only=True)
+class EvaluateConfig:
+    """Top level of `nitrogen-eval`."""
+
+    policy: str = MISSING
+    """A folder that `save_pretrained` wrote, or a run folder, which holds one as `policy`."""
+    games: list[str] = field(default_factory=list)
+    """What to play: names of games, or `module:Class`."""
+    datasets: list[str] = field(default_factory=list)
+    """Folders of data sets whose split `val` is predicted."""
+    output_dir: str | None = None
+    """Where the results go; null: a folder `eval` beside the policy."""
+    episodes: int = MISSING
+    """Held-out seeds to play of each game."""
+    execution_horizon: int = MISSING
+    """Rows that are executed of each chunk."""
+    start_row: int = 0
+    """First executed row of a chunk."""
+    num_sampling_steps: int = MISSING
+    """Solver steps per chunk."""
+    frame_stride: int = 1
+    """Rows between observed frames, as in training."""
+    action_offset: int = 0
+    """Rows from the last observed frame to the first predicted one, as in training."""
+    every_nth_frame: int = 1
+    """Offline, predict from every n-th frame of a clip."""
+    micro_batch_size: int = 64
+    """Offline, windows predicted at once."""
+    seed: int = 0
+    """Noise follows from it."""
+    group_size: int = 10
+    """Episodes that one process plays in lock step: a policy is asked once for all."""
+    num_processes: int | None = None
+    """Playing at once, each on one core; null: as many as there are cores."""
+    videos: bool = False
+    """Record the policy playing the first held-out seed of each game."""
+    debug: bool = False
+    """Show tracebacks."""
+
+
+ConfigStore.instance().store(name="evaluate_schema", node=EvaluateConfig)
+
+
+@hydra.main(config_path=find_config_dir(), config_name="evaluate", version_base="1.3")
+@report_errors
+def main(cfg: DictConfig) -> None:
+    """Compose, evaluate, print."""
+    config: EvaluateConfig = OmegaConf.to_object(cfg)  # pyright: ignore[reportAssignmentType]
+    evaluate(config)
+
+
+def evaluate(config: EvaluateConfig) -> None:
+    """Evaluate a policy, write the results and print them.
+
+    Raises:
+        ValueError: If there is nothing to do.
+    """
+    if not config.games and not config.datasets:
+        raise ValueError("nothing to evaluate: give games=[...], datasets=[...] or both")
+    policy_dir = find_policy(Path(config.policy))
+    output_dir = Path(config.output_dir) if config.output_dir else policy_dir.parent / "eval"
+    output_dir.mkdir(parents=True, exist_ok=True)
+    if config.games:
+        _play(config, policy_dir=policy_dir, output_dir=output_dir)
+    if config.datasets:
+        _predict(config, policy_dir=policy_dir, output_dir=output_dir)
+
+
+def find_policy(folder: Path) -> Path:
+    """Find the policy in a folder of its own or in a run folder.
+
+    Raises:
+        FileNotFoundError: If neither holds one.
+    """
+    for candidate in (folder, folder / "policy"):
+        if (candidate / "config.json").is_file():
+            return candidate
+    raise FileNotFoundError(
+        f"no policy in {folder}: expected a folder with config.json and model.safetensors, "
+        "or a run folder whose training has finished"
+    )
+
+
+def _play(config: EvaluateConfig, *, policy_dir: Path, output_dir: Path) -> None:
+    settings = PlaySettings(
+        execution_horizon=config.execution_horizon,
+        start_row=config.start_row,
+        frame_stride=config.frame_stride,
+        num_sampling_steps=config.num_sampling_steps,
+        seed=config.seed,
+    )
+    scores = evaluate_closed_loop(
+        policy_dir=policy_dir,
+        settings=settings,
+        games=config.games,
+        num_episodes=config.episodes,
+        group_size=config.group_size,
+        num_processes=config.num_processes or os.cpu_count() or 1,
+        output_dir=output_dir,
+    )
+    results = {
+        "policy": str(policy_dir),
+        "settings": asdict(settings),
+        "games": {game: asdict(score) for game, score in scores.items()},
+    }
+    _write_json(output_dir / "scores.json", results)
+    sys.stdout.write(format_scores(scores) + "\n")
+    if config.videos:
+        for game in config.games:
+            path = output_dir / "videos" / f"{game}.mp4"
+            record_video(NitroGen.from_pretrained(policy_dir), game, settings=settings, path=path)
+
+
+def _predict(config: EvaluateConfig, *, policy_dir: Path, output_dir: Path) -> None:
+    settings = OfflineSettings(
+        frame_stride=config.frame_stride,
+        action_offset=config.action_offset,
+        every_nth_frame=config.every_nth_frame,
+        micro_batch_size=config.micro_batch_size,
+        num_sampling_steps=config.num_sampling_steps,
+        seed=config.seed,
+    )
+    players = evaluate_offline(
+        NitroGen.from_pretrained(policy_dir),
+        datasets=[Path(dataset) for dataset in config.datasets],
+        settings=settings,
+    )
+    results = {"policy": str(policy_dir), "settings": asdict(settings), "players": players}
+    _write_json(output_dir / "offline.json", results)
+    sys.stdout.write(format_offline(players) + "\n")
+
+
+def format_scores(scores: Mapping[str, GameScore]) -> str:
+    """Lay the scores out as a table."""
+    rows = [("game", "random", "expert", "reference", "policy", "score", "95 % interval")]
+    rows += [
+        (
+            game,
+            *(f"{x:.4g}" for x in (score.random, score.expert, score.reference, score.policy)),
+            f"{score.score:.3f}",
+            f"{score.low:.3f} to {score.high:.3f}",
+        )
+        for game, score in scores.items()
+    ]
+    return _format_table(rows)
+
+
+def format_offline(players: Mapping[str, Mapping[str, Any]]) -> str:
+    """Lay the offline metrics out as a table: macro, then each game."""
+    rows = [("", "", *(name.replace("_", " ") for name in SUMMARY))]
+    for scope in ["macro", *players["policy"]["games"]]:
+        for player, metrics in players.items():
+            means = metrics["macro"] if scope == "macro" else metrics["games"][scope]
+            values = ("-" if means[name] is None else f"{means[name]:.3f}" for name in SUMMARY)
+            rows.append((scope, player.replace("_", " "), *values))
+    return _format_table(rows)
+
+
+def _format_table(rows: Sequence[Sequence[str]]) -> str:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    )
+
+
+def _write_json(path: Path, content: Mapping[str, Any]) -> None:
+    with write_atomically(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=1, allow_nan=False), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

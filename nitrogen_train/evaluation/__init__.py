@@ -1,0 +1,1 @@
+"""How good a policy is: offline, next to trivial baselines, and in real games played through."""

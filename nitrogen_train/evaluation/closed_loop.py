@@ -1,0 +1,236 @@
+"""Closed loop: random, expert and policy play the same held-out seeds of real games.
+
+    seeds ─► groups played in lock step, each by one of several processes ─► journal ─► scores
+
+A finished group is written down and not played again. Groups follow from the settings alone, so an
+evaluation that was interrupted ends with the scores that it would have had.
+"""
+
+import functools
+import hashlib
+import multiprocessing
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from nitrogen_train.evaluation.agent import Agent, PlaySettings
+from nitrogen_train.evaluation.journal import Episode, Journal, PlayerName
+from nitrogen_train.evaluation.play import ExpertPlayer, Player, RandomPlayer, play_episodes
+from nitrogen_train.evaluation.scores import GameScore, score_game
+from nitrogen_train.games import load_game
+from nitrogen_train.models.nitrogen import NitroGen
+
+JOURNAL_FILE = "episodes.jsonl"
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Group:
+    """Episodes that one process plays in lock step."""
+
+    player: PlayerName
+    fingerprint: str
+    game: str
+    seeds: tuple[int, ...]
+
+
+def evaluate_closed_loop(
+    *,
+    policy_dir: Path,
+    settings: PlaySettings,
+    games: Sequence[str],
+    num_episodes: int,
+    group_size: int,
+    num_processes: int,
+    output_dir: Path,
+) -> dict[str, GameScore]:
+    """Play every game with every player, and score the policy.
+
+    Args:
+        policy_dir: A folder written by `NitroGen.save_pretrained`.
+        settings: How the policy plays.
+        games: Names in `GAMES`, or `module:Class`.
+        num_episodes: Held-out seeds of each game, the first ones.
+        group_size: Episodes that one process plays in lock step.
+        num_processes: Each computes on one core; 1 plays in this process.
+        output_dir: Where the finished episodes are kept.
+
+    Returns:
+        The score of each game, in the order of `games`.
+
+    Raises:
+        ValueError: If a game is unknown or has fewer held-out seeds, or the settings do not fit.
+        ChildProcessError: If a process died.
+    """
+    policy_fingerprint = _hash(_hash_folder(policy_dir), repr(settings))
+    groups = [
+        group
+        for game in games
+        for player in get_args(PlayerName)
+        for group in _cut_groups(
+            game,
+            player,
+            num_episodes=num_episodes,
+            group_size=group_size,
+            policy_fingerprint=policy_fingerprint,
+        )
+    ]
+    for game in games:
+        # Before any process starts: a misfit should cost a second, not an evaluation.
+        Agent(_load_policy(policy_dir), game=load_game(game).info, settings=settings)
+    journal = Journal(output_dir / JOURNAL_FILE)
+    play = functools.partial(_play_group, policy_dir=policy_dir, settings=settings)
+    _play_missing(groups, play, journal=journal, num_processes=num_processes)
+    return {game: _score(game, groups, journal) for game in games}
+
+
+def _cut_groups(
+    game: str,
+    player: PlayerName,
+    *,
+    num_episodes: int,
+    group_size: int,
+    policy_fingerprint: str,
+) -> list[_Group]:
+    info = load_game(game).info
+    if not 2 <= num_episodes <= len(info.heldout_seeds):
+        raise ValueError(
+            f"{game} has {len(info.heldout_seeds)} held-out seeds: expected episodes from 2 to "
+            f"{len(info.heldout_seeds)}, got {num_episodes}"
+        )
+    # A change of the game's frame skip or length must not be answered with old episodes.
+    fingerprint = _hash(repr(info), policy_fingerprint if player == "policy" else "")
+    return [
+        _Group(
+            player=player,
+            fingerprint=fingerprint,
+            game=game,
+            seeds=tuple(info.heldout_seeds[first : min(first + group_size, num_episodes)]),
+        )
+        for first in range(0, num_episodes, group_size)
+    ]
+
+
+def _play_missing(
+    groups: Sequence[_Group],
+    play: Callable[[_Group], list[Episode]],
+    *,
+    journal: Journal,
+    num_processes: int,
+) -> None:
+    missing = [
+        replace(group, seeds=seeds)
+        for group in groups
+        if (seeds := tuple(seed for seed in group.seeds if _look_up(group, seed, journal) is None))
+    ]
+    total = sum(len(group.seeds) for group in groups)
+    done = total - sum(len(group.seeds) for group in missing)
+    with tqdm(total=total, initial=done, unit="episode", desc="play") as progress:
+        for episodes in _play_groups(missing, play, num_processes=num_processes):
+            journal.add(episodes)
+            progress.update(len(episodes))
+            progress.set_postfix_str(_running_mean(episodes[0], groups, journal))
+
+
+def _play_groups(
+    groups: Sequence[_Group], play: Callable[[_Group], list[Episode]], *, num_processes: int
+) -> Iterator[list[Episode]]:
+    if min(num_processes, len(groups)) <= 1:
+        yield from map(play, groups)
+        return
+    with ProcessPoolExecutor(
+        min(num_processes, len(groups)),
+        mp_context=multiprocessing.get_context("spawn"),
+        initializer=torch.set_num_threads,
+        initargs=(1,),
+    ) as pool:
+        futures = [pool.submit(play, group) for group in groups]
+        try:
+            for future in as_completed(futures):
+                yield future.result()
+        except BrokenProcessPool as error:
+            raise ChildProcessError(
+                "a process that played has died, perhaps out of memory; finished episodes are "
+                "kept: run the same command again, with fewer processes or smaller groups"
+            ) from error
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _play_group(group: _Group, *, policy_dir: Path, settings: PlaySettings) -> list[Episode]:
+    game_class = load_game(group.game)
+    player: Player
+    if group.player == "policy":
+        player = Agent(_load_policy(policy_dir), game=game_class.info, settings=settings)
+    else:
+        player = ExpertPlayer() if group.player == "expert" else RandomPlayer()
+    return [
+        Episode(
+            player=group.player,
+            fingerprint=group.fingerprint,
+            game=group.game,
+            seed=outcome.seed,
+            score=outcome.score,
+            num_rows=outcome.num_rows,
+        )
+        for outcome in play_episodes(game_class, seeds=group.seeds, player=player)
+    ]
+
+
+@functools.cache
+def _load_policy(policy_dir: Path) -> NitroGen:
+    return NitroGen.from_pretrained(policy_dir)
+
+
+def _look_up(group: _Group, seed: int, journal: Journal) -> float | None:
+    return journal.score(group.player, fingerprint=group.fingerprint, game=group.game, seed=seed)
+
+
+def _scores(
+    game: str, player: PlayerName, groups: Sequence[_Group], journal: Journal
+) -> dict[int, float]:
+    """Collect what a player has reached so far, by seed."""
+    return {
+        seed: score
+        for group in groups
+        if (group.game, group.player) == (game, player)
+        for seed in group.seeds
+        if (score := _look_up(group, seed, journal)) is not None
+    }
+
+
+def _running_mean(episode: Episode, groups: Sequence[_Group], journal: Journal) -> str:
+    scores = _scores(episode.game, episode.player, groups, journal).values()
+    return f"{episode.game} {episode.player} {np.mean(list(scores)):.4g}"
+
+
+def _score(game: str, groups: Sequence[_Group], journal: Journal) -> GameScore:
+    scores = {player: _scores(game, player, groups, journal) for player in get_args(PlayerName)}
+    return score_game(
+        seeds=list(scores["policy"]),
+        random_scores=list(scores["random"].values()),
+        expert_scores=list(scores["expert"].values()),
+        policy_scores=list(scores["policy"].values()),
+        published=load_game(game).info.reference_score,
+    )
+
+
+def _hash_folder(folder: Path) -> str:
+    return _hash(
+        *(f"{path.name} {_hash_file(path)}" for path in sorted(folder.iterdir()) if path.is_file())
+    )
+
+
+def _hash_file(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _hash(*parts: str) -> str:
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]

@@ -1,0 +1,198 @@
+"""Offline: what a policy would have pressed at each frame of held-out recordings.
+
+    clip of split val ─► frames up to t ─► chunk ─► its first row against row t+action_offset
+
+Repeat, idle and the most common action of the training split are judged on the same rows: those
+that are valid and have a valid row before them. Noise is fixed by (seed, clip, frame), so the
+result depends neither on the batch size nor on the order.
+"""
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float32, Int64
+from tqdm import tqdm
+
+from nitrogen_train.actions import ActionRows
+from nitrogen_train.data.clips import ClipReader, DecodedClip, Source
+from nitrogen_train.data.decode import choose_decoder
+from nitrogen_train.data.manifest import Manifest, read_manifest
+from nitrogen_train.data.records import read_record
+from nitrogen_train.data.windows import WindowShape
+from nitrogen_train.evaluation.baselines import MostCommonAction, predict_idle, predict_repeat
+from nitrogen_train.evaluation.metrics import OfflineMetrics
+from nitrogen_train.models.nitrogen import NitroGen
+
+PLAYERS = ("policy", "repeat", "idle", "most_common")
+
+
+@dataclass(frozen=True, kw_only=True)
+class OfflineSettings:
+    """Which windows are predicted, and how."""
+
+    frame_stride: int
+    """Rows between observed frames, as in training."""
+    action_offset: int
+    """Rows from the last observed frame to the first predicted one, as in training."""
+    every_nth_frame: int
+    """Predict from every n-th frame of a clip."""
+    micro_batch_size: int
+    """Windows predicted at once."""
+    num_sampling_steps: int
+    """Solver steps."""
+    seed: int
+    """The noise of a window follows from it."""
+
+
+def evaluate_offline(
+    policy: NitroGen, *, datasets: Sequence[Path], settings: OfflineSettings
+) -> dict[str, dict[str, Any]]:
+    """Measure a policy and the baselines on the held-out clips of data sets.
+
+    Args:
+        policy: It is put into evaluation mode.
+        datasets: Folders with shards and a manifest.
+        settings: Which windows, and how they are predicted.
+
+    Returns:
+        By player (`policy`, `repeat`, `idle`, `most_common`), what `OfflineMetrics.compute` gives.
+
+    Raises:
+        ValueError: If a data set has another action space than the policy, or no clip of a split.
+    """
+    manifests = [read_manifest(dataset) for dataset in datasets]
+    space = policy.action_space
+    for dataset, manifest in zip(datasets, manifests, strict=True):
+        if manifest.action_space != space:
+            raise ValueError(
+                f"{dataset} has the action space {manifest.action_space.name!r}, "
+                f"the policy {space.name!r}"
+            )
+    common = MostCommonAction(space=space)
+    for dataset, manifest in zip(datasets, manifests, strict=True):
+        _count_training_rows(dataset, manifest.filter(split="train"), common)
+    predictor = _Predictor(policy, settings=settings)
+    metrics = {player: OfflineMetrics(space=space) for player in PLAYERS}
+    for dataset, manifest in zip(datasets, manifests, strict=True):
+        for clip in _iter_heldout_clips(dataset, manifest, policy=policy, window=predictor.window):
+            _measure_clip(clip, predictor=predictor, common=common, metrics=metrics)
+    return {player: counted.compute() for player, counted in metrics.items()}
+
+
+def _count_training_rows(dataset: Path, manifest: Manifest, common: MostCommonAction) -> None:
+    for row in tqdm(manifest.rows(), unit="clip", desc=f"count {dataset.name}"):
+        actions = read_record(dataset, row.shard, offset=row.offset, size=row.size).actions
+        common.update(row.game, _take(actions.rows, np.flatnonzero(actions.valid)))
+
+
+def _iter_heldout_clips(
+    dataset: Path, manifest: Manifest, *, policy: NitroGen, window: WindowShape
+) -> Iterator[DecodedClip]:
+    source = Source(
+        name=dataset.name,
+        folder=dataset,
+        manifest=manifest.filter(split="val"),
+        weight=1.0,
+        window=window,
+    )
+    reader = ClipReader(
+        space=policy.action_space,
+        decoder=choose_decoder(),
+        image_size=policy.image_size,
+        max_kept_bytes=0,
+    )
+    for clip in tqdm(range(len(source.manifest)), unit="clip", desc=f"predict {dataset.name}"):
+        yield reader.read(source, clip)
+
+
+def _measure_clip(
+    clip: DecodedClip,
+    *,
+    predictor: "_Predictor",
+    common: MostCommonAction,
+    metrics: Mapping[str, OfflineMetrics],
+) -> None:
+    frames, rows = predictor.choose_windows(clip)
+    if not len(rows):
+        return
+    actions = predictor.space.decode(clip.values)
+    labels, previous = _take(actions, rows), _take(actions, rows - 1)
+    predictions = {
+        "policy": predictor.predict(clip, frames),
+        "repeat": predict_repeat(previous),
+        "idle": predict_idle(previous),
+        "most_common": common.predict(clip.game, num_rows=len(rows)),
+    }
+    every = np.ones(len(rows), dtype=bool)
+    for player, predicted in predictions.items():
+        metrics[player].update(
+            clip.game, predicted=predicted, labels=labels, previous=previous, valid=every
+        )
+
+
+class _Predictor:
+    """The policy's first rows for windows of a clip."""
+
+    def __init__(self, policy: NitroGen, *, settings: OfflineSettings) -> None:
+        self._policy = policy.eval()
+        self._device = next(policy.parameters()).device
+        self._settings = settings
+        self.space = policy.action_space
+        self.window = WindowShape(
+            num_frames=policy.num_frames,
+            frame_stride=settings.frame_stride,
+            action_horizon=policy.action_horizon,
+            action_offset=settings.action_offset,
+        )
+
+    def choose_windows(
+        self, clip: DecodedClip
+    ) -> tuple[Int64[np.ndarray, " windows"], Int64[np.ndarray, " windows"]]:
+        """List last frames, and first predicted rows: valid, like the row before."""
+        frames = np.arange(0, len(clip.valid), self._settings.every_nth_frame)
+        rows = frames + self.window.action_offset
+        inside = (rows >= 1) & (rows < len(clip.valid))
+        frames, rows = frames[inside], rows[inside]
+        is_valid = clip.valid[rows] & clip.valid[rows - 1]
+        return frames[is_valid], rows[is_valid]
+
+    def predict(self, clip: DecodedClip, frames: Int64[np.ndarray, " windows"]) -> ActionRows:
+        size = self._settings.micro_batch_size
+        batches = [frames[first : first + size] for first in range(0, len(frames), size)]
+        values = np.concatenate([self._predict_batch(clip, batch) for batch in batches])
+        return self.space.decode(values)
+
+    def _predict_batch(
+        self, clip: DecodedClip, frames: Int64[np.ndarray, " windows"]
+    ) -> Float32[np.ndarray, "windows a"]:
+        indices = np.stack([self.window.frame_indices(int(frame)) for frame in frames])
+        pictures = clip.frames[np.maximum(indices, 0)].transpose(0, 1, 4, 2, 3)
+        game_id = self._policy.game_id(clip.game)
+        noise = torch.stack([self._draw_noise(clip.clip_id, int(frame)) for frame in frames])
+        with torch.inference_mode():
+            tokens = self._policy.encode_frames(
+                torch.from_numpy(np.ascontiguousarray(pictures)).to(self._device),
+                frame_mask=torch.from_numpy(indices >= 0).to(self._device),
+                game_id=torch.full((len(frames),), game_id, device=self._device),
+            )
+            chunk = self._policy.generate_actions(
+                tokens,
+                noise=noise.to(self._device),
+                num_sampling_steps=self._settings.num_sampling_steps,
+            )
+        return chunk.values[:, 0].float().cpu().numpy()
+
+    def _draw_noise(self, clip_id: str, frame: int) -> torch.Tensor:
+        name = f"{self._settings.seed}/{clip_id}/{frame}".encode()
+        seed = int.from_bytes(hashlib.blake2b(name, digest_size=8).digest(), "little")
+        generator = torch.Generator().manual_seed(seed)
+        return torch.randn(self.window.action_horizon, self.space.action_dim, generator=generator)
+
+
+def _take(rows: ActionRows, where: Int64[np.ndarray, " n"]) -> ActionRows:
+    return ActionRows(buttons=rows.buttons[where], sticks=rows.sticks[where])

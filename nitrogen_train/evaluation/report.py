@@ -1,0 +1,257 @@
+"""One self-contained page that shows what a run has reached; nothing in it is fetched.
+
+Sections without content are left out, so the same page serves a whole demo and a single evaluation.
+"""
+
+import base64
+import csv
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from nitrogen_train.data.files import write_atomically
+from nitrogen_train.evaluation.charts import Series, draw_curves, draw_scores
+
+_OFFLINE_COLUMNS = {
+    "onset_f1": "onset F1",
+    "release_f1": "release F1",
+    "frame_f1": "frame F1",
+    "stick_r2": "stick R²",
+    "stick_mae": "stick error",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """A part of what was run."""
+
+    name: str
+    command: str
+    seconds: float
+    """Wall-clock time, summed over interruptions."""
+
+
+def write_report(
+    output_path: Path,
+    *,
+    title: str,
+    scores: Mapping[str, Any],
+    offline: Mapping[str, Any] | None,
+    metrics_csv: Path | None,
+    videos: Mapping[str, bytes | Path],
+    stages: Sequence[Stage],
+    facts: Mapping[str, object],
+) -> None:
+    """Write the page.
+
+    Args:
+        output_path: The HTML file; written whole or not at all.
+        title: Its headline.
+        scores: The content of `scores.json`.
+        offline: The content of `offline.json`; None leaves the section out.
+        metrics_csv: The log of training, a row per logged step, empty cells where nothing was
+            logged; None leaves the section out.
+        videos: H.264 mp4 of the policy playing, by game.
+        stages: What was run, in order.
+        facts: About the machine and the run, by name.
+
+    Raises:
+        FileNotFoundError: If a video or the metrics are missing.
+    """
+    games = scores["games"]
+    sections = [
+        _videos_section(videos, games),
+        _scores_section(games),
+        _curves_section(read_metrics(metrics_csv)) if metrics_csv else "",
+        _offline_section(offline) if offline else "",
+        _stages_section(stages),
+        _facts_section(facts),
+    ]
+    style = files("nitrogen_train.evaluation").joinpath("report.css").read_text(encoding="utf-8")
+    page = (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{escape(title)}</title><style>{style}</style></head><body>"
+        f'<h1>{escape(title)}</h1><p class="lead">{escape(_headline(games))}</p>'
+        f"{''.join(sections)}</body></html>\n"
+    )
+    with write_atomically(output_path) as temporary:
+        temporary.write_text(page, encoding="utf-8")
+
+
+def read_metrics(path: Path) -> dict[str, Series]:
+    """Read a log of metrics.
+
+    Args:
+        path: CSV with a column `step` and one column per metric, cells empty where not logged.
+
+    Returns:
+        Steps and values of each metric, without the rows where it is empty.
+
+    Raises:
+        ValueError: If there is no column `step`.
+    """
+    with path.open(newline="", encoding="utf-8") as file:
+        reader = csv.DictReader(file)
+        if "step" not in (reader.fieldnames or []):
+            raise ValueError(f"{path}: expected a column `step`, got {reader.fieldnames}")
+        points: dict[str, list[tuple[int, float]]] = defaultdict(list)
+        for row in reader:
+            for name, cell in row.items():
+                if name not in ("step", "epoch") and cell:
+                    points[name].append((int(row["step"]), float(cell)))
+    return {
+        name: ([step for step, _ in pairs], [value for _, value in pairs])
+        for name, pairs in points.items()
+    }
+
+
+def _headline(games: Mapping[str, Mapping[str, float]]) -> str:
+    parts = [f"{name} {game['score']:.2f} ({_interval(game)})" for name, game in games.items()]
+    return f"Closed-loop score, 0 = random player, 1 = expert: {' · '.join(parts)}."
+
+
+def _interval(game: Mapping[str, float]) -> str:
+    return f"{game['low']:.2f} – {game['high']:.2f}"
+
+
+def _videos_section(
+    videos: Mapping[str, bytes | Path], games: Mapping[str, Mapping[str, float]]
+) -> str:
+    if not videos:
+        return ""
+    return (
+        "<h2>The policy at play</h2>"
+        '<p class="note">Held-out seeds. The pad shows what the policy presses at that moment.</p>'
+        f'<div class="tiles">{"".join(_video(*item, games) for item in videos.items())}</div>'
+    )
+
+
+def _video(name: str, video: bytes | Path, games: Mapping[str, Mapping[str, float]]) -> str:
+    data = video.read_bytes() if isinstance(video, Path) else video
+    encoded = base64.b64encode(data).decode("ascii")
+    score = f"score {games[name]['score']:.2f}" if name in games else ""
+    return (
+        '<figure class="card"><video controls autoplay muted loop playsinline '
+        f'src="data:video/mp4;base64,{encoded}"></video>'
+        f"<figcaption><b>{escape(name)}</b><span>{score}</span></figcaption></figure>"
+    )
+
+
+def _scores_section(games: Mapping[str, Mapping[str, Any]]) -> str:
+    rows = [
+        (
+            name,
+            f"{game['random']:.4g}",
+            f"{game['expert']:.4g}",
+            f"{game['reference']:.4g}",
+            f"{game['policy']:.4g}",
+            f"{game['score']:.2f}",
+            _interval(game),
+            str(game["episodes"]),
+        )
+        for name, game in games.items()
+    ]
+    header = (
+        "game", "random", "our expert", "counts as 1", "policy", "score", "95 % interval", "seeds"
+    )  # fmt: skip
+    sources = "; ".join(f"{name}: {game['reference_source']}" for name, game in games.items())
+    return (
+        "<h2>Scores</h2>"
+        '<p class="note">All players play the same held-out seeds. What counts as 1 is the larger '
+        f"of our expert's mean and the published expert score ({escape(sources)}). Intervals are "
+        "bootstrapped over episodes.</p>"
+        f'<div class="card">{draw_scores(games)}</div>'
+        f'<div class="card">{_table(header, rows)}</div>'
+    )
+
+
+def _curves_section(metrics: Mapping[str, Series]) -> str:
+    panels: dict[str, dict[str, Series]] = defaultdict(dict)
+    for name, line in sorted(metrics.items()):
+        split, _, quantity = name.rpartition("/")
+        shared = split in ("train", "val")
+        panels[quantity if shared else name][split if shared else name] = line
+    ordered = sorted(panels.items(), key=lambda panel: (panel[0] != "loss", "/" in panel[0]))
+    charts = [f'<div class="card">{draw_curves(title, lines)}</div>' for title, lines in ordered]
+    return (
+        '<h2>Training</h2><p class="note">Over optimizer steps.</p>'
+        f'<div class="tiles">{"".join(charts)}</div>'
+    )
+
+
+def _offline_section(offline: Mapping[str, Any]) -> str:
+    players = offline["players"]
+    scopes = ["macro", *players["policy"]["games"]]
+    tables = []
+    for scope in scopes:
+        rows = [
+            (player.replace("_", " "), *(_number(value) for value in _pick(metrics, scope)))
+            for player, metrics in players.items()
+        ]
+        header = ("mean over games" if scope == "macro" else scope, *_OFFLINE_COLUMNS.values())
+        tables.append(f'<div class="card">{_table(header, rows, strong="policy")}</div>')
+    return (
+        '<h2>Offline, on held-out sessions</h2><p class="note">The next row, predicted from the '
+        "recorded frame, next to players that see no frame. Onset and release are the rows where a "
+        "button changes; repeating the last action cannot find one.</p>" + "".join(tables)
+    )
+
+
+def _pick(metrics: Mapping[str, Any], scope: str) -> list[float | None]:
+    means = metrics["macro"] if scope == "macro" else metrics["games"][scope]
+    return [means[name] for name in _OFFLINE_COLUMNS]
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
+
+
+def _stages_section(stages: Sequence[Stage]) -> str:
+    if not stages:
+        return ""
+    rows = [(stage.name, stage.command, _duration(stage.seconds)) for stage in stages]
+    rows.append(("total", "", _duration(sum(stage.seconds for stage in stages))))
+    table = _table(("stage", "command", "time"), rows, code_column=1)
+    return f'<h2>What was run</h2><div class="card">{table}</div>'
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+
+
+def _facts_section(facts: Mapping[str, object]) -> str:
+    if not facts:
+        return ""
+    entries = (f"<dt>{escape(k)}</dt><dd>{escape(str(v))}</dd>" for k, v in facts.items())
+    return f'<h2>Where it was run</h2><div class="card"><dl>{"".join(entries)}</dl></div>'
+
+
+def _table(
+    header: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    *,
+    strong: str | None = None,
+    code_column: int | None = None,
+) -> str:
+    def cell(tag: str, column: int, text: str) -> str:
+        if column == code_column:
+            return f'<{tag} class="text"><code>{escape(text)}</code></{tag}>'
+        return f"<{tag}>{escape(text)}</{tag}>"
+
+    def line(tag: str, cells: Sequence[str]) -> str:
+        return "".join(cell(tag, column, text) for column, text in enumerate(cells))
+
+    body = "".join(
+        f'<tr class="policy">{line("td", row)}</tr>'
+        if row[0] == strong
+        else f"<tr>{line('td', row)}</tr>"
+        for row in rows
+    )
+    head = line("th", header)
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"

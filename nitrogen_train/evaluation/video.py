@@ -1,0 +1,62 @@
+"""The policy at play, as a video with its pad drawn below the picture."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from nitrogen_train.actions import Controls
+from nitrogen_train.data.encode import VideoWriter
+from nitrogen_train.data.pad_overlay import draw_pad
+from nitrogen_train.evaluation.agent import Agent, PlaySettings
+from nitrogen_train.evaluation.play import Moment, Outcome, Player, play_episodes
+from nitrogen_train.games import Frame, load_game
+from nitrogen_train.models.nitrogen import NitroGen
+
+_CRF = 27
+"""For looking at, not for learning from: a minute takes about two megabytes."""
+
+
+def record_video(
+    policy: NitroGen, game: str, *, settings: PlaySettings, path: Path, seed: int | None = None
+) -> Outcome:
+    """Play one episode to its end and film it.
+
+    Args:
+        policy: It is put into evaluation mode.
+        game: Name in `GAMES`, or `module:Class`.
+        settings: How the policy plays.
+        path: The H.264 mp4; an existing one is replaced.
+        seed: Of the episode; None is the first held-out seed, chosen before anyone looked.
+
+    Returns:
+        How the episode ended.
+
+    Raises:
+        ValueError: If the game is unknown, or the settings do not fit the policy.
+    """
+    game_class = load_game(game)
+    info = game_class.info
+    seed = info.heldout_seeds[0] if seed is None else seed
+    filmed = _FilmedPlayer(Agent(policy, game=info, settings=settings))
+    (outcome,) = play_episodes(game_class, seeds=[seed], player=filmed)
+    caption = f"{info.name}, seed {seed}"
+    pictures = (draw_pad(frame, controls, caption=caption) for frame, controls in filmed.rows)
+    first = next(pictures)
+    height, width, _ = first.shape
+    with VideoWriter(path, fps=info.fps, width=width, height=height, crf=_CRF) as video:
+        video.write(first)
+        for picture in pictures:
+            video.write(picture)
+    return outcome
+
+
+class _FilmedPlayer:
+    """Keeps what a player saw and did in its one episode."""
+
+    def __init__(self, player: Player) -> None:
+        self._player = player
+        self.rows: list[tuple[Frame, Controls]] = []
+
+    def act(self, moments: Mapping[int, Moment]) -> dict[int, Controls]:
+        actions = self._player.act(moments)
+        self.rows += [(moments[seed].frame, controls) for seed, controls in actions.items()]
+        return actions

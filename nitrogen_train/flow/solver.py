@@ -1,0 +1,39 @@
+"""Follow a velocity field from noise to actions, from time 0 to time 1."""
+
+from collections.abc import Callable
+
+from jaxtyping import Float
+from torch import Tensor
+
+
+def euler_times(num_sampling_steps: int) -> tuple[float, ...]:
+    """List the path times at which `solve_euler` evaluates the velocity.
+
+    Raises:
+        ValueError: If there is not at least one step.
+    """
+    if num_sampling_steps < 1:
+        raise ValueError(f"num_sampling_steps must be at least 1, got {num_sampling_steps}")
+    return tuple(step / num_sampling_steps for step in range(num_sampling_steps))
+
+
+def solve_euler(
+    velocity: Callable[[Float[Tensor, "b t a"], float], Float[Tensor, "b t a"]],
+    x_0: Float[Tensor, "b t a"],
+    *,
+    num_sampling_steps: int,
+) -> Float[Tensor, "b t a"]:
+    r"""Integrate :math:`\dot x_t = v(x_t, t)` with equal Euler steps.
+
+    Args:
+        velocity: Called as `velocity(x_t, time)`, once for each of `euler_times`.
+        x_0: Where to start, at time 0.
+        num_sampling_steps: Evaluations of the velocity.
+
+    Returns:
+        The point at time 1.
+    """
+    x_t = x_0
+    for time in euler_times(num_sampling_steps):
+        x_t = x_t + velocity(x_t, time) / num_sampling_steps
+    return x_t

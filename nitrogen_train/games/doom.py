@@ -1,0 +1,132 @@
+"""What the ViZDoom games share: the engine, its pictures and what a player sees in them."""
+
+import abc
+import contextlib
+import math
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import vizdoom
+
+from nitrogen_train.actions import Controls
+from nitrogen_train.games.base import Frame, Game
+from nitrogen_train.games.pad import read_pad
+
+TICS_PER_SECOND = 35
+FRAME_WIDTH_PX, FRAME_HEIGHT_PX = 256, 192
+"""Small enough to be fast; squashed to 128x128 the nearest half of an arena stays legible."""
+
+LICENCE = (
+    "ViZDoom: MIT; its engine ZDoom: its own terms, for non-commercial use; "
+    "scenario and pictures: ViZDoom and Freedoom (BSD-3-Clause)"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sighting:
+    """An object that is visible in the current frame, as its outline on the screen."""
+
+    name: str
+    """The engine's class name, for example `Medikit`."""
+    x: float
+    """The outline's centre, from -1 (left edge) over 0 (where the gun points) to 1 (right edge)."""
+    width: float
+    """The outline's width as a share of the screen's, in [0, 1]."""
+    height: float
+    """The outline's height as a share of the screen's, in [0, 1]."""
+
+    @property
+    def angle_deg(self) -> float:
+        """The turn to the right that faces it, in [-45, 45]: the screen spans 90 degrees."""
+        return math.degrees(math.atan(self.x))
+
+
+class DoomGame(Game, abc.ABC):
+    """A ViZDoom scenario that comes with the package, without head-up display."""
+
+    scenario: ClassVar[str]
+    """The configuration's name in ViZDoom's own folder of scenarios."""
+    engine_buttons: ClassVar[tuple[vizdoom.Button, ...]]
+    """What `engine_action` drives, in its order."""
+
+    def __init__(self) -> None:
+        self._last_frame: Frame | None = None
+        # The engine writes its settings and an empty folder where it starts, and two of them that
+        # start in one folder at a time can fail; so each gets a folder of its own.
+        self._engine_dir = tempfile.TemporaryDirectory(prefix="vizdoom-")
+        engine = vizdoom.DoomGame()
+        engine.load_config(str(Path(vizdoom.scenarios_path) / f"{self.scenario}.cfg"))
+        engine.set_doom_config_path(str(Path(self._engine_dir.name) / "engine.ini"))
+        engine.set_available_buttons(list(self.engine_buttons))
+        engine.set_screen_resolution(vizdoom.ScreenResolution.RES_256X192)
+        engine.set_screen_format(vizdoom.ScreenFormat.RGB24)
+        engine.set_labels_buffer_enabled(True)
+        engine.set_window_visible(False)
+        engine.set_sound_enabled(False)
+        with contextlib.chdir(self._engine_dir.name):
+            engine.init()
+        self._engine = engine
+
+    @abc.abstractmethod
+    def engine_action(self, pad: dict[str, float]) -> list[float]:
+        """Translate a full controller state into values of `engine_buttons`."""
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Frame, dict[str, Any]]:
+        """Start an episode, the same one for the same seed, and show its first frame."""
+        super().reset(seed=seed, options=options)
+        if seed is not None:
+            self._engine.set_seed(seed)
+        self._engine.new_episode()
+        self._last_frame = self._engine.get_state().screen_buffer
+        return self._last_frame, {}
+
+    def step(self, action: Controls) -> tuple[Frame, float, bool, bool, dict[str, Any]]:
+        """Hold a controller state for `info.frame_skip` tics of the engine.
+
+        Raises:
+            RuntimeError: If no episode is running.
+            ValueError: If the controller state is not one.
+        """
+        frame = self._running_frame()
+        values = self.engine_action(read_pad(action))
+        reward = self._engine.make_action(values, self.info.frame_skip)
+        over = self._engine.is_episode_finished()
+        timed_out = over and self._engine.is_episode_timeout_reached()
+        if not over:
+            # After the end the engine shows nothing: the last picture stays.
+            frame = self._engine.get_state().screen_buffer
+        self._last_frame = None if over else frame
+        return frame, reward, over and not timed_out, timed_out, {}
+
+    def see(self, names: Sequence[str]) -> list[Sighting]:
+        """List what a player sees of some objects in the current frame.
+
+        Raises:
+            RuntimeError: If no episode is running.
+        """
+        self._running_frame()
+        return [
+            Sighting(
+                name=label.object_name,
+                x=(2 * label.x + label.width) / FRAME_WIDTH_PX - 1,
+                width=label.width / FRAME_WIDTH_PX,
+                height=label.height / FRAME_HEIGHT_PX,
+            )
+            for label in self._engine.get_state().labels or []
+            if label.object_name in names
+        ]
+
+    def close(self) -> None:
+        """End the engine's process and remove its folder."""
+        self._engine.close()
+        self._engine_dir.cleanup()
+
+    def _running_frame(self) -> Frame:
+        if self._last_frame is None:
+            raise RuntimeError(f"{self.info.name}: no episode is running; call reset first")
+        return self._last_frame

@@ -1,0 +1,1 @@
+"""Policies and their parts: torch modules, no training framework."""

@@ -1,0 +1,167 @@
+"""What every policy offers, whatever its objective, and what it returns."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from jaxtyping import Bool, Float, Int64, UInt8
+from torch import Tensor
+
+from nitrogen_train.actions import ActionSpace
+from nitrogen_train.batch import PolicyBatch
+from nitrogen_train.flow import masked_error_sum, masked_mean_loss
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossOutput:
+    """The errors of one micro-batch: sums and counts, which add up over micro-batches and ranks."""
+
+    error_sum: Float[Tensor, ""]
+    """Over all supervised values."""
+    num_valid: Int64[Tensor, ""]
+    """How many they are."""
+    error_sum_buttons: Float[Tensor, ""]
+    num_valid_buttons: Int64[Tensor, ""]
+    error_sum_sticks: Float[Tensor, ""]
+    num_valid_sticks: Int64[Tensor, ""]
+
+    @property
+    def loss(self) -> Float[Tensor, ""]:
+        """Mean over this micro-batch alone, 0 if it supervises nothing."""
+        return masked_mean_loss(self.error_sum, self.num_valid)
+
+    @property
+    def loss_buttons(self) -> Float[Tensor, ""]:
+        """Mean over the buttons."""
+        return masked_mean_loss(self.error_sum_buttons, self.num_valid_buttons)
+
+    @property
+    def loss_sticks(self) -> Float[Tensor, ""]:
+        """Mean over the axes."""
+        return masked_mean_loss(self.error_sum_sticks, self.num_valid_sticks)
+
+
+def measure_errors(
+    predicted_velocity: Float[Tensor, "b t a"],
+    velocity: Float[Tensor, "b t a"],
+    *,
+    mask: Bool[Tensor, "b t a"],
+    space: ActionSpace,
+) -> LossOutput:
+    """Sum squared errors where `mask` is True, buttons and axes apart and together."""
+    split = [len(space.buttons), len(space.sticks)]
+    parts = zip(
+        *(x.split(split, dim=-1) for x in (predicted_velocity, velocity, mask)), strict=True
+    )
+    buttons, sticks = (masked_error_sum(*part) for part in parts)
+    mask_buttons, mask_sticks = mask.split(split, dim=-1)
+    return LossOutput(
+        error_sum=buttons + sticks,
+        num_valid=mask.sum(),
+        error_sum_buttons=buttons.detach(),
+        num_valid_buttons=mask_buttons.sum(),
+        error_sum_sticks=sticks.detach(),
+        num_valid_sticks=mask_sticks.sum(),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ActionChunk:
+    """Predicted actions, row by row."""
+
+    values: Float[Tensor, "b t a"]
+    """Model space, not clamped."""
+    buttons: Bool[Tensor, "b t num_buttons"]
+    """True where pressed, in the order of the action space."""
+    left_stick: Float[Tensor, "b t 2"]
+    """x and y in [-1, 1], y down-positive."""
+    right_stick: Float[Tensor, "b t 2"]
+    """x and y in [-1, 1], y down-positive."""
+
+
+def decode_actions(values: Float[Tensor, "b t a"], space: ActionSpace) -> ActionChunk:
+    """Read a chunk of a gamepad's actions out of model space: pressed above 0.5, axes clamped."""
+
+    def axes(side: str) -> Float[Tensor, "b t 2"]:
+        indices = [space.index(f"{side}_STICK_{axis}") for axis in "XY"]
+        return (values[..., indices] * 2 - 1).clamp(-1, 1)
+
+    return ActionChunk(
+        values=values,
+        buttons=values[..., : len(space.buttons)] > 0.5,
+        left_stick=axes("LEFT"),
+        right_stick=axes("RIGHT"),
+    )
+
+
+class Policy(Protocol):
+    """A network that learns actions from what is on the screen.
+
+    To add one: write a module with these methods and a `conf/model/NAME.yaml` that names it.
+    """
+
+    action_space: ActionSpace
+    action_horizon: int
+    games: tuple[str, ...]
+    """Names by game id, from 1; empty for a policy that is not told the game."""
+
+    def compute_loss(
+        self,
+        batch: PolicyBatch,
+        *,
+        generator: torch.Generator | None = None,
+        time: Float[Tensor, " b"] | Float[Tensor, "b t"] | None = None,
+        noise: Float[Tensor, "b t a"] | None = None,
+    ) -> LossOutput:
+        """Compare predictions with the recorded actions.
+
+        Args:
+            batch: What was observed and done.
+            generator: Source of what is random; None draws it from each sample's own seed.
+            time: Path times, instead of random ones.
+            noise: Noise x_0, instead of random noise.
+        """
+        ...
+
+    def encode_frames(
+        self,
+        frames: UInt8[Tensor, "b f 3 h w"],
+        *,
+        frame_mask: Bool[Tensor, "b f"] | None = None,
+        game_id: Int64[Tensor, " b"] | None = None,
+    ) -> Float[Tensor, "b n d"]:
+        """Look at frames.
+
+        Args:
+            frames: RGB, oldest first.
+            frame_mask: True where a frame exists; None is everywhere.
+            game_id: Which game is played; 0 or None leaves it open.
+
+        Returns:
+            Tokens for `generate_actions`.
+        """
+        ...
+
+    def generate_actions(
+        self,
+        tokens: Float[Tensor, "b n d"],
+        *,
+        unconditional_tokens: Float[Tensor, "b n d"] | None = None,
+        guidance_scale: float = 1.0,
+        committed_actions: Float[Tensor, "b k a"] | None = None,
+        noise: Float[Tensor, "b t a"] | None = None,
+        generator: torch.Generator | None = None,
+        num_sampling_steps: int = 16,
+    ) -> ActionChunk:
+        """Choose what to do next.
+
+        Args:
+            tokens: From `encode_frames`.
+            unconditional_tokens: The same frames encoded with game id 0, for guidance.
+            guidance_scale: 0 ignores the condition, 1 follows it, more exaggerates it.
+            committed_actions: First rows of the chunk, already decided, in model space.
+            noise: x_0; drawn if None.
+            generator: Source of the noise; None is torch's global one.
+            num_sampling_steps: Solver steps.
+        """
+        ...

@@ -1,0 +1,1 @@
+"""Weights and settings in and out: policies as folders, and the released checkpoint."""

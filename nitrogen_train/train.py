@@ -1,0 +1,161 @@
+"""`nitrogen-train`: a config in, a run folder with a trained policy out.
+
+From here to the loss: train ─► training/datamodule ─► data/stream ─► training/module
+─► models/nitrogen ─► flow. The same command started again continues the run.
+"""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import hydra
+import lightning as L  # noqa: N812 - Lightning's own convention
+import torch
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+
+from nitrogen_train.actions import get_action_space
+from nitrogen_train.config import (
+    RunConfig,
+    count_micro_batches,
+    find_config_dir,
+    register_schema,
+    validate,
+)
+from nitrogen_train.console import report_errors
+from nitrogen_train.data.windows import WindowShape
+from nitrogen_train.models.nitrogen import NitroGen
+from nitrogen_train.training.callbacks import build_callbacks
+from nitrogen_train.training.checkpoints import AtomicCheckpointIO, find_last_checkpoint
+from nitrogen_train.training.datamodule import (
+    Batching,
+    Loading,
+    WindowDataModule,
+    load_sources,
+)
+from nitrogen_train.training.module import LitPolicy
+from nitrogen_train.training.run_folder import write_run_facts
+
+_log = logging.getLogger(__name__)
+register_schema()
+
+
+@hydra.main(config_path=find_config_dir(), config_name="train", version_base="1.3")
+@report_errors
+def main(cfg: DictConfig) -> None:
+    """Compose, check, train."""
+    config: RunConfig = OmegaConf.to_object(cfg)  # pyright: ignore[reportAssignmentType]
+    train(config, config_yaml=OmegaConf.to_yaml(cfg, resolve=True))
+
+
+def train(config: RunConfig, *, config_yaml: str) -> Path:
+    """Run, or continue, a training.
+
+    Args:
+        config: The composed config.
+        config_yaml: The same as text, for the run folder.
+
+    Returns:
+        The folder of the trained policy, averaged weights.
+
+    Raises:
+        ValueError: If the config cannot work.
+    """
+    validate(config)
+    output_dir = Path(config.output_dir)
+    if config.num_threads is not None:
+        torch.set_num_threads(config.num_threads)
+    L.seed_everything(config.seed, workers=True, verbose=False)
+    datamodule = build_datamodule(config)
+    module = build_module(config)
+    trainer = build_trainer(config)
+    if trainer.is_global_zero:
+        write_run_facts(output_dir, config_yaml=config_yaml)
+    checkpoint = config.ckpt_path or find_last_checkpoint(output_dir / "checkpoints")
+    if checkpoint:
+        _log.info("continuing from %s", checkpoint)
+    # A checkpoint in the run's own folder is ours: it holds the optimizer, more than weights.
+    trainer.fit(module, datamodule, ckpt_path=checkpoint, weights_only=False)
+    policy_dir = output_dir / "policy"
+    if trainer.is_global_zero:
+        with module.averaged_weights():
+            module.policy.save_pretrained(policy_dir)
+        _log.info("the policy, averaged weights: %s", policy_dir)
+    return policy_dir
+
+
+def build_datamodule(config: RunConfig) -> WindowDataModule:
+    """Open the data sets and lay out the windows."""
+    data = config.data
+    window = WindowShape(
+        num_frames=data.num_frames,
+        frame_stride=data.frame_stride,
+        action_horizon=data.action_horizon,
+        action_offset=data.action_offset,
+    )
+    return WindowDataModule(
+        train_sources=load_sources(data.sources, split="train", window=window),
+        val_sources=load_sources(data.sources, split="val", window=window),
+        space=get_action_space(data.action_space),
+        games=data.games,
+        image_size=data.image_size,
+        seed=config.seed,
+        batching=Batching(
+            global_batch_size=data.global_batch_size, micro_batch_size=data.micro_batch_size
+        ),
+        loading=Loading(
+            clips_per_block=data.clips_per_block,
+            clip_cache_gib=data.clip_cache_gib,
+            num_val_windows=data.num_val_windows,
+            num_workers=data.num_workers,
+            prefetch_factor=data.prefetch_factor,
+            decoder=data.decoder,
+        ),
+    )
+
+
+def build_module(config: RunConfig) -> LitPolicy:
+    """Build the policy, from `init_from`'s weights if it is given, and what trains it."""
+    policy = _build(config.model)
+    if config.init_from is not None:
+        policy.load_state_dict(NitroGen.from_pretrained(config.init_from).state_dict())
+    return LitPolicy(
+        policy=policy,
+        games=tuple(config.data.games),
+        seed=config.seed,
+        optimizer=_build(config.optimizer),
+        schedule=_build(config.schedule),
+        ema_decay=config.ema_decay,
+        num_sampling_steps=config.num_sampling_steps,
+    )
+
+
+def build_trainer(config: RunConfig) -> L.Trainer:
+    """Build Lightning's trainer with our callbacks, loggers and checkpoints."""
+    output_dir = Path(config.output_dir)
+    accumulation = count_micro_batches(config)
+    return _build(config.trainer)(
+        max_steps=config.max_steps,
+        accumulate_grad_batches=accumulation,
+        # Lightning counts micro-batches here.
+        val_check_interval=config.val_every_n_steps * accumulation,
+        check_val_every_n_epoch=None,
+        default_root_dir=str(output_dir),
+        logger=[_build(logger) for logger in config.loggers.values()],
+        callbacks=build_callbacks(
+            output_dir=output_dir,
+            checkpoint_every_n_steps=config.checkpoint_every_n_steps,
+            keep_checkpoints=config.keep_checkpoints,
+            log_every_n_steps=config.trainer["log_every_n_steps"],
+        ),
+        plugins=[AtomicCheckpointIO()],
+    )
+
+
+def _build(component: dict[str, Any]) -> Any:  # noqa: ANN401 - whatever `_target_` says
+    # Plain containers: no component sees OmegaConf's.
+    return instantiate(component, _convert_="all")
+
+
+if __name__ == "__main__":
+    main()

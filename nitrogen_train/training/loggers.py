@@ -1,0 +1,85 @@
+"""Where metrics go: a local CSV that every start appends to, and wandb, offline by default."""
+
+import csv
+import secrets
+import time
+from argparse import Namespace
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.loggers import Logger, WandbLogger
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
+
+
+class CsvLogger(Logger):
+    """Appends `step,name,value,unix_time_s` lines, so that a resumed run keeps its history.
+
+    A run that was killed repeats the steps after its last checkpoint: the last line of a (step,
+    name) is the one that counts.
+    """
+
+    def __init__(self, *, path: str) -> None:
+        """Write to a file; its folder is made when the first line is.
+
+        Args:
+            path: The CSV file.
+        """
+        super().__init__()
+        self._path = Path(path)
+
+    @property
+    def name(self) -> str:
+        """The file's name."""
+        return self._path.stem
+
+    @property
+    def version(self) -> str:
+        """One file serves all starts."""
+        return ""
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Append a line per metric."""
+        is_new = not self._path.exists()
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        with self._path.open("a", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            if is_new:
+                writer.writerow(["step", "name", "value", "unix_time_s"])
+            now = f"{time.time():.3f}"
+            writer.writerows(
+                [step, name, repr(float(value)), now]
+                for name, value in metrics.items()
+                if name != "epoch"
+            )
+
+    @rank_zero_only
+    def log_hyperparams(
+        self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any
+    ) -> None:
+        """Do nothing: the resolved config lies beside the file."""
+
+
+def build_wandb_logger(*, output_dir: str, project: str, offline: bool) -> WandbLogger:
+    """Log to wandb; every start of a run continues the same wandb run.
+
+    Args:
+        output_dir: The run folder, which keeps the wandb id.
+        project: The wandb project.
+        offline: Write to the run folder only; `wandb sync` sends it later.
+    """
+    folder = Path(output_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    id_path = folder / "wandb_id.txt"
+    if not id_path.exists():
+        id_path.write_text(secrets.token_hex(4), encoding="utf-8")
+    return WandbLogger(
+        name=folder.name,
+        id=id_path.read_text(encoding="utf-8").strip(),
+        save_dir=str(folder),
+        project=project,
+        offline=offline,
+        # wandb refuses to resume a run that is offline, and appends to it when it is synced.
+        resume=None if offline else "allow",
+    )

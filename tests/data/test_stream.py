@@ -1,0 +1,244 @@
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from nitrogen_train.actions import GAMEPAD
+from nitrogen_train.batch import PolicyBatch
+from nitrogen_train.data.clips import ClipReader, Source
+from nitrogen_train.data.collate import WindowCollator
+from nitrogen_train.data.decode import choose_decoder
+from nitrogen_train.data.manifest import read_manifest
+from nitrogen_train.data.stream import Share, TrainingStream, ValidationStream
+from nitrogen_train.data.windows import WindowShape
+
+GAMES = ("doom_defend", "doom_gather")
+
+
+@pytest.fixture(scope="module")
+def sources(
+    tmp_path_factory: pytest.TempPathFactory, write_dataset: Callable[..., Path], clip_plan: Any
+) -> list[Source]:
+    folder = tmp_path_factory.mktemp("data")
+    defend = [
+        clip_plan(clip_id=f"d{i}", num_frames=20 + i, invalid_rows=range(5, 5 + i)) for i in range(6)
+    ]
+    gather = [clip_plan(clip_id=f"g{i}", game="doom_gather", num_frames=25) for i in range(4)]
+    window = WindowShape(num_frames=2, frame_stride=3, action_horizon=4, action_offset=1)
+    return [
+        Source(
+            name=name,
+            folder=folder / name,
+            manifest=read_manifest(write_dataset(folder / name, plans)),
+            weight=weight,
+            window=window,
+        )
+        for name, plans, weight in (("defend", defend, 3.0), ("gather", gather, 1.0))
+    ]
+
+
+def build_stream(sources: Sequence[Source], *, seed: int = 0, **share: int) -> TrainingStream:
+    return TrainingStream(
+        sources=sources,
+        share=Share(**({"global_batch_size": 8, "micro_batch_size": 2, "rank": 0, "world_size": 1} | share)),
+        reader=build_reader(),
+        collator=WindowCollator(space=GAMEPAD, games=GAMES, seed=seed),
+        clips_per_block=2,
+        seed=seed,
+    )
+
+
+def build_reader(image_size: int = 64) -> ClipReader:
+    return ClipReader(
+        space=GAMEPAD, decoder=choose_decoder("auto"), image_size=image_size, max_kept_bytes=2**20
+    )
+
+
+def take(stream: Any, count: int, num_workers: int = 0) -> list[PolicyBatch]:
+    loader = DataLoader(stream, batch_size=None, num_workers=num_workers)
+    batches = iter(loader)
+    return [next(batches) for _ in range(count)]
+
+
+def test_a_window_shows_its_frames_and_the_rows_that_follow(sources: list[Source]) -> None:
+    for batch in take(build_stream(sources), 20):
+        for i, window_id in enumerate(batch.window_ids):
+            frame = window_id.frame
+            seen = batch.frames[i].float().mean(dim=(1, 2, 3))
+            shown = torch.tensor([max(frame - 3, 0), frame])
+            torch.testing.assert_close(seen, 2.0 * shown, atol=1.1, rtol=0)
+            assert batch.frame_mask[i].tolist() == [frame >= 3, True]
+            supervised = batch.action_mask[i].any(dim=1)
+            x = batch.actions[i, :, GAMEPAD.index("LEFT_STICK_X")] * 2 - 1
+            expected = (frame + 1 + torch.arange(4)) / 100
+            torch.testing.assert_close(x[supervised], expected[supervised], atol=1e-6, rtol=0)
+            assert supervised[0]
+            assert GAMES[batch.game_id[i] - 1] == f"doom_{window_id.source}"
+
+
+def test_the_mask_covers_labelled_controls_of_valid_rows(sources: list[Source]) -> None:
+    batches = take(build_stream(sources), 40)
+
+    for batch in batches:
+        np.testing.assert_array_equal(
+            batch.action_mask.any(dim=(0, 1)).numpy() & ~GAMEPAD.label_mask, False
+        )
+        rows = batch.action_mask.any(dim=2)
+        assert (rows[:, 1:] <= rows[:, :-1]).all()
+        masked = batch.actions[~rows]
+        assert (masked[:, :21] == 0).all()
+        assert (masked[:, 21:] == 0.5).all()
+    assert not all(batch.action_mask.any(dim=2).all() for batch in batches)
+
+
+@pytest.mark.parametrize("micro_batch_size", [1, 2, 4])
+def test_a_step_knows_its_valid_values_before_it_is_read(
+    sources: list[Source], micro_batch_size: int
+) -> None:
+    per_step = 8 // micro_batch_size
+    batches = take(build_stream(sources, micro_batch_size=micro_batch_size), 5 * per_step)
+
+    for step in range(5):
+        of_step = batches[step * per_step : (step + 1) * per_step]
+        total = sum(int(batch.action_mask.sum()) for batch in of_step)
+        assert {int(batch.num_valid_in_step) for batch in of_step} == {total}
+
+
+@pytest.mark.parametrize(("world_size", "micro_batch_size"), [(1, 8), (1, 2), (2, 4), (4, 1), (8, 1)])
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_every_split_over_ranks_and_workers_delivers_the_same_global_batches(
+    sources: list[Source], world_size: int, micro_batch_size: int, num_workers: int
+) -> None:
+    if num_workers and world_size not in (1, 2):
+        pytest.skip("two world sizes with workers are enough for the fast tests")
+    expected = [batch.window_ids for batch in take(build_stream(sources, micro_batch_size=8), 3)]
+    seeds = [batch.sample_seed.tolist() for batch in take(build_stream(sources, micro_batch_size=8), 3)]
+    per_step = 8 // (world_size * micro_batch_size)
+
+    ranks = [
+        take(
+            build_stream(
+                sources, rank=rank, world_size=world_size, micro_batch_size=micro_batch_size
+            ),
+            3 * per_step,
+            num_workers,
+        )
+        for rank in range(world_size)
+    ]
+
+    for step in range(3):
+        pieces = [b for rank in ranks for b in rank[step * per_step : (step + 1) * per_step]]
+        assert tuple(w for piece in pieces for w in piece.window_ids) == expected[step]
+        assert [s for piece in pieces for s in piece.sample_seed.tolist()] == seeds[step]
+
+
+def test_starting_at_a_step_gives_what_an_uninterrupted_run_gives(sources: list[Source]) -> None:
+    straight = take(build_stream(sources), 40)
+    resumed = TrainingStream(
+        sources=sources,
+        share=Share(global_batch_size=8, micro_batch_size=2, rank=0, world_size=1),
+        reader=build_reader(),
+        collator=WindowCollator(space=GAMEPAD, games=GAMES, seed=0),
+        clips_per_block=2,
+        seed=0,
+        start_step=7,
+    )
+
+    for expected, got in zip(straight[28:], take(resumed, 12), strict=True):
+        assert got.window_ids == expected.window_ids
+        assert torch.equal(got.frames, expected.frames)
+        assert torch.equal(got.actions, expected.actions)
+
+
+def test_seeds_change_the_order_and_the_samples_own_seed(sources: list[Source]) -> None:
+    one, other = (take(build_stream(sources, seed=seed), 8) for seed in (0, 1))
+
+    assert [b.window_ids for b in one] != [b.window_ids for b in other]
+
+
+def test_a_second_visit_has_another_sample_seed(sources: list[Source]) -> None:
+    windows = sum(sources[1].window.count_windows(runs) for runs in sources[1].manifest.valid_runs)
+    seeds: dict[Any, set[int]] = {}
+    for batch in take(build_stream(sources), 2 * 4 * windows // 2):
+        for window_id, seed in zip(batch.window_ids, batch.sample_seed.tolist(), strict=True):
+            if window_id.source == "gather":
+                seeds.setdefault(window_id, set()).add(seed)
+
+    assert len(seeds) == windows
+    assert all(len(drawn) >= 2 for drawn in seeds.values())
+
+
+def test_frames_of_another_size_are_squashed(sources: list[Source]) -> None:
+    reader = build_reader(image_size=32)
+
+    clip = reader.read(sources[0], 0)
+
+    assert clip.frames.shape[1:] == (32, 32, 3)
+
+
+def test_a_reader_keeps_what_fits_and_reads_the_rest_again(sources: list[Source]) -> None:
+    reader = ClipReader(
+        space=GAMEPAD, decoder=choose_decoder("auto"), image_size=64, max_kept_bytes=0
+    )
+
+    first = reader.read(sources[0], 0)
+    kept = reader.read(sources[0], 0)
+    reader.read(sources[0], 1)
+    again = reader.read(sources[0], 0)
+
+    assert kept is first
+    assert again is not first
+    np.testing.assert_array_equal(again.frames, first.frames)
+
+
+@pytest.mark.parametrize("world_size", [1, 3])
+def test_validation_visits_each_window_once_and_pads_with_empty_masks(
+    sources: list[Source], world_size: int
+) -> None:
+    def load(rank: int) -> list[PolicyBatch]:
+        stream = ValidationStream(
+            sources=sources,
+            share=Share(global_batch_size=12, micro_batch_size=4, rank=rank, world_size=world_size),
+            reader=build_reader(),
+            collator=WindowCollator(space=GAMEPAD, games=GAMES, seed=0),
+            num_windows=50,
+            seed=0,
+        )
+        return take(stream, len(stream))
+
+    ranks = [load(rank) for rank in range(world_size)]
+
+    counted = [
+        window_id
+        for batches in ranks
+        for batch in batches
+        for window_id, mask in zip(batch.window_ids, batch.action_mask, strict=True)
+        if mask.any()
+    ]
+    assert len(counted) == len(set(counted)) == 50
+    assert len({len(batches) for batches in ranks}) == 1
+
+
+@pytest.mark.parametrize(("global_batch_size", "hint"), [(10, "use 8 or 12"), (3, "use 4 or 4")])
+def test_a_batch_that_does_not_divide_names_the_nearest_that_do(
+    global_batch_size: int, hint: str
+) -> None:
+    with pytest.raises(ValueError, match=hint):
+        Share(global_batch_size=global_batch_size, micro_batch_size=2, rank=0, world_size=2)
+
+
+def test_a_source_without_windows_is_named(
+    tmp_path: Path, write_dataset: Callable[..., Path], clip_plan: Any, sources: list[Source]
+) -> None:
+    folder = write_dataset(tmp_path, [clip_plan(clip_id="a", num_frames=3, invalid_rows=range(3))])
+    empty = Source(
+        name="empty", folder=folder, manifest=read_manifest(folder), weight=1.0,
+        window=sources[0].window,
+    )  # fmt: skip
+
+    with pytest.raises(ValueError, match="source 'empty'.*no row is valid"):
+        build_stream([empty])

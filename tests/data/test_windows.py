@@ -1,0 +1,58 @@
+import numpy as np
+import pytest
+
+from nitrogen_train.data.windows import WindowShape
+
+
+def shape(**changes: int) -> WindowShape:
+    defaults = {"num_frames": 1, "frame_stride": 1, "action_horizon": 4, "action_offset": 0}
+    return WindowShape(**(defaults | changes))
+
+
+def valid_rows(runs: list[int], num_rows: int) -> np.ndarray:
+    valid = np.zeros(num_rows, bool)
+    for start, stop in zip(runs[::2], runs[1::2], strict=True):
+        valid[start:stop] = True
+    return valid
+
+
+@pytest.mark.parametrize("offset", [0, 1, 3, 9, 20])
+@pytest.mark.parametrize("runs", [[], [0, 10], [2, 5, 7, 10], [0, 1], [9, 10]])
+def test_counting_agrees_with_listing_and_with_the_mask(runs: list[int], offset: int) -> None:
+    window = shape(action_offset=offset)
+    valid = valid_rows(runs, 10)
+
+    frames = window.last_frames(runs)
+
+    assert window.count_windows(runs) == len(frames)
+    for frame in range(10):
+        mask = window.row_mask(valid, frame)
+        assert window.count_rows(runs, frame) == mask.sum()
+        assert (frame in frames) == mask.any()
+
+
+def test_rows_past_the_clips_end_are_masked() -> None:
+    mask = shape().row_mask(np.ones(10, bool), 8)
+
+    np.testing.assert_array_equal(mask, [True, True, False, False])
+
+
+def test_nothing_after_an_invalid_row_is_supervised() -> None:
+    valid = valid_rows([0, 3, 4, 10], 10)
+
+    np.testing.assert_array_equal(shape().row_mask(valid, 1), [True, True, False, False])
+    np.testing.assert_array_equal(shape().row_mask(valid, 3), [False] * 4)
+    np.testing.assert_array_equal(shape().row_mask(valid, 4), [True] * 4)
+
+
+def test_frames_are_strided_oldest_first_and_may_lie_before_the_clip() -> None:
+    window = shape(num_frames=3, frame_stride=5)
+
+    np.testing.assert_array_equal(window.frame_indices(12), [2, 7, 12])
+    np.testing.assert_array_equal(window.frame_indices(4), [-6, -1, 4])
+
+
+@pytest.mark.parametrize("name", ["num_frames", "frame_stride", "action_horizon"])
+def test_sizes_start_at_one(name: str) -> None:
+    with pytest.raises(ValueError, match=f"{name} must be at least 1"):
+        shape(**{name: 0})

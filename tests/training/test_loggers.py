@@ -1,0 +1,29 @@
+import csv
+from pathlib import Path
+
+import pytest
+
+from nitrogen_train.training.loggers import CsvLogger, build_wandb_logger
+
+
+def test_a_second_start_appends_to_the_same_file(tmp_path: Path) -> None:
+    path = tmp_path / "run" / "metrics.csv"
+
+    CsvLogger(path=str(path)).log_metrics({"train/loss": 0.5, "epoch": 0}, step=1)
+    CsvLogger(path=str(path)).log_metrics({"train/loss": 0.25}, step=2)
+
+    with path.open() as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["step"], row["name"], row["value"]) for row in rows] == [
+        ("1", "train/loss", "0.5"),
+        ("2", "train/loss", "0.25"),
+    ]
+
+
+def test_a_run_keeps_its_wandb_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = (
+        build_wandb_logger(output_dir=str(tmp_path), project="tests", offline=True)
+        for _ in range(2)
+    )
+
+    assert first.version == second.version is not None
