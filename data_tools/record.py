@@ -195,12 +195,9 @@ def _write_log(path: Path, rows: list[Controls], times_ns: list[int], info: Game
     }
     with write_atomically(path) as temporary, temporary.open("w") as file:
         for controls, time_ns in zip(rows, times_ns, strict=False):
-            # Experts may give NumPy's numbers, which JSON does not know.
-            state = {
-                name: bool(value) if isinstance(value, bool | np.bool_) else float(value)
-                for name, value in {**released, **controls}.items()
-            }
-            file.write(json.dumps({"t_ns": time_ns, "controls": state}) + "\n")
+            entry = {"t_ns": time_ns, "controls": {**released, **controls}}
+            # JSON does not know NumPy's numbers, which experts may give.
+            file.write(json.dumps(entry, default=float) + "\n")
 
 
 def _intervals_ns(disturbed: list[bool], times_ns: list[int]) -> tuple[tuple[int, int], ...]:

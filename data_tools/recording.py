@@ -1,8 +1,8 @@
 """Recordings: a video, a log of inputs on the same clock, and a file of facts.
 
-NAME.mp4 (or mkv, webm)    what the player saw
-NAME.inputs.jsonl          {"t_ns": ..., "controls": {"SOUTH": true, ...}} a line, or .parquet
-NAME.json                  `RecordingFacts`
+* `NAME.mp4` (or mkv, webm): what the player saw;
+* `NAME.inputs.jsonl` (or .parquet): rows `{"t_ns": ..., "controls": {"SOUTH": true, ...}}`;
+* `NAME.json`: `RecordingFacts`.
 """
 
 import difflib
@@ -82,6 +82,8 @@ class RecordingFacts:
                 values[name] = _parse_intervals(values[name], what)
             elif not _fits(values[name], item.type):
                 raise ShardError(f"{what}: {name} must be {item.type}, got {values[name]!r}")
+        if type(score := values.get("score")) is int:
+            values["score"] = float(score)
         return cls(**cast("dict[str, Any]", values))
 
     def write(self, path: Path) -> None:

@@ -8,7 +8,6 @@ written, `.progress` holds the plan's digest and the rows of the finished shards
 """
 
 import contextlib
-import hashlib
 import json
 import shutil
 from collections.abc import Iterator
@@ -21,13 +20,13 @@ from tqdm import tqdm
 from data_tools.plan import Plan, PlannedClip, ShardSettings, make_plan
 from data_tools.recording import find_recordings
 from data_tools.workers import map_in_order
-from nitrogen_train.data.action_file import valid_runs
 from nitrogen_train.data.encode import encode_video
 from nitrogen_train.data.files import write_atomically
 from nitrogen_train.data.manifest import (
     MANIFEST_NAME,
     Manifest,
     ManifestRow,
+    describe_record,
     read_manifest,
     read_manifest_table,
     write_manifest,
@@ -75,31 +74,9 @@ def encode_clip(clip: PlannedClip) -> EncodedClip:
     size = clip.metadata.width
     frames = (squash(frame, size) for frame in clip.video.read())
     video = encode_video(frames, fps=clip.metadata.fps, width=size, height=size)
-    data = encode_record(Record(metadata=clip.metadata, actions=clip.actions, video=video))
-    metadata, provenance = clip.metadata, clip.metadata.provenance
-    return data, ManifestRow(
-        shard="",
-        offset=0,
-        size=len(data),
-        clip_id=metadata.clip_id,
-        num_frames=metadata.num_frames,
-        num_valid_rows=int(clip.actions.valid.sum()),
-        valid_runs=valid_runs(clip.actions.valid),
-        fps=metadata.fps,
-        game=metadata.game,
-        source=metadata.source,
-        session_id=metadata.session_id,
-        action_space=metadata.action_space,
-        labels=provenance.labels,
-        width=metadata.width,
-        height=metadata.height,
-        source_width=provenance.width,
-        source_height=provenance.height,
-        idle_share=metadata.idle_share,
-        licence=metadata.licence,
-        split=clip.split,
-        sha256=hashlib.sha256(data).hexdigest(),
-    )
+    record = Record(metadata=clip.metadata, actions=clip.actions, video=video)
+    data = encode_record(record)
+    return data, describe_record(record, data, shard="", offset=0, split=clip.split)
 
 
 def _claim(out_dir: Path, progress_dir: Path, plan: Plan) -> None:

@@ -1,8 +1,10 @@
 """Everything that a data set promises, checked clip by clip."""
 
+import hashlib
 import io
 from collections import defaultdict
 from collections.abc import Iterator
+from dataclasses import fields
 from functools import partial
 from pathlib import Path
 
@@ -11,10 +13,10 @@ import numpy as np
 from tqdm import tqdm
 
 from data_tools.workers import map_in_order
-from nitrogen_train.data.action_file import idle_rows, valid_runs
+from nitrogen_train.data.action_file import idle_rows
 from nitrogen_train.data.decode import PyAVDecoder
-from nitrogen_train.data.manifest import Manifest, ManifestRow, read_manifest
-from nitrogen_train.data.records import SHARD_END, Record, read_record
+from nitrogen_train.data.manifest import Manifest, ManifestRow, describe_record, read_manifest
+from nitrogen_train.data.records import SHARD_END, Record, decode_record, read_record_bytes
 from nitrogen_train.data.schema import ShardError
 
 _LONGEST_GROUP_SECONDS = 2
@@ -49,40 +51,28 @@ def verify_dataset(dataset_dir: Path, *, workers: int) -> list[str]:
 def verify_clip(dataset_dir: Path, row: ManifestRow) -> list[str]:
     """Check a clip's bytes, its members, its video, and the manifest's word on it."""
     try:
-        record = read_record(
-            dataset_dir, row.shard, offset=row.offset, size=row.size, sha256=row.sha256
-        )
-        return [
-            f"clip {row.clip_id}: {fault}; shard the recording again"
-            for fault in [*_compare(row, record), *_check_video(row, record.video)]
-        ]
+        data = read_record_bytes(dataset_dir, row.shard, offset=row.offset, size=row.size)
+        if hashlib.sha256(data).hexdigest() != row.sha256:
+            return [f"clip {row.clip_id}: checksum differs; copy {row.shard} again, or shard again"]
+        record = decode_record(data)
+        found = describe_record(record, data, shard=row.shard, offset=row.offset, split=row.split)
+        faults = [*_compare(row, found), *_check_idle(record), *_check_video(row, record.video)]
     except ShardError as error:
-        return [f"clip {row.clip_id}: {error}; copy the shard again, or shard the recording again"]
+        faults = [str(error)]
+    return [f"clip {row.clip_id}: {fault}; shard its recording again" for fault in faults]
 
 
-def _compare(row: ManifestRow, record: Record) -> Iterator[str]:
-    """Compare what the manifest says of a clip with what its record says."""
-    metadata, provenance, actions = record.metadata, record.metadata.provenance, record.actions
-    said = {
-        name: getattr(metadata, name)
-        for name in (
-            "clip_id", "num_frames", "fps", "game", "source", "session_id", "action_space", "width",
-            "height", "idle_share", "licence",
-        )
-    }  # fmt: skip
-    said |= {
-        "labels": provenance.labels,
-        "source_width": provenance.width,
-        "source_height": provenance.height,
-        "valid_runs": valid_runs(actions.valid),
-        "num_valid_rows": int(actions.valid.sum()),
-    }
-    for name, value in said.items():
-        if getattr(row, name) != value:
-            yield f"{name} is {value!r} in the record and {getattr(row, name)!r} in the manifest"
-    idle = float(idle_rows(actions.rows).mean())
-    if abs(idle - row.idle_share) > 1e-6:
-        yield f"idle_share is {idle:.4f} by the actions and {row.idle_share:.4f} in the manifest"
+def _compare(row: ManifestRow, found: ManifestRow) -> Iterator[str]:
+    for item in fields(ManifestRow):
+        said, is_so = getattr(row, item.name), getattr(found, item.name)
+        if said != is_so:
+            yield f"{item.name} is {is_so!r} in the record and {said!r} in the manifest"
+
+
+def _check_idle(record: Record) -> Iterator[str]:
+    idle = float(idle_rows(record.actions.rows).mean())
+    if abs(idle - record.metadata.idle_share) > 1e-6:
+        yield f"idle_share is {record.metadata.idle_share:.4f}, by the actions it is {idle:.4f}"
 
 
 def _check_video(row: ManifestRow, video: bytes) -> Iterator[str]:

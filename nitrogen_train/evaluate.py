@@ -28,6 +28,7 @@ from nitrogen_train.evaluation.metrics import SUMMARY
 from nitrogen_train.evaluation.offline import OfflineSettings, evaluate_offline
 from nitrogen_train.evaluation.scores import GameScore
 from nitrogen_train.evaluation.video import record_video
+from nitrogen_train.games import load_game
 from nitrogen_train.models.nitrogen import NitroGen
 
 
@@ -139,9 +140,10 @@ def _play(config: EvaluateConfig, *, policy_dir: Path, output_dir: Path) -> None
     _write_json(output_dir / "scores.json", results)
     sys.stdout.write(format_scores(scores) + "\n")
     if config.videos:
+        policy = NitroGen.from_pretrained(policy_dir)
         for game in config.games:
-            path = output_dir / "videos" / f"{game}.mp4"
-            record_video(NitroGen.from_pretrained(policy_dir), game, settings=settings, path=path)
+            path = output_dir / "videos" / f"{load_game(game).info.name}.mp4"
+            record_video(policy, game, settings=settings, path=path)
 
 
 def _predict(config: EvaluateConfig, *, policy_dir: Path, output_dir: Path) -> None:

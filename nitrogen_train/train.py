@@ -34,7 +34,7 @@ from nitrogen_train.training.datamodule import (
     load_sources,
 )
 from nitrogen_train.training.module import LitPolicy
-from nitrogen_train.training.run_folder import write_run_facts
+from nitrogen_train.training.run_folder import refuse_another_model, write_run_facts
 
 _log = logging.getLogger(__name__)
 register_schema()
@@ -63,6 +63,7 @@ def train(config: RunConfig, *, config_yaml: str) -> Path:
     """
     validate(config)
     output_dir = Path(config.output_dir)
+    refuse_another_model(output_dir, config_yaml=config_yaml)
     if config.num_threads is not None:
         torch.set_num_threads(config.num_threads)
     L.seed_everything(config.seed, workers=True, verbose=False)

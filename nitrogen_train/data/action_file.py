@@ -107,9 +107,9 @@ def decode_actions(data: bytes, space: ActionSpace) -> ClipActions:
             buttons[:, index] = _bools(table, name.lower())
     sticks = np.zeros((num_rows, len(space.sticks)), dtype=np.float32)
     for name, indices in _axis_columns(space).items():
-        sticks[:, indices] = _floats(table, name, low=-1, width=len(indices))
+        sticks[:, indices] = _floats(table, name, low=-1.0, width=len(indices))
     triggers = {
-        name: _floats(table, name, low=0, width=1)[:, 0]
+        name: _floats(table, name, low=0.0, width=1)[:, 0]
         for name in _TRIGGER_COLUMNS
         if name in table.column_names
     }

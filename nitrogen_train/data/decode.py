@@ -8,7 +8,7 @@ import importlib.util
 import io
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Literal, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import av
 import numpy as np
@@ -17,8 +17,6 @@ from av.error import FFmpegError
 from jaxtyping import UInt8
 
 from nitrogen_train.data.schema import ShardError
-
-DecoderName = Literal["auto", "decord", "pyav"]
 
 MAX_DECODED_BYTES = 4 * 1024**3
 """A video that claims to unpack to more is refused: twenty seconds of 512x512 are 0.9 GB."""
@@ -50,7 +48,7 @@ class VideoDecoder(Protocol):
         ...
 
 
-def choose_decoder(name: DecoderName = "auto") -> VideoDecoder:
+def choose_decoder(name: str = "auto") -> VideoDecoder:
     """Build a decoder by name; `auto` is decord where it is installed, else PyAV.
 
     Raises:

@@ -30,7 +30,7 @@ class VideoWriter:
     Example:
         >>> import tempfile
         >>> path = Path(tempfile.mkdtemp()) / "black.mp4"
-        >>> with VideoWriter(path, fps=30, width=64, height=64) as video:
+        >>> with VideoWriter(path, fps=30.0, width=64, height=64) as video:
         ...     video.write(np.zeros((64, 64, 3), np.uint8))
         >>> path.exists()
         True
@@ -95,6 +95,8 @@ class VideoWriter:
             self._open.__exit__(kind, error, trace)
             return
         with self._open:
+            if not self.num_frames:
+                raise ValueError(f"{self._path} would be a video without frames")
             self._container.mux(self._stream.encode(None))
 
 

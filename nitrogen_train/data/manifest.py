@@ -14,7 +14,9 @@ import pyarrow.parquet as pq
 from jaxtyping import Bool
 
 from nitrogen_train.actions import ActionSpace
+from nitrogen_train.data.action_file import valid_runs
 from nitrogen_train.data.files import write_atomically
+from nitrogen_train.data.records import Record
 from nitrogen_train.data.schema import (
     SCHEMA_VERSION,
     SPLITS,
@@ -61,6 +63,44 @@ class ManifestRow:
     split: Split
     sha256: str
     """Of the record's bytes, in hexadecimal."""
+
+
+def describe_record(
+    record: Record, data: bytes, *, shard: str, offset: int, split: Split
+) -> ManifestRow:
+    """Say of a clip what the manifest keeps.
+
+    Args:
+        record: The clip.
+        data: The bytes it is stored as.
+        shard: File name of the tar it is in.
+        offset: Where in it, in bytes.
+        split: What the clip is for.
+    """
+    metadata, provenance, actions = record.metadata, record.metadata.provenance, record.actions
+    return ManifestRow(
+        shard=shard,
+        offset=offset,
+        size=len(data),
+        clip_id=metadata.clip_id,
+        num_frames=metadata.num_frames,
+        num_valid_rows=int(actions.valid.sum()),
+        valid_runs=valid_runs(actions.valid),
+        fps=metadata.fps,
+        game=metadata.game,
+        source=metadata.source,
+        session_id=metadata.session_id,
+        action_space=metadata.action_space,
+        labels=provenance.labels,
+        width=metadata.width,
+        height=metadata.height,
+        source_width=provenance.width,
+        source_height=provenance.height,
+        idle_share=metadata.idle_share,
+        licence=metadata.licence,
+        split=split,
+        sha256=hashlib.sha256(data).hexdigest(),
+    )
 
 
 _SCHEMA = pa.schema(

@@ -117,17 +117,17 @@ def _draw_strip(controls: Controls, width: int, caption: str) -> Image.Image:
     for side, (x, y) in _STICKS.items():
         _draw_stick(canvas, values, side, x, y)
     if caption:
-        canvas.text(2, 33.5, caption, _TEXT, size=2.0, anchor="lm")
+        canvas.text(2.0, 33.5, caption, _TEXT, size=2.0, anchor="lm")
     return canvas.image.resize((width, _strip_height(width)), Image.Resampling.LANCZOS)
 
 
 def _draw_triggers(canvas: _Canvas, values: dict[str, float]) -> None:
     for name, (x, label) in _TRIGGERS.items():
         pull = values.get(name, 0.0)
-        canvas.bar(x, 5, 7, 16, _WELL)
+        canvas.bar(x, 5.0, 7.0, 16.0, _WELL)
         if pull > 0:
-            canvas.bar(x, 5 + 16 * (1 - pull), 7, 16 * pull, _LIT)
-        canvas.text(x + 3.5, 24, label, _LIT if pull > 0 else _TEXT, size=2.4)
+            canvas.bar(x, 5 + 16 * (1 - pull), 7.0, 16 * pull, _LIT)
+        canvas.text(x + 3.5, 24.0, label, _LIT if pull > 0 else _TEXT, size=2.4)
     for name, (x, label) in _SHOULDERS.items():
         is_down = values.get(name, 0.0) > 0
         canvas.bar(x, 1.6, 10.5, 3.4, _LIT if is_down else _RELEASED)
@@ -146,7 +146,7 @@ def _draw_buttons(canvas: _Canvas, values: dict[str, float]) -> None:
         x, y = centre_x + 2.8 * dx, centre_y + 2.8 * dy
         fill = _LIT if values.get(name, 0.0) > 0 else _RELEASED
         canvas.bar(x - 1.4, y - 1.4, 2.8, 2.8, fill, corner=0.7)
-    canvas.bar(centre_x - 1.5, centre_y - 1.5, 3.0, 3.0, _RELEASED, corner=0)
+    canvas.bar(centre_x - 1.5, centre_y - 1.5, 3.0, 3.0, _RELEASED, corner=0.0)
 
 
 def _draw_stick(canvas: _Canvas, values: dict[str, float], side: str, x: float, y: float) -> None:

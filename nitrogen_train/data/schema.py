@@ -90,8 +90,6 @@ class Provenance:
                 f"provenance: expected 0 <= start_frame < end_frame, got {self.start_frame} and "
                 f"{self.end_frame}"
             )
-        if self.labels not in get_args(Labels):
-            raise ShardError(f"provenance: labels must be raw or processed, got {self.labels!r}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -198,12 +196,12 @@ def _typed_fields(cls: type, values: dict[str, object]) -> dict[str, Any]:
         raise ShardError(f"{cls.__name__}: missing fields {missing}, unknown fields {unknown}")
     for name, kind in expected.items():
         value = values[name]
-        if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        if kind is float and type(value) is int:
             values[name] = float(value)
-        elif kind in (str, int, float) and type(value) is not kind:
-            raise ShardError(
-                f"{cls.__name__}: {name} must be {getattr(kind, '__name__', kind)}, got {value!r}"
-            )
+        elif isinstance(kind, type) and kind in (str, int, float) and type(value) is not kind:
+            raise ShardError(f"{cls.__name__}: {name} must be {kind.__name__}, got {value!r}")
+        elif kind is Labels and value not in get_args(Labels):
+            raise ShardError(f"{cls.__name__}: {name} must be raw or processed, got {value!r}")
     return values
 
 

@@ -7,11 +7,13 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float64
 
-Series = tuple[Sequence[float], Sequence[float]]
+Number = int | float
+Series = tuple[Sequence[Number], Sequence[Number]]
 """x and y of a line, in order of x."""
 
 _MAX_POINTS = 400
@@ -24,23 +26,23 @@ _LOG_FROM = 20
 class _Axis:
     """Where values lie in a picture."""
 
-    low: float
-    high: float
-    start: float
+    low: Number
+    high: Number
+    start: Number
     """Place of `low`."""
-    stop: float
+    stop: Number
     """Place of `high`."""
-    ticks: Sequence[float] = ()
+    ticks: Sequence[Number] = ()
     is_log: bool = False
 
-    def __call__(self, value: float) -> float:
+    def __call__(self, value: Number) -> float:
         low, high, value = (
             math.log10(x) if self.is_log else x for x in (self.low, self.high, value)
         )
         return round(self.start + (value - low) / (high - low) * (self.stop - self.start), 1)
 
 
-def draw_scores(games: Mapping[str, Mapping[str, float]]) -> str:
+def draw_scores(games: Mapping[str, Mapping[str, Any]]) -> str:
     """Draw each game's normalized score and interval on the scale from random to reference.
 
     Args:
@@ -104,7 +106,7 @@ def draw_curves(title: str, lines: Mapping[str, Series]) -> str:
 
 
 def _axis(
-    values: Float64[np.ndarray, " n"], start: float, stop: float, *, is_steps: bool = False
+    values: Float64[np.ndarray, " n"], start: Number, stop: Number, *, is_steps: bool = False
 ) -> _Axis:
     low, high = float(values.min()), float(values.max())
     if low == high:
@@ -132,18 +134,18 @@ def _thin(line: Series) -> tuple[Float64[np.ndarray, " n"], Float64[np.ndarray, 
     )
 
 
-def _short(value: float) -> str:
+def _short(value: Number) -> str:
     for limit, letter in ((1e6, "M"), (1e3, "k")):
         if abs(value) >= limit:
             return f"{value / limit:g}{letter}"
     return f"{value:.3g}"
 
 
-def _text(style: str, text: str, *, x: float, y: float, anchor: str = "start") -> str:
+def _text(style: str, text: str, *, x: Number, y: Number, anchor: str = "start") -> str:
     return f'<text class="{style}" x="{x}" y="{y}" text-anchor="{anchor}">{escape(text)}</text>'
 
 
-def _line(style: str, *, x1: float, x2: float, y1: float, y2: float) -> str:
+def _line(style: str, *, x1: Number, x2: Number, y1: Number, y2: Number) -> str:
     return f'<line class="{style}" x1="{x1}" x2="{x2}" y1="{y1}" y2="{y2}"/>'
 
 

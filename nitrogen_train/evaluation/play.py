@@ -7,7 +7,7 @@ sum of an episode's rewards is its score.
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -26,6 +26,7 @@ class Moment:
     """The game itself: its scripted expert reads it, a policy does not."""
 
 
+@runtime_checkable
 class Player(Protocol):
     """Chooses the next controller state of every running episode."""
 
@@ -51,7 +52,9 @@ class RandomPlayer:
     def act(self, moments: Mapping[int, Moment]) -> dict[int, Controls]:
         """Draw the next presses, whatever is on the screen."""
         for seed in moments.keys() - self._presses.keys():
-            self._presses[seed] = random_player(type(moments[seed].game), seed=seed)
+            # Not the seed itself: Gymnasium gives a game the very numbers that follow from it.
+            own_seed = int(np.random.SeedSequence([seed, 1]).generate_state(1)[0])
+            self._presses[seed] = random_player(type(moments[seed].game), seed=own_seed)
         return {seed: next(self._presses[seed]) for seed in moments}
 
 
@@ -75,7 +78,7 @@ def play_episodes(
         Each episode's outcome, as it ends.
 
     Raises:
-        RuntimeError: If a game pays rewards that are not finite.
+        ValueError: If a game pays rewards that are not finite.
     """
     with contextlib.ExitStack() as stack:
         games = {seed: stack.enter_context(contextlib.closing(game_class())) for seed in seeds}
@@ -90,7 +93,7 @@ def play_episodes(
                 scores[seed] += float(reward)
                 moments[seed] = Moment(frame=frame, game=games[seed])
                 if not np.isfinite(scores[seed]):
-                    raise RuntimeError(
+                    raise ValueError(
                         f"{game_class.info.name}, seed {seed}: the reward of row {num_rows - 1} is "
                         f"{reward}; rewards must be finite"
                     )

@@ -31,7 +31,7 @@ class Stage:
 
     name: str
     command: str
-    seconds: float
+    seconds: int | float
     """Wall-clock time, summed over interruptions."""
 
 
@@ -110,17 +110,17 @@ def read_metrics(path: Path) -> dict[str, Series]:
     }
 
 
-def _headline(games: Mapping[str, Mapping[str, float]]) -> str:
+def _headline(games: Mapping[str, Mapping[str, Any]]) -> str:
     parts = [f"{name} {game['score']:.2f} ({_interval(game)})" for name, game in games.items()]
     return f"Closed-loop score, 0 = random player, 1 = expert: {' · '.join(parts)}."
 
 
-def _interval(game: Mapping[str, float]) -> str:
+def _interval(game: Mapping[str, Any]) -> str:
     return f"{game['low']:.2f} – {game['high']:.2f}"
 
 
 def _videos_section(
-    videos: Mapping[str, bytes | Path], games: Mapping[str, Mapping[str, float]]
+    videos: Mapping[str, bytes | Path], games: Mapping[str, Mapping[str, Any]]
 ) -> str:
     if not videos:
         return ""
@@ -131,7 +131,7 @@ def _videos_section(
     )
 
 
-def _video(name: str, video: bytes | Path, games: Mapping[str, Mapping[str, float]]) -> str:
+def _video(name: str, video: bytes | Path, games: Mapping[str, Mapping[str, Any]]) -> str:
     data = video.read_bytes() if isinstance(video, Path) else video
     encoded = base64.b64encode(data).decode("ascii")
     score = f"score {games[name]['score']:.2f}" if name in games else ""
@@ -202,12 +202,12 @@ def _offline_section(offline: Mapping[str, Any]) -> str:
     )
 
 
-def _pick(metrics: Mapping[str, Any], scope: str) -> list[float | None]:
+def _pick(metrics: Mapping[str, Any], scope: str) -> list[int | float | None]:
     means = metrics["macro"] if scope == "macro" else metrics["games"][scope]
     return [means[name] for name in _OFFLINE_COLUMNS]
 
 
-def _number(value: float | None) -> str:
+def _number(value: int | float | None) -> str:
     return "–" if value is None else f"{value:.3f}"
 
 
@@ -220,7 +220,7 @@ def _stages_section(stages: Sequence[Stage]) -> str:
     return f'<h2>What was run</h2><div class="card">{table}</div>'
 
 
-def _duration(seconds: float) -> str:
+def _duration(seconds: int | float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
 
@@ -240,9 +240,10 @@ def _table(
     code_column: int | None = None,
 ) -> str:
     def cell(tag: str, column: int, text: str) -> str:
-        if column == code_column:
-            return f'<{tag} class="text"><code>{escape(text)}</code></{tag}>'
-        return f"<{tag}>{escape(text)}</{tag}>"
+        if column != code_column:
+            return f"<{tag}>{escape(text)}</{tag}>"
+        content = f"<code>{escape(text)}</code>" if tag == "td" else escape(text)
+        return f'<{tag} class="text">{content}</{tag}>'
 
     def line(tag: str, cells: Sequence[str]) -> str:
         return "".join(cell(tag, column, text) for column, text in enumerate(cells))

@@ -7,7 +7,7 @@ uniforms can drive it: a generator, or the seed that a sample carries (`flow.noi
 import math
 from dataclasses import asdict, dataclass
 from functools import lru_cache
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Float64
@@ -16,6 +16,7 @@ from torch import Tensor
 _NUM_INTERVALS = 2**14
 
 
+@runtime_checkable
 class TimeDistribution(Protocol):
     """A distribution of path times, as an inverse CDF."""
 

@@ -54,7 +54,6 @@ class CarRacing(Game):
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Frame, dict[str, Any]]:
         """Start an episode, the same one for the same seed, and show its first frame."""
-        super().reset(seed=seed, options=options)
         self._env.reset(seed=seed)
         self._ticks_left = TIME_LIMIT_TICKS
         return self._env.draw(), {}

@@ -3,6 +3,7 @@
 import abc
 import contextlib
 import math
+import os
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -43,6 +44,11 @@ class Sighting:
         """The turn to the right that faces it, in [-45, 45]: the screen spans 90 degrees."""
         return math.degrees(math.atan(self.x))
 
+    @property
+    def nearness(self) -> float:
+        """Its height once it is faced, as 1 / distance: the edges of a screen magnify."""
+        return self.height * math.cos(math.atan(self.x))
+
 
 class DoomGame(Game, abc.ABC):
     """A ViZDoom scenario that comes with the package, without head-up display."""
@@ -54,19 +60,18 @@ class DoomGame(Game, abc.ABC):
 
     def __init__(self) -> None:
         self._last_frame: Frame | None = None
-        # The engine writes its settings and an empty folder where it starts, and two of them that
-        # start in one folder at a time can fail; so each gets a folder of its own.
-        self._engine_dir = tempfile.TemporaryDirectory(prefix="vizdoom-")
         engine = vizdoom.DoomGame()
         engine.load_config(str(Path(vizdoom.scenarios_path) / f"{self.scenario}.cfg"))
-        engine.set_doom_config_path(str(Path(self._engine_dir.name) / "engine.ini"))
+        engine.set_doom_config_path(os.devnull)
         engine.set_available_buttons(list(self.engine_buttons))
         engine.set_screen_resolution(vizdoom.ScreenResolution.RES_256X192)
         engine.set_screen_format(vizdoom.ScreenFormat.RGB24)
         engine.set_labels_buffer_enabled(True)
         engine.set_window_visible(False)
         engine.set_sound_enabled(False)
-        with contextlib.chdir(self._engine_dir.name):
+        # The engine makes a folder where it starts, and two that start in one place at a time can
+        # fail: each starts in a place of its own, which it does not need afterwards.
+        with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
             engine.init()
         self._engine = engine
 
@@ -78,7 +83,6 @@ class DoomGame(Game, abc.ABC):
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Frame, dict[str, Any]]:
         """Start an episode, the same one for the same seed, and show its first frame."""
-        super().reset(seed=seed, options=options)
         if seed is not None:
             self._engine.set_seed(seed)
         self._engine.new_episode()
@@ -122,9 +126,9 @@ class DoomGame(Game, abc.ABC):
         ]
 
     def close(self) -> None:
-        """End the engine's process and remove its folder."""
+        """End the engine's process."""
+        self._last_frame = None
         self._engine.close()
-        self._engine_dir.cleanup()
 
     def _running_frame(self) -> Frame:
         if self._last_frame is None:

@@ -6,16 +6,18 @@ import vizdoom
 
 from nitrogen_train.actions import Controls
 from nitrogen_train.games.base import GameInfo
-from nitrogen_train.games.doom import LICENCE, TICS_PER_SECOND, DoomGame
+from nitrogen_train.games.doom import LICENCE, TICS_PER_SECOND, DoomGame, Sighting
 
 FRAME_SKIP = 3
-MAX_TURN_DEG = 6.0
+MAX_TURN_DEG = 5.0
 """Turn per tic at full stick."""
 
 MONSTERS = ("Demon", "MarineChainsawVzd")
-NEAR_HEIGHT = 0.16
-"""The expert minds monsters that are at least this tall, as a share of the screen. They only bite,
-so far ones are harmless, and the rounds last as long as the minute does."""
+MIN_NEARNESS = 0.18
+"""The expert minds monsters that are nearer. They only bite, so the others do no harm yet, and the
+rounds last as long as the minute does."""
+DISTANCE_COST_DEG = 20.0
+"""What 1 / nearness weighs against an angle when the expert chooses a target."""
 AIM_SHARE = 0.7
 """The expert fires when the gun points into this middle share of a monster's outline."""
 
@@ -43,13 +45,20 @@ class DoomDefend(DoomGame):
         return [MAX_TURN_DEG * pad["RIGHT_STICK_X"], pad["RIGHT_TRIGGER"]]
 
     def expert(self) -> Controls:
-        """Turn to the near monster closest to the gun and fire at it; else sweep to the right."""
-        near = [m for m in self.see(MONSTERS) if m.height >= NEAR_HEIGHT]
+        """Turn to a near monster and fire when the gun points at it; else sweep to the right.
+
+        Turning to a monster makes it the better target, so the choice is stable without memory.
+        """
+        near = [m for m in self.see(MONSTERS) if m.nearness >= MIN_NEARNESS]
         if not near:
             return {"RIGHT_STICK_X": 1.0}
-        target = min(near, key=lambda monster: abs(monster.x))
+        target = min(near, key=_cost_deg)
         turn = target.angle_deg / (FRAME_SKIP * MAX_TURN_DEG)
         return {
             "RIGHT_STICK_X": max(-1.0, min(1.0, turn)),
             "RIGHT_TRIGGER": abs(target.x) <= AIM_SHARE * target.width,
         }
+
+
+def _cost_deg(monster: Sighting) -> float:
+    return abs(monster.angle_deg) + DISTANCE_COST_DEG / monster.nearness

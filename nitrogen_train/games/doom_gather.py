@@ -14,8 +14,9 @@ MAX_TURN_DEG = 5.0
 MAX_SPEED = 50.0
 """The engine's value for running forward, the fastest that a keyboard allows."""
 
-MIN_HEIGHT = 0.03
-"""The expert ignores smaller medikits, as a share of the screen: a small frame hides them."""
+MEDIKITS = ("CustomMedikit", "Medikit")
+MIN_NEARNESS = 0.03
+"""The expert ignores medikits that are farther: a small frame hides them."""
 SWEEP = 0.6
 """Right stick of the expert while no medikit is in view."""
 TURN_LAG = 2.0
@@ -60,7 +61,7 @@ class DoomGather(DoomGame):
         Turning towards a medikit makes it the sooner one, so the choice is stable without memory.
         It walks slowly while the medikit is off the centre, so as not to circle around it.
         """
-        medikits = [m for m in self.see(("CustomMedikit", "Medikit")) if m.height >= MIN_HEIGHT]
+        medikits = [m for m in self.see(MEDIKITS) if m.nearness >= MIN_NEARNESS]
         if not medikits:
             return {"RIGHT_STICK_X": SWEEP}
         angle_deg = min(medikits, key=_tics_to_reach).angle_deg
@@ -73,4 +74,4 @@ class DoomGather(DoomGame):
 
 def _tics_to_reach(medikit: Sighting) -> float:
     # One as tall as the screen would be 13.5 units away, and running covers 12 units a tic.
-    return 13.5 / 12 / medikit.height + abs(medikit.angle_deg) / (0.8 * MAX_TURN_DEG)
+    return 13.5 / 12 / medikit.nearness + abs(medikit.angle_deg) / (0.8 * MAX_TURN_DEG)

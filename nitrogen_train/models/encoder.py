@@ -1,5 +1,6 @@
 """The vision encoder: any timm network behind one seam, frames in, visual tokens out."""
 
+import difflib
 from dataclasses import dataclass
 from typing import Any
 
@@ -140,9 +141,11 @@ def _timm_arguments(name: str, *, image_size: int, options: dict[str, Any]) -> d
         raise ValueError(
             f"encoder options describe the network, not its weights: remove {', '.join(forbidden)}"
         )
+    # A name with a colon would make timm look outside itself.
     if ":" in name or not timm.is_model(name):
-        close = ", ".join(timm.list_models(f"*{name.split('.')[0][:12]}*")[:5])
-        raise ValueError(f"timm has no network {name!r}" + (f"; close: {close}" if close else ""))
+        close = ", ".join(difflib.get_close_matches(name, timm.list_models(), n=3))
+        hint = f"did you mean {close}?" if close else "timm.list_models() lists them"
+        raise ValueError(f"timm has no network {name!r}; {hint}")
     cfg = timm.get_pretrained_cfg(name)
     if cfg is not None and cfg.fixed_input_size:
         options = {"img_size": image_size, **options}

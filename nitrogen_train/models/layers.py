@@ -80,7 +80,7 @@ class FeedForward(nn.Sequential):
 
 
 def encode_sinusoid(
-    time_bucket: Int64[Tensor, "*shape"], *, num_frequencies: int, period_ratio: float
+    time_bucket: Int64[Tensor, "*shape"], *, num_frequencies: int, period_ratio: int
 ) -> tuple[Float[Tensor, "*shape k"], Float[Tensor, "*shape k"]]:
     """Encode integers as waves of many lengths.
 

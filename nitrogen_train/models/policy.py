@@ -1,7 +1,7 @@
 """What every policy offers, whatever its objective, and what it returns."""
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int64, UInt8
@@ -94,6 +94,7 @@ def decode_actions(values: Float[Tensor, "b t a"], space: ActionSpace) -> Action
     )
 
 
+@runtime_checkable
 class Policy(Protocol):
     """A network that learns actions from what is on the screen.
 

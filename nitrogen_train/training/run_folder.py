@@ -5,7 +5,9 @@ import json
 import platform
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -43,6 +45,39 @@ def write_run_facts(folder: Path, *, config_yaml: str) -> None:
             path.write_text(text, encoding="utf-8")
     with (folder / "starts.jsonl").open("a", encoding="utf-8") as file:
         file.write(json.dumps(facts) + "\n")
+
+
+def refuse_another_model(folder: Path, *, config_yaml: str) -> None:
+    """Refuse to continue a run with a policy of another shape.
+
+    Raises:
+        ValueError: What has changed since the run's first start.
+    """
+    path = folder / "config.yaml"
+    if not path.exists():
+        return
+    before, now = (
+        dict(_leaves(yaml.safe_load(text)["model"], "model"))
+        for text in (path.read_text(encoding="utf-8"), config_yaml)
+    )
+    changed = [
+        f"{key}: was {before.get(key)}, is {now.get(key)}"
+        for key in sorted(before.keys() | now.keys())
+        if before.get(key) != now.get(key)
+    ]
+    if changed:
+        raise ValueError(
+            f"cannot continue the run in {folder} with another policy ({'; '.join(changed)}); "
+            "restore the setting, or start a new run in another output_dir"
+        )
+
+
+def _leaves(node: Any, path: str) -> Iterator[tuple[str, Any]]:  # noqa: ANN401 - YAML
+    if isinstance(node, dict):
+        for key, value in node.items():
+            yield from _leaves(value, f"{path}.{key}")
+    else:
+        yield path, node
 
 
 def _version(package: str) -> str | None:

@@ -17,9 +17,10 @@ from nitrogen_train.data.action_file import (
 from nitrogen_train.data.schema import MAX_CLIP_FRAMES, ShardError
 
 PUBLIC_BUTTONS = (
-    "back dpad_down dpad_left dpad_right dpad_up east guide left_shoulder left_thumb left_trigger "
-    "north right_shoulder right_thumb right_trigger south start west"
-).split()
+    "back", "dpad_down", "dpad_left", "dpad_right", "dpad_up", "east", "guide", "left_shoulder",
+    "left_thumb", "left_trigger", "north", "right_shoulder", "right_thumb", "right_trigger",
+    "south", "start", "west",
+)  # fmt: skip
 WHEEL = ActionSpace(name="wheel", buttons=("HORN",), sticks=("STEER", "GAS", "BRAKE"))
 
 

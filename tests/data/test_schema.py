@@ -45,7 +45,7 @@ def test_metadata_survives_json() -> None:
 
 
 def test_a_newer_version_is_refused_by_name() -> None:
-    with pytest.raises(ShardError, match="schema_version 2.*reads up to 1; update nitrogen-train"):
+    with pytest.raises(ShardError, match=r"schema_version 2.*reads up to 1; update nitrogen-train"):
         ClipMetadata.from_json(as_json(schema_version=2))
 
 

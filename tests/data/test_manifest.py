@@ -1,0 +1,189 @@
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from nitrogen_train.actions import GAMEPAD
+from nitrogen_train.data.manifest import (
+    MANIFEST_NAME,
+    Manifest,
+    ManifestRow,
+    read_manifest,
+    write_manifest,
+)
+from nitrogen_train.data.schema import ShardError
+
+ROW = ManifestRow(
+    shard="shard-000000.tar",
+    offset=0,
+    size=2048,
+    clip_id="lap-0000",
+    num_frames=10,
+    num_valid_rows=7,
+    valid_runs=[0, 3, 6, 10],
+    fps=35 / 3,
+    game="carracing",
+    source="own",
+    session_id="lap",
+    action_space="gamepad",
+    labels="raw",
+    width=256,
+    height=256,
+    source_width=320,
+    source_height=240,
+    idle_share=0.1,
+    licence="CC0",
+    split="train",
+    sha256="0" * 64,
+)
+ROWS = [
+    ROW,
+    replace(ROW, clip_id="lap-0001", offset=2048),
+    replace(ROW, clip_id="aim-0000", shard="shard-000001.tar", game="doom_defend", split="val"),
+]
+
+
+def rewrite(folder: Path, change: Callable[[pa.Table], pa.Table]) -> None:
+    path = folder / MANIFEST_NAME
+    pq.write_table(change(pq.read_table(path)), path)
+
+
+def test_a_manifest_survives_its_file(tmp_path: Path) -> None:
+    write_manifest(tmp_path, ROWS)
+
+    manifest = read_manifest(tmp_path)
+
+    assert manifest.rows() == ROWS
+    assert manifest.row(2) == ROWS[2]
+    assert len(manifest) == 3
+    assert manifest.action_space is GAMEPAD
+    assert manifest.valid_runs == [[0, 3, 6, 10]] * 3
+
+
+def test_the_file_names_its_version_and_its_action_space(tmp_path: Path) -> None:
+    write_manifest(tmp_path, ROWS, metadata={"plan": "x"})
+
+    metadata = pq.read_schema(tmp_path / MANIFEST_NAME).metadata
+
+    assert (metadata[b"schema_version"], metadata[b"action_space"]) == (b"1", b"gamepad")
+    assert metadata[b"plan"] == b"x"
+
+
+def test_rows_are_kept_in_the_order_of_reading(tmp_path: Path) -> None:
+    assert write_manifest(tmp_path, ROWS[::-1]).rows() == ROWS
+
+
+def test_the_hash_is_of_the_content(tmp_path: Path) -> None:
+    original = write_manifest(tmp_path / "a", ROWS).hash
+
+    assert read_manifest(tmp_path / "a").hash == original
+    assert write_manifest(tmp_path / "b", ROWS[::-1]).hash == original
+    for change in ({"sha256": "1" * 64}, {"offset": 4096}, {"split": "val"}, {"fps": 12.0}):
+        changed = [ROW, replace(ROWS[1], **change), ROWS[2]]
+        assert write_manifest(tmp_path / "c", changed).hash != original
+
+
+def test_the_hash_of_a_part_does_not_depend_on_the_whole(tmp_path: Path) -> None:
+    part = write_manifest(tmp_path / "part", ROWS[2:])
+
+    assert write_manifest(tmp_path / "all", ROWS).filter(split="val").hash == part.hash
+
+
+def test_the_hash_is_the_same_everywhere(tmp_path: Path) -> None:
+    # Committed so that a new pyarrow cannot change the order of a run that is resumed.
+    assert write_manifest(tmp_path, ROWS).hash[:16] == "02f0709559d4944e"
+
+
+def test_a_filter_keeps_what_is_asked_for(tmp_path: Path) -> None:
+    manifest = write_manifest(tmp_path, ROWS)
+
+    assert [row.clip_id for row in manifest.filter(split="train").rows()] == [
+        "lap-0000",
+        "lap-0001",
+    ]
+    assert manifest.filter(games=["doom_defend"]).rows() == ROWS[2:]
+
+
+def test_an_empty_filter_names_what_there_is(tmp_path: Path) -> None:
+    manifest = write_manifest(tmp_path, ROWS)
+
+    with pytest.raises(ShardError, match=r"game in \['pong'\]; there are .*doom_defend"):
+        manifest.filter(games=["pong"])
+    with pytest.raises(ShardError, match=r"no clip has game in .*there are \[.carracing.\]"):
+        manifest.filter(split="train", games=["doom_defend"])
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"clip_id": "lap-0000"}, "clips more than once.*lap-0000"),
+        ({"action_space": "wheel"}, r"one action space, the manifest mixes \['gamepad', 'wheel'\]"),
+        ({"split": "test"}, "split must be one of train, val, got 'test' for clip 'lap-0001'"),
+        ({"offset": -1}, "offset must be at least 0"),
+        ({"size": 0}, "size must be at least 1"),
+        ({"num_frames": 0}, "num_frames must be at least 1"),
+        ({"shard": "../../etc/passwd"}, "shard must be the plain name"),
+        ({"shard": "/a.tar"}, "shard must be the plain name"),
+        ({"shard": "-x.tar"}, "shard must be the plain name"),
+        ({"valid_runs": [0, 3, 6]}, "valid_runs must be increasing pairs"),
+        ({"valid_runs": [0, 3, 3, 7]}, "valid_runs must be increasing pairs"),
+        ({"valid_runs": [6, 10, 0, 3]}, "valid_runs must be increasing pairs"),
+        ({"valid_runs": [0, 3, 7, 11]}, "valid_runs must be increasing pairs"),
+        ({"valid_runs": [0, 6]}, "valid_runs must be increasing pairs"),
+        ({"valid_runs": []}, "valid_runs must be increasing pairs"),
+    ],
+    ids=str,
+)
+def test_wrong_rows_are_refused(changes: dict[str, Any], message: str) -> None:
+    values = [vars(ROW), vars(ROWS[1]) | changes, vars(ROWS[2])]
+
+    with pytest.raises(ShardError, match=message):
+        Manifest(pa.Table.from_pylist(values))
+
+
+def test_a_clip_without_a_valid_row_is_allowed(tmp_path: Path) -> None:
+    idle = replace(ROW, num_valid_rows=0, valid_runs=[])
+
+    assert write_manifest(tmp_path, [idle]).valid_runs == [[]]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda table: table.drop_columns(["sha256"]), r"each of these columns once: \['sha256'\]"),
+        (lambda table: table.slice(0, 0), "has no rows"),
+        (
+            lambda table: table.set_column(0, "shard", pa.nulls(3, pa.string())),
+            r"missing values in \['shard'\]",
+        ),
+        (
+            lambda table: table.set_column(1, "offset", pa.array(["a", "b", "c"])),
+            "column of the wrong type",
+        ),
+        (lambda table: table.replace_schema_metadata({"schema_version": "2"}), "schema_version 2"),
+        (lambda table: table.replace_schema_metadata({}), "must be a whole number"),
+    ],
+    ids=["missing", "empty", "null", "type", "newer", "no version"],
+)
+def test_a_wrong_table_is_refused(tmp_path: Path, change: Callable, message: str) -> None:
+    write_manifest(tmp_path, ROWS)
+    rewrite(tmp_path, change)
+
+    with pytest.raises(ShardError, match=message):
+        read_manifest(tmp_path)
+
+
+def test_what_is_not_parquet_is_refused(tmp_path: Path) -> None:
+    (tmp_path / MANIFEST_NAME).write_bytes(b"PAR1" + bytes(100))
+
+    with pytest.raises(ShardError, match="not readable as parquet"):
+        read_manifest(tmp_path)
+
+
+def test_a_missing_manifest_says_how_to_make_one(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="nitrogen-data shard"):
+        read_manifest(tmp_path)

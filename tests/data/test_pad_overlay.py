@@ -1,0 +1,60 @@
+import numpy as np
+import pytest
+from jaxtyping import UInt8
+
+from nitrogen_train.actions import GAMEPAD, Controls
+from nitrogen_train.data.pad_overlay import draw_pad
+
+FRAME = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
+DRAWN = [name for name in GAMEPAD.controls if name not in GAMEPAD.unlabelled]
+
+
+def strip(controls: Controls) -> UInt8[np.ndarray, "h w 3"]:
+    return draw_pad(FRAME, controls, width=256)[192:]
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_every_control_shows(name: str) -> None:
+    changed = np.abs(strip({name: 1.0}).astype(int) - strip({})).max(axis=-1) > 40
+
+    assert changed.sum() > 20
+
+
+@pytest.mark.parametrize(
+    ("name", "axis", "sign"),
+    [("LEFT_STICK_X", 1, 1), ("RIGHT_STICK_X", 1, 1), ("LEFT_STICK_Y", 0, 1)],
+)
+def test_a_stick_is_drawn_where_it_is_held(name: str, axis: int, sign: int) -> None:
+    def lit_centre(value: float) -> float:
+        is_lit = (strip({name: value}) >= (200, 140, 0)).all(-1) & (
+            strip({name: value})[..., 2] < 110
+        )
+        quarter = strip({}).shape[1] // 4
+        return float(np.argwhere(is_lit[:, quarter : 3 * quarter])[:, axis].mean())
+
+    assert sign * (lit_centre(1.0) - lit_centre(-1.0)) > 5
+
+
+def test_a_half_pulled_trigger_is_half_lit() -> None:
+    def lit(value: float) -> int:
+        return int(((strip({"LEFT_TRIGGER": value}) >= (200, 140, 0)).all(-1)).sum())
+
+    assert lit(0.0) < 0.4 * lit(1.0) < lit(0.5) < 0.7 * lit(1.0)
+
+
+def test_the_picture_is_shown_as_it_was_played() -> None:
+    assert draw_pad(FRAME, {}, width=256).shape[:2] == (192 + 92, 256)
+    assert draw_pad(FRAME, {}, width=256, aspect=2.0).shape[:2] == (128 + 92, 256)
+
+
+@pytest.mark.parametrize("width", [255, 256, 301, 512])
+def test_the_sides_suit_a_video(width: int) -> None:
+    shape = draw_pad(FRAME, {}, width=width, aspect=1.37).shape
+
+    assert shape[0] % 2 == shape[1] % 2 == 0
+
+
+def test_a_caption_shows() -> None:
+    captioned = draw_pad(FRAME, {}, width=256, caption="row 7")
+
+    assert (captioned != draw_pad(FRAME, {}, width=256)).any()

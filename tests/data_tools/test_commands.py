@@ -1,0 +1,117 @@
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from data_tools.__main__ import main
+
+# Torch is on the machine, and its import fails: what a verb needs must do without.
+WITHOUT_TORCH = (
+    "import sys\n"
+    "sys.modules['torch'] = None\n"
+    "from data_tools.__main__ import main\n"
+    "sys.exit(main(sys.argv[1:]))\n"
+)
+
+
+@pytest.mark.slow
+def test_every_verb_runs_on_a_real_game_without_torch(tmp_path: Path) -> None:
+    def run(*arguments: str) -> str:
+        result = subprocess.run(
+            [sys.executable, "-c", WITHOUT_TORCH, *arguments], capture_output=True, text=True
+        )
+        assert result.returncode == 0, result.stderr
+        return result.stdout
+
+    recordings, dataset, video = (str(tmp_path / name) for name in ("rec", "set", "clip.mp4"))
+
+    recorded = run(
+        "record", "doom_defend", "--out", recordings, "--episodes", "2", "--workers", "1"
+    )
+    sharded = run("shard", recordings, "--out", dataset, "--size", "64", "--workers", "1")
+    verified = run("verify", dataset, "--workers", "1")
+    counted = run("stats", dataset)
+    shown = run("preview", dataset, "doom_defend-000001-0000", "--out", video)
+
+    assert recorded.startswith(f"2 recordings in {recordings}, mean score ")
+    assert float(recorded.split()[-1]) > 10
+    assert f"clips in 2 shards in {dataset}" in sharded
+    assert verified == f"{dataset}: sound\n"
+    assert "RIGHT_TRIGGER" in counted
+    assert "doom_defend-000001-0000" in shown
+    assert Path(video).stat().st_size > 50_000
+
+
+@pytest.mark.parametrize("module", ["record", "shard", "verify", "stats", "preview"])
+def test_no_verb_imports_torch_where_it_is_installed(module: str) -> None:
+    code = f"import sys, data_tools.{module}; sys.exit('torch' in sys.modules)"
+
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def error_line(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """Run a verb that must fail, and return its one line."""
+    assert main(arguments) == 2
+    lines = capsys.readouterr().err.replace("\r", "\n").splitlines()
+    (line,) = [line for line in lines if line.startswith("nitrogen-data")]
+    assert "Traceback" not in "".join(lines)
+    return line
+
+
+def test_an_unknown_game_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    line = error_line(capsys, "record", "pong", "--out", str(tmp_path), "--episodes", "1")
+
+    assert line.startswith("nitrogen-data record: unknown game 'pong'; known: carracing")
+
+
+def test_missing_recordings_are_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = error_line(capsys, "shard", str(tmp_path / "none"), "--out", str(tmp_path / "set"))
+
+    assert line.startswith("nitrogen-data shard: ")
+    assert "is not a folder of recordings" in line
+
+
+@pytest.mark.parametrize("verb", ["stats", "preview"])
+def test_a_missing_data_set_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], verb: str
+) -> None:
+    more = ["--out", str(tmp_path / "clip.mp4")] if verb == "preview" else []
+
+    assert "manifest.parquet does not exist" in error_line(capsys, verb, str(tmp_path), *more)
+
+
+def test_verify_tells_faults_by_its_exit_status(
+    tmp_path: Path, write_recording: Callable, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_recording(tmp_path / "rec", num_frames=5)
+    out_dir = str(tmp_path / "set")
+    assert main(["shard", str(tmp_path / "rec"), "--out", out_dir, "--workers", "1"]) == 0
+    assert main(["verify", out_dir, "--workers", "1"]) == 0
+    assert "sound" in capsys.readouterr().out
+
+    shutil.copy(tmp_path / "set" / "shard-000000.tar", tmp_path / "set" / "copy.tar")
+
+    assert main(["verify", out_dir, "--workers", "1"]) == 1
+    assert "copy.tar is not in the manifest" in capsys.readouterr().out
+
+
+def test_debug_shows_where_an_error_came_from(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["stats", str(tmp_path), "--debug"]) == 2
+
+    assert "Traceback" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("verb", ["record", "shard", "verify", "stats", "preview"])
+def test_every_verb_explains_itself(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([verb, "--help"])
+
+    assert ended.value.code == 0
+    assert f"nitrogen-data {verb}" in capsys.readouterr().out

@@ -1,0 +1,44 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from data_tools.preview import preview_clip
+from data_tools.source_video import open_source_video
+
+
+@pytest.fixture(scope="module")
+def dataset_dir(
+    tmp_path_factory: pytest.TempPathFactory, write_dataset: Callable, clip_plan: Callable
+) -> Path:
+    clips = [clip_plan(clip_id="a", num_frames=6), clip_plan(clip_id="b", num_frames=8)]
+    return write_dataset(tmp_path_factory.mktemp("preview"), clips)
+
+
+def test_a_preview_shows_each_frame_above_its_row(dataset_dir: Path, tmp_path: Path) -> None:
+    row = preview_clip(dataset_dir, "b", out_path=tmp_path / "b.mp4")
+
+    assert row.clip_id == "b"
+    video = open_source_video(tmp_path / "b.mp4")
+    frames = np.stack(list(video.read())).astype(int)
+    assert (len(frames), video.width, video.fps) == (8, 512, 10.0)
+    # Frame t is grey of brightness 2 t; SOUTH, held in odd rows, lights its button.
+    assert np.abs(frames[:, 50:400, 50:450].mean(axis=(1, 2, 3)) - 2 * np.arange(8)).max() < 3
+    x, y = round(66.5 * 5.12), 512 + round(20 * 5.12)
+    green = frames[:, y + 5 : y + 9, x - 9 : x - 6, 1].mean(axis=(1, 2))
+    assert (green > 120).tolist() == [False, True] * 4
+
+
+def test_the_first_clip_is_shown_if_none_is_named(dataset_dir: Path, tmp_path: Path) -> None:
+    assert preview_clip(dataset_dir, None, out_path=tmp_path / "a.mp4").clip_id == "a"
+
+
+def test_an_unknown_clip_is_refused(dataset_dir: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no clip 'c' among 2; did you mean"):
+        preview_clip(dataset_dir, "c", out_path=tmp_path / "c.mp4")
+
+
+def test_only_an_mp4_is_written(dataset_dir: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="a preview is an mp4"):
+        preview_clip(dataset_dir, "a", out_path=tmp_path / "a.gif")

@@ -1,0 +1,182 @@
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from data_tools.plan import ShardSettings
+from data_tools.shard import shard_recordings
+from data_tools.verify import verify_dataset
+from nitrogen_train.data.decode import PyAVDecoder
+from nitrogen_train.data.manifest import Manifest, read_manifest
+from nitrogen_train.data.records import read_record
+from nitrogen_train.data.schema import ShardError
+
+SETTINGS = ShardSettings(size=32, clip_seconds=2.0, clips_per_shard=2)
+# A fresh process in which no file may grow beyond the first argument.
+LIMITED = (
+    "import resource, sys\n"
+    "limit = int(sys.argv[1])\n"
+    "resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))\n"
+    "from data_tools.__main__ import main\n"
+    "sys.exit(main(sys.argv[2:]))\n"
+)
+
+
+@pytest.fixture(scope="module")
+def recordings_dir(tmp_path_factory: pytest.TempPathFactory, write_recording: Callable) -> Path:
+    folder = tmp_path_factory.mktemp("recordings")
+    for index in range(3):
+        write_recording(folder, f"run-{index}", num_frames=50)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def dataset_dir(tmp_path_factory: pytest.TempPathFactory, recordings_dir: Path) -> Path:
+    folder = tmp_path_factory.mktemp("sharded") / "set"
+    shard([recordings_dir], folder)
+    return folder
+
+
+def shard(folders: list[Path], out_dir: Path, **changes: Any) -> Manifest:
+    settings = ShardSettings(**(vars(SETTINGS) | changes))
+    return shard_recordings(folders, out_dir=out_dir, settings=settings, workers=1)
+
+
+def arguments(recordings_dir: Path, out_dir: Path, *more: str) -> list[str]:
+    return [
+        "shard", str(recordings_dir), "--out", str(out_dir), "--size", "32",
+        "--clip-seconds", "2", "--clips-per-shard", "2", *more,
+    ]  # fmt: skip
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    paths = [path for path in folder.rglob("*") if path.is_file()]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
+
+
+def test_a_data_set_holds_the_recordings(dataset_dir: Path) -> None:
+    manifest = read_manifest(dataset_dir)
+
+    assert verify_dataset(dataset_dir, workers=1) == []
+    assert sum(manifest.table["num_frames"].to_pylist()) == 150
+    assert {path.name for path in dataset_dir.iterdir()} == {
+        "manifest.parquet",
+        *manifest.table["shard"].to_pylist(),
+    }
+    for row in manifest.rows():
+        record = read_record(dataset_dir, row.shard, offset=row.offset, size=row.size)
+        first = record.metadata.provenance.start_frame
+        times = np.arange(first, first + row.num_frames)
+        np.testing.assert_allclose(record.actions.rows.sticks[:, 0], times / 100)
+        shades = PyAVDecoder().decode(record.video).mean(axis=(1, 2, 3))
+        assert np.abs(shades - 4 * times).max() < 3
+
+
+def test_the_same_recordings_give_the_same_bytes(
+    dataset_dir: Path, recordings_dir: Path, tmp_path: Path
+) -> None:
+    shard([recordings_dir], tmp_path / "set")
+
+    assert contents(tmp_path / "set") == contents(dataset_dir)
+
+
+def test_a_finished_data_set_is_left_alone(dataset_dir: Path, recordings_dir: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in dataset_dir.iterdir()}
+
+    shard([recordings_dir], dataset_dir)
+
+    assert {path: path.stat().st_mtime_ns for path in dataset_dir.iterdir()} == before
+
+
+def test_another_data_set_is_not_overwritten(dataset_dir: Path, recordings_dir: Path) -> None:
+    before = contents(dataset_dir)
+
+    with pytest.raises(ShardError, match="data set of other recordings or settings"):
+        shard([recordings_dir], dataset_dir, size=64)
+
+    assert contents(dataset_dir) == before
+
+
+def test_tars_of_unknown_origin_are_not_overwritten(recordings_dir: Path, tmp_path: Path) -> None:
+    (tmp_path / "shard-000000.tar").write_bytes(b"somebody's work")
+
+    with pytest.raises(ShardError, match="tars of unknown origin"):
+        shard([recordings_dir], tmp_path)
+
+    assert contents(tmp_path) == {"shard-000000.tar": b"somebody's work"}
+
+
+def test_a_bad_recording_is_named_before_anything_is_written(
+    recordings_dir: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(recordings_dir, tmp_path / "recordings")
+    (folder / "run-2.inputs.jsonl").write_text('{"t_ns": 0, "controls": {"JUMP": true}}\n')
+
+    with pytest.raises(ShardError, match=r"run-2\.inputs\.jsonl, row 1: .*no control 'JUMP'"):
+        shard([folder], tmp_path / "set")
+
+    assert not (tmp_path / "set").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("limit_bytes", [1_000, 5_000, 12_000])
+def test_a_full_disk_is_one_line_and_the_next_run_goes_on(
+    dataset_dir: Path, recordings_dir: Path, tmp_path: Path, limit_bytes: int
+) -> None:
+    out_dir = tmp_path / "set"
+    command = [*arguments(recordings_dir, out_dir), "--workers", "1"]
+
+    run = subprocess.run(
+        [sys.executable, "-c", LIMITED, str(limit_bytes), *command], capture_output=True, text=True
+    )
+
+    assert run.returncode == 2
+    (line,) = [line for line in run.stderr.splitlines() if line.startswith("nitrogen-data")]
+    assert "File too large" in line
+    assert line.endswith("free some space and start again: what is finished is kept")
+    assert "Traceback" not in run.stderr
+    assert not [path for path in out_dir.rglob("*") if path.suffix in (".part", ".parquet")]
+    assert (
+        contents(out_dir).items()
+        - {(name, data) for name, data in contents(out_dir).items() if ".progress" in name}
+        <= contents(dataset_dir).items()
+    )
+    shard([recordings_dir], out_dir)
+    assert contents(out_dir) == contents(dataset_dir)
+
+
+@pytest.mark.slow
+def test_a_killed_run_goes_on_to_the_same_data_set(
+    dataset_dir: Path, recordings_dir: Path, tmp_path: Path
+) -> None:
+    out_dir = tmp_path / "set"
+    command = [sys.executable, "-m", "data_tools", *arguments(recordings_dir, out_dir)]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as run:
+        while not list(out_dir.glob("shard-*.tar")):
+            assert run.poll() is None, "the run ended before it could be killed"
+            time.sleep(0.002)
+        run.send_signal(signal.SIGKILL)
+    finished = {path: path.stat().st_mtime_ns for path in out_dir.glob("shard-*.tar")}
+    assert not (out_dir / "manifest.parquet").exists()
+
+    subprocess.run(command, check=True, capture_output=True)
+
+    assert contents(out_dir) == contents(dataset_dir)
+    assert {path: path.stat().st_mtime_ns for path in finished} == finished
+
+
+def test_an_unfinished_data_set_of_other_settings_is_not_mixed(
+    recordings_dir: Path, tmp_path: Path
+) -> None:
+    (tmp_path / ".progress").mkdir()
+    (tmp_path / ".progress" / "plan").write_text("another plan")
+
+    with pytest.raises(ShardError, match="unfinished data set of other recordings"):
+        shard([recordings_dir], tmp_path)

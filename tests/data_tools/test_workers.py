@@ -1,0 +1,59 @@
+import os
+import signal
+from collections.abc import Iterator
+
+import pytest
+
+from data_tools.workers import map_in_order
+
+
+def double(value: int) -> int:
+    return 2 * value
+
+
+def fail_at_three(value: int) -> int:
+    if value == 3:
+        raise ValueError("three")
+    return value
+
+
+def die(value: int) -> int:
+    os.kill(os.getpid(), signal.SIGKILL)
+    return value
+
+
+def test_results_come_in_order_in_this_process() -> None:
+    assert list(map_in_order(double, range(5), workers=1)) == [0, 2, 4, 6, 8]
+
+
+@pytest.mark.slow
+def test_results_come_in_order_from_several_processes() -> None:
+    assert list(map_in_order(double, range(20), workers=2)) == [2 * value for value in range(20)]
+
+
+@pytest.mark.slow
+def test_a_few_tasks_are_taken_at_a_time() -> None:
+    taken = []
+
+    def tasks() -> Iterator[int]:
+        for value in range(100):
+            taken.append(value)
+            yield value
+
+    results = map_in_order(double, tasks(), workers=2)
+
+    assert next(results) == 0
+    assert len(taken) == 4
+    results.close()
+
+
+@pytest.mark.slow
+def test_an_error_in_a_worker_is_the_callers() -> None:
+    with pytest.raises(ValueError, match="three"):
+        list(map_in_order(fail_at_three, range(10), workers=2))
+
+
+@pytest.mark.slow
+def test_a_dead_worker_is_named() -> None:
+    with pytest.raises(RuntimeError, match="a worker process died"):
+        list(map_in_order(die, range(4), workers=2))

@@ -1,0 +1,122 @@
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tiny_policy import build_tiny_policy
+
+from nitrogen_train.evaluate import EvaluateConfig, evaluate, find_policy
+
+HERE = Path(__file__).parent
+
+
+@pytest.fixture
+def run_dir(tmp_path: Path) -> Path:
+    build_tiny_policy().save_pretrained(tmp_path / "run" / "policy")
+    return tmp_path / "run"
+
+
+@pytest.fixture
+def dataset(tmp_path: Path, write_dataset, clip_plan) -> Path:
+    plans = [clip_plan(clip_id=split, session_id=split, split=split) for split in ("train", "val")]
+    return write_dataset(tmp_path / "data", plans)
+
+
+def run_command(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    path = os.pathsep.join([str(HERE), str(HERE.parents[1])])
+    return subprocess.run(
+        [sys.executable, "-m", "nitrogen_train.evaluate", *arguments],
+        cwd=cwd,
+        env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_a_policy_is_found_in_its_own_folder_and_in_a_run_folder(run_dir: Path):
+    assert find_policy(run_dir) == find_policy(run_dir / "policy") == run_dir / "policy"
+
+
+def test_a_folder_without_a_policy_is_refused(tmp_path: Path):
+    with pytest.raises(FileNotFoundError, match="expected a folder with config"):
+        find_policy(tmp_path)
+
+
+def test_an_evaluation_of_nothing_is_refused(run_dir: Path):
+    with pytest.raises(ValueError, match="give games="):
+        evaluate(EvaluateConfig(policy=str(run_dir)))
+
+
+def test_results_are_written_and_printed(
+    run_dir: Path, dataset: Path, capsys: pytest.CaptureFixture[str]
+):
+    evaluate(
+        EvaluateConfig(
+            policy=str(run_dir),
+            games=["chase_game:ChaseGame"],
+            datasets=[str(dataset)],
+            episodes=3,
+            execution_horizon=2,
+            num_sampling_steps=1,
+            num_processes=1,
+        )
+    )
+
+    scores = json.loads((run_dir / "eval" / "scores.json").read_text())
+    game = scores["games"]["chase_game:ChaseGame"]
+    fields = {"score", "low", "high", "random", "expert", "policy", "episodes", "reference"}
+    assert fields <= game.keys()
+    assert scores["settings"]["execution_horizon"] == 2
+    offline = json.loads((run_dir / "eval" / "offline.json").read_text())
+    assert offline["players"]["repeat"]["macro"]["onset_f1"] == 0
+    printed = capsys.readouterr().out
+    assert f"{game['score']:.3f}" in printed
+    assert f"{offline['players']['policy']['macro']['stick_mae']:.3f}" in printed
+
+
+@pytest.mark.slow
+def test_the_command_leaves_nothing_but_its_results(run_dir: Path, tmp_path: Path):
+    cwd = tmp_path / "here"
+    cwd.mkdir()
+
+    result = run_command(
+        f"policy={run_dir}",
+        "games=['chase_game:ChaseGame']",
+        "episodes=4",
+        "group_size=2",
+        "num_processes=2",
+        "num_sampling_steps=1",
+        "videos=true",
+        cwd=cwd,
+    )
+
+    assert result.returncode == 0, result.stderr
+    assert "95 % interval" in result.stdout
+    assert list(cwd.iterdir()) == []
+    written = {str(p.relative_to(run_dir)) for p in (run_dir / "eval").rglob("*") if p.is_file()}
+    assert written == {
+        "eval/episodes.jsonl", "eval/scores.json", "eval/videos/chase.mp4"
+    }  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["policy=nowhere", "games=[doom_defend]"], "no policy in nowhere"),
+        (["policy={run_dir}", "games=[tetris]"], "unknown game 'tetris'"),
+        (["policy={run_dir}", "datasets=[nowhere]"], "nowhere/manifest.parquet does not exist"),
+        (["games=[doom_defend]"], "policy"),
+    ],
+)
+def test_a_mistake_ends_in_one_clear_line(
+    run_dir: Path, tmp_path: Path, arguments: list[str], message: str
+):
+    result = run_command(*[word.format(run_dir=run_dir) for word in arguments], cwd=tmp_path)
+
+    assert result.returncode == 1
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr

@@ -1,0 +1,72 @@
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from tiny_policy import build_tiny_policy
+
+from nitrogen_train.evaluation.offline import PLAYERS, OfflineSettings, evaluate_offline
+
+SETTINGS = OfflineSettings(
+    frame_stride=1,
+    action_offset=0,
+    every_nth_frame=1,
+    micro_batch_size=7,
+    num_sampling_steps=1,
+    seed=0,
+)
+
+
+@pytest.fixture
+def dataset(tmp_path: Path, write_dataset, clip_plan) -> Path:
+    """In row t, SOUTH is down where t is odd and the left stick's x is t / 100."""
+    plans = [
+        clip_plan(clip_id="train", session_id="a", num_frames=30),
+        clip_plan(clip_id="val", session_id="b", num_frames=20, split="val", invalid_rows=[10]),
+    ]
+    return write_dataset(tmp_path / "data", plans)
+
+
+def evaluate(dataset: Path, **changes) -> dict:
+    return evaluate_offline(
+        build_tiny_policy(), datasets=[dataset], settings=replace(SETTINGS, **changes)
+    )
+
+
+def test_every_player_is_judged_on_the_valid_rows_with_a_valid_row_before(dataset: Path):
+    players = evaluate(dataset)
+
+    # Rows 1 to 19, without the invalid row 10 and row 11 behind it.
+    assert tuple(players) == PLAYERS
+    assert {metrics["games"]["doom_defend"]["rows"] for metrics in players.values()} == {17}
+
+
+def test_the_baselines_have_the_metrics_that_the_recording_implies(dataset: Path):
+    players = evaluate(dataset)
+
+    assert players["repeat"]["macro"]["onset_f1"] == 0
+    assert players["repeat"]["macro"]["stick_mae"] == pytest.approx(0.01, rel=1e-5)
+    # The median of 0, 0.01 ... 0.29 in the training split.
+    assert players["most_common"]["macro"]["stick_mae"] == pytest.approx(0.05, abs=0.02)
+    assert players["idle"]["macro"]["frame_f1"] == 0
+
+
+def test_the_result_does_not_depend_on_the_batch_size(dataset: Path):
+    small, large = evaluate(dataset, micro_batch_size=3), evaluate(dataset, micro_batch_size=64)
+
+    assert small["policy"]["macro"] == pytest.approx(large["policy"]["macro"], rel=1e-4)
+
+
+def test_the_row_judged_follows_the_offset_and_the_frames_are_thinned(dataset: Path):
+    # Frames 0, 4, 8, 12 and 16 predict rows 3, 7, 11, 15 and 19; row 10, before 11, is invalid.
+    players = evaluate(dataset, action_offset=3, every_nth_frame=4)
+
+    toy = players["policy"]["games"]["doom_defend"]
+    assert toy["rows"] == 4
+    assert toy["buttons"]["SOUTH"]["frame"]["support"] == 4
+
+
+def test_a_data_set_without_heldout_clips_is_refused(tmp_path: Path, write_dataset, clip_plan):
+    only_train = write_dataset(tmp_path / "data", [clip_plan(clip_id="train")])
+
+    with pytest.raises(ValueError, match="no clip has split in"):
+        evaluate(only_train)

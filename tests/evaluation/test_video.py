@@ -1,0 +1,28 @@
+from pathlib import Path
+
+import av
+from chase_game import ChaseGame
+from tiny_policy import build_tiny_policy
+
+from nitrogen_train.evaluation.agent import PlaySettings
+from nitrogen_train.evaluation.video import record_video
+
+
+def test_the_video_shows_every_row_at_the_games_rate(tmp_path: Path):
+    settings = PlaySettings(
+        execution_horizon=2, start_row=0, frame_stride=1, num_sampling_steps=1, seed=0
+    )
+
+    outcome = record_video(
+        build_tiny_policy(),
+        "chase_game:ChaseGame",
+        settings=settings,
+        path=tmp_path / "videos" / "chase.mp4",
+    )
+
+    assert (outcome.seed, outcome.num_rows) == (ChaseGame.info.heldout_seeds[0], 9)
+    with av.open(str(tmp_path / "videos" / "chase.mp4")) as container:
+        stream = container.streams.video[0]
+        assert stream.codec_context.name == "h264"
+        assert stream.codec_context.pix_fmt == "yuv420p"
+        assert (stream.frames, stream.average_rate) == (9, 10)

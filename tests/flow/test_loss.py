@@ -1,0 +1,71 @@
+"""One masked mean over the whole global batch."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from nitrogen_train.flow import masked_error_sum, masked_mean_loss
+
+
+def _problem() -> tuple[Tensor, Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    predicted, velocity = torch.randn(2, 12, 4, 5, generator=generator, dtype=torch.float64)
+    # Very uneven: a mean of means would differ.
+    mask = torch.rand(12, 4, 5, generator=generator) < torch.linspace(0, 1, 12)[:, None, None]
+    return predicted, velocity, mask
+
+
+@pytest.mark.parametrize("micro_batch_size", [1, 3, 5, 12])
+def test_micro_batches_give_the_gradient_of_the_whole_batch(micro_batch_size: int) -> None:
+    predicted, velocity, mask = _problem()
+    whole = predicted.clone().requires_grad_()
+    parts = predicted.clone().requires_grad_()
+    num_valid = mask.sum()
+
+    masked_mean_loss(masked_error_sum(whole, velocity, mask), num_valid).backward()
+    for start in range(0, 12, micro_batch_size):
+        part = slice(start, start + micro_batch_size)
+        error_sum = masked_error_sum(parts[part], velocity[part], mask[part])
+        masked_mean_loss(error_sum, num_valid).backward()
+
+    torch.testing.assert_close(parts.grad, whole.grad)
+
+
+def test_the_loss_is_the_mean_of_the_supervised_squared_errors() -> None:
+    predicted, velocity, mask = _problem()
+
+    loss = masked_mean_loss(masked_error_sum(predicted, velocity, mask), mask.sum())
+
+    torch.testing.assert_close(loss, (predicted - velocity)[mask].square().mean())
+
+
+@pytest.mark.parametrize("filler", [7.0, float("inf"), float("nan")])
+def test_values_outside_the_mask_change_neither_loss_nor_gradient(filler: float) -> None:
+    predicted, velocity, mask = _problem()
+    clean, spoilt = predicted.clone().requires_grad_(), predicted.clone().requires_grad_()
+
+    expected = masked_error_sum(clean, velocity, mask)
+    actual = masked_error_sum(spoilt, velocity.masked_fill(~mask, filler), mask)
+    expected.backward()
+    actual.backward()
+
+    assert torch.equal(actual, expected)
+    assert torch.equal(spoilt.grad, clean.grad)
+
+
+def test_nothing_to_supervise_gives_a_loss_of_zero() -> None:
+    predicted, velocity, mask = _problem()
+    nothing = torch.zeros_like(mask)
+
+    loss = masked_mean_loss(masked_error_sum(predicted, velocity, nothing), nothing.sum())
+
+    assert loss == 0
+
+
+def test_half_precision_errors_are_summed_in_float32() -> None:
+    predicted = torch.ones(64, 18, 25, dtype=torch.bfloat16)
+
+    error_sum = masked_error_sum(predicted, torch.zeros(64, 18, 25), torch.ones(64, 18, 25) > 0)
+
+    assert error_sum.dtype == torch.float32
+    assert error_sum == 64 * 18 * 25

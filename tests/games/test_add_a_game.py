@@ -1,0 +1,104 @@
+"""The recipe of the README, done once: a Gymnasium environment becomes a game."""
+
+from contextlib import closing
+from typing import Any, ClassVar
+
+import gymnasium
+import numpy as np
+import pytest
+
+from nitrogen_train.actions import Controls
+from nitrogen_train.games import Frame, Game, GameInfo, load_game
+from nitrogen_train.games.pad import read_pad
+from nitrogen_train.games.players import random_player
+
+
+class MountainCar(Game):
+    """Gymnasium's `MountainCarContinuous-v0`: the left stick pushes the car."""
+
+    info: ClassVar[GameInfo] = GameInfo(
+        name="mountain_car",
+        controls=("LEFT_STICK_X",),
+        fps=7.5,
+        frame_skip=4,
+        score="100 for the flag, less 0.1 times the squared push a tick: at most 100",
+        reference_score=None,
+        licence="Gymnasium, code and pictures: MIT",
+        recording_seeds=range(0, 1000),
+        heldout_seeds=range(1000, 2000),
+    )
+
+    def __init__(self) -> None:
+        self._env = gymnasium.make("MountainCarContinuous-v0", render_mode="rgb_array")
+        self._velocity = 0.0
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Frame, dict[str, Any]]:
+        self._env.reset(seed=seed)
+        self._velocity = 0.0
+        return np.asarray(self._env.render()), {}
+
+    def step(self, action: Controls) -> tuple[Frame, float, bool, bool, dict[str, Any]]:
+        push = np.array([read_pad(action)["LEFT_STICK_X"]], dtype=np.float32)
+        total_reward, terminated, truncated = 0.0, False, False
+        for _ in range(self.info.frame_skip):
+            (_, self._velocity), reward, terminated, truncated, _ = self._env.step(push)
+            total_reward += float(reward)
+            if terminated or truncated:
+                break
+        return np.asarray(self._env.render()), total_reward, terminated, truncated, {}
+
+    def expert(self) -> Controls:
+        return {"LEFT_STICK_X": 1.0 if self._velocity >= 0 else -1.0}
+
+    def close(self) -> None:
+        self._env.close()
+
+
+def play(name: str, *, seed: int, is_expert: bool) -> float:
+    game_class = load_game(name)
+    presses = random_player(game_class, seed=seed)
+    with closing(game_class()) as game:
+        game.reset(seed=seed)
+        score, over = 0.0, False
+        while not over:
+            action = game.expert() if is_expert else next(presses)
+            _, reward, terminated, truncated, _ = game.step(action)
+            score += reward
+            over = terminated or truncated
+    return score
+
+
+def test_a_game_of_ones_own_is_loaded_by_its_module_and_class():
+    game_class = load_game(f"{__name__}:MountainCar")
+
+    with closing(game_class()) as game:
+        frame, _ = game.reset(seed=0)
+
+    assert game_class is MountainCar
+    assert (frame.shape, frame.dtype) == ((400, 600, 3), np.dtype("uint8"))
+
+
+@pytest.mark.slow
+def test_its_expert_reaches_the_flag_and_random_does_not():
+    expert = play(f"{__name__}:MountainCar", seed=0, is_expert=True)
+    random = play(f"{__name__}:MountainCar", seed=0, is_expert=False)
+
+    assert expert > 80
+    assert random < 0
+
+
+def test_an_unknown_game_names_the_known_ones():
+    with pytest.raises(ValueError, match=r"unknown game 'doom'; known: carracing, doom_defend, "):
+        load_game("doom")
+
+
+def test_a_game_whose_module_is_missing_says_which():
+    with pytest.raises(ValueError, match=r"cannot import game 'no_such:Game': No module named"):
+        load_game("no_such:Game")
+
+
+def test_a_class_that_is_no_game_is_refused():
+    with pytest.raises(ValueError, match="is not a Game: subclass"):
+        load_game("collections:OrderedDict")

@@ -1,0 +1,278 @@
+"""The flow-matching policy as a whole."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from nitrogen_train.actions import GAMEPAD
+from nitrogen_train.batch import PolicyBatch
+from nitrogen_train.flow import ShiftedBeta, sample_path
+from nitrogen_train.models.nitrogen import NitroGen
+
+BuildPolicy = Callable[..., NitroGen]
+BuildBatch = Callable[..., PolicyBatch]
+
+
+def _noise(num: int) -> Tensor:
+    return torch.randn(num, 4, 25, generator=torch.Generator().manual_seed(3))
+
+
+def test_the_loss_is_the_masked_squared_error_of_the_velocity(
+    build_policy: BuildPolicy, build_batch: BuildBatch
+) -> None:
+    policy, batch = build_policy(), build_batch()
+    noise, time = _noise(6), torch.linspace(0.1, 0.9, 6)
+
+    output = policy.compute_loss(batch, noise=noise, time=time)
+
+    path = sample_path(noise, batch.actions, time)
+    velocity = policy.predict_velocity(path.x_t, time, policy.encode_frames(batch.frames))
+    errors = (velocity - path.velocity).square()
+    torch.testing.assert_close(output.loss, errors[batch.action_mask].mean())
+    torch.testing.assert_close(
+        output.loss_sticks, errors[..., 21:][batch.action_mask[..., 21:]].mean()
+    )
+    torch.testing.assert_close(
+        output.loss_buttons, errors[..., :21][batch.action_mask[..., :21]].mean()
+    )
+
+
+def test_a_samples_loss_does_not_depend_on_its_batch(
+    build_policy: BuildPolicy, build_batch: BuildBatch
+) -> None:
+    policy, batch = build_policy(games=["a", "b"], condition_dropout=0.5).train(), build_batch(6)
+    order = [4, 0, 5, 1, 3, 2]
+
+    def error_sum(indices: list[int]) -> Tensor:
+        fields = ("frames", "frame_mask", "actions", "action_mask", "game_id", "sample_seed")
+        part = {name: getattr(batch, name)[indices] for name in fields}
+        window_ids = tuple(batch.window_ids[index] for index in indices)
+        return policy.compute_loss(replace(batch, **part, window_ids=window_ids)).error_sum
+
+    whole = error_sum(list(range(6)))
+    torch.testing.assert_close(error_sum(order), whole)
+    torch.testing.assert_close(error_sum([0, 1, 2]) + error_sum([3, 4, 5]), whole)
+
+
+def test_masked_actions_change_nothing_but_the_noisy_input(
+    build_policy: BuildPolicy, build_batch: BuildBatch
+) -> None:
+    policy, batch = build_policy(), build_batch()
+    # At time 0 the input is noise alone, so masked actions cannot enter at all.
+    time, noise = torch.zeros(6), _noise(6)
+    changed = torch.where(batch.action_mask, batch.actions, 1 - batch.actions)
+
+    before = policy.compute_loss(batch, time=time, noise=noise)
+    after = policy.compute_loss(replace(batch, actions=changed), time=time, noise=noise)
+
+    assert torch.equal(before.loss, after.loss)
+
+
+def test_a_generator_decides_the_loss(build_policy: BuildPolicy, build_batch: BuildBatch) -> None:
+    policy, batch = build_policy(), build_batch()
+
+    def loss(seed: int) -> Tensor:
+        return policy.compute_loss(batch, generator=torch.Generator().manual_seed(seed)).loss
+
+    assert torch.equal(loss(1), loss(1))
+    assert not torch.equal(loss(1), loss(2))
+
+
+def test_one_batch_can_be_learned(build_policy: BuildPolicy, build_batch: BuildBatch) -> None:
+    policy, batch = build_policy().train(), build_batch(2)
+    # A dull batch: what to predict does not follow from noise, so the loss can reach zero.
+    batch = replace(batch, actions=torch.full_like(batch.actions, 0.5))
+    optimizer = torch.optim.AdamW(policy.parameters(), lr=1e-2)
+    first = policy.compute_loss(batch).loss.item()
+
+    for _ in range(30):
+        optimizer.zero_grad()
+        loss = policy.compute_loss(batch).loss
+        loss.backward()
+        optimizer.step()
+
+    assert loss.item() < 0.2 * first
+
+
+def test_every_trainable_parameter_gets_a_gradient(
+    build_policy: BuildPolicy, build_batch: BuildBatch
+) -> None:
+    policy = build_policy(games=["a"], num_frames=2)
+
+    policy.compute_loss(build_batch(num_frames=2, num_games=1)).loss.backward()
+
+    without = [n for n, p in policy.named_parameters() if p.requires_grad and p.grad is None]
+    assert not without
+
+
+def test_sampling_integrates_the_predicted_velocity(
+    build_policy: BuildPolicy, build_batch: BuildBatch
+) -> None:
+    policy, batch = build_policy(), build_batch(2)
+    tokens, x_t = policy.encode_frames(batch.frames), _noise(2)
+
+    chunk = policy.generate_actions(tokens, noise=x_t, num_sampling_steps=5)
+
+    with torch.no_grad():
+        for step in range(5):
+            time = torch.full((2,), step / 5)
+            x_t = x_t + policy.predict_velocity(x_t, time, tokens) / 5
+    torch.testing.assert_close(chunk.values, x_t)
+
+
+def test_a_chunk_is_read_by_the_names_of_the_action_space(
+    build_policy: BuildPolicy, build_batch: BuildBatch
+) -> None:
+    policy, batch = build_policy(), build_batch(3)
+
+    chunk = policy.generate_actions(policy.encode_frames(batch.frames), noise=_noise(3))
+
+    rows = GAMEPAD.decode(chunk.values.numpy())
+    assert torch.equal(chunk.buttons, torch.from_numpy(rows.buttons))
+    sticks = torch.from_numpy(rows.sticks)
+    torch.testing.assert_close(torch.cat([chunk.left_stick, chunk.right_stick], dim=-1), sticks)
+    assert chunk.left_stick.abs().max() <= 1
+
+
+def test_the_same_generator_gives_the_same_chunk(
+    build_policy: BuildPolicy, build_batch: BuildBatch
+) -> None:
+    policy, batch = build_policy(), build_batch(2)
+    tokens = policy.encode_frames(batch.frames)
+
+    def values(seed: int) -> Tensor:
+        generator = torch.Generator().manual_seed(seed)
+        return policy.generate_actions(tokens, generator=generator, num_sampling_steps=2).values
+
+    assert torch.equal(values(1), values(1))
+    assert not torch.equal(values(1), values(2))
+
+
+def test_committed_actions_come_back_and_shape_the_rest(
+    build_policy: BuildPolicy, build_batch: BuildBatch
+) -> None:
+    policy, batch = build_policy(), build_batch(2)
+    tokens, noise = policy.encode_frames(batch.frames), _noise(2)
+
+    def values(committed: Tensor) -> Tensor:
+        return policy.generate_actions(tokens, committed_actions=committed, noise=noise).values
+
+    pressed, released = values(torch.ones(2, 2, 25)), values(torch.zeros(2, 2, 25))
+    assert torch.equal(pressed[:, :2], torch.ones(2, 2, 25))
+    assert torch.equal(released[:, :2], torch.zeros(2, 2, 25))
+    assert (pressed[:, 2:] - released[:, 2:]).abs().max() > 1e-3
+
+
+def test_guidance_blends_from_unconditional_through_conditional(
+    build_policy: BuildPolicy, build_batch: BuildBatch
+) -> None:
+    policy, batch = build_policy(games=["a", "b"]), build_batch(2)
+    told = policy.encode_frames(batch.frames, game_id=torch.tensor([1, 2]))
+    open_ = policy.encode_frames(batch.frames)
+
+    def values(tokens: Tensor, scale: float) -> Tensor:
+        return policy.generate_actions(
+            tokens, unconditional_tokens=open_, guidance_scale=scale, noise=_noise(2)
+        ).values
+
+    plain = policy.generate_actions(told, noise=_noise(2)).values
+    torch.testing.assert_close(values(told, 1.0), plain)
+    torch.testing.assert_close(values(told, 0.0), values(open_, 1.0))
+    assert (values(told, 3.0) - plain).abs().max() > 1e-3
+
+
+def test_guidance_without_unconditional_tokens_is_refused(
+    build_policy: BuildPolicy, build_batch: BuildBatch
+) -> None:
+    policy, batch = build_policy(games=["a"]), build_batch(1)
+
+    with pytest.raises(ValueError, match="guidance_scale=2.0 needs unconditional_tokens"):
+        policy.generate_actions(policy.encode_frames(batch.frames), guidance_scale=2.0)
+
+
+def test_the_game_is_the_first_token_and_reaches_the_others(
+    build_policy: BuildPolicy, build_batch: BuildBatch
+) -> None:
+    policy, batch = build_policy(games=["a", "b"]), build_batch(2)
+
+    tokens = policy.encode_frames(batch.frames, game_id=torch.tensor([1, 2]))
+    other = policy.encode_frames(batch.frames, game_id=torch.tensor([1, 1]))
+
+    assert tokens.shape[1] == 1 + policy.encoder.num_tokens
+    torch.testing.assert_close(tokens[0], other[0])
+    assert (tokens[1] - other[1]).abs().min() > 0
+
+
+def test_hiding_the_game_always_is_like_not_telling_it(
+    build_policy: BuildPolicy, build_batch: BuildBatch
+) -> None:
+    hiding, batch = build_policy(games=["a", "b"], condition_dropout=1.0), build_batch(num_games=2)
+    untold = replace(batch, game_id=torch.zeros_like(batch.game_id))
+
+    assert batch.game_id.any()
+    assert torch.equal(hiding.train().compute_loss(batch).loss, hiding.compute_loss(untold).loss)
+    assert not torch.equal(hiding.eval().compute_loss(batch).loss, hiding.compute_loss(untold).loss)
+
+
+def test_a_policy_without_games_is_never_told(
+    build_policy: BuildPolicy, build_batch: BuildBatch
+) -> None:
+    policy, batch = build_policy(), build_batch(2)
+
+    told = policy.encode_frames(batch.frames, game_id=torch.tensor([1, 2]))
+
+    assert torch.equal(told, policy.encode_frames(batch.frames))
+    assert policy.game_id("anything") == 0
+
+
+def test_game_ids_start_at_one_and_an_unknown_game_is_refused(build_policy: BuildPolicy) -> None:
+    policy = build_policy(games=["doom", "racing"])
+
+    assert [policy.game_id(game) for game in policy.games] == [1, 2]
+    with pytest.raises(ValueError, match="knows the games doom, racing, not 'chess'"):
+        policy.game_id("chess")
+
+
+def test_a_missing_frame_changes_nothing(
+    build_policy: BuildPolicy, build_batch: BuildBatch
+) -> None:
+    policy = build_policy(num_frames=3, games=["a"])
+    batch = build_batch(2, num_frames=3)
+    mask = torch.tensor([[False, False, True], [True, True, True]])
+    changed = batch.frames.clone()
+    changed[0, :2] = 255 - changed[0, :2]
+
+    def values(frames: Tensor, frame_mask: Tensor) -> Tensor:
+        tokens = policy.encode_frames(frames, frame_mask=frame_mask)
+        return policy.generate_actions(tokens, noise=_noise(2)).values
+
+    all_seen = torch.ones_like(mask)
+    torch.testing.assert_close(values(changed, mask), values(batch.frames, mask))
+    assert (values(changed, all_seen) - values(batch.frames, all_seen))[0].abs().max() > 1e-3
+
+
+def test_dropout_acts_in_training_alone(build_policy: BuildPolicy, build_batch: BuildBatch) -> None:
+    policy, batch = build_policy(dropout=0.5), build_batch()
+
+    assert torch.equal(policy.compute_loss(batch).loss, policy.compute_loss(batch).loss)
+    policy.train()
+    assert not torch.equal(policy.compute_loss(batch).loss, policy.compute_loss(batch).loss)
+
+
+@pytest.mark.parametrize("horizon", [0, 9])
+def test_a_horizon_that_the_positions_do_not_cover_is_refused(
+    build_policy: BuildPolicy, horizon: int
+) -> None:
+    policy = build_policy()
+    parts = {"encoder": policy.encoder, "mixer": policy.mixer, "dit": policy.velocity.dit}
+
+    with pytest.raises(ValueError, match=rf"action_horizon={horizon} must lie in \[1, .*=8\]"):
+        NitroGen(
+            **parts,
+            path_time=ShiftedBeta(alpha=1.6, beta=0.8, scale=0.999),
+            action_space="gamepad",
+            action_horizon=horizon,
+        )

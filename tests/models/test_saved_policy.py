@@ -1,0 +1,177 @@
+"""A policy as a folder: what is written is what is read, and nothing else is believed."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from nitrogen_train import NitroGen
+from nitrogen_train.pretrained import folder as policy_folder
+
+BuildPolicy = Callable[..., NitroGen]
+
+
+def _edit(folder: Path, **changes: object) -> None:
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+@pytest.fixture
+def saved(build_policy: BuildPolicy, tmp_path: Path) -> Path:
+    build_policy(games=["a", "b"], condition_dropout=0.2).save_pretrained(tmp_path / "policy")
+    return tmp_path / "policy"
+
+
+def test_a_loaded_policy_is_the_saved_one(build_policy: BuildPolicy, tmp_path: Path) -> None:
+    policy = build_policy(games=["a", "b"], condition_dropout=0.2, num_frames=2)
+
+    policy.save_pretrained(tmp_path / "policy")
+    loaded = NitroGen.from_pretrained(tmp_path / "policy")
+
+    assert loaded.settings == policy.settings
+    weights = policy.state_dict()
+    assert loaded.state_dict().keys() == weights.keys()
+    assert all(torch.equal(tensor, weights[name]) for name, tensor in loaded.state_dict().items())
+
+
+def test_a_folder_holds_plain_settings_and_weights_alone(saved: Path) -> None:
+    settings = json.loads((saved / "config.json").read_text())
+
+    assert sorted(path.name for path in saved.iterdir()) == ["config.json", "model.safetensors"]
+    assert list(saved.parent.iterdir()) == [saved]
+    assert settings["action_space"]["controls"][21] == "LEFT_STICK_X"
+    assert settings["games"] == ["a", "b"]
+    assert "_target_" not in json.dumps(settings)
+
+
+def test_saving_again_replaces_the_policy_and_keeps_other_files(
+    saved: Path, build_policy: BuildPolicy
+) -> None:
+    (saved / "README.md").write_text("mine")
+    other = build_policy(games=["c"])
+
+    other.save_pretrained(saved)
+
+    assert NitroGen.from_pretrained(saved).games == ("c",)
+    assert (saved / "README.md").read_text() == "mine"
+
+
+def test_a_failed_save_leaves_the_old_policy_whole(
+    saved: Path, build_policy: BuildPolicy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full_disk(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(policy_folder, "save_file", full_disk)
+
+    with pytest.raises(OSError, match="No space left"):
+        build_policy(games=["c"]).save_pretrained(saved)
+
+    assert NitroGen.from_pretrained(saved).games == ("a", "b")
+    assert list(saved.parent.iterdir()) == [saved]
+
+
+def test_controls_that_are_not_ours_are_refused(saved: Path) -> None:
+    controls = list(json.loads((saved / "config.json").read_text())["action_space"]["controls"])
+    _edit(saved, action_space={"name": "gamepad", "controls": controls[::-1]})
+
+    with pytest.raises(ValueError, match="action space 'gamepad' differs from ours"):
+        NitroGen.from_pretrained(saved)
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"format_version": 2}, "expected a policy of format_version 1, got 2"),
+        ({"action_space": {"name": "wheel", "controls": []}}, "unknown action space 'wheel'"),
+        ({"mixer": {"width": 16}}, "do not describe a policy"),
+        ({"dit": {"_target_": "os.system"}}, "do not describe a policy"),
+        ({"path_time": {"kind": "cosine"}}, "unknown kind of path times 'cosine'"),
+        ({"games": ["a", "b", "c"]}, "do not fit its config.json: .*game_embedding"),
+    ],
+)
+def test_settings_that_do_not_fit_are_refused_in_one_line(
+    saved: Path, changes: dict, problem: str
+) -> None:
+    _edit(saved, **changes)
+
+    with pytest.raises(ValueError, match=problem) as caught:
+        NitroGen.from_pretrained(saved)
+
+    assert "\n" not in str(caught.value)
+
+
+def test_a_network_from_elsewhere_is_refused(saved: Path) -> None:
+    encoder = json.loads((saved / "config.json").read_text())["encoder"]
+    _edit(saved, encoder=encoder | {"name": "hf-hub:somebody/network"})
+
+    with pytest.raises(ValueError, match="timm has no network 'hf-hub:somebody/network'"):
+        NitroGen.from_pretrained(saved)
+
+
+def test_missing_and_extra_weights_are_refused(saved: Path) -> None:
+    weights = load_file(saved / "model.safetensors")
+    weights["velocity.extra"] = weights.pop("velocity.dit.output.bias")
+    save_file(weights, saved / "model.safetensors")
+
+    with pytest.raises(ValueError, match=r"do not fit its config.json: .*velocity.dit.output.bias"):
+        NitroGen.from_pretrained(saved)
+
+
+def test_truncated_weights_are_refused(saved: Path) -> None:
+    path = saved / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-100])
+
+    with pytest.raises(ValueError, match="model.safetensors is damaged: .*; save the policy again"):
+        NitroGen.from_pretrained(saved)
+
+
+def test_a_config_that_is_not_json_is_refused(saved: Path) -> None:
+    (saved / "config.json").write_text("{")
+
+    with pytest.raises(ValueError, match="config.json is not JSON: .*; save the policy again"):
+        NitroGen.from_pretrained(saved)
+
+
+def test_a_folder_without_a_policy_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="holds no config.json"):
+        NitroGen.from_pretrained(tmp_path)
+
+
+def test_a_path_that_does_not_exist_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="no policy at .*/nowhere: there is no such folder"):
+        NitroGen.from_pretrained(tmp_path / "nowhere")
+
+
+def test_a_file_cannot_be_saved_over(build_policy: BuildPolicy, tmp_path: Path) -> None:
+    (tmp_path / "policy").write_text("a file")
+
+    with pytest.raises(FileExistsError, match="it is a file, choose a folder"):
+        build_policy().save_pretrained(tmp_path / "policy")
+
+
+def test_pushing_uploads_a_loadable_folder(
+    build_policy: BuildPolicy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The hub itself is replaced by a folder: no network in tests."""
+
+    class FolderHub:
+        def create_repo(self, repo_id: str, *, private: bool, exist_ok: bool) -> None:
+            assert private
+            assert exist_ok
+            (tmp_path / repo_id).mkdir(parents=True)
+
+        def upload_folder(
+            self, *, repo_id: str, folder_path: Path, allow_patterns: list[str]
+        ) -> None:
+            for name in allow_patterns:
+                (folder_path / name).rename(tmp_path / repo_id / name)
+
+    monkeypatch.setattr(policy_folder, "HfApi", FolderHub)
+
+    build_policy(games=["a"]).push_to_hub("somebody/policy", private=True)
+
+    assert NitroGen.from_pretrained(tmp_path / "somebody/policy").games == ("a",)

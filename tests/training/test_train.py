@@ -1,0 +1,147 @@
+import csv
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+from nitrogen_train import NitroGen
+from nitrogen_train.config import RunConfig, find_config_dir, register_schema
+from nitrogen_train.train import train
+
+TINY = (
+    "experiment=demo", "loggers=csv", "debug=true", "trainer.enable_progress_bar=false",
+    "trainer.log_every_n_steps=1", "data.num_workers=0", "data.num_val_windows=16",
+    "data.clips_per_block=2", "data.global_batch_size=8", "data.micro_batch_size=8",
+    "data.image_size=64", "data.action_horizon=4", "val_every_n_steps=2", "num_threads=1",
+    "checkpoint_every_n_steps=2", "schedule.warmup_steps=1", "schedule.decay_steps=0",
+    "model.encoder.name=test_vit", "model.encoder.options={img_size:64}", "model.encoder.width=32",
+    "model.dit.num_layers=2", "model.dit.dropout=0.1", "trainer.accelerator=cpu",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def datasets(
+    tmp_path_factory: pytest.TempPathFactory, write_dataset: Callable[..., Path], clip_plan: Any
+) -> list[str]:
+    folder = tmp_path_factory.mktemp("data")
+    for game in ("doom_defend", "doom_gather"):
+        write_dataset(
+            folder / game,
+            [clip_plan(clip_id=f"{game}-{i}", game=game, session_id=f"s{i}") for i in range(3)]
+            + [clip_plan(clip_id=f"{game}-val", game=game, session_id="v", split="val")],
+        )
+    return [f"data.sources.{game}.path={folder / game}" for game in ("doom_defend", "doom_gather")]
+
+
+def run(output_dir: Path, datasets: list[str], *overrides: str) -> Path:
+    register_schema()
+    with initialize_config_dir(config_dir=find_config_dir(), version_base="1.3"):
+        cfg = compose(
+            "train", overrides=[*TINY, *datasets, f"output_dir={output_dir}", *overrides]
+        )
+    config = OmegaConf.to_object(cfg)
+    assert isinstance(config, RunConfig)
+    return train(config, config_yaml=OmegaConf.to_yaml(cfg, resolve=True))
+
+
+def losses(output_dir: Path) -> dict[int, str]:
+    with (output_dir / "metrics.csv").open() as file:
+        rows = [row for row in csv.DictReader(file) if row["name"] == "train/loss"]
+    return {int(row["step"]): row["value"] for row in rows}
+
+
+def weights(output_dir: Path, step: int) -> dict[str, torch.Tensor]:
+    # Our own file, just written.
+    path = output_dir / "checkpoints" / f"step-{step}.ckpt"
+    return torch.load(path, weights_only=False)["state_dict"]
+
+
+def test_a_resumed_run_is_the_uninterrupted_run_to_the_bit(
+    tmp_path: Path, datasets: list[str]
+) -> None:
+    run(tmp_path / "straight", datasets, "max_steps=6")
+    run(tmp_path / "resumed", datasets, "max_steps=2")
+    run(tmp_path / "resumed", datasets, "max_steps=6")
+
+    assert losses(tmp_path / "resumed") == losses(tmp_path / "straight")
+    straight, resumed = (weights(tmp_path / name, 6) for name in ("straight", "resumed"))
+    for name, value in straight.items():
+        assert torch.equal(resumed[name], value), name
+
+
+def test_the_same_seed_gives_the_same_losses_and_another_seed_does_not(
+    tmp_path: Path, datasets: list[str]
+) -> None:
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        run(tmp_path / name, datasets, "max_steps=2", f"seed={seed}")
+
+    assert losses(tmp_path / "a") == losses(tmp_path / "b") != losses(tmp_path / "c")
+
+
+def test_accumulating_micro_batches_changes_nothing(tmp_path: Path, datasets: list[str]) -> None:
+    exact = ["max_steps=2", "model.dit.dropout=0", "trainer.precision=64-true", "trainer.log_every_n_steps=1"]
+    run(tmp_path / "whole", datasets, *exact)
+    run(tmp_path / "pieces", datasets, *exact, "data.micro_batch_size=2")
+
+    whole, pieces = (weights(tmp_path / name, 2) for name in ("whole", "pieces"))
+    for name, value in whole.items():
+        torch.testing.assert_close(pieces[name], value, rtol=1e-6, atol=1e-9)
+
+
+def test_the_exported_policy_has_the_averaged_weights_and_plays(
+    tmp_path: Path, datasets: list[str]
+) -> None:
+    folder = run(tmp_path / "run", datasets, "max_steps=4")
+
+    policy = NitroGen.from_pretrained(folder).eval()
+
+    trained = weights(tmp_path / "run", 4)
+    name = "action_decoder.0.weight"
+    name = next(key for key in policy.state_dict() if key.endswith(name))
+    assert not torch.equal(policy.state_dict()[name], trained[f"policy.{name}"])
+    tokens = policy.encode_frames(torch.zeros(1, 1, 3, 64, 64, dtype=torch.uint8))
+    assert policy.generate_actions(tokens, num_sampling_steps=2).values.shape == (1, 4, 25)
+
+
+def test_a_run_folder_says_what_was_run(tmp_path: Path, datasets: list[str]) -> None:
+    run(tmp_path, datasets, "max_steps=2")
+
+    resolved = OmegaConf.load(tmp_path / "config.yaml")
+    facts = OmegaConf.load(tmp_path / "facts.yaml")
+    assert resolved.max_steps == 2
+    assert facts.versions.torch == torch.__version__.split("+")[0]
+    assert len((tmp_path / "starts.jsonl").read_text().splitlines()) == 1
+
+
+def test_a_resume_with_another_order_or_model_is_refused(
+    tmp_path: Path, datasets: list[str]
+) -> None:
+    run(tmp_path, datasets, "max_steps=2")
+
+    with pytest.raises(ValueError, match="global_batch_size: was 8, is 16"):
+        run(tmp_path, datasets, "max_steps=4", "data.global_batch_size=16")
+    with pytest.raises(ValueError, match="model.encoder.width: was 32, is 64"):
+        run(tmp_path, datasets, "max_steps=4", "model.encoder.width=64")
+
+
+def test_a_new_run_starts_from_given_weights(tmp_path: Path, datasets: list[str]) -> None:
+    policy = run(tmp_path / "first", datasets, "max_steps=2")
+
+    run(tmp_path / "second", datasets, "max_steps=2", f"init_from={policy}", "optimizer.lr=0")
+
+    first, second = (
+        NitroGen.from_pretrained(tmp_path / name / "policy").state_dict()
+        for name in ("first", "second")
+    )
+    torch.testing.assert_close(second, first)
+
+
+def test_a_policy_memorizes_a_small_data_set(tmp_path: Path, datasets: list[str]) -> None:
+    run(tmp_path, datasets, "max_steps=60", "val_every_n_steps=60", "optimizer.lr=3e-3")
+
+    seen = [float(value) for value in losses(tmp_path).values()]
+    assert sum(seen[-5:]) < 0.5 * sum(seen[:5])
