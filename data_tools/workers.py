@@ -1,12 +1,17 @@
 """Work in several processes, in order."""
 
 import multiprocessing
+import os
 import signal
+import sys
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
+from functools import partial
 from itertools import islice
+from pathlib import Path
 from typing import TypeVar
 
 Task = TypeVar("Task")
@@ -26,26 +31,23 @@ def map_in_order(
         workers: Processes; with 1 all happens in this one.
 
     Raises:
+        ValueError: If there is less than one worker.
         RuntimeError: If a worker died, for example for want of memory.
     """
+    if workers < 1:
+        raise ValueError(f"workers must be at least 1, got {workers}")
     if workers == 1:
         yield from map(function, tasks)
         return
     queue = iter(tasks)
     # Fresh processes, not forked ones: decoders and games do not survive a fork.
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(
-        workers,
-        mp_context=context,
-        # An interrupt ends workers at once and silently; the parent says what happened.
-        initializer=signal.signal,
-        initargs=(signal.SIGINT, signal.SIG_DFL),
-    )
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker)
     try:
         pending: deque[Future[Result]] = deque()
         while True:
             for task in islice(queue, 2 * workers - len(pending)):
-                pending.append(pool.submit(function, task))
+                pending.append(pool.submit(partial(_run_task, function), task))
             if not pending:
                 return
             yield pending.popleft().result()
@@ -56,3 +58,21 @@ def map_in_order(
         ) from error
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _start_worker() -> None:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    # Closing the pipes that came from the parent tells it of this process's death. A game's engine
+    # that inherited them would keep them open when it outlives its game.
+    for path in Path("/dev/fd").iterdir():
+        if int(path.name) > 2:
+            with suppress(OSError):
+                os.set_inheritable(int(path.name), False)  # noqa: FBT003 - positional only
+
+
+def _run_task(function: Callable[[Task], Result], task: Task) -> Result:
+    try:
+        return function(task)
+    except (KeyboardInterrupt, SystemExit):
+        # The task has cleaned up on its way here. The pool would give this process another one.
+        os._exit(130)

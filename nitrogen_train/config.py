@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
+from hydra.utils import instantiate
 from omegaconf import MISSING
 
 
@@ -82,6 +83,11 @@ def register_schema() -> None:
     store = ConfigStore.instance()
     store.store(name="run_schema", node=RunConfig)
     store.store(group="data", name="schema", node=DataConfig)
+
+
+def build(component: dict[str, Any]) -> Any:  # noqa: ANN401 - whatever `_target_` says
+    """Build a component from its node; it gets plain containers, never OmegaConf's."""
+    return instantiate(component, _convert_="all")
 
 
 def count_micro_batches(config: RunConfig) -> int:

@@ -6,17 +6,16 @@ From here to the loss: train ─► training/datamodule ─► data/stream ─�
 
 import logging
 from pathlib import Path
-from typing import Any
 
 import hydra
 import lightning as L  # noqa: N812 - Lightning's own convention
 import torch
-from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from nitrogen_train.actions import get_action_space
 from nitrogen_train.config import (
     RunConfig,
+    build,
     count_micro_batches,
     find_config_dir,
     register_schema,
@@ -75,8 +74,7 @@ def train(config: RunConfig, *, config_yaml: str) -> Path:
     checkpoint = config.ckpt_path or find_last_checkpoint(output_dir / "checkpoints")
     if checkpoint:
         _log.info("continuing from %s", checkpoint)
-    # A checkpoint in the run's own folder is ours: it holds the optimizer, more than weights.
-    trainer.fit(module, datamodule, ckpt_path=checkpoint, weights_only=False)
+    trainer.fit(module, datamodule, ckpt_path=checkpoint, weights_only=True)
     policy_dir = output_dir / "policy"
     if trainer.is_global_zero:
         with module.averaged_weights():
@@ -117,15 +115,15 @@ def build_datamodule(config: RunConfig) -> WindowDataModule:
 
 def build_module(config: RunConfig) -> LitPolicy:
     """Build the policy, from `init_from`'s weights if it is given, and what trains it."""
-    policy = _build(config.model)
+    policy = build(config.model)
     if config.init_from is not None:
         policy.load_state_dict(NitroGen.from_pretrained(config.init_from).state_dict())
     return LitPolicy(
         policy=policy,
         games=tuple(config.data.games),
         seed=config.seed,
-        optimizer=_build(config.optimizer),
-        schedule=_build(config.schedule),
+        optimizer=build(config.optimizer),
+        schedule=build(config.schedule),
         ema_decay=config.ema_decay,
         num_sampling_steps=config.num_sampling_steps,
     )
@@ -135,14 +133,14 @@ def build_trainer(config: RunConfig) -> L.Trainer:
     """Build Lightning's trainer with our callbacks, loggers and checkpoints."""
     output_dir = Path(config.output_dir)
     accumulation = count_micro_batches(config)
-    return _build(config.trainer)(
+    return build(config.trainer)(
         max_steps=config.max_steps,
         accumulate_grad_batches=accumulation,
         # Lightning counts micro-batches here.
         val_check_interval=config.val_every_n_steps * accumulation,
         check_val_every_n_epoch=None,
         default_root_dir=str(output_dir),
-        logger=[_build(logger) for logger in config.loggers.values()],
+        logger=[build(logger) for logger in config.loggers.values()],
         callbacks=build_callbacks(
             output_dir=output_dir,
             checkpoint_every_n_steps=config.checkpoint_every_n_steps,
@@ -151,11 +149,6 @@ def build_trainer(config: RunConfig) -> L.Trainer:
         ),
         plugins=[AtomicCheckpointIO()],
     )
-
-
-def _build(component: dict[str, Any]) -> Any:  # noqa: ANN401 - whatever `_target_` says
-    # Plain containers: no component sees OmegaConf's.
-    return instantiate(component, _convert_="all")
 
 
 if __name__ == "__main__":

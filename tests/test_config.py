@@ -86,12 +86,16 @@ def test_the_pretraining_recipe_has_the_published_numbers() -> None:
     assert config.model["encoder"]["name"] == "vit_large_patch16_siglip_256.v2_webli"
 
 
-@pytest.mark.parametrize(("devices", "num_nodes", "micro", "count"), [(1, 1, 32, 128), (8, 16, 32, 1)])
+@pytest.mark.parametrize(
+    ("devices", "num_nodes", "micro", "count"), [(1, 1, 32, 128), (8, 16, 32, 1)]
+)
 def test_the_accumulation_follows_from_the_batch_and_the_ranks(
     devices: int, num_nodes: int, micro: int, count: int
 ) -> None:
     config = to_config(
-        f"trainer.devices={devices}", f"trainer.num_nodes={num_nodes}", f"data.micro_batch_size={micro}"
+        f"trainer.devices={devices}",
+        f"trainer.num_nodes={num_nodes}",
+        f"data.micro_batch_size={micro}",
     )
 
     assert count_micro_batches(config) == count

@@ -105,29 +105,15 @@ def describe_record(
 
 _SCHEMA = pa.schema(
     [
-        ("shard", pa.string()),
-        ("offset", pa.int64()),
-        ("size", pa.int64()),
-        ("clip_id", pa.string()),
-        ("num_frames", pa.int32()),
-        ("num_valid_rows", pa.int32()),
-        ("valid_runs", pa.list_(pa.int32())),
-        ("fps", pa.float64()),
-        ("game", pa.string()),
-        ("source", pa.string()),
-        ("session_id", pa.string()),
-        ("action_space", pa.string()),
-        ("labels", pa.string()),
-        ("width", pa.int32()),
-        ("height", pa.int32()),
-        ("source_width", pa.int32()),
-        ("source_height", pa.int32()),
-        ("idle_share", pa.float64()),
-        ("licence", pa.string()),
-        ("split", pa.string()),
-        ("sha256", pa.string()),
+        ("shard", pa.string()), ("offset", pa.int64()), ("size", pa.int64()),
+        ("clip_id", pa.string()), ("num_frames", pa.int32()), ("num_valid_rows", pa.int32()),
+        ("valid_runs", pa.list_(pa.int32())), ("fps", pa.float64()), ("game", pa.string()),
+        ("source", pa.string()), ("session_id", pa.string()), ("action_space", pa.string()),
+        ("labels", pa.string()), ("width", pa.int32()), ("height", pa.int32()),
+        ("source_width", pa.int32()), ("source_height", pa.int32()), ("idle_share", pa.float64()),
+        ("licence", pa.string()), ("split", pa.string()), ("sha256", pa.string()),
     ]
-)
+)  # fmt: skip
 
 
 class Manifest:

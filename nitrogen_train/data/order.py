@@ -3,9 +3,9 @@
     sample i ─► mixture: source, position in the source ─► pass, block ─► clip, window
 
 Sample i of the endless sequence depends on the manifests, the weights and the seed alone. Global
-batch s is samples s*B to (s+1)*B, so the state to resume from is one integer, at any number of ranks
-and workers. Within a pass every window of a source comes once: clips are permuted, dealt into blocks
-that fit in memory decoded, and the windows of a block are permuted together.
+batch s is samples s*B to (s+1)*B, so the state to resume from is one integer, at any number of
+ranks and workers. Within a pass every window of a source comes once: clips are permuted, dealt into
+blocks that fit in memory decoded, and the windows of a block are permuted together.
 """
 
 from collections.abc import Sequence

@@ -28,6 +28,9 @@ STEERING_GAIN = 1.6
 TOP_SPEED, BEND_SLOWDOWN, BRAKE_MARGIN = 75.0, 0.6, 8.0
 """The expert's speed is `TOP_SPEED / (1 + BEND_SLOWDOWN * bend in radians)`, in m/s; it brakes when
 it is faster by more than the margin."""
+ASTRAY_ANGLE, ASTRAY_SPEED = 0.6, 15.0
+"""Beyond this angle to its aim, in radians, the expert crawls at this speed, in m/s, for a car that
+is given gas while it slides goes on spinning."""
 
 
 class CarRacing(Game):
@@ -96,12 +99,14 @@ class CarRacing(Game):
         track = np.array(self._env.track)  # (tiles, 4): along the lap, heading, x, y
         nearest = int(np.hypot(*(track[:, 2:] - car.position).T).argmin())
         aim = track[(nearest + TILES_TO_AIM) % len(track), 2:] - car.position
-        bend = _turn(car.angle, track[(nearest + TILES_TO_BEND) % len(track), 1])
-        excess_speed = math.hypot(*car.linearVelocity) - TOP_SPEED / (1 + BEND_SLOWDOWN * abs(bend))
         # Angles grow to the left, the stick to the right; a heading of 0 is along y.
-        steering = -STEERING_GAIN * _turn(car.angle, math.atan2(-aim[0], aim[1]))
+        turn = _turn(car.angle, math.atan2(-aim[0], aim[1]))
+        bend = _turn(car.angle, track[(nearest + TILES_TO_BEND) % len(track), 1])
+        is_astray = abs(turn) > ASTRAY_ANGLE
+        wanted_speed = ASTRAY_SPEED if is_astray else TOP_SPEED / (1 + BEND_SLOWDOWN * abs(bend))
+        excess_speed = math.hypot(*car.linearVelocity) - wanted_speed
         return {
-            "LEFT_STICK_X": max(-1.0, min(1.0, steering)),
+            "LEFT_STICK_X": max(-1.0, min(1.0, -STEERING_GAIN * turn)),
             "LEFT_TRIGGER": excess_speed > BRAKE_MARGIN,
             "RIGHT_TRIGGER": excess_speed < 0,
         }

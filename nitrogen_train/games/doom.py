@@ -21,7 +21,7 @@ FRAME_WIDTH_PX, FRAME_HEIGHT_PX = 256, 192
 """Small enough to be fast; squashed to 128x128 the nearest half of an arena stays legible."""
 
 LICENCE = (
-    "ViZDoom: MIT; its engine ZDoom: its own terms, for non-commercial use; "
+    "ViZDoom: MIT; its engine ZDoom: its own terms; "
     "scenario and pictures: ViZDoom and Freedoom (BSD-3-Clause)"
 )
 

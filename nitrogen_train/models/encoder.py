@@ -156,9 +156,11 @@ def _find_layout(arguments: dict[str, Any], *, image_size: int) -> _Layout:
     """Run the network without data, to see what it returns and which parameters take part."""
     with torch.device("meta"), torch.enable_grad():
         network: Any = timm.create_model(**arguments)
+        parameters = dict(network.named_parameters())
         features = network.forward_features(torch.empty(1, 3, image_size, image_size))
-    parameters = dict(network.named_parameters())
-    gradients = torch.autograd.grad(features.sum(), list(parameters.values()), allow_unused=True)
+        gradients = torch.autograd.grad(
+            features.sum(), tuple(parameters.values()), allow_unused=True
+        )
     num_prefix_tokens = getattr(network, "num_prefix_tokens", 0)
     axes = "b n d"
     if features.ndim == 4:

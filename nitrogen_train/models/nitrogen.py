@@ -4,8 +4,7 @@
                                                            ▼
                                       x_t, time ─► VelocityNetwork ─► velocity
 
-Path time and velocity are those of `nitrogen_train.flow.path`. What does not depend on x_t is
-computed once for all steps of the solver.
+Path time and velocity are those of `nitrogen_train.flow.path`.
 """
 
 from collections.abc import Callable, Sequence
@@ -126,8 +125,7 @@ class NitroGen(SavedPolicy):
         Args:
             frames: RGB, oldest first.
             frame_mask: True where a frame exists; None is everywhere. A single frame always does.
-            game_id: Which game is played; 0 or None leaves it open. A policy built without games
-                is never told.
+            game_id: Which game is played; 0 or None leaves it open; ignored without games.
 
         Returns:
             The mixed tokens, the game's first. Those of a missing frame are zero, which is how
@@ -263,12 +261,10 @@ class NitroGen(SavedPolicy):
         try:
             space = get_action_space(settings["action_space"]["name"])
             if list(space.controls) != settings["action_space"]["controls"]:
-                raise ValueError(
-                    f"the policy's action space {space.name!r} differs from ours: "
-                    f"it has {', '.join(settings['action_space']['controls'])}"
-                )
+                has = ", ".join(settings["action_space"]["controls"])
+                raise ValueError(f"action space {space.name!r} differs from ours: it has {has}")
             return cls(
-                encoder=VisionEncoder(**settings["encoder"]),
+                encoder=VisionEncoder(**settings["encoder"], pretrained=False),
                 mixer=Mixer(**settings["mixer"]),
                 dit=DiT(**settings["dit"]),
                 path_time=flow.build_time_distribution(settings["path_time"]),

@@ -1,10 +1,11 @@
 """An exponential moving average of the weights, kept as one more state of the optimizer.
 
 The average lives beside Adam's moments, so it is sharded, saved and restored wherever the optimizer
-is, and costs no communication. It stays in fp32: at a decay of 0.9999 a bf16 average would not move.
+is, and costs no communication. It stays in fp32: at a decay of 0.9999 a bf16 average would stand
+still.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -72,6 +73,17 @@ def ema_weights(module: nn.Module, optimizer: Optimizer) -> Iterator[None]:
         with torch.no_grad():
             for parameter, value in trained.items():
                 parameter.copy_(value)
+
+
+def averages_in(optimizer_state: dict[str, Any], names: Sequence[str]) -> dict[str, Tensor]:
+    """Find the averages in a saved optimizer state.
+
+    Args:
+        optimizer_state: What `optimizer.state_dict()` gave.
+        names: Of the parameters, in the order in which the optimizer received them.
+    """
+    state = optimizer_state["state"]
+    return {name: state[index][_KEY] for index, name in enumerate(names) if index in state}
 
 
 def _trained(optimizer: Optimizer) -> Iterator[Tensor]:

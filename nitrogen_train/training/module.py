@@ -70,7 +70,11 @@ class LitPolicy(L.LightningModule):
         torch.manual_seed(int(np.random.SeedSequence(place).generate_state(1, np.uint64)[0] >> 1))
 
     def training_step(self, batch: PolicyBatch, batch_idx: int) -> Tensor:
-        """Compute this micro-batch's part of the masked mean over the whole global batch."""
+        """Compute this micro-batch's part of the masked mean over the whole global batch.
+
+        Raises:
+            FloatingPointError: If the loss is not finite.
+        """
         output = self.policy.compute_loss(batch)
         num_valid = self._sum_over_ranks(batch.num_valid_in_step)
         # Lightning divides by the accumulation, and the strategy averages over ranks; undo both.

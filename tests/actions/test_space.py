@@ -6,11 +6,12 @@ import pytest
 
 from nitrogen_train.actions import GAMEPAD, ActionRows, ActionSpace, get_action_space
 
-NG_PT_ORDER = (
-    "BACK DPAD_DOWN DPAD_LEFT DPAD_RIGHT DPAD_UP EAST GUIDE LEFT_SHOULDER LEFT_THUMB LEFT_TRIGGER "
-    "NORTH RIGHT_BOTTOM RIGHT_LEFT RIGHT_RIGHT RIGHT_SHOULDER RIGHT_THUMB RIGHT_TRIGGER RIGHT_UP "
-    "SOUTH START WEST LEFT_STICK_X LEFT_STICK_Y RIGHT_STICK_X RIGHT_STICK_Y"
-).split()
+NG_PT_ORDER = [
+    "BACK", "DPAD_DOWN", "DPAD_LEFT", "DPAD_RIGHT", "DPAD_UP", "EAST", "GUIDE", "LEFT_SHOULDER",
+    "LEFT_THUMB", "LEFT_TRIGGER", "NORTH", "RIGHT_BOTTOM", "RIGHT_LEFT", "RIGHT_RIGHT",
+    "RIGHT_SHOULDER", "RIGHT_THUMB", "RIGHT_TRIGGER", "RIGHT_UP", "SOUTH", "START", "WEST",
+    "LEFT_STICK_X", "LEFT_STICK_Y", "RIGHT_STICK_X", "RIGHT_STICK_Y",
+]  # fmt: skip
 
 
 def rows(num_rows: int, seed: int = 0) -> ActionRows:
@@ -27,7 +28,9 @@ def test_the_gamepad_has_the_order_of_the_released_checkpoint() -> None:
 
 
 def test_the_four_controls_without_labels_are_out_of_the_label_mask() -> None:
-    masked = {n for n, labelled in zip(GAMEPAD.controls, GAMEPAD.label_mask, strict=True) if not labelled}
+    masked = {
+        n for n, labelled in zip(GAMEPAD.controls, GAMEPAD.label_mask, strict=True) if not labelled
+    }
 
     assert masked == {"RIGHT_BOTTOM", "RIGHT_LEFT", "RIGHT_RIGHT", "RIGHT_UP"}
 
@@ -71,7 +74,8 @@ def test_named_states_become_rows_and_come_back() -> None:
 
     assert len(laid_out) == 2
     assert GAMEPAD.controls_at(laid_out, 0) == {
-        name: state.get(name, False if name in GAMEPAD.buttons else 0.0) for name in GAMEPAD.controls
+        name: state.get(name, False if name in GAMEPAD.buttons else 0.0)
+        for name in GAMEPAD.controls
     }
 
 

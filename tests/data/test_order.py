@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 import pytest
 
@@ -48,7 +50,7 @@ def test_windows_of_a_block_are_mixed() -> None:
     clips = [order.window_at(position).clip for position in range(200)]
 
     assert len(set(clips)) == 2
-    changes = sum(a != b for a, b in zip(clips, clips[1:], strict=False))
+    changes = sum(a != b for a, b in itertools.pairwise(clips))
     assert changes > 60
 
 

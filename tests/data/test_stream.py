@@ -248,5 +248,5 @@ def test_a_source_without_windows_is_named(
         window=sources[0].window,
     )  # fmt: skip
 
-    with pytest.raises(ValueError, match="source 'empty'.*no row is valid"):
+    with pytest.raises(ValueError, match=r"source 'empty'.*no row is valid"):
         build_stream([empty])

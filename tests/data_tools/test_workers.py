@@ -1,5 +1,7 @@
 import os
 import signal
+import subprocess
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -57,3 +59,24 @@ def test_an_error_in_a_worker_is_the_callers() -> None:
 def test_a_dead_worker_is_named() -> None:
     with pytest.raises(RuntimeError, match="a worker process died"):
         list(map_in_order(die, range(4), workers=2))
+
+
+def die_and_leave_an_engine(value: int) -> int:
+    """As a game's worker that runs out of memory: its engine, a process of its own, lives on."""
+    subprocess.Popen(["sleep", "20"], close_fds=False, stdout=subprocess.DEVNULL)
+    return die(value)
+
+
+@pytest.mark.slow
+def test_a_dead_worker_is_noticed_while_its_engine_lives() -> None:
+    started = time.monotonic()
+
+    with pytest.raises(RuntimeError, match="a worker process died"):
+        list(map_in_order(die_and_leave_an_engine, range(2), workers=2))
+
+    assert time.monotonic() - started < 15
+
+
+def test_less_than_one_worker_is_refused() -> None:
+    with pytest.raises(ValueError, match="at least 1, got 0"):
+        list(map_in_order(double, [1], workers=0))

@@ -33,8 +33,8 @@ def play(name: str, *, seed: int, player: str, num_rows: int) -> tuple[list[Fram
     return frames, rewards
 
 
-def score(name: str, seed: int, player: str) -> float:
-    return sum(play(name, seed=seed, player=player, num_rows=10_000)[1])
+def score(name: str, seed: int, player: str, num_rows: int = 10_000) -> float:
+    return sum(play(name, seed=seed, player=player, num_rows=num_rows)[1])
 
 
 def test_the_name_in_the_table_is_the_name_on_disk(name):
@@ -203,9 +203,9 @@ def test_several_processes_play_the_same_game_as_one(name):
     seeds = [0, 1, 0, 1]
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(len(seeds), mp_context=context) as pool:
-        scores = list(pool.map(score, [name] * 4, seeds, ["random"] * 4))
+        scores = list(pool.map(score, [name] * 4, seeds, ["expert"] * 4, [50] * 4))
 
-    assert scores == [score(name, seed, "random") for seed in seeds]
+    assert scores == [score(name, seed, "expert", 50) for seed in seeds]
 
 
 @pytest.mark.slow

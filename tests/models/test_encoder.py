@@ -6,12 +6,18 @@ from torch import Tensor
 
 from nitrogen_train.models.encoder import VisionEncoder
 
+SWIN = {"embed_dim": 8, "depths": [1, 1], "num_heads": [1, 1], "window_size": 4}
 NETWORKS = {
     "vit with a class token": ("test_vit", 32, {"depth": 1}, 4),
-    "vit with a pooling head": ("vit_base_patch16_siglip_224", 32, {"depth": 1, "embed_dim": 24, "num_heads": 2}, 4),
-    "channels first": ("resnet10t", 64, {"norm_layer": "groupnorm1", "channels": [8, 8, 8, 8]}, 4),
-    "channels last": ("swin_tiny_patch4_window7_224", 64, {"embed_dim": 8, "depths": [1, 1], "num_heads": [1, 1], "window_size": 4}, 64),
-}  # fmt: skip
+    "vit with a pooling head": (
+        "vit_base_patch16_siglip_224",
+        32,
+        {"depth": 1, "embed_dim": 24, "num_heads": 2},
+        4,
+    ),
+    "channels first": ("resnet10t", 64, {"norm_layer": "groupnorm1", "channels": [8] * 4}, 4),
+    "channels last": ("swin_tiny_patch4_window7_224", 64, SWIN, 64),
+}
 
 
 def _frames(num: int, num_frames: int, size: int) -> Tensor:
@@ -114,7 +120,7 @@ def test_frames_of_another_shape_are_refused_with_both_shapes(num_frames: int, s
 @pytest.mark.parametrize(
     ("name", "options", "problem"),
     [
-        ("resnet10", {}, "no network 'resnet10'; did you mean resnet101"),
+        ("resnet10", {}, "no network 'resnet10'; did you mean resnet10t"),
         ("zzz", {}, r"timm.list_models\(\) lists them"),
         ("hf-hub:somebody/model", {}, "timm has no network"),
         ("test_vit", {"checkpoint_path": "weights.pth"}, "remove checkpoint_path"),

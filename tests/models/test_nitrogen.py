@@ -189,7 +189,7 @@ def test_guidance_without_unconditional_tokens_is_refused(
 ) -> None:
     policy, batch = build_policy(games=["a"]), build_batch(1)
 
-    with pytest.raises(ValueError, match="guidance_scale=2.0 needs unconditional_tokens"):
+    with pytest.raises(ValueError, match=r"guidance_scale=2\.0 needs unconditional_tokens"):
         policy.generate_actions(policy.encode_frames(batch.frames), guidance_scale=2.0)
 
 

@@ -39,7 +39,10 @@ def test_a_full_disk_leaves_the_old_checkpoint_and_nothing_else(tmp_path: Path) 
     checkpoints.save_checkpoint({"step": 3}, path)
     before = path.read_bytes()
 
-    with file_size_limit(100_000), pytest.raises(OSError, match="checkpoints saved before it are intact"):
+    with (
+        file_size_limit(100_000),
+        pytest.raises(OSError, match="checkpoints saved before it are intact"),
+    ):
         checkpoints.save_checkpoint({"weights": torch.zeros(1_000_000)}, path)
 
     assert path.read_bytes() == before
@@ -47,7 +50,13 @@ def test_a_full_disk_leaves_the_old_checkpoint_and_nothing_else(tmp_path: Path) 
 
 
 def test_the_last_checkpoint_is_the_one_of_the_highest_step(tmp_path: Path) -> None:
-    for name in ("step-9.ckpt", "step-100.ckpt", "step-20.ckpt", ".step-200.ckpt.part", "other.ckpt"):
+    for name in (
+        "step-9.ckpt",
+        "step-100.ckpt",
+        "step-20.ckpt",
+        ".step-200.ckpt.part",
+        "other.ckpt",
+    ):
         (tmp_path / name).touch()
 
     assert find_last_checkpoint(tmp_path) == tmp_path / "step-100.ckpt"

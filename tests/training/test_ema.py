@@ -38,7 +38,8 @@ def test_the_average_is_that_of_its_definition() -> None:
         values = [parameter.detach().clone() for parameter in module.parameters()]
         decay = min(0.3, (1 + step) / (10 + step))
         expected = [
-            decay * old + (1 - decay) * new for old, new in zip(expected or values, values, strict=True)
+            decay * old + (1 - decay) * new
+            for old, new in zip(expected or values, values, strict=True)
         ]
 
     for got, wanted in zip(averages(module, optimizer), expected, strict=True):

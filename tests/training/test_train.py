@@ -40,9 +40,7 @@ def datasets(
 def run(output_dir: Path, datasets: list[str], *overrides: str) -> Path:
     register_schema()
     with initialize_config_dir(config_dir=find_config_dir(), version_base="1.3"):
-        cfg = compose(
-            "train", overrides=[*TINY, *datasets, f"output_dir={output_dir}", *overrides]
-        )
+        cfg = compose("train", overrides=[*TINY, *datasets, f"output_dir={output_dir}", *overrides])
     config = OmegaConf.to_object(cfg)
     assert isinstance(config, RunConfig)
     return train(config, config_yaml=OmegaConf.to_yaml(cfg, resolve=True))
@@ -83,7 +81,12 @@ def test_the_same_seed_gives_the_same_losses_and_another_seed_does_not(
 
 
 def test_accumulating_micro_batches_changes_nothing(tmp_path: Path, datasets: list[str]) -> None:
-    exact = ["max_steps=2", "model.dit.dropout=0", "trainer.precision=64-true", "trainer.log_every_n_steps=1"]
+    exact = [
+        "max_steps=2",
+        "model.dit.dropout=0",
+        "trainer.precision=64-true",
+        "trainer.log_every_n_steps=1",
+    ]
     run(tmp_path / "whole", datasets, *exact)
     run(tmp_path / "pieces", datasets, *exact, "data.micro_batch_size=2")
 
@@ -124,7 +127,7 @@ def test_a_resume_with_another_order_or_model_is_refused(
 
     with pytest.raises(ValueError, match="global_batch_size: was 8, is 16"):
         run(tmp_path, datasets, "max_steps=4", "data.global_batch_size=16")
-    with pytest.raises(ValueError, match="model.encoder.width: was 32, is 64"):
+    with pytest.raises(ValueError, match=r"model\.encoder\.width: was 32, is 64"):
         run(tmp_path, datasets, "max_steps=4", "model.encoder.width=64")
 
 
