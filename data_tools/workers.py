@@ -8,10 +8,8 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import suppress
 from functools import partial
 from itertools import islice
-from pathlib import Path
 from typing import TypeVar
 
 Task = TypeVar("Task")
@@ -62,12 +60,6 @@ def map_in_order(
 
 def _start_worker() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    # Closing the pipes that came from the parent tells it of this process's death. A game's engine
-    # that inherited them would keep them open when it outlives its game.
-    for path in Path("/dev/fd").iterdir():
-        if int(path.name) > 2:
-            with suppress(OSError):
-                os.set_inheritable(int(path.name), False)  # noqa: FBT003 - positional only
 
 
 def _run_task(function: Callable[[Task], Result], task: Task) -> Result:

@@ -5,6 +5,7 @@ t predicted rows of actions; a controls of the action space; n visual tokens; d 
 Masks are True where a thing is real.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from typing import Any, NamedTuple
 
@@ -50,13 +51,17 @@ class PolicyBatch:
         """Move every tensor, as `torch.Tensor.to` does; dtypes stay as they are."""
         device = torch.empty(0).to(*args, **kwargs).device
         non_blocking = bool(kwargs.get("non_blocking", False))
-        return self._map(lambda tensor: tensor.to(device, non_blocking=non_blocking))
+
+        def move(tensor: Tensor) -> Tensor:
+            return tensor.to(device, non_blocking=non_blocking)
+
+        return self._map(move)
 
     def pin_memory(self) -> "PolicyBatch":
         """Pin every tensor, so that copies to a GPU can overlap with computation."""
         return self._map(Tensor.pin_memory)
 
-    def _map(self, function: Any) -> "PolicyBatch":  # noqa: ANN401
+    def _map(self, function: Callable[[Tensor], Tensor]) -> "PolicyBatch":
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         return replace(
             self,

@@ -24,7 +24,7 @@ def find_config_dir() -> str:
 class DataConfig:
     """What windows are cut from, and how they are batched."""
 
-    sources: dict[str, Any] = MISSING
+    sources: dict[str, dict[str, Any]] = MISSING
     """Name to {path, weight = 1, action_offset = the one below}."""
     games: list[str] = MISSING
     """Names by game id, from 1; a game that is not named here has the id 0, unconditional."""
@@ -126,7 +126,7 @@ def validate(config: RunConfig) -> None:
             "no data: give at least one source, for example data.sources.mine.path=FOLDER"
         )
     for name, source in config.data.sources.items():
-        if not isinstance(source, dict) or "path" not in source:
+        if "path" not in source:
             raise ValueError(f"data.sources.{name} needs a path: data.sources.{name}.path=FOLDER")
         manifest = Path(source["path"]) / "manifest.parquet"
         if not manifest.is_file():

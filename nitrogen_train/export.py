@@ -14,6 +14,7 @@ from typing import Any
 
 import hydra
 import torch
+import yaml
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
 
@@ -81,9 +82,10 @@ def find_checkpoint(run_dir: Path, *, step: int | None) -> Path:
 
 def load_policy(checkpoint: Path, *, run_dir: Path, weights: Weights) -> NitroGen:
     """Rebuild a run's policy with the weights of a checkpoint."""
-    model = OmegaConf.to_container(OmegaConf.load(run_dir / "config.yaml"))["model"]  # pyright: ignore
-    model["encoder"]["pretrained"] = False
-    policy: NitroGen = build(model)
+    config = yaml.safe_load((run_dir / "config.yaml").read_text(encoding="utf-8"))
+    # The checkpoint's weights replace them.
+    config["model"]["encoder"]["pretrained"] = False
+    policy: NitroGen = build(config["model"])
     saved: dict[str, Any] = torch.load(checkpoint, map_location="cpu", weights_only=True)
     state = {
         name.removeprefix(_PREFIX): value

@@ -87,7 +87,9 @@ class ClipReader:
 
     def _decode(self, source: Source, clip: int) -> DecodedClip:
         row = source.manifest.row(clip)
-        record = read_record(source.folder, row.shard, offset=row.offset, size=row.size)
+        record = read_record(
+            source.folder, row.shard, offset=row.offset, size=row.size, sha256=row.sha256
+        )
         frames = self._decoder.decode(record.video)
         if frames.shape[1:3] != (self._image_size, self._image_size):
             frames = np.stack([squash(frame, self._image_size) for frame in frames])

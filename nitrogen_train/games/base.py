@@ -69,7 +69,11 @@ class Game(gymnasium.Env[Frame, Controls], abc.ABC):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Frame, dict[str, Any]]:
-        """Start an episode, the same one for the same seed, and show its first frame."""
+        """Start an episode, the same one for the same seed, and show its first frame.
+
+        Begin with `super().reset(seed=seed)`, which seeds `self.np_random`.
+        """
+        return super().reset(seed=seed, options=options)
 
     @abc.abstractmethod
     def step(self, action: Controls) -> tuple[Frame, float, bool, bool, dict[str, Any]]:

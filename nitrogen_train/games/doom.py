@@ -26,6 +26,15 @@ LICENCE = (
 )
 
 
+def _keep_files_to_this_process() -> None:
+    # An engine that outlives a killed worker would hold the pipes by whose end a pool notices the
+    # death, and the pool would wait for ever.
+    for path in Path("/dev/fd").iterdir():
+        if int(path.name) > 2:
+            with contextlib.suppress(OSError):
+                os.set_inheritable(int(path.name), False)  # noqa: FBT003 - positional only
+
+
 @dataclass(frozen=True, kw_only=True)
 class Sighting:
     """An object that is visible in the current frame, as its outline on the screen."""
@@ -72,6 +81,7 @@ class DoomGame(Game, abc.ABC):
         # The engine makes a folder where it starts, and two that start in one place at a time can
         # fail: each starts in a place of its own, which it does not need afterwards.
         with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+            _keep_files_to_this_process()
             engine.init()
         self._engine = engine
 

@@ -14,12 +14,13 @@ from nitrogen_train.data.clips import ClipReader, Source
 from nitrogen_train.data.collate import WindowCollator
 from nitrogen_train.data.decode import choose_decoder
 from nitrogen_train.data.manifest import read_manifest
+from nitrogen_train.data.schema import Split
 from nitrogen_train.data.stream import Share, TrainingStream, ValidationStream
 from nitrogen_train.data.windows import WindowShape
 
 
 def load_sources(
-    sources: Mapping[str, Mapping[str, Any]], *, split: str, window: WindowShape
+    sources: Mapping[str, Mapping[str, Any]], *, split: Split, window: WindowShape
 ) -> list[Source]:
     """Open the data sets of a mixture.
 
@@ -29,7 +30,7 @@ def load_sources(
         window: How windows are cut.
 
     Raises:
-        ValueError: If no source is given, or one has no clip in the split.
+        ValueError: If no source is given.
     """
     if not sources:
         raise ValueError(
@@ -40,8 +41,6 @@ def load_sources(
         folder = Path(options["path"])
         offset = options.get("action_offset", window.action_offset)
         manifest = read_manifest(folder).filter(split=split)
-        if not len(manifest):
-            raise ValueError(f"source {name!r} ({folder}) has no clip in the split {split!r}")
         loaded.append(
             Source(
                 name=name,

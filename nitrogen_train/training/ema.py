@@ -51,7 +51,8 @@ def track_ema(optimizer: Optimizer, *, decay: float) -> None:
                 averages.append(state[_KEY])
                 values.append(parameter.detach().float())
         if averages:
-            torch._foreach_lerp_(averages, values, weight)
+            # One kernel for all of them.
+            torch._foreach_lerp_(averages, values, weight)  # pyright: ignore[reportPrivateImportUsage]
 
     optimizer.register_step_post_hook(update)
 

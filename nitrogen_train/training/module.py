@@ -7,6 +7,7 @@ import lightning as L  # noqa: N812 - Lightning's own convention
 import numpy as np
 import torch
 import torch.distributed
+from jaxtyping import Bool
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -92,10 +93,9 @@ class LitPolicy(L.LightningModule):
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """Log the gradient's norm before clipping, and the learning rate."""
-        if self.global_step % self.trainer.log_every_n_steps == 0:
-            gradients = [p.grad for p in self.parameters() if p.grad is not None]
-            self.log("train/gradient_norm", nn.utils.get_total_norm(gradients))
-            self.log("train/lr", optimizer.param_groups[0]["lr"])
+        gradients = [p.grad for p in self.parameters() if p.grad is not None]
+        self.log("train/gradient_norm", nn.utils.get_total_norm(gradients))
+        self.log("train/lr", optimizer.param_groups[0]["lr"])
 
     def on_validation_epoch_start(self) -> None:
         """Put the averaged weights in place."""
@@ -169,5 +169,5 @@ class LitPolicy(L.LightningModule):
         return merged
 
 
-def _take(rows: ActionRows, where: "object") -> ActionRows:
+def _take(rows: ActionRows, where: Bool[np.ndarray, " rows"]) -> ActionRows:
     return ActionRows(buttons=rows.buttons[where], sticks=rows.sticks[where])
