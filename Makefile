@@ -5,10 +5,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-# Nothing here needs an account.
-export WANDB_MODE ?= offline
 export WANDB_SILENT ?= true
-export HYDRA_FULL_ERROR ?= 0
 
 .PHONY: help demo test test-full check format clean
 .DEFAULT_GOAL := help
@@ -30,6 +27,8 @@ demo: $(VENV)/.installed  ## record two real games, train one policy on them, pl
 	$(BIN)/python -m nitrogen_train.demo
 
 # Three pytest runs: shape checks on; compiled code, with them off; several processes, games, commands.
+# Tiny tensors: more threads would only wait for each other.
+test test-full: export OMP_NUM_THREADS = 1
 test: $(VENV)/.installed  ## all tests but the full grids
 	$(BIN)/python -m pytest
 	$(BIN)/python -m pytest -m compile -o addopts="--strict-markers"

@@ -117,7 +117,9 @@ def record_episode(task: EpisodeTask) -> RecordingFacts:
 
 def _play(game: Game, task: EpisodeTask, name: str) -> RecordingFacts:
     info = game.info
-    disturb = _disturbances(info, task.disturbance, np.random.default_rng(task.seed))
+    # Not the seed alone: a Gymnasium game draws the same numbers from that.
+    rng = np.random.default_rng((task.seed, 1))
+    disturb = _disturbances(info, task.disturbance, rng)
     frame, _ = game.reset(seed=task.seed)
     height, width = (task.size, task.size) if task.size else frame.shape[:2]
     rows: list[Controls] = []

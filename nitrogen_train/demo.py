@@ -20,9 +20,8 @@ from typing import Any
 from nitrogen_train.data.files import write_atomically
 from nitrogen_train.evaluation.report import Stage, write_report
 
-GAMES = ("doom_defend", "doom_gather")
-EPISODES = 48
-"""Recorded per game."""
+EPISODES = {"doom_defend": 60, "doom_gather": 18}
+"""Recorded, by game."""
 HELDOUT_EPISODES = 20
 """Played per game, on seeds that no recording uses."""
 
@@ -80,17 +79,18 @@ def make_plan(output_dir: Path, *, seed: int) -> Plan:
     """List the demo's commands, in order."""
     run_dir = _run_dir(output_dir, seed)
     commands: list[Command] = []
-    for game in GAMES:
+    for game, episodes in EPISODES.items():
         recordings, shards = output_dir / "recordings" / game, output_dir / "shards" / game
-        record = f"record {game} --out {recordings} --episodes {EPISODES} --workers 2"
-        shard = f"shard {recordings} --out {shards} --size 128 --workers 2"
+        record = f"record {game} --out {recordings} --episodes {episodes} --workers 2"
+        shard = f"shard {recordings} --out {shards} --size 96 --workers 2"
         commands += [_data_command(record), _data_command(shard)]
-    sources = [f"data.sources.{game}.path={output_dir / 'shards' / game}" for game in GAMES]
+    sources = [f"data.sources.{game}.path={output_dir / 'shards' / game}" for game in EPISODES]
     train = ["experiment=demo", f"seed={seed}", f"output_dir={run_dir}", *sources]
-    datasets = ",".join(str(output_dir / "shards" / game) for game in GAMES)
+    datasets = ",".join(str(output_dir / "shards" / game) for game in EPISODES)
     evaluate = [
-        f"policy={run_dir}", f"games=[{','.join(GAMES)}]", f"episodes={HELDOUT_EPISODES}",
+        f"policy={run_dir}", f"games=[{','.join(EPISODES)}]", f"episodes={HELDOUT_EPISODES}",
         f"datasets=[{datasets}]", f"output_dir={run_dir}", "videos=true",
+        "execution_horizon=1", "num_sampling_steps=1",
     ]  # fmt: skip
     commands += [
         Command(name="train", arguments=["-m", "nitrogen_train.train", *train]),
@@ -149,7 +149,7 @@ def write_page(plan: Plan, journal: Journal) -> Path:
         scores=json.loads((run_dir / "scores.json").read_text(encoding="utf-8")),
         offline=json.loads((run_dir / "offline.json").read_text(encoding="utf-8")),
         metrics_csv=run_dir / "metrics.csv",
-        videos={game: run_dir / "videos" / f"{game}.mp4" for game in GAMES},
+        videos={game: run_dir / "videos" / f"{game}.mp4" for game in EPISODES},
         stages=journal.stages(),
         facts={
             "processors": os.cpu_count(),

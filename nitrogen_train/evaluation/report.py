@@ -53,8 +53,7 @@ def write_report(
         title: Its headline.
         scores: The content of `scores.json`.
         offline: The content of `offline.json`; None leaves the section out.
-        metrics_csv: The log of training, a row per logged step, empty cells where nothing was
-            logged; None leaves the section out.
+        metrics_csv: The log of training, see `read_metrics`; None leaves the section out.
         videos: H.264 mp4 of the policy playing, by game.
         stages: What was run, in order.
         facts: About the machine and the run, by name.
@@ -84,29 +83,30 @@ def write_report(
 
 
 def read_metrics(path: Path) -> dict[str, Series]:
-    """Read a log of metrics.
+    """Read a log of metrics, as `nitrogen_train.training.loggers.CsvLogger` writes it.
 
     Args:
-        path: CSV with a column `step` and one column per metric, cells empty where not logged.
+        path: CSV with the columns `step`, `name` and `value`. A run that was killed repeats steps:
+            the last line of a step and a name counts.
 
     Returns:
-        Steps and values of each metric, without the rows where it is empty.
+        Steps, rising, and values of each metric.
 
     Raises:
-        ValueError: If there is no column `step`.
+        ValueError: If a column is missing.
     """
     with path.open(newline="", encoding="utf-8") as file:
         reader = csv.DictReader(file)
-        if "step" not in (reader.fieldnames or []):
-            raise ValueError(f"{path}: expected a column `step`, got {reader.fieldnames}")
-        points: dict[str, list[tuple[int, float]]] = defaultdict(list)
+        if missing := {"step", "name", "value"}.difference(reader.fieldnames or []):
+            raise ValueError(
+                f"{path}: expected the columns {sorted(missing)}, got {reader.fieldnames}"
+            )
+        values: dict[str, dict[int, float]] = defaultdict(dict)
         for row in reader:
-            for name, cell in row.items():
-                if name not in ("step", "epoch") and cell:
-                    points[name].append((int(row["step"]), float(cell)))
+            values[row["name"]][int(row["step"])] = float(row["value"])
     return {
-        name: ([step for step, _ in pairs], [value for _, value in pairs])
-        for name, pairs in points.items()
+        name: (sorted(by_step), [by_step[step] for step in sorted(by_step)])
+        for name, by_step in values.items()
     }
 
 

@@ -48,3 +48,26 @@ def sample_path(
     """
     weight = time.reshape(len(time), -1, 1)
     return PathSample(x_t=(1 - weight) * x_0 + weight * x_1, velocity=x_1 - x_0)
+
+
+def velocity_to(
+    x_1: Float[Tensor, "b t a"], x_t: Float[Tensor, "b t a"], time: Float[Tensor, "#b #t"]
+) -> Float[Tensor, "b t a"]:
+    r"""Find the velocity that leads from x_t to x_1 at time 1.
+
+    Computes :math:`u_t = (x_1 - x_t) / (1 - t)`, which for the x_1 of the path is its velocity: a
+    network that predicts x_1 predicts the velocity too.
+
+    Args:
+        x_1: Actions in model space.
+        x_t: A point at `time`.
+        time: Path time in [0, 1], one per sample and row, or one for all; within 0.001 of 1 it is
+            taken as 0.999, the latest time that training draws.
+
+    Example:
+        >>> import torch
+        >>> x_t, x_1 = torch.zeros(1, 1, 1), torch.ones(1, 1, 1)
+        >>> velocity_to(x_1, x_t, torch.tensor([[0.75]])).item()
+        4.0
+    """
+    return (x_1 - x_t) / (1 - time[..., None]).clamp(min=1e-3)

@@ -18,7 +18,8 @@ class VisionEncoder(nn.Module):
 
     A vision transformer gives its patch tokens after its last norm, prefix tokens dropped. A
     convolutional network gives one token per cell of its last map, and learns where each cell is,
-    since its features look the same wherever a thing appears. Pixels are normalized with the mean
+    since its features look the same wherever a thing appears; a norm takes the transformer's last
+    one's place. Pixels are normalized with the mean
     and deviation that timm names for the network.
     """
 
@@ -72,12 +73,17 @@ class VisionEncoder(nn.Module):
 
         feature_dim = self._layout.feature_dim
         self.projection = nn.Linear(feature_dim, width) if feature_dim != width else nn.Identity()
+        # A transformer's tokens come out of a norm, a convolution's do not: without one they are
+        # too faint beside the actions, and a policy takes several times as long to see them.
+        self.norm = nn.LayerNorm(width) if self._layout.is_map else nn.Identity()
         self.position_embedding = None
         if self._layout.is_map:
             # Faster than the default in every convolution, on CPUs and GPUs.
             self.network.to(memory_format=torch.channels_last)
-            self.position_embedding = _embedding(self._layout.num_tokens, width)
-        self.frame_embedding = _embedding(num_frames, 1, width) if num_frames > 1 else None
+            self.position_embedding = _embedding(self._layout.num_tokens, width, std=0.5)
+        self.frame_embedding = (
+            _embedding(num_frames, 1, width, std=0.02) if num_frames > 1 else None
+        )
 
         mean, std = (torch.tensor(self.network.pretrained_cfg[key]) for key in ("mean", "std"))
         self.register_buffer("_pixel_scale", (1 / (255 * std))[:, None, None], persistent=False)
@@ -110,7 +116,7 @@ class VisionEncoder(nn.Module):
         if self._layout.is_map:
             pixels = pixels.contiguous(memory_format=torch.channels_last)
         features = self.network.forward_features(pixels)
-        tokens = self.projection(_to_tokens(features, self._layout))
+        tokens = self.norm(self.projection(_to_tokens(features, self._layout)))
         if self.position_embedding is not None:
             tokens = tokens + self.position_embedding
         tokens = rearrange(tokens, "(b f) n d -> b f n d", f=self.num_frames)
@@ -182,5 +188,5 @@ def _to_tokens(features: Tensor, layout: _Layout) -> Float[Tensor, "b n d"]:
     return features[:, layout.num_prefix_tokens :]
 
 
-def _embedding(*shape: int) -> nn.Parameter:
-    return nn.Parameter(nn.init.normal_(torch.empty(shape), std=0.02))
+def _embedding(*shape: int, std: float) -> nn.Parameter:
+    return nn.Parameter(nn.init.normal_(torch.empty(shape), std=std))

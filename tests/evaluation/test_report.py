@@ -27,7 +27,8 @@ def make_scores() -> dict:
 
 @pytest.fixture
 def page(tmp_path: Path) -> str:
-    (tmp_path / "metrics.csv").write_text("step,train/loss,val/loss\n10,0.5,\n20,0.25,\n20,,0.3\n")
+    lines = ["step,name,value", "10,train/loss,0.5", "20,train/loss,0.25", "20,val/loss,0.3", ""]
+    (tmp_path / "metrics.csv").write_text("\n".join(lines))
     (tmp_path / "chase.mp4").write_bytes(b"video")
     write_report(
         tmp_path / "report.html",
@@ -77,18 +78,19 @@ def test_a_page_of_one_evaluation_leaves_out_what_it_has_not(tmp_path: Path):
     assert headings == ["Scores"]
 
 
-def test_empty_cells_of_the_log_are_no_points(tmp_path: Path):
-    (tmp_path / "m.csv").write_text("step,epoch,train/loss,val/loss\n10,0,0.5,\n20,0,,0.3\n")
+def test_a_step_that_a_resumed_run_repeats_counts_once(tmp_path: Path):
+    lines = ["step,name,value", "10,train/loss,0.5", "20,train/loss,9", "20,val/loss,0.3"]
+    (tmp_path / "m.csv").write_text("\n".join([*lines, "20,train/loss,0.25", ""]))
 
     metrics = read_metrics(tmp_path / "m.csv")
 
-    assert metrics == {"train/loss": ([10], [0.5]), "val/loss": ([20], [0.3])}
+    assert metrics == {"train/loss": ([10, 20], [0.5, 0.25]), "val/loss": ([20], [0.3])}
 
 
 def test_a_log_without_steps_is_refused(tmp_path: Path):
-    (tmp_path / "m.csv").write_text("epoch,train/loss\n0,1\n")
+    (tmp_path / "m.csv").write_text("name,value\ntrain/loss,1\n")
 
-    with pytest.raises(ValueError, match="expected a column `step`"):
+    with pytest.raises(ValueError, match=r"expected the columns \['step'\]"):
         read_metrics(tmp_path / "m.csv")
 
 

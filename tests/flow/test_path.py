@@ -2,7 +2,7 @@
 
 import torch
 
-from nitrogen_train.flow import sample_path
+from nitrogen_train.flow import sample_path, velocity_to
 
 
 def _noise_and_data() -> tuple[torch.Tensor, torch.Tensor]:
@@ -41,3 +41,19 @@ def test_rows_may_have_times_of_their_own() -> None:
     for row in range(4):
         by_sample = sample_path(x_0, x_1, time[:, row]).x_t
         assert torch.equal(by_row[:, row], by_sample[:, row])
+
+
+def test_the_velocity_to_the_data_is_that_of_the_path() -> None:
+    x_0, x_1 = _noise_and_data()
+    time = torch.tensor([0.0, 0.4, 0.99], dtype=torch.float64)
+    path = sample_path(x_0, x_1, time)
+
+    velocity = velocity_to(x_1, path.x_t, time[:, None])
+
+    torch.testing.assert_close(velocity, path.velocity)
+
+
+def test_the_velocity_to_the_data_stays_finite_at_the_end() -> None:
+    x_0, x_1 = _noise_and_data()
+
+    assert velocity_to(x_1, x_0, torch.ones(1, 1, dtype=torch.float64)).isfinite().all()

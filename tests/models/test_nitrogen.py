@@ -120,7 +120,7 @@ def test_sampling_integrates_the_predicted_velocity(
         for step in range(5):
             time = torch.full((2,), step / 5)
             x_t = x_t + policy.predict_velocity(x_t, time, tokens) / 5
-    torch.testing.assert_close(chunk.values, x_t)
+    torch.testing.assert_close(chunk.values, x_t, rtol=1e-4, atol=1e-4)
 
 
 def test_a_chunk_is_read_by_the_names_of_the_action_space(
@@ -276,3 +276,25 @@ def test_a_horizon_that_the_positions_do_not_cover_is_refused(
             action_space="gamepad",
             action_horizon=horizon,
         )
+
+
+def test_a_policy_that_predicts_x_1_compares_and_follows_it(
+    build_policy: BuildPolicy, build_batch: BuildBatch
+) -> None:
+    batch = build_batch()
+    policy, plain = build_policy(prediction="x_1"), build_policy()
+    noise = torch.randn(6, 4, 25, generator=torch.Generator().manual_seed(2))
+    tokens = policy.encode_frames(batch.frames)
+    time = torch.full((6,), 0.25)
+
+    # The same network, read as a velocity by one and as x_1 by the other.
+    x_1 = plain.predict_velocity(noise, time, tokens)
+
+    velocity = policy.predict_velocity(noise, time, tokens)
+    torch.testing.assert_close(velocity, (x_1 - noise) / 0.75)
+    one_step = policy.generate_actions(tokens, noise=noise, num_sampling_steps=1).values
+    at_start = plain.predict_velocity(noise, torch.zeros(6), tokens)
+    torch.testing.assert_close(one_step, at_start)
+    output = policy.compute_loss(batch, time=torch.zeros(6), noise=noise)
+    expected = (at_start - batch.actions)[batch.action_mask].square().sum()
+    torch.testing.assert_close(output.error_sum, expected)

@@ -1,0 +1,104 @@
+"""`nitrogen-train` as a user starts it: processes of its own."""
+
+import csv
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+# Smaller only by overrides: the recipe, the classes and the path through the code are the same.
+PRETRAIN_SMALL = (
+    "experiment=pretrain", "data.image_size=64", "data.global_batch_size=16",
+    "data.micro_batch_size=8", "data.num_val_windows=8", "data.num_workers=2",
+    "data.clips_per_block=2", "schedule.warmup_steps=2", "schedule.decay_steps=2",
+    "val_every_n_steps=5", "checkpoint_every_n_steps=5", "trainer.precision=32-true",
+    "trainer.log_every_n_steps=1", "num_threads=1", "num_sampling_steps=2",
+    "model.encoder.name=vit_base_patch16_siglip_256.v2_webli", "model.encoder.pretrained=false",
+    "model.encoder.options={img_size: 64, embed_dim: 64, depth: 2, num_heads: 4}",
+    "model.encoder.width=64", "model.mixer.num_heads=4", "model.dit.num_heads=4",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def dataset(
+    tmp_path_factory: pytest.TempPathFactory, write_dataset: Callable[..., Path], clip_plan: Any
+) -> Path:
+    plans = [clip_plan(clip_id=f"c{i}", session_id=f"s{i}", num_frames=60) for i in range(4)]
+    plans.append(clip_plan(clip_id="v", session_id="v", split="val", num_frames=60))
+    return write_dataset(tmp_path_factory.mktemp("data"), plans)
+
+
+def nitrogen_train(*overrides: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "nitrogen_train.train", *overrides],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=600,
+        env=os.environ | {"OMP_NUM_THREADS": "1", "WANDB_MODE": "offline"},
+    )
+
+
+def losses(output_dir: Path) -> dict[int, float]:
+    with (output_dir / "metrics.csv").open() as file:
+        rows = [row for row in csv.DictReader(file) if row["name"] == "train/loss"]
+    return {int(row["step"]): float(row["value"]) for row in rows}
+
+
+@pytest.mark.slow
+def test_pretraining_runs_ten_steps_and_resumes(tmp_path: Path, dataset: Path) -> None:
+    command = [*PRETRAIN_SMALL, f"+data.sources.all.path={dataset}", f"output_dir={tmp_path}/run"]
+
+    first = nitrogen_train(*command, "max_steps=10")
+    assert first.returncode == 0, first.stderr[-3000:]
+    second = nitrogen_train(*command, "max_steps=15")
+    assert second.returncode == 0, second.stderr[-3000:]
+
+    assert "continuing from" in second.stdout + second.stderr
+    assert sorted(losses(tmp_path / "run")) == list(range(15))
+    assert (tmp_path / "run" / "policy" / "model.safetensors").is_file()
+    assert list((tmp_path / "run" / "wandb").glob("offline-run-*"))
+
+
+@pytest.mark.slow
+def test_two_processes_train_as_one(tmp_path: Path, dataset: Path) -> None:
+    exact = [
+        *PRETRAIN_SMALL, f"+data.sources.all.path={dataset}", "max_steps=4", "loggers=csv",
+        "model.mixer.dropout=0", "model.dit.dropout=0", "trainer.accelerator=cpu",
+    ]  # fmt: skip
+
+    one = nitrogen_train(*exact, f"output_dir={tmp_path}/one")
+    assert one.returncode == 0, one.stderr[-3000:]
+    two = nitrogen_train(*exact, f"output_dir={tmp_path}/two", "trainer=ddp", "trainer.devices=2")
+    assert two.returncode == 0, two.stderr[-3000:]
+
+    one_state, two_state = (
+        torch.load(tmp_path / name / "checkpoints" / "step-4.ckpt", weights_only=True)["state_dict"]
+        for name in ("one", "two")
+    )
+    for name, value in one_state.items():
+        torch.testing.assert_close(two_state[name], value, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ([], "error: no data: give at least one source"),
+        (["+data.sources.a.path=nowhere"], "error: data.sources.a.path: nowhere/manifest.parquet"),
+        (["data.imagesize=64"], "Key 'imagesize' not in 'DataConfig'"),
+    ],
+)
+def test_a_mistake_ends_in_one_clear_line(
+    tmp_path: Path, overrides: list[str], message: str
+) -> None:
+    result = nitrogen_train(*overrides, f"output_dir={tmp_path}")
+
+    assert result.returncode != 0
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
