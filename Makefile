@@ -7,7 +7,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 export WANDB_SILENT ?= true
 
-.PHONY: help demo test test-full check format clean
+.PHONY: help demo test check format clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -26,16 +26,11 @@ $(VENV)/.installed: pyproject.toml
 demo: $(VENV)/.installed  ## record two real games, train one policy on them, play them; at most 20 minutes
 	$(BIN)/python -m nitrogen_train.demo
 
-# Three pytest runs: shape checks on; compiled code, with them off; several processes, games, commands.
 # Tiny tensors: more threads would only wait for each other.
-test test-full: export OMP_NUM_THREADS = 1
-test: $(VENV)/.installed  ## all tests but the full grids
+test: export OMP_NUM_THREADS = 1
+test: $(VENV)/.installed  ## all tests: first the fast ones, then processes, whole games, whole commands
 	$(BIN)/python -m pytest
-	$(BIN)/python -m pytest -m compile -o addopts="--strict-markers"
-	$(BIN)/python -m pytest -m "slow and not full"
-
-test-full: test  ## the full grids too
-	$(BIN)/python -m pytest -m full
+	$(BIN)/python -m pytest -m slow
 
 check: $(VENV)/.installed  ## lint, format, types, import contracts, spelling
 	$(BIN)/ruff check

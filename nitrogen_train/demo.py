@@ -20,7 +20,7 @@ from typing import Any
 from nitrogen_train.data.files import write_atomically
 from nitrogen_train.evaluation.report import Stage, write_report
 
-EPISODES = {"doom_defend": 60, "doom_gather": 18}
+EPISODES = {"doom_defend": 60, "doom_gather": 24}
 """Recorded, by game."""
 HELDOUT_EPISODES = 20
 """Played per game, on seeds that no recording uses."""

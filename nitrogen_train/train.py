@@ -5,6 +5,7 @@ From here to the loss: train ─► training/datamodule ─► data/stream ─�
 """
 
 import logging
+import warnings
 from pathlib import Path
 
 import hydra
@@ -43,6 +44,7 @@ register_schema()
 @report_errors
 def main(cfg: DictConfig) -> None:
     """Compose, check, train."""
+    _quieten_lightning()
     config: RunConfig = OmegaConf.to_object(cfg)  # pyright: ignore[reportAssignmentType]
     train(config, config_yaml=OmegaConf.to_yaml(cfg, resolve=True))
 
@@ -81,6 +83,16 @@ def train(config: RunConfig, *, config_yaml: str) -> Path:
             module.policy.save_pretrained(policy_dir)
         _log.info("the policy, averaged weights: %s", policy_dir)
     return policy_dir
+
+
+def _quieten_lightning() -> None:
+    # Advertisements, and warnings about what is meant: a stream has a length only in validation,
+    # and a run continues in its own folder.
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", message="Your `IterableDataset` has `__len__` defined")
+    warnings.filterwarnings("ignore", message=".*does not have many workers")
+    warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
+    warnings.filterwarnings("ignore", category=FutureWarning, module="lightning")
 
 
 def build_datamodule(config: RunConfig) -> WindowDataModule:

@@ -171,7 +171,7 @@ def test_seeds_change_the_order_and_the_samples_own_seed(sources: list[Source]) 
 def test_a_second_visit_has_another_sample_seed(sources: list[Source]) -> None:
     windows = sum(sources[1].window.count_windows(runs) for runs in sources[1].manifest.valid_runs)
     seeds: dict[Any, set[int]] = {}
-    for batch in take(build_stream(sources), 2 * 4 * windows // 2):
+    for batch in take(build_stream(sources, micro_batch_size=8), 2 * 4 * windows // 8):
         for window_id, seed in zip(batch.window_ids, batch.sample_seed.tolist(), strict=True):
             if window_id.source == "gather":
                 seeds.setdefault(window_id, set()).add(seed)

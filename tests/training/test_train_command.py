@@ -69,7 +69,8 @@ def test_pretraining_runs_ten_steps_and_resumes(tmp_path: Path, dataset: Path) -
 def test_two_processes_train_as_one(tmp_path: Path, dataset: Path) -> None:
     exact = [
         *PRETRAIN_SMALL, f"+data.sources.all.path={dataset}", "max_steps=4", "loggers=csv",
-        "model.mixer.dropout=0", "model.dit.dropout=0", "trainer.accelerator=cpu",
+        "model.mixer.dropout=0.0", "model.dit.dropout=0.0", "trainer.accelerator=cpu",
+        "optimizer._target_=torch.optim.SGD", "~optimizer.betas", "optimizer.lr=0.1",
     ]  # fmt: skip
 
     one = nitrogen_train(*exact, f"output_dir={tmp_path}/one")
@@ -82,7 +83,7 @@ def test_two_processes_train_as_one(tmp_path: Path, dataset: Path) -> None:
         for name in ("one", "two")
     )
     for name, value in one_state.items():
-        torch.testing.assert_close(two_state[name], value, rtol=1e-3, atol=1e-5)
+        torch.testing.assert_close(two_state[name], value, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.slow
