@@ -8,6 +8,18 @@ from lightning.pytorch.callbacks import ModelCheckpoint, TQDMProgressBar
 from nitrogen_train.training.throughput import ThroughputCallback
 
 
+class FinalCheckpointCallback(L.Callback):
+    """Saves the end of a run, whose last step need not be one at which a checkpoint is due."""
+
+    def __init__(self, *, folder: Path) -> None:
+        """Write to `folder`."""
+        self._folder = folder
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Save, on every rank."""
+        trainer.save_checkpoint(self._folder / f"step-{trainer.global_step}.ckpt")
+
+
 def build_callbacks(
     *,
     output_dir: Path,
@@ -23,8 +35,9 @@ def build_callbacks(
         keep_checkpoints: How many of the latest to keep.
         log_every_n_steps: Optimizer steps between values of the speed.
     """
+    folder = output_dir / "checkpoints"
     checkpoints = ModelCheckpoint(
-        dirpath=output_dir / "checkpoints",
+        dirpath=folder,
         filename="step-{step}",
         auto_insert_metric_name=False,
         # The latest have the highest step: keep these.
@@ -36,6 +49,7 @@ def build_callbacks(
     )
     return [
         checkpoints,
+        FinalCheckpointCallback(folder=folder),
         ThroughputCallback(every_n_steps=log_every_n_steps),
         TQDMProgressBar(refresh_rate=log_every_n_steps),
     ]

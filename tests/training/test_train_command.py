@@ -19,7 +19,8 @@ PRETRAIN_SMALL = (
     "val_every_n_steps=5", "checkpoint_every_n_steps=5", "trainer.precision=32-true",
     "trainer.log_every_n_steps=1", "num_threads=1", "num_sampling_steps=2",
     "model.encoder.name=vit_base_patch16_siglip_256.v2_webli", "model.encoder.pretrained=false",
-    "model.encoder.options={img_size: 64, embed_dim: 64, depth: 2, num_heads: 4}",
+    "+model.encoder.options.embed_dim=64", "+model.encoder.options.depth=2",
+    "+model.encoder.options.num_heads=4",
     "model.encoder.width=64", "model.mixer.num_heads=4", "model.dit.num_heads=4",
 )  # fmt: skip
 
