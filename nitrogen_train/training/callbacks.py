@@ -11,13 +11,15 @@ from nitrogen_train.training.throughput import ThroughputCallback
 class FinalCheckpointCallback(L.Callback):
     """Saves the end of a run, whose last step need not be one at which a checkpoint is due."""
 
-    def __init__(self, *, folder: Path) -> None:
-        """Write to `folder`."""
+    def __init__(self, *, folder: Path, every_n_steps: int) -> None:
+        """Write to `folder`, unless a checkpoint was due at this step, every `every_n_steps`."""
         self._folder = folder
+        self._every_n_steps = every_n_steps
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Save, on every rank."""
-        trainer.save_checkpoint(self._folder / f"step-{trainer.global_step}.ckpt")
+        """Save, on every rank, what has not been saved."""
+        if trainer.global_step % self._every_n_steps:
+            trainer.save_checkpoint(self._folder / f"step-{trainer.global_step}.ckpt")
 
 
 def build_callbacks(
@@ -49,7 +51,7 @@ def build_callbacks(
     )
     return [
         checkpoints,
-        FinalCheckpointCallback(folder=folder),
+        FinalCheckpointCallback(folder=folder, every_n_steps=checkpoint_every_n_steps),
         ThroughputCallback(every_n_steps=log_every_n_steps),
         TQDMProgressBar(refresh_rate=log_every_n_steps),
     ]
