@@ -5,22 +5,16 @@ t predicted rows of actions; a controls of the action space; n visual tokens; d 
 Masks are True where a thing is real.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any, NamedTuple
+from itertools import chain
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float32, Int64, UInt8
 from torch import Tensor
 
-
-class WindowId(NamedTuple):
-    """Where a sample was cut from: the same window always has the same id."""
-
-    source: str
-    clip_id: str
-    frame: int
-    """The last observed frame, an index into the clip."""
+from nitrogen_train.window_id import WindowId as WindowId
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,11 +32,16 @@ class PolicyBatch:
     game_id: Int64[Tensor, " b"]
     """0 = unconditional."""
     sample_seed: Int64[Tensor, " b"]
-    """Derived from (seed, window id, visit): path time, noise and augmentation follow it."""
+    """Derived from seed, window id and place in the run: path time, noise and augmentation follow
+    it."""
     num_valid_in_step: Int64[Tensor, ""]
-    """True values of `action_mask` over this rank's share of the whole optimizer step."""
+    """True values of `action_mask` that are planned over this rank's share of the whole optimizer
+    step."""
     window_ids: tuple[WindowId, ...]
     """One per sample."""
+    planned_window_ids: tuple[WindowId, ...] = ()
+    """What a stream's order has there: the same, but where a window stands in for one that cannot
+    be read. Empty in batches that come from no stream."""
 
     def __len__(self) -> int:
         return len(self.window_ids)
@@ -69,3 +68,17 @@ class PolicyBatch:
                 name: function(value) for name, value in values.items() if isinstance(value, Tensor)
             },
         )
+
+
+def concatenate_batches(parts: Sequence[PolicyBatch]) -> PolicyBatch:
+    """Put the parts of one micro-batch together, in their order."""
+    if len(parts) == 1:
+        return parts[0]
+    values: dict[str, list[Any]] = {
+        field.name: [getattr(part, field.name) for part in parts] for field in fields(PolicyBatch)
+    }
+    joined: dict[str, Any] = {"num_valid_in_step": values.pop("num_valid_in_step")[0]}
+    for name, items in values.items():
+        is_tensor = isinstance(items[0], Tensor)
+        joined[name] = torch.cat(items) if is_tensor else tuple(chain.from_iterable(items))
+    return PolicyBatch(**joined)

@@ -54,12 +54,12 @@ class ActionSpace:
     trigger_threshold: float = 0.5
     """An analogue trigger in [0, 1] is a pressed button above this value."""
 
-    @cached_property
+    @property
     def controls(self) -> tuple[str, ...]:
         """All names, in the order of the action vector."""
         return self.buttons + self.sticks
 
-    @cached_property
+    @property
     def action_dim(self) -> int:
         """Length of an action vector."""
         return len(self.controls)
@@ -69,18 +69,14 @@ class ActionSpace:
         """True for the controls that data can label."""
         return np.array([name not in self.unlabelled for name in self.controls])
 
-    @cached_property
-    def _indices(self) -> dict[str, int]:
-        return {name: index for index, name in enumerate(self.controls)}
-
     def index(self, name: str) -> int:
         """Find a control's place in the action vector.
 
         Raises:
             ValueError: If the layout has no such control; the message names the closest one.
         """
-        if name in self._indices:
-            return self._indices[name]
+        if name in self.controls:
+            return self.controls.index(name)
         close = difflib.get_close_matches(name.upper(), self.controls, n=1)
         hint = f"did you mean {close[0]}?" if close else f"it has {', '.join(self.controls)}"
         raise ValueError(f"action space {self.name!r} has no control {name!r}; {hint}")
@@ -99,11 +95,22 @@ class ActionSpace:
         for row, state in enumerate(states):
             for name, value in state.items():
                 values[row, self.index(name)] = value
+        return self.rows_from_values(values)
+
+    def rows_from_values(self, values: Float32[np.ndarray, "rows a"]) -> ActionRows:
+        """Read rows in physical units, in the order of the layout.
+
+        Args:
+            values: Buttons from 0 to 1, down above `trigger_threshold`; axes in [-1, 1].
+
+        Raises:
+            ValueError: If a value is not finite or out of range.
+        """
         num_buttons = len(self.buttons)
         self._check_range(values, low=np.array([0.0] * num_buttons + [-1.0] * len(self.sticks)))
         return ActionRows(
             buttons=values[:, :num_buttons] > self.trigger_threshold,
-            sticks=values[:, num_buttons:],
+            sticks=values[:, num_buttons:].clip(-1, 1),
         )
 
     def controls_at(self, rows: ActionRows, row: int) -> dict[str, float | bool]:

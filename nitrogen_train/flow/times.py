@@ -70,6 +70,55 @@ class ShiftedBeta:
         return (self.scale * quantile_angle.cos().square()).to(uniform.dtype)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Uniform:
+    """Path times spread evenly over [0, `scale`]."""
+
+    scale: float
+    """The largest path time, in (0, 1]."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.scale <= 1:
+            raise ValueError(f"scale={self.scale} must lie in (0, 1]")
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What `build_time_distribution` needs, as JSON can hold it."""
+        return {"kind": "uniform", **asdict(self)}
+
+    def __call__(self, uniform: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+        """Map uniform numbers in (0, 1) to path times in (0, `scale`)."""
+        return self.scale * uniform
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogitNormal:
+    r"""Path times :math:`\mathrm{sigmoid}(\mathcal N(\mu, \sigma^2))`.
+
+    Source:
+        Esser et al. 2024, arXiv:2403.03206, section 3.1.
+    """
+
+    mean: float
+    """Of the logit; below 0 most times lie near the noise."""
+    std: float
+    """Of the logit, more than 0."""
+
+    def __post_init__(self) -> None:
+        if self.std <= 0:
+            raise ValueError(f"std={self.std} must be more than 0")
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What `build_time_distribution` needs, as JSON can hold it."""
+        return {"kind": "logit_normal", **asdict(self)}
+
+    def __call__(self, uniform: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+        """Map uniform numbers in (0, 1) to path times in (0, 1), increasing."""
+        normal = torch.erfinv(2 * uniform - 1) * math.sqrt(2)
+        return torch.sigmoid(self.mean + self.std * normal)
+
+
 def build_time_distribution(settings: dict[str, Any]) -> TimeDistribution:
     """Rebuild a distribution from its `settings`.
 
@@ -83,7 +132,7 @@ def build_time_distribution(settings: dict[str, Any]) -> TimeDistribution:
     return _KINDS[kind](**values)
 
 
-_KINDS = {"shifted_beta": ShiftedBeta}
+_KINDS = {"shifted_beta": ShiftedBeta, "uniform": Uniform, "logit_normal": LogitNormal}
 
 
 @lru_cache(maxsize=16)

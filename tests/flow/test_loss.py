@@ -1,10 +1,13 @@
 """One masked mean over the whole global batch."""
 
+from typing import get_args
+
 import pytest
 import torch
+import torch.nn.functional as F  # noqa: N812 - torch's own convention
 from torch import Tensor
 
-from nitrogen_train.flow import masked_error_sum, masked_mean_loss
+from nitrogen_train.flow import ErrorKind, masked_error_sum, masked_mean_loss
 
 
 def _problem() -> tuple[Tensor, Tensor, Tensor]:
@@ -39,13 +42,43 @@ def test_the_loss_is_the_mean_of_the_supervised_squared_errors() -> None:
     torch.testing.assert_close(loss, (predicted - velocity)[mask].square().mean())
 
 
+def test_every_kind_of_error_is_torchs() -> None:
+    predicted, target, mask = _problem()
+    target = target.sigmoid()
+
+    def error_sum(kind: ErrorKind) -> Tensor:
+        return masked_error_sum(predicted, target, mask, kind=kind)
+
+    theirs = [F.mse_loss, F.l1_loss, F.binary_cross_entropy_with_logits]
+    for kind, loss in zip(get_args(ErrorKind), theirs, strict=True):
+        expected = loss(predicted[mask], target[mask], reduction="sum")
+        torch.testing.assert_close(error_sum(kind), expected)
+
+
+def test_a_weight_scales_the_errors_of_its_control() -> None:
+    predicted, target, mask = _problem()
+    weight = torch.tensor([1.0, 0.0, 2.0, 1.0, 1.0])
+
+    weighted = masked_error_sum(predicted, target, mask, weight=weight)
+
+    expected = [
+        factor
+        * masked_error_sum(predicted[..., i : i + 1], target[..., i : i + 1], mask[..., i : i + 1])
+        for i, factor in enumerate(weight)
+    ]
+    torch.testing.assert_close(weighted, torch.stack(expected).sum())
+
+
+@pytest.mark.parametrize("kind", get_args(ErrorKind))
 @pytest.mark.parametrize("filler", [7.0, float("inf"), float("nan")])
-def test_values_outside_the_mask_change_neither_loss_nor_gradient(filler: float) -> None:
+def test_values_outside_the_mask_change_neither_loss_nor_gradient(
+    filler: float, kind: ErrorKind
+) -> None:
     predicted, velocity, mask = _problem()
     clean, spoilt = predicted.clone().requires_grad_(), predicted.clone().requires_grad_()
 
-    expected = masked_error_sum(clean, velocity, mask)
-    actual = masked_error_sum(spoilt, velocity.masked_fill(~mask, filler), mask)
+    expected = masked_error_sum(clean, velocity, mask, kind=kind)
+    actual = masked_error_sum(spoilt, velocity.masked_fill(~mask, filler), mask, kind=kind)
     expected.backward()
     actual.backward()
 

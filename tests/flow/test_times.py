@@ -1,10 +1,18 @@
 """The distribution of path times."""
 
+import numpy as np
 import pytest
 import torch
 from scipy import special, stats
 
-from nitrogen_train.flow import ShiftedBeta, build_time_distribution, sample_uniform
+from nitrogen_train.flow import (
+    LogitNormal,
+    ShiftedBeta,
+    TimeDistribution,
+    Uniform,
+    build_time_distribution,
+    sample_uniform,
+)
 
 NITROGEN = ShiftedBeta(alpha=1.6, beta=0.8, scale=0.999)
 
@@ -33,8 +41,29 @@ def test_nitrogens_times_lie_near_the_noise() -> None:
     assert stats.kstest((1 - time / 0.999).numpy(), stats.beta(1.6, 0.8).cdf).pvalue > 0.01
 
 
-def test_a_distribution_is_rebuilt_from_its_settings() -> None:
-    assert build_time_distribution(NITROGEN.settings) == NITROGEN
+@pytest.mark.parametrize(
+    ("distribution", "expected"),
+    [
+        (Uniform(scale=0.999), stats.uniform(0, 0.999)),
+        (LogitNormal(mean=-0.5, std=1.2), stats.lognorm(1.2, scale=np.exp(-0.5))),
+    ],
+)
+def test_other_times_are_distributed_as_their_names_say(
+    distribution: TimeDistribution, expected: object
+) -> None:
+    time = distribution(sample_uniform(torch.arange(100_000), (), stream="test"))
+
+    # A logit-normal's odds are log-normal.
+    odds = time / (1 - time) if isinstance(distribution, LogitNormal) else time
+    assert 0 < time.min() < time.max() < 1
+    assert stats.kstest(odds.double().numpy(), expected.cdf).pvalue > 0.01
+
+
+@pytest.mark.parametrize(
+    "distribution", [NITROGEN, Uniform(scale=0.9), LogitNormal(mean=0.0, std=1.0)]
+)
+def test_a_distribution_is_rebuilt_from_its_settings(distribution: TimeDistribution) -> None:
+    assert build_time_distribution(distribution.settings) == distribution
 
 
 def test_an_unknown_kind_is_refused_by_name() -> None:
@@ -56,3 +85,10 @@ def test_parameters_out_of_range_are_refused(
 ) -> None:
     with pytest.raises(ValueError, match=problem):
         ShiftedBeta(alpha=alpha, beta=beta, scale=scale)
+
+
+def test_other_distributions_check_their_parameters() -> None:
+    with pytest.raises(ValueError, match=r"scale=1\.5 must lie in"):
+        Uniform(scale=1.5)
+    with pytest.raises(ValueError, match=r"std=0\.0 must be more than 0"):
+        LogitNormal(mean=0.0, std=0.0)

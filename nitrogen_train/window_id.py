@@ -1,0 +1,12 @@
+"""The name of a window, which commands without torch need too."""
+
+from typing import NamedTuple
+
+
+class WindowId(NamedTuple):
+    """Where a sample was cut from: the same window always has the same id."""
+
+    source: str
+    clip_id: str
+    frame: int
+    """The last observed frame, an index into the clip."""
