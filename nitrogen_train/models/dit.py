@@ -15,7 +15,13 @@ import torch.nn.functional as F  # noqa: N812 - torch's own convention
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 
-from nitrogen_train.models.layers import Attention, FeedForward, KeysValues, encode_sinusoid
+from nitrogen_train.models.layers import (
+    Attention,
+    FeedForward,
+    KeysValues,
+    encode_sinusoid,
+    run_block,
+)
 
 _NUM_TIME_FREQUENCIES = 128
 
@@ -75,6 +81,11 @@ class DiT(nn.Module):
         )
         self.output_modulation = nn.Linear(width, 2 * width)
         self.output = nn.Linear(width, width)
+        self._recompute = False
+
+    def checkpoint_activations(self) -> None:
+        """Keep of each block only its input for the backward pass, which computes the rest."""
+        self._recompute = True
 
     def attend_to(
         self, tokens: Float[Tensor, "b n d"], mask: Bool[Tensor, "b n"] | None
@@ -91,7 +102,8 @@ class DiT(nn.Module):
             num_frequencies=_NUM_TIME_FREQUENCIES,
             period_ratio=_NUM_TIME_FREQUENCIES - 1,
         )
-        embedding = F.silu(self.time_embedding(torch.cat([cosine, sine], dim=-1)))
+        waves = torch.cat([cosine, sine], dim=-1).to(self.output.weight.dtype)
+        embedding = F.silu(self.time_embedding(waves))
         heads = [*(block.modulation for block in self.blocks), self.output_modulation]
         return tuple(head(embedding) for head in heads)
 
@@ -113,7 +125,8 @@ class DiT(nn.Module):
             # A block without a context attends to the action tokens themselves.
             keys_values = None if index % 2 else context.keys_values[index // 2]
             mask = None if index % 2 else context.mask
-            tokens = block(tokens, modulations[index], keys_values, mask)
+            inputs = (tokens, modulations[index], keys_values, mask)
+            tokens = run_block(block, *inputs, recompute=self._recompute)
         return self.output(_norm(tokens, modulations[-1], eps=1e-6))
 
 

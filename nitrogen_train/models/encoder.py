@@ -2,13 +2,18 @@
 
 import difflib
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import timm
 import torch
 from einops import rearrange
 from jaxtyping import Float, UInt8
+from timm.layers.activations import GELUTanh
 from torch import Tensor, nn
+
+from nitrogen_train.pretrained.siglip import measure_timm_tower
+from nitrogen_train.pretrained.siglip_folder import read_siglip_folder
 
 _NOT_ARCHITECTURE = {"cache_dir", "checkpoint_path", "pretrained_cfg", "pretrained_cfg_overlay"}
 
@@ -19,8 +24,7 @@ class VisionEncoder(nn.Module):
     A vision transformer gives its patch tokens after its last norm, prefix tokens dropped. A
     convolutional network gives one token per cell of its last map, and learns where each cell is,
     since its features look the same wherever a thing appears; a norm takes the transformer's last
-    one's place. Pixels are normalized with the mean
-    and deviation that timm names for the network.
+    one's place. Pixels are normalized with the mean and deviation that timm names for the network.
     """
 
     # timm's networks share methods, but no class.
@@ -35,7 +39,7 @@ class VisionEncoder(nn.Module):
         image_size: int,
         width: int,
         num_frames: int = 1,
-        pretrained: bool = False,
+        pretrained: bool | str = False,
         options: dict[str, Any] | None = None,
     ) -> None:
         """Build the network.
@@ -45,11 +49,13 @@ class VisionEncoder(nn.Module):
             image_size: Height and width of a frame in pixels.
             width: Size of a token; a linear map leads to it where the network's features differ.
             num_frames: Observed frames.
-            pretrained: Whether to start from timm's weights, which are downloaded.
+            pretrained: What to start from: True is timm's weights, which are downloaded; a path is
+                the folder of a SigLIP tower from Hugging Face; False is nothing.
             options: More arguments of the network's constructor.
 
         Raises:
-            ValueError: If timm has no such network, or an option is not about its architecture.
+            ValueError: If timm has no such network, an option is not about its architecture, or
+                the weights of a folder do not fit.
         """
         super().__init__()
         options = dict(options or {})
@@ -66,7 +72,12 @@ class VisionEncoder(nn.Module):
 
         arguments = _timm_arguments(name, image_size=image_size, options=options)
         self._layout = _find_layout(arguments, image_size=image_size)
-        self.network = timm.create_model(**arguments, pretrained=pretrained)
+        self.network = timm.create_model(**arguments, pretrained=pretrained is True)
+        if _is_siglip(name):
+            # timm's default differs between the sizes of SigLIP: what is saved says which it is.
+            options.setdefault("act_layer", _find_activation(self.network))
+        if isinstance(pretrained, str):
+            _load_siglip(self.network, Path(pretrained), name=name)
         for parameter_name in self._layout.unused:
             # Distributed training waits for the gradient of every parameter that may have one.
             self.network.get_parameter(parameter_name).requires_grad = False
@@ -93,6 +104,20 @@ class VisionEncoder(nn.Module):
     def num_tokens(self) -> int:
         """Tokens of one frame."""
         return self._layout.num_tokens
+
+    def checkpoint_activations(self) -> None:
+        """Keep of each block only its input for the backward pass, which computes the rest.
+
+        Raises:
+            ValueError: If timm's network cannot do it.
+        """
+        try:
+            self.network.set_grad_checkpointing()
+        except AssertionError as error:
+            raise ValueError(
+                f"timm's {self.settings['name']} cannot compute activations again: "
+                "set activation_checkpointing=false"
+            ) from error
 
     def forward(self, frames: UInt8[Tensor, "b f 3 h w"]) -> Float[Tensor, "b n d"]:
         """Encode frames.
@@ -180,6 +205,30 @@ def _find_layout(arguments: dict[str, Any], *, image_size: int) -> _Layout:
             name for name, gradient in zip(parameters, gradients, strict=True) if gradient is None
         ),
     )
+
+
+def _is_siglip(name: str) -> bool:
+    return name.startswith("vit_") and "_siglip_" in name
+
+
+def _find_activation(network: Any) -> str:  # noqa: ANN401 - timm's networks share no class
+    return "gelu_tanh" if isinstance(network.blocks[0].mlp.act, GELUTanh) else "gelu"
+
+
+def _load_siglip(network: Any, folder: Path, *, name: str) -> None:  # noqa: ANN401 - as above
+    if not _is_siglip(name):
+        raise ValueError(
+            f"pretrained={folder}: only timm's networks vit_*_siglip_* can load the folder of a "
+            f"SigLIP tower, not {name!r}"
+        )
+    weights = read_siglip_folder(
+        folder,
+        sizes=measure_timm_tower(network.state_dict(), prefix="", where=name),
+        num_heads=network.blocks[0].attn.num_heads,
+        activation=_find_activation(network),
+        has_head=network.attn_pool is not None,
+    )
+    network.load_state_dict(weights)
 
 
 def _to_tokens(features: Tensor, layout: _Layout) -> Float[Tensor, "b n d"]:

@@ -1,12 +1,14 @@
 """Attention and feed-forward layers, as in NitroGen's mixer and DiT."""
 
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own convention
 from einops import rearrange
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 KeysValues = tuple[Float[Tensor, "b heads n k"], Float[Tensor, "b heads n k"]]
 """A context as an attention layer sees it: constant while the queries change."""
@@ -77,6 +79,20 @@ class FeedForward(nn.Sequential):
             nn.Linear(4 * width, width),
             nn.Dropout(dropout),
         )
+
+
+def run_block(block: nn.Module, *inputs: Any, recompute: bool) -> Float[Tensor, "b n d"]:  # noqa: ANN401 - as the block says
+    """Run a block.
+
+    Args:
+        block: What is run.
+        *inputs: Of the block.
+        recompute: Whether the backward pass computes the block's activations again, instead of
+            keeping them.
+    """
+    if recompute and torch.is_grad_enabled():
+        return checkpoint(block, *inputs, use_reentrant=False)
+    return block(*inputs)
 
 
 def encode_sinusoid(

@@ -3,7 +3,7 @@
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from nitrogen_train.models.layers import Attention, FeedForward
+from nitrogen_train.models.layers import Attention, FeedForward, run_block
 
 
 class Mixer(nn.Module):
@@ -29,13 +29,18 @@ class Mixer(nn.Module):
         self.blocks = nn.ModuleList(
             _Block(width=width, num_heads=num_heads, dropout=dropout) for _ in range(num_layers)
         )
+        self._recompute = False
+
+    def checkpoint_activations(self) -> None:
+        """Keep of each layer only its input for the backward pass, which computes the rest."""
+        self._recompute = True
 
     def forward(
         self, tokens: Float[Tensor, "b n d"], mask: Bool[Tensor, "b n"] | None = None
     ) -> Float[Tensor, "b n d"]:
         """Mix tokens; where `mask` is False, no token attends."""
         for block in self.blocks:
-            tokens = block(tokens, mask)
+            tokens = run_block(block, tokens, mask, recompute=self._recompute)
         return tokens
 
 

@@ -1,6 +1,7 @@
 """What every policy offers, whatever its objective, and what it returns."""
 
-from dataclasses import dataclass
+import abc
+from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor
 
 from nitrogen_train.actions import ActionSpace
 from nitrogen_train.batch import PolicyBatch
-from nitrogen_train.flow import masked_error_sum, masked_mean_loss
+from nitrogen_train.flow import ErrorKind, masked_error_sum, masked_mean_loss
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,28 +41,55 @@ class LossOutput:
         """Mean over the axes."""
         return masked_mean_loss(self.error_sum_sticks, self.num_valid_sticks)
 
+    def average_with(self, other: "LossOutput") -> "LossOutput":
+        """Average the errors with those of another look at the same values."""
+        return replace(
+            self,
+            error_sum=(self.error_sum + other.error_sum) / 2,
+            error_sum_buttons=(self.error_sum_buttons + other.error_sum_buttons) / 2,
+            error_sum_sticks=(self.error_sum_sticks + other.error_sum_sticks) / 2,
+        )
+
 
 def measure_errors(
-    predicted_velocity: Float[Tensor, "b t a"],
-    velocity: Float[Tensor, "b t a"],
+    predicted: Float[Tensor, "b t a"],
+    target: Float[Tensor, "b t a"],
     *,
     mask: Bool[Tensor, "b t a"],
     space: ActionSpace,
+    weight: Float[Tensor, " a"] | None = None,
+    button_error: ErrorKind = "squared",
+    stick_error: ErrorKind = "squared",
 ) -> LossOutput:
-    """Sum squared errors where `mask` is True, buttons and axes apart and together."""
-    split = [len(space.buttons), len(space.sticks)]
-    parts = zip(
-        *(x.split(split, dim=-1) for x in (predicted_velocity, velocity, mask)), strict=True
-    )
-    buttons, sticks = (masked_error_sum(*part) for part in parts)
-    mask_buttons, mask_sticks = mask.split(split, dim=-1)
+    """Sum errors where `mask` is True, buttons and axes apart and together.
+
+    Args:
+        predicted: What the network returned.
+        target: What it should have returned.
+        mask: True where supervised.
+        space: Where buttons end and axes begin.
+        weight: Factor on the errors of each control; counts are not weighted.
+        button_error: Kind of error of the buttons.
+        stick_error: Kind of error of the axes.
+    """
+    sizes = [len(space.buttons), len(space.sticks)]
+    weights = [None, None] if weight is None else weight.split(sizes)
+    sums, counts = [], []
+    for kind, part_weight, *part in zip(
+        (button_error, stick_error),
+        weights,
+        *(values.split(sizes, dim=-1) for values in (predicted, target, mask)),
+        strict=True,
+    ):
+        sums.append(masked_error_sum(*part, kind=kind, weight=part_weight))
+        counts.append(part[-1].sum())
     return LossOutput(
-        error_sum=buttons + sticks,
+        error_sum=sums[0] + sums[1],
         num_valid=mask.sum(),
-        error_sum_buttons=buttons.detach(),
-        num_valid_buttons=mask_buttons.sum(),
-        error_sum_sticks=sticks.detach(),
-        num_valid_sticks=mask_sticks.sum(),
+        error_sum_buttons=sums[0].detach(),
+        num_valid_buttons=counts[0],
+        error_sum_sticks=sums[1].detach(),
+        num_valid_sticks=counts[1],
     )
 
 
@@ -94,6 +122,34 @@ def decode_actions(values: Float[Tensor, "b t a"], space: ActionSpace) -> Action
     )
 
 
+def read_probabilities(
+    output: Float[Tensor, "b t a"], space: ActionSpace
+) -> Float[Tensor, "b t a"]:
+    """Turn logits of buttons into probabilities, and leave axes as they are: model space."""
+    num = len(space.buttons)
+    return torch.cat([output[..., :num].sigmoid(), output[..., num:]], dim=-1)
+
+
+def refuse_flow_arguments(
+    policy: "Policy",
+    *,
+    unconditional_tokens: Float[Tensor, "b n d"] | None,
+    guidance_scale: float,
+    committed_actions: Float[Tensor, "b k a"] | None,
+) -> None:
+    """Refuse, for a policy without a flow, what only a flow can do.
+
+    Raises:
+        ValueError: If guidance or committed actions are asked for.
+    """
+    if unconditional_tokens is not None or guidance_scale != 1:
+        raise ValueError(f"{type(policy).__name__} cannot be guided: leave guidance_scale at 1")
+    if committed_actions is not None:
+        raise ValueError(
+            f"{type(policy).__name__} cannot continue committed_actions: leave them out"
+        )
+
+
 @runtime_checkable
 class Policy(Protocol):
     """A network that learns actions from what is on the screen.
@@ -106,6 +162,25 @@ class Policy(Protocol):
     games: tuple[str, ...]
     """Names by game id, from 1; empty for a policy that is not told the game."""
 
+    @property
+    def num_frames(self) -> int:
+        """Frames that `encode_frames` expects."""
+        ...
+
+    @property
+    def image_size(self) -> int:
+        """Height and width of a frame in pixels."""
+        ...
+
+    def game_id(self, game: str) -> int:
+        """Look up a game's id; 0, unconditional, if the policy is not told the game.
+
+        Raises:
+            ValueError: If the policy knows games, but not this one.
+        """
+        ...
+
+    @abc.abstractmethod
     def compute_loss(
         self,
         batch: PolicyBatch,
@@ -143,6 +218,7 @@ class Policy(Protocol):
         """
         ...
 
+    @abc.abstractmethod
     def generate_actions(
         self,
         tokens: Float[Tensor, "b n d"],

@@ -1,23 +1,25 @@
-"""Saving and loading, for every policy: `config.json` and `model.safetensors` in a folder."""
+"""Saving and loading, for every policy: as a folder, from a folder, the hub or an ng.pt."""
 
 import abc
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 from torch import nn
 
-from nitrogen_train.pretrained.folder import (
-    push_policy_folder,
-    read_policy_folder,
-    write_policy_folder,
-)
+from nitrogen_train.pretrained.folder import CONFIG, WEIGHTS, PolicyFiles, write_policy_folder
+from nitrogen_train.pretrained.hub import push_files
+from nitrogen_train.pretrained.read import read_policy
 
 PolicyT = TypeVar("PolicyT", bound="SavedPolicy")
 
 
 class SavedPolicy(nn.Module, abc.ABC):
     """A policy that can be described in plain values and rebuilt from them."""
+
+    ng_header: dict[str, Any] | None = None
+    """What the ng.pt that the policy comes from said besides its weights."""
 
     @property
     @abc.abstractmethod
@@ -34,27 +36,63 @@ class SavedPolicy(nn.Module, abc.ABC):
         """
 
     @classmethod
-    def from_pretrained(cls: type[PolicyT], name_or_path: str | Path) -> PolicyT:
-        """Load a policy that `save_pretrained` wrote, from a folder or the Hugging Face hub.
+    def from_pretrained(
+        cls: type[PolicyT],
+        name_or_path: str | Path,
+        *,
+        revision: str | None = None,
+        cache_dir: str | Path | None = None,
+        vision_num_heads: int | None = None,
+        games: Sequence[str] | None = None,
+    ) -> PolicyT:
+        """Load a policy, in evaluation mode.
+
+        Args:
+            name_or_path: A folder that `save_pretrained` wrote, an ng.pt, a folder that holds one,
+                or `owner/name` on the Hugging Face hub.
+            revision: Branch, tag or commit on the hub; None is its main branch.
+            cache_dir: The hub's cache; None is its usual place.
+            vision_num_heads: Of an ng.pt: attention heads of its encoder, if its name does not
+                tell.
+            games: Of an ng.pt that tells games apart: their names by game id, from 1.
 
         Raises:
-            FileNotFoundError: If there is no such folder or repository.
+            FileNotFoundError: If there is no such file, folder or repository.
             ValueError: If what is there is not a policy that this version can read.
         """
-        settings, state = read_policy_folder(name_or_path)
-        policy = cls.from_settings(settings)
+        files = read_policy(
+            name_or_path,
+            revision=revision,
+            cache_dir=cache_dir,
+            vision_num_heads=vision_num_heads,
+            games=games,
+        )
+        return cls.from_files(files, where=name_or_path)
+
+    @classmethod
+    def from_files(cls: type[PolicyT], files: PolicyFiles, *, where: str | Path) -> PolicyT:
+        """Build the policy that files describe; `where` is what to call them in an error.
+
+        Raises:
+            ValueError: If they do not describe a policy of this kind.
+        """
+        policy = cls.from_settings(files.settings)
         try:
-            policy.load_state_dict(state)
+            policy.load_state_dict(files.state)
         except RuntimeError as error:
             first_problem = str(error).splitlines()[1].strip()
             raise ValueError(
-                f"the weights of {name_or_path} do not fit its config.json: {first_problem}"
+                f"the weights of {where} do not fit its config.json: {first_problem}"
             ) from error
-        return policy
+        policy.ng_header = files.ng_header
+        return policy.eval()
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write the policy, whole or not at all; other files in the folder stay."""
-        write_policy_folder(Path(folder), settings=self.settings, state=self.state_dict())
+        files = PolicyFiles(
+            settings=self.settings, state=self.state_dict(), ng_header=self.ng_header
+        )
+        write_policy_folder(Path(folder), files)
 
     def push_to_hub(self, repo_id: str, *, private: bool = False) -> None:
         """Upload what `save_pretrained` writes to the Hugging Face hub.
@@ -66,4 +104,4 @@ class SavedPolicy(nn.Module, abc.ABC):
         with tempfile.TemporaryDirectory() as temporary:
             folder = Path(temporary) / "policy"
             self.save_pretrained(folder)
-            push_policy_folder(repo_id, folder, private=private)
+            push_files(repo_id, folder, names=[CONFIG, WEIGHTS], private=private)

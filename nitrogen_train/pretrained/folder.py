@@ -7,29 +7,42 @@ values.
 import json
 import os
 import tempfile
-from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import HfApi, hf_hub_download
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-_CONFIG = "config.json"
-_WEIGHTS = "model.safetensors"
+from nitrogen_train.pretrained.tensor_rules import refuse_non_finite
+
+CONFIG = "config.json"
+WEIGHTS = "model.safetensors"
+FORMAT_VERSION = 2
+"""Of `config.json`; counted up when an older reader would misread it."""
+
+_NG_HEADER = "ng_header"
 
 
-def write_policy_folder(
-    folder: Path, *, settings: Mapping[str, Any], state: Mapping[str, Tensor]
-) -> None:
+@dataclass(frozen=True, kw_only=True)
+class PolicyFiles:
+    """What the files of a policy say."""
+
+    settings: dict[str, Any]
+    """What `from_settings` needs."""
+    state: dict[str, Tensor]
+    """The weights, in our names."""
+    ng_header: dict[str, Any] | None
+    """What an ng.pt said besides, if the policy comes from one: kept to be written back."""
+
+
+def write_policy_folder(folder: Path, files: PolicyFiles) -> None:
     """Write a policy; an interrupted write leaves no folder, or an older policy's files whole.
 
     Args:
         folder: Created if it does not exist; other files in it stay.
-        settings: Plain values.
-        state: The weights.
+        files: What to write.
 
     Raises:
         FileExistsError: If `folder` is a file.
@@ -37,63 +50,47 @@ def write_policy_folder(
     if folder.exists() and not folder.is_dir():
         raise FileExistsError(f"cannot save a policy to {folder}: it is a file, choose a folder")
     folder.parent.mkdir(parents=True, exist_ok=True)
+    header = {} if files.ng_header is None else {_NG_HEADER: files.ng_header}
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as temporary:
         written = Path(temporary) / "policy"
         written.mkdir()
-        weights = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
-        save_file(weights, written / _WEIGHTS, metadata={"format": "pt"})
-        (written / _CONFIG).write_text(json.dumps(settings, indent=2) + "\n")
-        for name in (_WEIGHTS, _CONFIG):
+        weights = {name: tensor.detach().cpu().contiguous() for name, tensor in files.state.items()}
+        save_file(weights, written / WEIGHTS, metadata={"format": "pt"})
+        (written / CONFIG).write_text(json.dumps(files.settings | header, indent=2) + "\n")
+        for name in (WEIGHTS, CONFIG):
             _sync(written / name)
         if not folder.exists():
             written.rename(folder)
         else:
-            for name in (_WEIGHTS, _CONFIG):
+            for name in (WEIGHTS, CONFIG):
                 (written / name).replace(folder / name)
     _sync(folder.parent)
 
 
-def read_policy_folder(name_or_path: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+def read_policy_folder(config_path: Path, weights_path: Path) -> PolicyFiles:
     """Read a policy's settings and weights.
 
-    Args:
-        name_or_path: A folder, or `owner/name` on the hub, which is downloaded to its cache.
-
     Raises:
-        FileNotFoundError: If there is no such folder, nor such a repository on the hub.
-        ValueError: If a file is damaged.
+        ValueError: If a file is damaged, or a weight is not finite.
     """
-    config_path, weights_path = (_find(name_or_path, name) for name in (_CONFIG, _WEIGHTS))
+    settings = _read_settings(config_path)
     try:
-        return json.loads(config_path.read_text()), load_file(weights_path)
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{config_path} is not JSON: {error}; save the policy again") from error
+        state = load_file(weights_path)
     except SafetensorError as error:
         raise ValueError(f"{weights_path} is damaged: {error}; save the policy again") from error
+    refuse_non_finite(state, where=str(weights_path))
+    header = settings.pop(_NG_HEADER, None)
+    return PolicyFiles(settings=settings, state=state, ng_header=header)
 
 
-def push_policy_folder(repo_id: str, folder: Path, *, private: bool) -> None:
-    """Upload a folder that `write_policy_folder` wrote to `owner/name`, created if needed."""
-    hub = HfApi()
-    hub.create_repo(repo_id, private=private, exist_ok=True)
-    hub.upload_folder(repo_id=repo_id, folder_path=folder, allow_patterns=[_CONFIG, _WEIGHTS])
-
-
-def _find(name_or_path: str | Path, name: str) -> Path:
-    folder = Path(name_or_path)
-    if (folder / name).is_file():
-        return folder / name
-    if folder.exists():
-        raise FileNotFoundError(
-            f"{folder} holds no {name}; expected a folder that save_pretrained wrote"
-        )
+def _read_settings(path: Path) -> dict[str, Any]:
     try:
-        return Path(hf_hub_download(str(name_or_path), name))
-    except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError) as error:
-        raise FileNotFoundError(
-            f"no policy at {name_or_path}: there is no such folder, and the Hugging Face hub "
-            f"says: {str(error).splitlines()[0]}"
-        ) from error
+        settings = json.loads(path.read_text())
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not JSON: {error}; save the policy again") from error
+    if not isinstance(settings, dict):
+        raise ValueError(f"{path} must hold a JSON object; save the policy again")
+    return settings
 
 
 def _sync(path: Path) -> None:

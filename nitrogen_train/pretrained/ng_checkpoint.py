@@ -1,82 +1,134 @@
-"""The released checkpoint's tensor names and ours.
+"""The released checkpoint, ng.pt, read into our settings and weights.
 
-Pure functions of state dicts; no model is imported.
+An ng.pt is what `torch.save` makes of {"model": tensors, "ckpt_config": plain values, "step",
+"epoch"}. What our settings do not hold is kept as its header, so that `ng_export` can write
+back, bit for bit, what was read.
 """
 
+import json
+import pickle
 import re
-from collections.abc import Mapping
+import struct
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
-_RENAMES = (
-    (r"^vision_encoder\.embeddings\.patch_embedding\.", "encoder.network.patch_embed.proj."),
-    (r"^vision_encoder\.embeddings\.position_embedding\.weight$", "encoder.network.pos_embed"),
-    (r"^vision_encoder\.encoder\.layers\.", "encoder.network.blocks."),
-    (r"^(encoder\.network\.blocks\.\d+)\.layer_norm", r"\1.norm"),
-    (r"^(encoder\.network\.blocks\.\d+)\.self_attn\.out_proj\.", r"\1.attn.proj."),
-    (r"^(encoder\.network\.blocks\.\d+)\.self_attn\.", r"\1.attn."),
-    (r"^vision_encoder\.post_layernorm\.", "encoder.network.norm."),
-    (r"^vision_encoder\.head\.probe$", "encoder.network.attn_pool.latent"),
-    (r"^vision_encoder\.head\.attention\.in_proj_", "encoder.network.attn_pool.in_proj_"),
-    (r"^vision_encoder\.head\.attention\.out_proj\.", "encoder.network.attn_pool.proj."),
-    (r"^vision_encoder\.head\.layernorm\.", "encoder.network.attn_pool.norm."),
-    (r"^vision_encoder\.head\.", "encoder.network.attn_pool."),
-    (r"^vl_self_attention_model\.transformer_blocks\.", "mixer.blocks."),
-    (r"^(mixer\.blocks\.\d+)\.norm1\.", r"\1.attention_norm."),
-    (r"^(mixer\.blocks\.\d+)\.norm3\.", r"\1.feed_forward_norm."),
-    (r"^model\.timestep_encoder\.timestep_embedder\.linear_1\.", "velocity.dit.time_embedding.0."),
-    (r"^model\.timestep_encoder\.timestep_embedder\.linear_2\.", "velocity.dit.time_embedding.2."),
-    (r"^model\.transformer_blocks\.(\d+)\.norm1\.linear\.", r"velocity.dit.blocks.\1.modulation."),
-    (r"^model\.transformer_blocks\.", "velocity.dit.blocks."),
-    (r"^model\.proj_out_1\.", "velocity.dit.output_modulation."),
-    (r"^model\.proj_out_2\.", "velocity.dit.output."),
-    (r"\.attn1\.to_q\.", ".attention.query."),
-    (r"\.attn1\.to_k\.", ".attention.key."),
-    (r"\.attn1\.to_v\.", ".attention.value."),
-    (r"\.attn1\.to_out\.0\.", ".attention.output."),
-    (r"\.ff\.net\.0\.proj\.", ".feed_forward.0."),
-    (r"\.ff\.net\.2\.", ".feed_forward.3."),
-    (r"^position_embedding\.weight$", "velocity.dit.position_embedding"),
-    (r"^action_encoder\.W1\.", "velocity.action_encoder.input."),
-    (r"^action_encoder\.W2\.", "velocity.action_encoder.hidden."),
-    (r"^action_encoder\.W3\.", "velocity.action_encoder.output."),
-    (r"^action_decoder\.layer1\.", "velocity.action_decoder.0."),
-    (r"^action_decoder\.layer2\.", "velocity.action_decoder.2."),
-    (r"\.W$", ".weight"),
-    (r"\.b$", ".bias"),
+from nitrogen_train.pretrained.folder import PolicyFiles
+from nitrogen_train.pretrained.ng_config import (
+    read_settings,
+    read_sizes,
+    tells_games,
+)
+from nitrogen_train.pretrained.ng_tensors import (
+    GAME_TABLE,
+    POSITION_IDS_NAME,
+    VISION_PREFIX,
+    ng_rules,
+)
+from nitrogen_train.pretrained.siglip import measure_tower
+from nitrogen_train.pretrained.tensor_rules import refuse_non_finite, to_our_names
+
+_KEPT_EXACTLY = (torch.float32, torch.bfloat16, torch.float16)
+_ENTRIES = {"model", "ckpt_config", "step", "epoch"}
+# What damaged or hostile bytes raise inside `torch.load`.
+_UNREADABLE = (
+    pickle.UnpicklingError, RuntimeError, EOFError, ValueError, LookupError, TypeError,
+    AttributeError, AssertionError, struct.error,
 )  # fmt: skip
 
 
-def policy_state_from_ng(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Rename the tensors of a released checkpoint's `model` to those of `NitroGen`.
+def read_ng_file(
+    path: Path, *, vision_num_heads: int | None, games: Sequence[str] | None
+) -> PolicyFiles:
+    """Read an ng.pt; nothing in it is run.
 
-    Besides the names: timm joins query, key and value; the released action layers are tables of
-    transposed matrices with one row; its last modulation is shift and scale, ours scale and shift.
+    Args:
+        path: The file.
+        vision_num_heads: Attention heads of its encoder; None: as the encoder's name tells.
+        games: Names by game id, from 1, of a checkpoint that tells games apart: it holds their
+            number, but not their names.
+
+    Raises:
+        ValueError: If it is damaged, holds more than plain values, or is not a `NitroGen`.
     """
-    renamed = {_rename(name): tensor for name, tensor in state.items()}
-    ours: dict[str, Tensor] = {}
-    for name, tensor in renamed.items():
-        if match := re.fullmatch(r"(.*\.attn)\.q_proj\.(weight|bias)", name):
-            parts = [renamed[f"{match[1]}.{part}_proj.{match[2]}"] for part in "qkv"]
-            ours[f"{match[1]}.qkv.{match[2]}"] = torch.cat(parts)
-        elif match := re.fullmatch(r"(.*\.attn_pool)\.in_proj_(weight|bias)", name):
-            query, key, value = tensor.chunk(3)
-            ours[f"{match[1]}.q.{match[2]}"] = query
-            ours[f"{match[1]}.kv.{match[2]}"] = torch.cat([key, value])
-        elif name.startswith(("velocity.action_encoder.", "velocity.action_decoder.")):
-            ours[name] = tensor[0].mT if name.endswith("weight") else tensor[0]
-        elif name.startswith("velocity.dit.output_modulation."):
-            shift, scale = tensor.chunk(2)
-            ours[name] = torch.cat([scale, shift])
-        elif name == "encoder.network.pos_embed":
-            ours[name] = tensor[None]
-        elif not re.search(r"\.attn\.[kv]_proj\.", name):
-            ours[name] = tensor
-    return ours
+    checkpoint = _load_plain(path)
+    state = _take_state(checkpoint.pop("model"), path)
+    try:
+        header = json.loads(json.dumps(checkpoint, allow_nan=False))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path} must hold plain values besides its tensors: {error}") from error
+    config = header["ckpt_config"]
+    names = _name_games(config, state, games)
+    vision = measure_tower(state, prefix=VISION_PREFIX, where=str(path))
+    sizes = read_sizes(config, vision, num_games=len(names))
+    settings = read_settings(config, sizes, vision_num_heads=vision_num_heads, games=names)
+    rules = ng_rules(sizes, has_position_ids=POSITION_IDS_NAME in state)
+    ours = to_our_names(rules, state, where=str(path))
+    refuse_non_finite(state, where=str(path))
+    header["dtypes"] = {
+        name: str(tensor.dtype).removeprefix("torch.")
+        for name, tensor in state.items()
+        if tensor.dtype != torch.float32
+    }
+    return PolicyFiles(settings=settings, state=ours, ng_header=header)
 
 
-def _rename(name: str) -> str:
-    for pattern, replacement in _RENAMES:
-        name = re.sub(pattern, replacement, name)
-    return name
+def _load_plain(path: Path) -> dict[str, Any]:
+    try:
+        # torch warns of oddities, which are refused here or harmless.
+        with warnings.catch_warnings(action="ignore", category=UserWarning):
+            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except _UNREADABLE as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        if blocked := re.search(r"GLOBAL (\S+)", str(error)):
+            reason = f"it names {blocked[1]}, which is code"
+        raise ValueError(
+            f"{path} is damaged, or holds more than tensors and plain values, and nothing of it "
+            f"was run: {reason}"
+        ) from error
+    entries = set(checkpoint) if isinstance(checkpoint, dict) else set()
+    if not {"model", "ckpt_config"} <= entries <= _ENTRIES:
+        got = ", ".join(sorted(map(str, entries))[:8]) or f"a {type(checkpoint).__name__}"
+        raise ValueError(
+            f"{path} does not have the layout of an ng.pt: expected model, ckpt_config, step and "
+            f"epoch, got {got}"
+        )
+    return checkpoint
+
+
+def _take_state(model: object, path: Path) -> dict[str, Tensor]:
+    """Check that a state dict is one, of numbers that float32 holds exactly.
+
+    Raises:
+        ValueError: If it is not.
+    """
+    if not isinstance(model, dict) or not all(isinstance(name, str) for name in model):
+        raise ValueError(f"{path}: model must be a state dict, names to tensors")
+    for name, tensor in model.items():
+        if not isinstance(tensor, Tensor) or tensor.is_meta or tensor.layout != torch.strided:
+            raise ValueError(f"{path}: {name} must be an ordinary tensor, got {type(tensor)}")
+        if tensor.dtype not in _KEPT_EXACTLY and name != POSITION_IDS_NAME:
+            raise ValueError(
+                f"{path}: {name} is of {tensor.dtype}, expected float32, bfloat16 or float16"
+            )
+    return {name: tensor.detach() for name, tensor in model.items()}
+
+
+def _name_games(
+    config: Mapping[str, Any], state: Mapping[str, Tensor], games: Sequence[str] | None
+) -> Sequence[str]:
+    if not tells_games(config):
+        if games:
+            raise ValueError("the checkpoint is not told the game: leave games out")
+        return ()
+    num_games = max(0, len(state.get(GAME_TABLE, ())) - 1)
+    if games is None or len(games) != num_games or not games:
+        raise ValueError(
+            f"the checkpoint tells {num_games} games apart (tokenizer_cfg.game_mapping_cfg), but "
+            "their names are not in it: give from_pretrained games=[...], in the order of their ids"
+        )
+    return games

@@ -129,3 +129,15 @@ def test_frames_of_another_shape_are_refused_with_both_shapes(num_frames: int, s
 def test_what_is_not_an_architecture_is_refused(name: str, options: dict, problem: str) -> None:
     with pytest.raises(ValueError, match=problem):
         VisionEncoder(name=name, image_size=32, width=8, options=options)
+
+
+@pytest.mark.parametrize(
+    ("name", "activation"),
+    [("vit_base_patch16_siglip_224", "gelu"), ("vit_base_patch32_siglip_256", "gelu_tanh")],
+)
+def test_what_is_saved_says_which_gelu_siglip_has(name: str, activation: str) -> None:
+    options = {"depth": 1, "embed_dim": 24, "num_heads": 2}
+
+    encoder = VisionEncoder(name=name, image_size=64, width=24, options=options)
+
+    assert encoder.settings["options"] == options | {"act_layer": activation}

@@ -267,7 +267,7 @@ def test_a_horizon_that_the_positions_do_not_cover_is_refused(
     build_policy: BuildPolicy, horizon: int
 ) -> None:
     policy = build_policy()
-    parts = {"encoder": policy.encoder, "mixer": policy.mixer, "dit": policy.velocity.dit}
+    parts = {"encoder": policy.encoder, "mixer": policy.mixer, "dit": policy.action_head.dit}
 
     with pytest.raises(ValueError, match=rf"action_horizon={horizon} must lie in \[1, .*=8\]"):
         NitroGen(
@@ -282,7 +282,7 @@ def test_a_policy_that_predicts_x_1_compares_and_follows_it(
     build_policy: BuildPolicy, build_batch: BuildBatch
 ) -> None:
     batch = build_batch()
-    policy, plain = build_policy(prediction="x_1"), build_policy()
+    policy, plain = build_policy(button_prediction="x_1", stick_prediction="x_1"), build_policy()
     noise = torch.randn(6, 4, 25, generator=torch.Generator().manual_seed(2))
     tokens = policy.encode_frames(batch.frames)
     time = torch.full((6,), 0.25)
@@ -298,3 +298,60 @@ def test_a_policy_that_predicts_x_1_compares_and_follows_it(
     output = policy.compute_loss(batch, time=torch.zeros(6), noise=noise)
     expected = (at_start - batch.actions)[batch.action_mask].square().sum()
     torch.testing.assert_close(output.error_sum, expected)
+
+
+def test_logits_of_buttons_mean_their_probability(
+    build_policy: BuildPolicy, build_batch: BuildBatch
+) -> None:
+    batch = build_batch()
+    batch = replace(batch, actions=batch.actions.round())
+    policy, plain = build_policy(button_prediction="logits"), build_policy()
+    noise, time = _noise(6), torch.full((6,), 0.25)
+    tokens = policy.encode_frames(batch.frames)
+    x_t = sample_path(noise, batch.actions, time).x_t
+
+    # The same network; its first outputs are logits of the buttons for one of the two.
+    output = plain.predict_velocity(x_t, time, tokens)
+    velocity = policy.predict_velocity(x_t, time, tokens)
+    loss = policy.compute_loss(batch, time=time, noise=noise)
+
+    torch.testing.assert_close(velocity[..., 21:], output[..., 21:])
+    torch.testing.assert_close(
+        x_t[..., :21] + 0.75 * velocity[..., :21], output[..., :21].sigmoid()
+    )
+    mask = batch.action_mask[..., :21]
+    cross_entropy = torch.nn.functional.binary_cross_entropy_with_logits(
+        output[..., :21][mask], batch.actions[..., :21][mask]
+    )
+    torch.testing.assert_close(loss.loss_buttons, cross_entropy)
+
+
+def test_the_last_step_of_logits_ends_at_a_probability(
+    build_policy: BuildPolicy, build_batch: BuildBatch
+) -> None:
+    policy, batch = build_policy(button_prediction="logits"), build_batch()
+
+    chunk = policy.generate_actions(
+        policy.encode_frames(batch.frames), noise=_noise(6), num_sampling_steps=4
+    )
+
+    probabilities = chunk.values[..., :21]
+    assert probabilities.min() > -1e-5
+    assert probabilities.max() < 1 + 1e-5
+    assert torch.equal(chunk.buttons, probabilities > 0.5)
+
+
+def test_a_controls_weight_scales_its_loss(
+    build_policy: BuildPolicy, build_batch: BuildBatch
+) -> None:
+    batch, time, noise = build_batch(), torch.full((6,), 0.5), _noise(6)
+    only_west = replace(batch, action_mask=batch.action_mask & (torch.arange(25) == 20))
+
+    def error_sum(batch: PolicyBatch, **weights: float) -> Tensor:
+        policy = build_policy(control_weights=weights)
+        return policy.compute_loss(batch, time=time, noise=noise).error_sum
+
+    extra = error_sum(batch, WEST=3.0) - error_sum(batch)
+    torch.testing.assert_close(extra, 2 * error_sum(only_west))
+    with pytest.raises(ValueError, match="no control 'WSET'; did you mean WEST"):
+        build_policy(control_weights={"WSET": 2.0})

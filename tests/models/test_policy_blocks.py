@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from nitrogen_train.models.action_head import ActionHead
 from nitrogen_train.models.dit import DiT
 from nitrogen_train.models.layers import Attention
 from nitrogen_train.models.mixer import Mixer
-from nitrogen_train.models.velocity import VelocityNetwork
 
 
 def _random(*shape: int) -> Tensor:
@@ -34,14 +34,14 @@ def test_the_mixer_does_not_know_the_order_of_tokens() -> None:
     torch.testing.assert_close(mixer(tokens[:, order]), mixer(tokens)[:, order])
 
 
-def _velocity_network() -> VelocityNetwork:
+def _action_head() -> ActionHead:
     torch.manual_seed(0)
     dit = DiT(width=16, num_heads=2, num_layers=3, dropout=0.0, max_action_horizon=5)
-    return VelocityNetwork(dit=dit, action_dim=7)
+    return ActionHead(dit=dit, action_dim=7, action_horizon=4, token_dim=16)
 
 
 def test_times_of_one_sample_stand_for_the_batch_and_one_row_for_all() -> None:
-    network = _velocity_network()
+    network = _action_head()
     context = network.attend_to(_random(3, 6, 16), None)
     x_t = _random(3, 4, 7)
 
@@ -55,7 +55,7 @@ def test_times_of_one_sample_stand_for_the_batch_and_one_row_for_all() -> None:
 
 
 def test_the_network_is_told_the_thousandth_part_that_a_time_lies_in() -> None:
-    network = _velocity_network()
+    network = _action_head()
 
     def told(time: float) -> Tensor:
         return network.condition_on(torch.full((1, 1), time)).encoded_time
@@ -66,7 +66,7 @@ def test_the_network_is_told_the_thousandth_part_that_a_time_lies_in() -> None:
 
 
 def test_rows_know_their_place() -> None:
-    network = _velocity_network()
+    network = _action_head()
     context = network.attend_to(_random(1, 6, 16), None)
 
     velocity = network(torch.zeros(1, 4, 7), network.condition_on(torch.zeros(1, 1)), context)

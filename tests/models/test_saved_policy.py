@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from nitrogen_train import NitroGen
 from nitrogen_train.pretrained import folder as policy_folder
+from nitrogen_train.pretrained import hub as policy_hub
 
 BuildPolicy = Callable[..., NitroGen]
 
@@ -85,7 +86,7 @@ def test_controls_that_are_not_ours_are_refused(saved: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "problem"),
     [
-        ({"format_version": 2}, "expected a policy of format_version 1, got 2"),
+        ({"format_version": 1}, "expected a policy of format_version 2, got 1"),
         ({"action_space": {"name": "wheel", "controls": []}}, "unknown action space 'wheel'"),
         ({"mixer": {"width": 16}}, "do not describe a policy"),
         ({"encoder": {"name": "test_vit", "pretrained": True}}, "do not describe a policy"),
@@ -115,10 +116,12 @@ def test_a_network_from_elsewhere_is_refused(saved: Path) -> None:
 
 def test_missing_and_extra_weights_are_refused(saved: Path) -> None:
     weights = load_file(saved / "model.safetensors")
-    weights["velocity.extra"] = weights.pop("velocity.dit.output.bias")
+    weights["velocity.extra"] = weights.pop("action_head.dit.output.bias")
     save_file(weights, saved / "model.safetensors")
 
-    with pytest.raises(ValueError, match=r"do not fit its config\.json: .*velocity\.dit\.output"):
+    with pytest.raises(
+        ValueError, match=r"do not fit its config\.json: .*action_head\.dit\.output"
+    ):
         NitroGen.from_pretrained(saved)
 
 
@@ -158,25 +161,60 @@ def test_a_file_cannot_be_saved_over(build_policy: BuildPolicy, tmp_path: Path) 
         build_policy().save_pretrained(tmp_path / "policy")
 
 
-def test_pushing_uploads_a_loadable_folder(
+def test_a_loaded_policy_does_not_drop_out(build_policy: BuildPolicy, tmp_path: Path) -> None:
+    build_policy(dropout=0.5).train().save_pretrained(tmp_path / "policy")
+
+    assert not NitroGen.from_pretrained(tmp_path / "policy").training
+
+
+@pytest.mark.parametrize("value", [torch.nan, -torch.inf])
+def test_weights_that_are_not_finite_are_refused_by_name(saved: Path, value: float) -> None:
+    weights = load_file(saved / "model.safetensors")
+    weights["action_head.dit.output.bias"][3] = value
+    save_file(weights, saved / "model.safetensors")
+
+    with pytest.raises(
+        ValueError, match=r"holds NaN or infinite weights in action_head\.dit\.output\.bias"
+    ):
+        NitroGen.from_pretrained(saved)
+
+
+@pytest.mark.parametrize("arguments", [{"vision_num_heads": 2}, {"games": ["a", "b"]}])
+def test_what_a_folder_says_itself_is_not_overruled(saved: Path, arguments: dict) -> None:
+    with pytest.raises(ValueError, match=r"are said of an ng\.pt; .* leave them out"):
+        NitroGen.from_pretrained(saved, **arguments)
+
+
+class FolderHub:
+    """Stands for the hub, which is a folder: no network in tests."""
+
+    root: Path
+
+    def create_repo(self, repo_id: str, *, private: bool, exist_ok: bool) -> None:
+        assert private
+        assert exist_ok
+        (self.root / repo_id).mkdir(parents=True, exist_ok=True)
+
+    def file_exists(self, repo_id: str, name: str) -> bool:
+        return (self.root / repo_id / name).exists()
+
+    def upload_folder(self, *, repo_id: str, folder_path: Path, allow_patterns: list[str]) -> None:
+        for name in allow_patterns:
+            (folder_path / name).rename(self.root / repo_id / name)
+
+
+def test_pushing_uploads_a_loadable_folder_with_a_card_if_there_is_none(
     build_policy: BuildPolicy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The hub itself is replaced by a folder: no network in tests."""
-
-    class FolderHub:
-        def create_repo(self, repo_id: str, *, private: bool, exist_ok: bool) -> None:
-            assert private
-            assert exist_ok
-            (tmp_path / repo_id).mkdir(parents=True)
-
-        def upload_folder(
-            self, *, repo_id: str, folder_path: Path, allow_patterns: list[str]
-        ) -> None:
-            for name in allow_patterns:
-                (folder_path / name).rename(tmp_path / repo_id / name)
-
-    monkeypatch.setattr(policy_folder, "HfApi", FolderHub)
+    monkeypatch.setattr(FolderHub, "root", tmp_path, raising=False)
+    monkeypatch.setattr(policy_hub, "HfApi", FolderHub)
+    card = tmp_path / "somebody" / "policy" / "README.md"
 
     build_policy(games=["a"]).push_to_hub("somebody/policy", private=True)
 
     assert NitroGen.from_pretrained(tmp_path / "somebody/policy").games == ("a",)
+    assert 'load_policy("somebody/policy")' in card.read_text()
+    card.write_text("mine")
+    build_policy(games=["b"]).push_to_hub("somebody/policy", private=True)
+    assert NitroGen.from_pretrained(tmp_path / "somebody/policy").games == ("b",)
+    assert card.read_text() == "mine"

@@ -1,6 +1,6 @@
-"""From noisy actions, a path time and visual tokens to a velocity.
+"""From noisy actions, a path time and visual tokens to values of actions.
 
-    noisy actions ─► ActionEncoder ─► DiT ─► ActionDecoder ─► velocity
+    noisy actions ─► ActionEncoder ─► DiT ─► ActionDecoder ─► values
                           ▲            ▲
                      path time     path time, keys and values of the visual tokens
 
@@ -39,17 +39,31 @@ class TimeCondition:
         )
 
 
-class VelocityNetwork(nn.Module):
+class ActionHead(nn.Module):
     """NitroGen's action encoder, diffusion transformer and action decoder."""
 
-    def __init__(self, *, dit: DiT, action_dim: int) -> None:
+    def __init__(self, *, dit: DiT, action_dim: int, action_horizon: int, token_dim: int) -> None:
         """Put the action layers around the transformer.
 
         Args:
             dit: Action tokens to action tokens.
             action_dim: Values of an action.
+            action_horizon: Rows of a chunk.
+            token_dim: Width of the visual tokens.
+
+        Raises:
+            ValueError: If the transformer does not fit them.
         """
         super().__init__()
+        if dit.width != token_dim:
+            raise ValueError(
+                f"encoder, mixer and dit must have one width, got {token_dim} and {dit.width}"
+            )
+        if not 1 <= action_horizon <= dit.max_action_horizon:
+            raise ValueError(
+                f"action_horizon={action_horizon} must lie in "
+                f"[1, dit.max_action_horizon={dit.max_action_horizon}]"
+            )
         self.action_encoder = ActionEncoder(action_dim=action_dim, width=dit.width)
         self.dit = dit
         self.action_decoder = nn.Sequential(
@@ -73,7 +87,7 @@ class VelocityNetwork(nn.Module):
     def forward(
         self, x_t: Float[Tensor, "b t a"], condition: TimeCondition, context: Context
     ) -> Float[Tensor, "b t a"]:
-        """Predict the velocity at x_t."""
+        """Predict, at x_t, whatever the policy trains: a velocity, actions, logits."""
         tokens = self.action_encoder(x_t, condition.encoded_time)
         return self.action_decoder(self.dit(tokens, context, condition.modulations))
 
@@ -95,12 +109,12 @@ class ActionEncoder(nn.Module):
         """Prepare path times."""
         half = self._width // 2
         waves = encode_sinusoid(time_bucket, num_frequencies=half, period_ratio=half)
-        return torch.cat(waves, dim=-1)
+        return torch.cat(waves, dim=-1).to(self.input.weight.dtype)
 
     def forward(
         self, x_t: Float[Tensor, "b t a"], encoded_time: Float[Tensor, "samples rows d"]
     ) -> Float[Tensor, "b t d"]:
         """Encode noisy actions; `encoded_time` comes from `encode_time`."""
-        encoded = self.input(x_t)
+        encoded = self.input(x_t.to(self.input.weight.dtype))
         hidden = torch.cat([encoded, encoded_time.expand_as(encoded)], dim=-1)
         return self.output(F.silu(self.hidden(hidden)))

@@ -1,0 +1,197 @@
+"""What all our policies share: how they see, which game they are told, how they are rebuilt.
+
+frames ─► VisionEncoder ─► + game ─► Mixer ─► tokens
+"""
+
+import abc
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
+
+import torch
+from einops import repeat
+from jaxtyping import Bool, Float, Int64, UInt8
+from torch import Tensor, nn
+
+from nitrogen_train.actions import get_action_space
+from nitrogen_train.models.encoder import VisionEncoder
+from nitrogen_train.models.mixer import Mixer
+from nitrogen_train.models.policy import Policy
+from nitrogen_train.models.saved_policy import SavedPolicy
+from nitrogen_train.pretrained.folder import FORMAT_VERSION
+
+VisualPolicyT = TypeVar("VisualPolicyT", bound="VisualPolicy")
+
+
+class VisualPolicy(SavedPolicy, Policy):
+    """The half of a `Policy` between the screen and the tokens; abstract.
+
+    Built with games, a learned token for the game stands before the visual tokens.
+    """
+
+    _weight: Tensor | None
+
+    def __init__(
+        self,
+        *,
+        encoder: VisionEncoder,
+        mixer: Mixer,
+        action_space: str,
+        action_horizon: int,
+        games: Sequence[str] = (),
+        control_weights: Mapping[str, float] | None = None,
+    ) -> None:
+        """Join the parts.
+
+        Args:
+            encoder: Frames to tokens.
+            mixer: Tokens to tokens.
+            action_space: Name of the controller layout.
+            action_horizon: Rows of a chunk.
+            games: Games that the policy is told apart, by game id from 1.
+            control_weights: Factors on the loss of controls, by name; others have 1.
+
+        Raises:
+            ValueError: If the parts do not fit together.
+        """
+        super().__init__()
+        if encoder.width != mixer.width:
+            raise ValueError(
+                f"encoder and mixer must have one width, got {encoder.width} and {mixer.width}"
+            )
+        self.action_space = get_action_space(action_space)
+        self.action_horizon = action_horizon
+        self.games = tuple(games)
+        self.encoder = encoder
+        self.mixer = mixer
+        self.game_embedding = None
+        if self.games:
+            self.game_embedding = nn.Embedding(1 + len(self.games), encoder.width)
+            nn.init.normal_(self.game_embedding.weight, std=0.02)
+        self._control_weights = dict(control_weights or {})
+        self.register_buffer("_weight", self._weigh_controls(), persistent=False)
+
+    @property
+    def num_frames(self) -> int:
+        """Frames that `encode_frames` expects."""
+        return self.encoder.num_frames
+
+    @property
+    def image_size(self) -> int:
+        """Height and width of a frame in pixels."""
+        return self.encoder.image_size
+
+    def game_id(self, game: str) -> int:
+        """Look up a game's id; 0, unconditional, if the policy was built without games.
+
+        Raises:
+            ValueError: If the policy knows games, but not this one.
+        """
+        if not self.games:
+            return 0
+        if game not in self.games:
+            raise ValueError(f"this policy knows the games {', '.join(self.games)}, not {game!r}")
+        return 1 + self.games.index(game)
+
+    def encode_frames(
+        self,
+        frames: UInt8[Tensor, "b f 3 h w"],
+        *,
+        frame_mask: Bool[Tensor, "b f"] | None = None,
+        game_id: Int64[Tensor, " b"] | None = None,
+    ) -> Float[Tensor, "b n d"]:
+        """Look at frames.
+
+        Args:
+            frames: RGB, oldest first.
+            frame_mask: True where a frame exists; None is everywhere. A single frame always does.
+            game_id: Which game is played; 0 or None leaves it open; ignored without games.
+
+        Returns:
+            The mixed tokens, the game's first. Those of a missing frame are zero, which is how
+            `generate_actions` knows that it must not attend to them.
+        """
+        tokens = self.encoder(frames)
+        mask = None
+        if frame_mask is not None and self.num_frames > 1:
+            mask = repeat(frame_mask, "b f -> b (f n)", n=self.encoder.num_tokens)
+        if self.game_embedding is not None:
+            if game_id is None:
+                game_id = torch.zeros(len(frames), dtype=torch.int64, device=frames.device)
+            tokens = torch.cat([self.game_embedding(game_id)[:, None], tokens], dim=1)
+            if mask is not None:
+                mask = nn.functional.pad(mask, (1, 0), value=True)
+        tokens = self.mixer(tokens, mask)
+        return tokens if mask is None else tokens.masked_fill(~mask[..., None], 0)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What `from_settings` needs, as JSON can hold it."""
+        space = self.action_space
+        return {
+            "format_version": FORMAT_VERSION,
+            "policy": type(self).__name__,
+            "encoder": self.encoder.settings,
+            "mixer": self.mixer.settings,
+            "action_space": {"name": space.name, "controls": list(space.controls)},
+            "action_horizon": self.action_horizon,
+            "games": list(self.games),
+            "control_weights": self._control_weights,
+            **self._own_settings,
+        }
+
+    @property
+    @abc.abstractmethod
+    def _own_settings(self) -> dict[str, Any]:
+        """What this kind of policy adds to `settings`."""
+
+    @classmethod
+    @abc.abstractmethod
+    def _build_own(cls, own_settings: dict[str, Any]) -> dict[str, Any]:
+        """Turn `_own_settings` into arguments of the constructor."""
+
+    @classmethod
+    def from_settings(cls: type[VisualPolicyT], settings: dict[str, Any]) -> VisualPolicyT:
+        """Build an untrained policy from plain values.
+
+        Raises:
+            ValueError: If they do not describe a policy that this version can build.
+        """
+        values = dict(settings)
+        version, policy = values.pop("format_version", None), values.pop("policy", None)
+        if version != FORMAT_VERSION:
+            raise ValueError(
+                f"expected a policy of format_version {FORMAT_VERSION}, got {version}; "
+                "use the nitrogen-train that wrote it"
+            )
+        if policy != cls.__name__:
+            raise ValueError(f"expected a policy of the kind {cls.__name__}, got {policy!r}")
+        try:
+            space = get_action_space(values["action_space"]["name"])
+            if list(space.controls) != values["action_space"]["controls"]:
+                has = ", ".join(values["action_space"]["controls"])
+                raise ValueError(f"action space {space.name!r} differs from ours: it has {has}")
+            common = {
+                "encoder": VisionEncoder(**values.pop("encoder"), pretrained=False),
+                "mixer": Mixer(**values.pop("mixer")),
+                "action_space": values.pop("action_space")["name"],
+                "action_horizon": values.pop("action_horizon"),
+                "games": values.pop("games"),
+                "control_weights": values.pop("control_weights"),
+            }
+            return cls(**common, **cls._build_own(values))
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"the settings do not describe a policy: {error!r}") from error
+
+    def _weigh_controls(self) -> Float[Tensor, " a"] | None:
+        if not self._control_weights:
+            return None
+        weight = torch.ones(self.action_space.action_dim)
+        for name, factor in self._control_weights.items():
+            if factor < 0:
+                raise ValueError(f"control_weights: {name}={factor} must be at least 0")
+            weight[self.action_space.index(name)] = factor
+        return weight
+
+    def _find_real(self, tokens: Float[Tensor, "b n d"]) -> Bool[Tensor, "b n"] | None:
+        """Tell tokens that exist from those of missing frames; None is all."""
+        return (tokens != 0).any(dim=-1) if self.num_frames > 1 else None

@@ -1,0 +1,71 @@
+"""The published SigLIP towers, as Hugging Face and timm call them."""
+
+import re
+
+# Width, depth and attention heads.
+_SIZES = {
+    "base": (768, 12, 12),
+    "large": (1024, 24, 16),
+    "so400m": (1152, 27, 16),
+    "giant-opt": (1536, 40, 16),
+}
+_HF_NAME = re.compile(r"google/siglip(2?)-(base|large|so400m|giant-opt)-patch(\d+)-(\d+)")
+_TIMM_NAME = re.compile(
+    r"vit_(base|large|so400m|giantopt)_patch(\d+)_siglip_(\d+)(?:\.(v2_webli|webli))?"
+)
+# Any of timm's towers serves for a name that is not published: all its sizes are given.
+_UNPUBLISHED = "vit_base_patch16_siglip_224.v2_webli"
+
+
+def find_num_heads(hf_name: str, *, width: int) -> int | None:
+    """Look up a tower's attention heads; None if its name does not tell those of this width."""
+    match = _HF_NAME.fullmatch(hf_name)
+    if match is None:
+        return None
+    published_width, _, num_heads = _SIZES[match[2]]
+    return num_heads if published_width == width else None
+
+
+def is_published(hf_name: str, *, width: int, depth: int, image_size: int) -> bool:
+    """Say whether a name stands for a tower of these sizes."""
+    match = _HF_NAME.fullmatch(hf_name)
+    if match is None:
+        return False
+    return (*_SIZES[match[2]][:2], int(match[4])) == (width, depth, image_size)
+
+
+def find_image_size(hf_name: str, *, patch_size: int, grid_size: int) -> int:
+    """Find the height and width in pixels of a tower's images.
+
+    Patches that do not fill an image leave a rim, which nothing sees: 27 patches of 14 pixels
+    lie in an image of 378 pixels, or of 384, as a name may say.
+    """
+    match = _HF_NAME.fullmatch(hf_name)
+    if match is not None and int(match[4]) // patch_size == grid_size:
+        return int(match[4])
+    return grid_size * patch_size
+
+
+def to_timm_name(hf_name: str) -> str:
+    """Name timm's network of the same architecture."""
+    match = _HF_NAME.fullmatch(hf_name)
+    if match is None:
+        return _UNPUBLISHED
+    version, size, patch_size, image_size = match.groups()
+    if (patch_size, image_size) == ("14", "384"):
+        # timm calls it by the pixels that it sees.
+        image_size = "378"
+    tag = "v2_webli" if version else "webli"
+    return f"vit_{size.replace('-', '')}_patch{patch_size}_siglip_{image_size}.{tag}"
+
+
+def to_hf_name(timm_name: str) -> str | None:
+    """Name Hugging Face's tower of the same architecture; None if there is none."""
+    match = _TIMM_NAME.fullmatch(timm_name)
+    if match is None:
+        return None
+    size, patch_size, image_size, tag = match.groups()
+    image_size = "384" if (patch_size, image_size) == ("14", "378") else image_size
+    version = "" if tag == "webli" else "2"
+    size = size.replace("giantopt", "giant-opt")
+    return f"google/siglip{version}-{size}-patch{patch_size}-{image_size}"
