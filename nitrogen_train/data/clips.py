@@ -1,102 +1,124 @@
-"""Clips of a data set, decoded: read by one ranged read each, kept while they are in use."""
+"""Clips: fetched by one ranged read, decoded as far as windows need them."""
 
-from collections import OrderedDict
+import time
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
-from jaxtyping import Bool, Float32, UInt8
+from jaxtyping import Bool, Float32, Int64, UInt8
 
 from nitrogen_train.actions import ActionSpace
 from nitrogen_train.data.decode import VideoDecoder
-from nitrogen_train.data.manifest import Manifest
-from nitrogen_train.data.records import read_record
+from nitrogen_train.data.manifest import ManifestRow
+from nitrogen_train.data.report import LoadReport
 from nitrogen_train.data.squash import squash
-from nitrogen_train.data.windows import WindowShape
+from nitrogen_train.data.storage import Storage
+from nitrogen_train.data.stored_clips import read_clip
 
 
 @dataclass(frozen=True, kw_only=True)
-class Source:
-    """One data set of a mixture."""
-
-    name: str
-    """Identity in window ids and logs."""
-    folder: Path
-    """Where its shards and its manifest lie."""
-    manifest: Manifest
-    """The clips that may be drawn, one split of the data set."""
-    weight: float
-    """Share of the samples, relative to the other sources'."""
-    window: WindowShape
-    """How windows are cut; only `action_offset` may differ between sources."""
-
-    def describe(self) -> str:
-        """Name what the order of this source depends on."""
-        return f"{self.name}:{self.weight}:{self.window}:{self.manifest.hash}"
-
-
-@dataclass(frozen=True, kw_only=True)
-class DecodedClip:
-    """A clip as it is kept in memory."""
+class EncodedClip:
+    """A clip as it was fetched, its video still encoded: about 3 MB for 20 s."""
 
     clip_id: str
     game: str
-    frames: UInt8[np.ndarray, "rows h w 3"]
+    video: bytes
     values: Float32[np.ndarray, "rows a"]
     """Actions in model space."""
     valid: Bool[np.ndarray, " rows"]
 
 
-class ClipReader:
-    """Reads windows; keeps the clips that it decoded last, up to a limit."""
+@dataclass(frozen=True, kw_only=True)
+class DecodedClip:
+    """Some of a clip's frames, or all, and all of its actions."""
 
-    def __init__(
-        self,
-        *,
-        space: ActionSpace,
-        decoder: VideoDecoder,
-        image_size: int,
-        max_kept_bytes: int,
-    ) -> None:
-        """Set the limit on decoded clips; none is read yet.
+    clip_id: str
+    game: str
+    index: Int64[np.ndarray, " kept"]
+    """Which frames of the clip are kept, increasing."""
+    frames: UInt8[np.ndarray, "kept h w 3"]
+    values: Float32[np.ndarray, "rows a"]
+    """Actions in model space."""
+    valid: Bool[np.ndarray, " rows"]
+
+    def take_frames(self, indices: Int64[np.ndarray, " f"]) -> UInt8[np.ndarray, "f h w 3"]:
+        """Take frames of the clip by their indices, which must be among those kept."""
+        return self.frames[np.searchsorted(self.index, indices)]
+
+
+class ClipReader:
+    """Fetches and decodes; holds nothing but what it counts."""
+
+    def __init__(self, *, space: ActionSpace, decoder: VideoDecoder, image_size: int) -> None:
+        """Fix what all clips share.
 
         Args:
             space: The layout of the actions.
-            decoder: Opened per clip, in the process that reads.
+            decoder: Opened per call, in the process that reads.
             image_size: Frames are squashed to this many pixels a side where they differ.
-            max_kept_bytes: Decoded frames to keep.
         """
         self._space = space
         self._decoder = decoder
         self._image_size = image_size
-        self._max_kept_bytes = max_kept_bytes
-        self._kept: OrderedDict[tuple[str, int], DecodedClip] = OrderedDict()
+        self.report = LoadReport()
+        self.frame_bytes = 3 * image_size**2
+        """Of a decoded frame."""
 
-    def read(self, source: Source, clip: int) -> DecodedClip:
-        """Decode a clip whole, or take it from the clips kept."""
-        key = (source.name, clip)
-        if key not in self._kept:
-            self._kept[key] = self._decode(source, clip)
-            while (
-                len(self._kept) > 1
-                and sum(kept.frames.nbytes for kept in self._kept.values()) > self._max_kept_bytes
-            ):
-                self._kept.popitem(last=False)
-        self._kept.move_to_end(key)
-        return self._kept[key]
+    def fetch(self, storage: Storage, row: ManifestRow) -> EncodedClip:
+        """Read a clip with one ranged read, and check all of it but the video.
 
-    def _decode(self, source: Source, clip: int) -> DecodedClip:
-        row = source.manifest.row(clip)
-        record = read_record(
-            source.folder, row.shard, offset=row.offset, size=row.size, sha256=row.sha256
-        )
-        frames = self._decoder.decode(record.video)
-        if frames.shape[1:3] != (self._image_size, self._image_size):
-            frames = np.stack([squash(frame, self._image_size) for frame in frames])
-        return DecodedClip(
+        Args:
+            storage: Where its data set lies.
+            row: Its own of the manifest.
+
+        Raises:
+            ShardError: If it cannot be had, however often one tries.
+            OSError: If it could not be had now.
+        """
+        started = time.perf_counter()
+        record = read_clip(storage, row)
+        self.report.read_s += time.perf_counter() - started
+        self.report.bytes_read += row.size
+        return EncodedClip(
             clip_id=row.clip_id,
             game=row.game,
-            frames=frames,
+            video=record.video,
             values=self._space.encode(record.actions.rows),
             valid=record.actions.valid,
+        )
+
+    def decode(
+        self, clip: EncodedClip, indices: Int64[np.ndarray, " kept"] | None = None
+    ) -> DecodedClip:
+        """Decode some frames of a clip, in increasing order, or all of them.
+
+        Raises:
+            DecodeError: If a frame cannot be had.
+        """
+        started = time.perf_counter()
+        frames = self._decoder.decode(
+            clip.video, indices=None if indices is None else indices.tolist()
+        )
+        if frames.shape[1:3] != (self._image_size, self._image_size):
+            frames = np.stack([squash(frame, self._image_size) for frame in frames])
+        self.report.decode_s += time.perf_counter() - started
+        self.report.frames_decoded += len(frames)
+        return DecodedClip(
+            clip_id=clip.clip_id,
+            game=clip.game,
+            index=np.arange(len(frames)) if indices is None else indices,
+            frames=frames,
+            values=clip.values,
+            valid=clip.valid,
+        )
+
+    def blank(self) -> DecodedClip:
+        """Make a clip of one black frame, none of whose rows is valid."""
+        side = self._image_size
+        return DecodedClip(
+            clip_id="",
+            game="",
+            index=np.zeros(1, np.int64),
+            frames=np.zeros((1, side, side, 3), np.uint8),
+            values=np.zeros((1, self._space.action_dim), np.float32),
+            valid=np.zeros(1, bool),
         )

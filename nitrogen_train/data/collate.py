@@ -10,7 +10,8 @@ from jaxtyping import Bool, Float32, UInt8
 
 from nitrogen_train.actions import ActionSpace
 from nitrogen_train.batch import PolicyBatch, WindowId
-from nitrogen_train.data.clips import DecodedClip, Source
+from nitrogen_train.data.clips import DecodedClip
+from nitrogen_train.data.mixture import Source
 
 
 class Window(NamedTuple):
@@ -20,8 +21,15 @@ class Window(NamedTuple):
     clip: DecodedClip
     frame: int
     """The last observed frame."""
-    visit: int
-    """Completed passes over the source."""
+    planned: WindowId
+    """What the plan has here; another window where that one cannot be read."""
+    occurrence: int
+    """Tells the times apart that the same window is delivered."""
+
+    @property
+    def id(self) -> WindowId:
+        """Name what is delivered."""
+        return WindowId(self.source.name, self.clip.clip_id, self.frame)
 
 
 class WindowCollator:
@@ -42,37 +50,25 @@ class WindowCollator:
         # A masked value must be one that the network may see as an input: centred and released.
         self._neutral = np.array([0.0] * len(space.buttons) + [0.5] * len(space.sticks), np.float32)
 
-    def collate(
-        self,
-        windows: Sequence[Window],
-        *,
-        num_valid_in_step: int,
-        supervised: int | None = None,
-    ) -> PolicyBatch:
+    def collate(self, windows: Sequence[Window], *, num_valid_in_step: int) -> PolicyBatch:
         """Build a batch.
 
         Args:
             windows: One per sample.
             num_valid_in_step: See `PolicyBatch`.
-            supervised: How many of the windows count; the rest have an all-False mask. None: all.
         """
         cut = [self._cut(window) for window in windows]
-        action_mask = np.stack([mask for _, _, _, mask in cut])
-        action_mask[len(windows) if supervised is None else supervised :] = False
-        ids = [WindowId(w.source.name, w.clip.clip_id, w.frame) for w in windows]
-        seeds = [
-            _sample_seed(self._seed, window_id, window.visit)
-            for window_id, window in zip(ids, windows, strict=True)
-        ]
+        seeds = [_sample_seed(self._seed, window.id, window.occurrence) for window in windows]
         return PolicyBatch(
             frames=torch.from_numpy(np.stack([frames for frames, _, _, _ in cut])),
             frame_mask=torch.from_numpy(np.stack([mask for _, mask, _, _ in cut])),
             actions=torch.from_numpy(np.stack([values for _, _, values, _ in cut])),
-            action_mask=torch.from_numpy(action_mask),
+            action_mask=torch.from_numpy(np.stack([mask for _, _, _, mask in cut])),
             game_id=torch.tensor([self._game_ids.get(w.clip.game, 0) for w in windows]),
             sample_seed=torch.tensor(seeds),
             num_valid_in_step=torch.tensor(num_valid_in_step),
-            window_ids=tuple(ids),
+            window_ids=tuple(window.id for window in windows),
+            planned_window_ids=tuple(window.planned for window in windows),
         )
 
     def _cut(
@@ -85,7 +81,7 @@ class WindowCollator:
     ]:
         shape, clip = window.source.window, window.clip
         indices = shape.frame_indices(window.frame)
-        frames = clip.frames[np.maximum(indices, 0)].transpose(0, 3, 1, 2)
+        frames = clip.take_frames(np.maximum(indices, 0)).transpose(0, 3, 1, 2)
         rows = shape.row_mask(clip.valid, window.frame)
         values = np.tile(self._neutral, (shape.action_horizon, 1))
         first = window.frame + shape.action_offset
@@ -94,7 +90,7 @@ class WindowCollator:
         return frames, indices >= 0, values, rows[:, None] & self._space.label_mask
 
 
-def _sample_seed(seed: int, window_id: WindowId, visit: int) -> int:
-    name = f"{seed}/{window_id.source}/{window_id.clip_id}/{window_id.frame}/{visit}"
+def _sample_seed(seed: int, window_id: WindowId, occurrence: int) -> int:
+    name = f"{seed}/{window_id.source}/{window_id.clip_id}/{window_id.frame}/{occurrence}"
     digest = hashlib.blake2b(name.encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little", signed=True)

@@ -3,6 +3,7 @@
 import contextlib
 import tempfile
 from collections.abc import Iterable
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -13,8 +14,36 @@ from jaxtyping import UInt8
 
 from nitrogen_train.data.files import write_atomically
 
-DEFAULT_CRF = 18
-"""x264's constant quality: a monster six pixels high keeps its outline at 256x256."""
+
+@dataclass(frozen=True, kw_only=True)
+class Encoding:
+    """How x264 compresses. `docs/video.md` measures what the defaults cost and gain."""
+
+    crf: int = 18
+    """Constant quality, 0 (lossless) to 51; 6 more is half the size. At 18 a monster six pixels
+    high keeps its outline at 256x256."""
+    group_s: float = 0.5
+    """From one key frame to the next, at least one frame."""
+    decodes_fast: bool = True
+    """Without x264's loop filter and arithmetic coding: twice as fast, for a tenth more bytes."""
+
+    def group_frames(self, fps: float) -> int:
+        """Count the frames from one key frame to the next."""
+        return max(1, round(self.group_s * fps))
+
+    def options(self, fps: float) -> dict[str, object]:
+        """Spell this out for FFmpeg."""
+        group = self.group_frames(fps)
+        fixed = "scenecut=0:bframes=0:open-gop=0:threads=1"
+        return {
+            "preset": "veryfast",
+            **({"tune": "fastdecode"} if self.decodes_fast else {}),
+            "crf": str(self.crf),
+            "x264-params": f"keyint={group}:min-keyint={group}:{fixed}",
+        }
+
+
+DEFAULT_ENCODING = Encoding()
 
 
 def frame_rate(fps: float) -> Fraction:
@@ -25,7 +54,8 @@ def frame_rate(fps: float) -> Fraction:
 class VideoWriter:
     """Writes one mp4 frame by frame; the file appears whole at the end, or not at all.
 
-    Frames of the same encoder give the same bytes: it runs on one thread.
+    Frames of the same encoder give the same bytes: it runs on one thread. x264 does not keep that
+    below 48 pixels a side.
 
     Example:
         >>> import tempfile
@@ -37,7 +67,13 @@ class VideoWriter:
     """
 
     def __init__(
-        self, path: Path, *, fps: float, width: int, height: int, crf: int = DEFAULT_CRF
+        self,
+        path: Path,
+        *,
+        fps: float,
+        width: int,
+        height: int,
+        encoding: Encoding = DEFAULT_ENCODING,
     ) -> None:
         """Remember how to encode; nothing is opened before the `with` block.
 
@@ -46,14 +82,15 @@ class VideoWriter:
             fps: Frames per second.
             width: Of every frame, in pixels, even.
             height: As `width`.
-            crf: x264's constant quality, 0 (lossless) to 51; 6 more is half the size.
+            encoding: How it is compressed.
 
         Raises:
             ValueError: If a side is odd: yuv420p shares colour between pairs of pixels.
         """
         if width % 2 or height % 2:
             raise ValueError(f"video sides must be even, got {width}x{height}; crop or resize")
-        self._path, self._fps, self._width, self._height, self._crf = path, fps, width, height, crf
+        self._path, self._fps, self._width, self._height = path, fps, width, height
+        self._encoding = encoding
         self._open = contextlib.ExitStack()
         self.num_frames = 0
 
@@ -66,7 +103,7 @@ class VideoWriter:
             self._stream = self._container.add_stream("libx264", rate=frame_rate(self._fps))
             self._stream.width, self._stream.height = self._width, self._height
             self._stream.pix_fmt = "yuv420p"
-            self._stream.options = _x264_options(fps=self._fps, crf=self._crf)
+            self._stream.options = self._encoding.options(self._fps)
             self._open = stack.pop_all()
         return self
 
@@ -106,25 +143,13 @@ def encode_video(
     fps: float,
     width: int,
     height: int,
-    crf: int = DEFAULT_CRF,
+    encoding: Encoding = DEFAULT_ENCODING,
 ) -> bytes:
     """Encode RGB frames of one size to an mp4; arguments as for `VideoWriter`."""
     # Through a file: FFmpeg moves the index to the front by reading back what it wrote.
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "video.mp4"
-        with VideoWriter(path, fps=fps, width=width, height=height, crf=crf) as video:
+        with VideoWriter(path, fps=fps, width=width, height=height, encoding=encoding) as video:
             for frame in frames:
                 video.write(frame)
         return path.read_bytes()
-
-
-def _x264_options(*, fps: float, crf: int) -> dict[str, object]:
-    # Half a second to a key frame: seeking is cheap, at about a tenth more bytes than two seconds.
-    group = max(1, round(fps / 2))
-    fixed = "scenecut=0:bframes=0:open-gop=0:threads=1"
-    return {
-        "preset": "veryfast",
-        "tune": "fastdecode",
-        "crf": str(crf),
-        "x264-params": f"keyint={group}:min-keyint={group}:{fixed}",
-    }

@@ -1,25 +1,31 @@
 """`manifest.parquet`: a row per clip, enough to plan all reading without opening a shard."""
 
 import hashlib
-import re
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from functools import cached_property
+from functools import cached_property, partial
+from io import BufferedReader
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from jaxtyping import Bool
 
 from nitrogen_train.actions import ActionSpace
 from nitrogen_train.data.action_file import valid_runs
 from nitrogen_train.data.files import write_atomically
+from nitrogen_train.data.index_files import build_once
+from nitrogen_train.data.manifest_table import (
+    BATCH_ROWS,
+    MANIFEST_SCHEMA,
+    ContentHash,
+    check_batches,
+    check_columns,
+    is_one_of,
+)
 from nitrogen_train.data.records import Record
 from nitrogen_train.data.schema import (
     SCHEMA_VERSION,
-    SPLITS,
     Labels,
     ShardError,
     Split,
@@ -29,7 +35,9 @@ from nitrogen_train.data.schema import (
 
 MANIFEST_NAME = "manifest.parquet"
 
-_SHARD_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*\.tar")
+_MAPPED_FORMAT = 1
+"""Of the converted file; higher when its layout or the checks before it change."""
+_READ_BYTES = 2**20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,30 +111,26 @@ def describe_record(
     )
 
 
-_SCHEMA = pa.schema(
-    [
-        ("shard", pa.string()), ("offset", pa.int64()), ("size", pa.int64()),
-        ("clip_id", pa.string()), ("num_frames", pa.int32()), ("num_valid_rows", pa.int32()),
-        ("valid_runs", pa.list_(pa.int32())), ("fps", pa.float64()), ("game", pa.string()),
-        ("source", pa.string()), ("session_id", pa.string()), ("action_space", pa.string()),
-        ("labels", pa.string()), ("width", pa.int32()), ("height", pa.int32()),
-        ("source_width", pa.int32()), ("source_height", pa.int32()), ("idle_share", pa.float64()),
-        ("licence", pa.string()), ("split", pa.string()), ("sha256", pa.string()),
-    ]
-)  # fmt: skip
-
-
 class Manifest:
     """The clips of a data set, or some of them, all of one action space."""
 
-    def __init__(self, table: pa.Table) -> None:
+    def __init__(self, table: pa.Table, *, known_hash: str | None = None) -> None:
         """Check a table and wrap it.
+
+        Args:
+            table: A row per clip, in `MANIFEST_SCHEMA` or what can be cast to it.
+            known_hash: The hash of a table that was checked before, and is not checked again.
 
         Raises:
             ShardError: If it is empty, a column is missing or of another type, a value is missing
                 or out of range, a clip comes twice, or action spaces are mixed.
         """
-        self.table = _check_table(table)
+        if known_hash is None:
+            check_columns(table.column_names)
+            read = partial(table.to_batches, max_chunksize=BATCH_ROWS)
+            table = pa.Table.from_batches(check_batches(read), MANIFEST_SCHEMA)
+        self.table = table
+        self._known_hash = known_hash
 
     def __len__(self) -> int:
         return self.table.num_rows
@@ -145,15 +149,14 @@ class Manifest:
         """The one layout of all clips."""
         return get_space(self.table["action_space"][0].as_py())
 
-    @cached_property
-    def valid_runs(self) -> list[list[int]]:
-        """Each clip's runs of valid rows."""
-        return self.table["valid_runs"].to_pylist()
+    def clip_id(self, index: int) -> str:
+        """Read one clip's id."""
+        return self.table["clip_id"][index].as_py()
 
     def filter(
         self, *, split: Split | None = None, games: Sequence[str] | None = None
     ) -> "Manifest":
-        """Keep the clips of one split, or of some games.
+        """Keep the clips of one split, or of some games, in memory.
 
         Raises:
             ShardError: If none is left; the message names what there is.
@@ -163,7 +166,7 @@ class Manifest:
             if wanted is None:
                 continue
             known = table[column].unique().to_pylist()
-            table = table.filter(pa.array(np.isin(table[column].to_pylist(), list(wanted))))
+            table = table.filter(is_one_of(table[column], wanted))
             if not table.num_rows:
                 raise ShardError(f"no clip has {column} in {list(wanted)}; there are {known}")
         return Manifest(table)
@@ -171,15 +174,16 @@ class Manifest:
     @cached_property
     def hash(self) -> str:
         """Identity of the clips and their order, the same on any machine."""
-        digest = hashlib.sha256()
-        for name in _SCHEMA.names:
-            digest.update(f"{name}:{len(self)};".encode())
-            digest.update(_column_bytes(self.table[name].combine_chunks()))
-        return digest.hexdigest()
+        if self._known_hash is not None:
+            return self._known_hash
+        content = ContentHash()
+        for batch in self.table.to_batches():
+            content.update(batch)
+        return content.hexdigest()
 
 
 def read_manifest(dataset_dir: Path) -> Manifest:
-    """Read a data set's manifest.
+    """Read a data set's manifest into memory.
 
     Raises:
         FileNotFoundError: If there is none.
@@ -196,17 +200,37 @@ def read_manifest_table(dataset_dir: Path) -> pa.Table:
         ShardError: If it is not parquet, or a newer version wrote it.
     """
     path = dataset_dir / MANIFEST_NAME
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"{path} does not exist: is {dataset_dir} a data set? `nitrogen-data shard` makes one"
-        )
+    with _open_parquet(path) as source, _refuse_damage(path):
+        table = pq.read_table(source)
+        _check_version(table.schema, path)
+        return table
+
+
+def open_manifest(parquet_path: Path, *, cache_dir: Path) -> Manifest:
+    """Map a manifest that was checked and converted once on this node; rows stay on disk.
+
+    The converted file is named by the parquet's bytes, so that a changed parquet is another one.
+
+    Args:
+        parquet_path: The manifest.
+        cache_dir: Where the converted file is, or will be: about 300 bytes per clip.
+
+    Raises:
+        FileNotFoundError: If there is no manifest.
+        ShardError: If it is not one, a newer version wrote it, or the converted file is damaged.
+        ValueError: If `cache_dir` cannot be written.
+    """
+    # Converted from the file that was hashed, even if another takes its name in between.
+    with _open_parquet(parquet_path) as source:
+        digest = hashlib.file_digest(source, "sha256").hexdigest()
+        path = cache_dir / f"manifest-{_MAPPED_FORMAT}-{digest[:32]}.arrow"
+        build_once(path, partial(_convert, source, parquet_path, path))
     try:
-        table = pq.read_table(path)
-    except (pa.ArrowException, OSError) as error:
-        raise ShardError(f"{path} is not readable as parquet: {error}") from error
-    version = (table.schema.metadata or {}).get(b"schema_version", b"")
-    check_version(int(version) if version.isdigit() else None, str(path))
-    return table
+        reader = pa.ipc.open_file(pa.memory_map(str(path)))
+        _, facts = reader.get_batch_with_custom_metadata(reader.num_record_batches - 1)
+        return Manifest(reader.read_all(), known_hash=facts[b"hash"].decode())
+    except (pa.ArrowException, OSError, ValueError, TypeError, KeyError) as error:
+        raise ShardError(f"{path} is damaged ({error}): remove it, and it is made anew") from error
 
 
 def write_manifest(
@@ -223,77 +247,59 @@ def write_manifest(
         ShardError: If the rows break the contract.
     """
     ordered = sorted(rows, key=lambda row: (row.shard, row.offset))
-    manifest = Manifest(pa.Table.from_pylist([asdict(row) for row in ordered], schema=_SCHEMA))
-    facts = {
-        "schema_version": str(SCHEMA_VERSION),
-        "action_space": manifest.action_space.name,
-        **(metadata or {}),
-    }
+    table = pa.Table.from_pylist([asdict(row) for row in ordered], schema=MANIFEST_SCHEMA)
+    manifest = Manifest(table)
+    facts = describe_file(manifest.action_space) | (metadata or {})
     with write_atomically(dataset_dir / MANIFEST_NAME) as path:
         pq.write_table(manifest.table.replace_schema_metadata(facts), path, compression="zstd")
     return manifest
 
 
-def _check_table(table: pa.Table) -> pa.Table:
-    missing = [name for name in _SCHEMA.names if table.column_names.count(name) != 1]
-    if missing:
-        raise ShardError(f"the manifest must have each of these columns once: {missing}")
+def describe_file(space: ActionSpace) -> dict[str, str]:
+    """Say what the metadata of a manifest's file must say."""
+    return {"schema_version": str(SCHEMA_VERSION), "action_space": space.name}
+
+
+def _open_parquet(path: Path) -> BufferedReader:
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{path} does not exist: is {path.parent} a data set? `nitrogen-data shard` makes one"
+        )
+    return path.open("rb")
+
+
+@contextmanager
+def _refuse_damage(path: Path) -> Iterator[None]:
     try:
-        table = table.select(_SCHEMA.names).cast(_SCHEMA)
-    except (pa.ArrowException, ValueError) as error:
-        raise ShardError(f"the manifest has a column of the wrong type: {error}") from error
-    holes = [name for name in _SCHEMA.names if table[name].null_count]
-    if not table.num_rows or holes:
-        raise ShardError(f"the manifest has no rows, or missing values in {holes}")
-    spaces = table["action_space"].unique().to_pylist()
-    if len(spaces) > 1:
-        raise ShardError(f"a data set holds one action space, the manifest mixes {spaces}")
-    counts = Counter(table["clip_id"].to_pylist()).most_common(5)
-    if counts[0][1] > 1:
-        raise ShardError(f"the manifest has clips more than once: {counts}")
-    _check_values(table)
-    return table
+        yield
+    except (pa.ArrowException, OSError) as error:
+        raise ShardError(f"{path} is not readable as parquet: {error}") from error
 
 
-def _check_values(table: pa.Table) -> None:
-    def refuse(name: str, good: Bool[np.ndarray, " clips"], expected: str) -> None:
-        if not good.all():
-            row = int(np.argmin(good))
-            raise ShardError(
-                f"the manifest's {name} must be {expected}, got {table[name][row].as_py()!r} for "
-                f"clip {table['clip_id'][row].as_py()!r}"
-            )
-
-    for name, low in (("offset", 0), ("num_valid_rows", 0), ("size", 1), ("num_frames", 1)):
-        refuse(name, table[name].to_numpy() >= low, f"at least {low}")
-    is_split = np.isin(table["split"].to_pylist(), SPLITS)
-    refuse("split", is_split, f"one of {', '.join(SPLITS)}")
-    # A name, not a path: a manifest must not lead its reader out of the data set's folder.
-    is_name = [bool(_SHARD_NAME.fullmatch(name)) for name in table["shard"].to_pylist()]
-    refuse("shard", np.array(is_name), "the plain name of a .tar")
-    refuse("valid_runs", _good_runs(table), "increasing pairs that add up to num_valid_rows")
+def _check_version(schema: pa.Schema, path: Path) -> None:
+    version = (schema.metadata or {}).get(b"schema_version", b"")
+    check_version(int(version) if version.isdigit() else None, str(path))
 
 
-def _good_runs(table: pa.Table) -> Bool[np.ndarray, " clips"]:
-    """Mark clips whose runs are increasing pairs that add up to the clip's valid rows."""
-    runs = table["valid_runs"].combine_chunks()
-    edges, lengths = runs.flatten().to_numpy(), runs.value_lengths().to_numpy()
-    clip = np.repeat(np.arange(len(lengths)), lengths)
-    good = lengths % 2 == 0
-    if not good.all():
-        return good
-    increasing = (edges[1:] > edges[:-1]) | (clip[1:] != clip[:-1])
-    good[clip[1:][~increasing]] = False
-    good[clip[(edges < 0) | (edges > table["num_frames"].to_numpy()[clip])]] = False
-    signs = np.where(np.arange(len(edges)) % 2, 1, -1)
-    covered = np.bincount(clip, weights=edges * signs, minlength=len(lengths))
-    return good & (covered == table["num_valid_rows"].to_numpy())
+def _convert(source: BufferedReader, parquet_path: Path, path: Path) -> None:
+    def read() -> Iterator[pa.RecordBatch]:
+        with _refuse_damage(parquet_path):
+            yield from file.iter_batches(BATCH_ROWS, columns=MANIFEST_SCHEMA.names)
 
-
-def _column_bytes(column: pa.Array | pa.ChunkedArray) -> bytes:
-    if pa.types.is_list(column.type):
-        lengths = column.value_lengths().to_numpy(zero_copy_only=False)
-        return lengths.tobytes() + _column_bytes(column.flatten())
-    if pa.types.is_string(column.type):
-        return "\0".join(column.to_pylist()).encode()
-    return column.to_numpy(zero_copy_only=False).tobytes()
+    with _refuse_damage(parquet_path):
+        # As it does by default, pyarrow would hold all that it has read of the file.
+        file = pq.ParquetFile(source, pre_buffer=False, buffer_size=_READ_BYTES)
+        _check_version(file.schema_arrow, parquet_path)
+    check_columns(file.schema_arrow.names)
+    content = ContentHash()
+    with (
+        write_atomically(path) as temporary,
+        pa.OSFile(str(temporary), "wb") as sink,
+        pa.ipc.new_file(sink, MANIFEST_SCHEMA) as writer,
+    ):
+        for batch in check_batches(read):
+            content.update(batch)
+            writer.write_batch(batch)
+        # The hash is known only now: it goes with a last batch, which has no rows.
+        empty = pa.RecordBatch.from_pylist([], MANIFEST_SCHEMA)
+        writer.write_batch(empty, custom_metadata={"hash": content.hexdigest()})

@@ -1,138 +1,219 @@
 """Which window is sample i of a run: a pure function, not a state.
 
-    sample i ─► mixture: source, position in the source ─► pass, block ─► clip, window
+    sample i ─► lane, visit, atom ─► source ─► game ─► pass, shuffled visit ─► position of a window
 
-Sample i of the endless sequence depends on the manifests, the weights and the seed alone. Global
-batch s is samples s*B to (s+1)*B, so the state to resume from is one integer, at any number of
-ranks and workers. Within a pass every window of a source comes once: clips are permuted, dealt into
-blocks that fit in memory decoded, and the windows of a block are permuted together.
+Sample i depends on the manifests, the mixture and the seed alone. Global batch s is samples s*B to
+(s+1)*B, so the state to resume from is one integer, at any number of ranks and workers.
+
+A *lane* is a place in the global batch that stays with one clip for a while. It makes *visits*: Q
+neighbouring windows of a source, read at once and handed out one by one in shuffled order, one each
+time the lane's turn comes. So a batch of B samples comes from B places, and a clip is opened once
+for Q samples. The visits of a pass are shuffled; a pass of N windows holds each once, but for N mod
+Q, others in each pass. Lanes begin at different atoms of their first visit, so that about as many
+visits end in each step as in any other.
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Int64
 
-_CYCLE = 1024
-"""Samples after which the mixture's pattern repeats: weights are met to 1 part in 1024."""
+from nitrogen_train.data.dealing import deal_evenly
+from nitrogen_train.data.permutation import derive_key, permute
+
+STRETCH = 64
+"""Windows that are decoded together; a visit is one or more of them."""
+
+_PHASE, _ROTATION, _VISIT, _STRETCH, _WINDOW, _REPLACEMENT = range(6)
+"""What a key is derived for."""
 
 
-class WindowIndex(NamedTuple):
-    """A window of one source, and how often the source has been passed through before."""
+@dataclass(frozen=True, kw_only=True)
+class Interleaving:
+    """How visits are laid side by side in the stream."""
 
-    clip: int
-    """Row of the source's manifest."""
-    window: int
-    """Index among the clip's windows."""
-    visit: int
-    """Completed passes over the source."""
+    global_batch_size: int
+    """Samples of one optimizer step, B."""
+    lane_groups: int
+    """Steps from one turn of a lane to the next: there are `lane_groups` * B lanes."""
+    windows_per_visit: int
+    """Q, a multiple of `STRETCH`."""
+    seed: int
+
+    def __post_init__(self) -> None:
+        for name in ("global_batch_size", "lane_groups"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.windows_per_visit < 1 or self.windows_per_visit % STRETCH:
+            raise ValueError(
+                f"windows_per_visit must be a multiple of {STRETCH}, got {self.windows_per_visit}"
+            )
+
+    @property
+    def num_lanes(self) -> int:
+        """Visits that are open at once, over all ranks."""
+        return self.lane_groups * self.global_batch_size
+
+
+@dataclass(frozen=True, kw_only=True)
+class Turns:
+    """Samples as lanes see them; arrays of one length."""
+
+    lane: Int64[np.ndarray, " n"]
+    source: Int64[np.ndarray, " n"]
+    """Index of the source that the lane belongs to."""
+    visit: Int64[np.ndarray, " n"]
+    """Number of the visit in the source's endless sequence."""
+    atom: Int64[np.ndarray, " n"]
+    """Which of the visit's windows, in the order of handing out."""
+
+
+class LaneOrder:
+    """Deals samples to lanes, and lanes to sources."""
+
+    def __init__(self, interleaving: Interleaving, *, weights: Sequence[float]) -> None:
+        """Deal the lanes.
+
+        Args:
+            interleaving: How many there are, and how long they stay.
+            weights: One per source, positive; every step has each source's share of samples,
+                to within one.
+
+        Raises:
+            ValueError: If a weight is not positive, or a source gets no sample in a step.
+        """
+        self._interleaving = interleaving
+        batch = interleaving.global_batch_size
+        shares = np.asarray(weights, np.float64) / np.sum(weights)
+        # One group after the other, so that each step, not just each round, has the shares.
+        slots = deal_evenly(weights, count=batch)
+        counts = np.bincount(slots, minlength=len(shares))
+        if not counts.all():
+            raise ValueError(
+                f"mixture weight {min(weights)} of {list(weights)} gets no sample in a global "
+                f"batch of {batch}; the smallest batch that admits it is about "
+                f"{int(np.ceil(1 / shares.min()))}"
+            )
+        self._source = slots
+        self._counts = counts
+        self._place = _count_before(slots)
+
+    def locate(self, samples: Int64[np.ndarray, " n"]) -> Turns:
+        """Find the turns of some samples of the endless stream."""
+        laid = self._interleaving
+        step, slot = np.divmod(samples, laid.global_batch_size)
+        turn, group = np.divmod(step, laid.lane_groups)
+        lane = group * laid.global_batch_size + slot
+        visit, atom = np.divmod(turn + self._phase(lane), laid.windows_per_visit)
+        source = self._source[slot]
+        lanes_of_source = self._counts[source] * laid.lane_groups
+        place = group * self._counts[source] + self._place[slot]
+        return Turns(lane=lane, source=source, visit=place + visit * lanes_of_source, atom=atom)
+
+    def _phase(self, lane: Int64[np.ndarray, " n"]) -> Int64[np.ndarray, " n"]:
+        # Multiples of the golden ratio: any run of neighbouring lanes, so the lanes of any rank
+        # and worker, has phases spread evenly.
+        start = float(derive_key(self._interleaving.seed, _PHASE)[0]) / 2**64
+        fraction = (start + lane * 0.6180339887498949) % 1.0
+        return (fraction * self._interleaving.windows_per_visit).astype(np.int64)
 
 
 class SourceOrder:
-    """The endless sequence of one source's windows."""
+    """The endless sequence of one source's visits, as positions in its table of windows."""
 
     def __init__(
         self,
-        num_windows: Int64[np.ndarray, " clips"],
         *,
-        clips_per_block: int,
-        seed: tuple[int, ...],
+        windows_per_visit: int,
+        starts: Sequence[int],
+        weights: Sequence[float],
+        seed: int,
+        index: int,
     ) -> None:
-        """Count the source's windows.
+        """Lay out the source's parts.
 
         Args:
-            num_windows: Windows of each clip.
-            clips_per_block: Clips whose windows are permuted together, and are held decoded
-                together.
-            seed: Distinguishes runs, and the sources of a run.
+            windows_per_visit: Q.
+            starts: Positions at which the source's parts begin, and the end of the last one;
+                parts are the games where the mixture balances them, else there is one part.
+            weights: Of the parts; only their ratios matter.
+            seed: Of the run.
+            index: Of the source, so that two sources of the same data differ.
 
         Raises:
-            ValueError: If the source has no window.
+            ValueError: If a part has no window.
         """
-        self.windows_per_pass = int(num_windows.sum())
-        if not self.windows_per_pass:
+        self._starts = np.asarray(starts[:-1], np.int64)
+        self._sizes = np.diff(np.asarray(starts, np.int64))
+        if not (self._sizes > 0).all():
             raise ValueError("no window to train on: no row is valid in any clip")
-        self._num_windows = num_windows
-        self._clips_per_block = clips_per_block
-        self._seed = seed
-        # A reader moves forward, so one pass and one block at a time are worth keeping.
-        self._kept_pass = -1, np.empty(0, np.int64), np.empty(0, np.int64)
-        self._kept_block = (-1, -1), np.empty((0, 2), np.int64)
+        self._windows_per_visit = windows_per_visit
+        self._visits_per_pass = np.maximum(1, self._sizes // windows_per_visit)
+        self._key = derive_key(seed, index)
+        # Long enough for the rarest part to have its share to about a tenth.
+        cycle = 64 if len(weights) == 1 else min(2**20, int(8 * sum(weights) / min(weights)))
+        self._parts = deal_evenly(weights, count=cycle)
+        self._counts = np.bincount(self._parts, minlength=len(weights))
+        if not self._counts.all():
+            raise ValueError(
+                f"the rarest game has {min(weights) / sum(weights):.2g} of a source's windows, too "
+                "little for the order to reach it; balance the games, or leave it out"
+            )
+        self._place = _count_before(self._parts)
 
-    def window_at(self, position: int) -> WindowIndex:
-        """Find the window at a position of the sequence; positions start at 0 and do not end."""
-        visit, in_pass = divmod(position, self.windows_per_pass)
-        clips, block_starts = self._pass(visit)
-        block = int(np.searchsorted(block_starts, in_pass, side="right")) - 1
-        first = block * self._clips_per_block
-        windows = self._block(visit, block, clips[first : first + self._clips_per_block])
-        slot, window = windows[in_pass - int(block_starts[block])]
-        return WindowIndex(int(clips[first + slot]), int(window), visit)
-
-    def _pass(self, visit: int) -> tuple[Int64[np.ndarray, " clips"], Int64[np.ndarray, " blocks"]]:
-        """Permute the clips of a pass, and find the position at which each block starts."""
-        if self._kept_pass[0] != visit:
-            clips = _generator(*self._seed, visit).permutation(len(self._num_windows))
-            ends = np.cumsum(self._num_windows[clips])
-            starts = np.concatenate([[0], ends[:-1]])[:: self._clips_per_block]
-            self._kept_pass = visit, clips, starts
-        return self._kept_pass[1:]
-
-    def _block(
-        self, visit: int, block: int, clips: Int64[np.ndarray, " clips"]
-    ) -> Int64[np.ndarray, "windows 2"]:
-        """Permute the windows of a block: (place of the clip in the block, window of the clip)."""
-        if self._kept_block[0] != (visit, block):
-            pairs = [
-                np.stack([np.full(count, slot), np.arange(count)], axis=1)
-                for slot, count in enumerate(self._num_windows[clips])
-            ]
-            windows = _generator(*self._seed, visit, block).permutation(np.concatenate(pairs))
-            self._kept_block = (visit, block), windows
-        return self._kept_block[1]
-
-
-def _generator(*seed: int) -> np.random.Generator:
-    # Named, not default_rng: a newer NumPy may change its default, and with it the order.
-    return np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed)))
-
-
-class Mixture:
-    """Deals samples to sources in proportion to their weights, evenly along the sequence."""
-
-    def __init__(self, weights: Sequence[float]) -> None:
-        """Lay out one cycle of samples.
+    def positions(
+        self,
+        visit: Int64[np.ndarray, " n"],
+        atom: Int64[np.ndarray, " n"],
+        *,
+        attempt: int = 0,
+    ) -> Int64[np.ndarray, " n"]:
+        """Find windows.
 
         Args:
-            weights: One per source, positive; only their ratios matter.
+            visit: Numbers in the endless sequence of visits.
+            atom: Which of a visit's windows, in the order of handing out.
+            attempt: 0 is what was planned; from 1 on, windows that stand in for it where a clip
+                cannot be read, of the same part.
 
-        Raises:
-            ValueError: If a weight is not positive, or too small for one sample in a cycle.
+        Returns:
+            Positions in the source's table of windows.
         """
-        shares = np.asarray(weights, dtype=np.float64)
-        if not (shares > 0).all():
-            raise ValueError(f"mixture weights must be positive, got {list(weights)}")
-        shares = shares / shares.sum()
-        # The source that is furthest behind its share is next: no source waits long for its turn.
-        counts = np.zeros(len(shares))
-        slots = np.empty(_CYCLE, dtype=np.int64)
-        for slot in range(_CYCLE):
-            slots[slot] = np.argmax(shares * (slot + 1) - counts)
-            counts[slots[slot]] += 1
-        if not counts.all():
-            raise ValueError(
-                f"mixture weight {min(weights)} is too small beside the others: "
-                f"the least share is 1/{_CYCLE}; drop the source or raise its weight"
-            )
-        self._slots = slots
-        self._counts = counts.astype(np.int64)
-        self._before = np.stack(
-            [np.cumsum(slots == source) - (slots == source) for source in range(len(shares))]
-        )
+        cycle, slot = np.divmod(visit, len(self._parts))
+        part = self._parts[slot]
+        number = cycle * self._counts[part] + self._place[slot]
+        visits = self._visits_per_pass[part]
+        passed, place = np.divmod(number, visits)
+        if attempt:
+            drawn = derive_key(self._key, _REPLACEMENT, part, number, attempt)
+            place = (drawn % visits.astype(np.uint64)).astype(np.int64)
+        size, width = self._sizes[part], self._windows_per_visit
+        shuffled = permute(place, size=visits, key=derive_key(self._key, _VISIT, part, passed))
+        rotation = derive_key(self._key, _ROTATION, part, passed) % size.astype(np.uint64)
+        within = self._shuffle_atoms(atom, part=part, number=number)
+        return self._starts[part] + (rotation.astype(np.int64) + shuffled * width + within) % size
 
-    def locate(self, sample: int) -> tuple[int, int]:
-        """Find a sample's source, and its position in that source's own sequence."""
-        cycle, slot = divmod(sample, _CYCLE)
-        source = int(self._slots[slot])
-        return source, cycle * int(self._counts[source]) + int(self._before[source, slot])
+    def _shuffle_atoms(
+        self,
+        atom: Int64[np.ndarray, " n"],
+        *,
+        part: Int64[np.ndarray, " n"],
+        number: Int64[np.ndarray, " n"],
+    ) -> Int64[np.ndarray, " n"]:
+        """Shuffle a visit's stretches, and the windows of each stretch."""
+        stretch, window = np.divmod(atom, STRETCH)
+        visit_key = derive_key(self._key, _STRETCH, part, number)
+        stretch = permute(stretch, size=self._windows_per_visit // STRETCH, key=visit_key)
+        window_key = derive_key(self._key, _WINDOW, part, number, stretch)
+        return stretch * STRETCH + permute(window, size=STRETCH, key=window_key)
+
+
+def _count_before(slots: Int64[np.ndarray, " slots"]) -> Int64[np.ndarray, " slots"]:
+    """Count, for each slot, the earlier ones of the same value."""
+    by_value = np.argsort(slots, kind="stable")
+    values = slots[by_value]
+    first = np.searchsorted(values, values)
+    before = np.empty_like(slots)
+    before[by_value] = np.arange(len(slots)) - first
+    return before

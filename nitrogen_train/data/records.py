@@ -8,8 +8,9 @@ library and fixed times and owners: the same clips give the same bytes.
 import hashlib
 import io
 import tarfile
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TypeVar
 
 from nitrogen_train.data.action_file import (
     MAX_ACTIONS_BYTES,
@@ -24,6 +25,7 @@ from nitrogen_train.data.schema import (
     check_key,
     get_space,
 )
+from nitrogen_train.data.storage import Storage
 
 MAX_RECORD_BYTES = 1024**3
 SHARD_END = bytes(2 * tarfile.BLOCKSIZE)
@@ -34,6 +36,9 @@ _MEMBER_LIMITS = {
     "json": MAX_METADATA_BYTES,
     "mp4": MAX_RECORD_BYTES,
 }
+
+
+Decoded = TypeVar("Decoded")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,54 +85,61 @@ def decode_record(data: bytes) -> Record:
     return record
 
 
-def read_record_bytes(dataset_dir: Path, shard: str, *, offset: int, size: int) -> bytes:
+def read_record_bytes(
+    storage: Storage, shard: str, *, offset: int, size: int, fresh: bool = False
+) -> bytes:
     """Read a record's bytes from its shard with one ranged read.
 
     Raises:
         ShardError: If the shard is missing or ends too early, or the size is absurd.
+        TransientReadError: If it could not be read now.
     """
     if not 0 < size <= MAX_RECORD_BYTES:
         raise ShardError(f"a record in {shard} has {size} bytes, expected 1 to {MAX_RECORD_BYTES}")
-    path = dataset_dir / shard
-    try:
-        with path.open("rb") as file:
-            file.seek(offset)
-            data = file.read(size)
-    except FileNotFoundError as error:
-        raise ShardError(f"{path} is missing: copy it again or shard again") from error
-    if len(data) < size:
-        raise ShardError(
-            f"{path} ends after {offset + len(data)} bytes, the manifest expects at least "
-            f"{offset + size}: copy it again or shard again"
-        )
-    return data
+    return storage.read(shard, offset=offset, size=size, fresh=fresh)
 
 
 def read_record(
-    dataset_dir: Path, shard: str, *, offset: int, size: int, sha256: str | None = None
-) -> Record:
+    storage: Storage,
+    shard: str,
+    *,
+    offset: int,
+    size: int,
+    sha256: str | None = None,
+    decode: Callable[[bytes], Decoded] = decode_record,
+) -> Decoded:
     """Read a clip with one ranged read.
 
     Args:
-        dataset_dir: Where the shards lie.
+        storage: Where the shards lie.
         shard: File name of the tar.
         offset: Of the record in the tar, in bytes.
         size: Of the record, in bytes.
         sha256: If given, the bytes must have this checksum.
+        decode: What the bytes become.
 
     Raises:
         ShardError: If the record cannot be read, or breaks the contract.
+        TransientReadError: If it could not be read now.
     """
-    data = read_record_bytes(dataset_dir, shard, offset=offset, size=size)
-    if sha256 is not None and hashlib.sha256(data).hexdigest() != sha256:
+    data = read_record_bytes(storage, shard, offset=offset, size=size)
+    if sha256 is not None and storage.is_cached and _sha256(data) != sha256:
+        # The data set may have been sharded again since the cache got these bytes.
+        data = read_record_bytes(storage, shard, offset=offset, size=size, fresh=True)
+    if sha256 is not None and _sha256(data) != sha256:
         raise ShardError(
             f"{shard}, byte {offset}: checksum differs from the manifest's; "
-            "the shard was damaged or changed: copy it again or shard again"
+            "the shard was damaged or changed: copy it again or shard again",
+            cause="checksum",
         )
     try:
-        return decode_record(data)
+        return decode(data)
     except ShardError as error:
-        raise ShardError(f"{shard}, byte {offset}: {error}") from error
+        raise ShardError(f"{shard}, byte {offset}: {error}", cause=error.cause) from error
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
 
 
 def _tar_entry(name: str, data: bytes) -> bytes:

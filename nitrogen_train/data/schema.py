@@ -31,6 +31,16 @@ _KEY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,79}")
 class ShardError(ValueError):
     """A clip, record, shard or manifest breaks the data contract."""
 
+    def __init__(self, message: str, *, cause: str = "record") -> None:
+        """Say what was expected, what came and what to do.
+
+        Args:
+            message: One line.
+            cause: A word for counting, such as `missing`, `checksum` or `video`.
+        """
+        super().__init__(message)
+        self.cause = cause
+
 
 def check_key(key: str) -> str:
     """Return a record's key unchanged if it is a safe one.

@@ -1,119 +1,139 @@
+import importlib.util
+import random
+import sys
+
 import numpy as np
 import pytest
-from jaxtyping import UInt8
+from barcode_videos import ENCODINGS, NUM_FRAMES, draw_barcode, make_video, read_barcodes
 
-from nitrogen_train.data.decode import (
-    DecodeError,
-    DecordDecoder,
-    PyAVDecoder,
-    VideoDecoder,
-    choose_decoder,
+from nitrogen_train.data.decode import FallbackDecoder, VideoDecoder, choose_decoder
+from nitrogen_train.data.decoders.decord_decoder import DecordDecoder
+from nitrogen_train.data.decoders.pyav_decoder import PyAVDecoder
+from nitrogen_train.data.decoders.torchcodec_decoder import TorchcodecDecoder
+from nitrogen_train.data.decoders.video import DecodeError, UnsupportedVideoError
+
+NEEDS_TORCHCODEC = pytest.mark.skipif(
+    importlib.util.find_spec("torchcodec") is None, reason="torchcodec is not installed"
 )
-from nitrogen_train.data.encode import encode_video
-
-NUM_FRAMES, SIDE, CELL = 90, 64, 8
-
-
-def barcode(index: int) -> UInt8[np.ndarray, "h w 3"]:
-    """A picture whose top cells are the bits of its index, over noise that moves."""
-    rng = np.random.default_rng(0)
-    picture = np.kron(rng.integers(0, 256, (SIDE // 8, SIDE // 8, 3)), np.ones((8, 8, 1)))
-    picture = np.roll(picture, 3 * index, axis=1).astype(np.uint8)
-    for bit in range(SIDE // CELL):
-        picture[:CELL, bit * CELL : (bit + 1) * CELL] = 255 * (index >> bit & 1)
-    return picture
-
-
-def read_barcodes(frames: UInt8[np.ndarray, "f h w 3"]) -> list[int]:
-    cells = frames[:, CELL // 2, CELL // 2 :: CELL].mean(axis=-1) > 128
-    return (cells << np.arange(cells.shape[1])).sum(axis=1).tolist()
+BACKENDS = [
+    pytest.param(PyAVDecoder, id="pyav"),
+    pytest.param(DecordDecoder, id="decord"),
+    pytest.param(TorchcodecDecoder, id="torchcodec", marks=NEEDS_TORCHCODEC),
+]
+REFUSED: dict[type, set[str]] = {
+    PyAVDecoder: set(),
+    TorchcodecDecoder: {"intra refresh", "transport stream"},
+    DecordDecoder: {
+        "open groups", "intra refresh", "odd sides, VP9", "AV1", "HEVC", "transport stream", "mkv",
+        "mkv, variable rate, B-frames", "mkv, AV1", "first 7 frames cut by an edit list",
+    },
+}  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def video() -> bytes:
-    frames = (barcode(index) for index in range(NUM_FRAMES))
-    return encode_video(frames, fps=17.5, width=SIDE, height=SIDE)
-
-
-@pytest.fixture(params=[DecordDecoder, PyAVDecoder], ids=["decord", "pyav"])
+@pytest.fixture(params=BACKENDS)
 def decoder(request: pytest.FixtureRequest) -> VideoDecoder:
     return request.param()
 
 
-def test_all_frames_come_in_order(decoder: VideoDecoder, video: bytes) -> None:
+def choose_indices(num_frames: int) -> list[list[int]]:
+    """Stretches, strides, repetitions, backwards, and random ones."""
+    rng = random.Random(0)
+    last = num_frames - 1
+    return [
+        [0], [last], list(range(20, 50)), list(range(0, num_frames, 7)), list(range(last, -1, -1)),
+        [5, 5, 3, 3, 60, 5], *([rng.randrange(num_frames)] for _ in range(3)),
+        *(rng.choices(range(num_frames), k=8) for _ in range(3)),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_frames_are_exact_or_the_video_is_refused(decoder: VideoDecoder, encoding: str) -> None:
+    video, num_hidden = make_video(encoding)
+    was_refused = False
+
+    for indices in choose_indices(NUM_FRAMES - num_hidden):
+        try:
+            frames = decoder.decode(video, indices=indices)
+        except UnsupportedVideoError:
+            was_refused = True
+        else:
+            assert read_barcodes(frames) == [index + num_hidden for index in indices]
+
+    assert was_refused == (encoding in REFUSED[type(decoder)])
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_all_frames_come_in_order_from_every_encoding(encoding: str) -> None:
+    video, num_hidden = make_video(encoding)
+    width, height = ENCODINGS[encoding].get("size", (128, 64))
+
+    frames = choose_decoder().decode(video)
+
+    assert frames.shape == (NUM_FRAMES - num_hidden, height, width, 3)
+    assert read_barcodes(frames) == list(range(num_hidden, NUM_FRAMES))
+
+
+def test_another_backend_takes_over_what_one_refuses() -> None:
+    video, _ = make_video("AV1")
+
+    frames = FallbackDecoder([DecordDecoder(), PyAVDecoder()]).decode(video, indices=[70, 3])
+
+    assert read_barcodes(frames) == [70, 3]
+
+
+def test_a_refusal_of_all_says_why_of_each() -> None:
+    video, _ = make_video("mkv")
+
+    with pytest.raises(UnsupportedVideoError) as raised:
+        FallbackDecoder([DecordDecoder(), DecordDecoder()]).decode(video)
+
+    assert str(raised.value).count("decord is exact for h264 in mp4, the video is h264 in mat") == 2
+    assert "\n" not in str(raised.value)
+
+
+def test_a_library_that_does_not_load_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("torchcodec", "torchcodec.decoders"):
+        monkeypatch.setitem(sys.modules, name, None)
+
+    with pytest.raises(UnsupportedVideoError, match="torchcodec does not load here"):
+        TorchcodecDecoder().decode(make_video("group of 10")[0])
+
+
+def test_all_backends_give_the_same_pictures(decoder: VideoDecoder) -> None:
+    video, _ = make_video("group of 10")
+
     frames = decoder.decode(video)
 
-    assert read_barcodes(frames) == list(range(NUM_FRAMES))
+    assert np.abs(frames.astype(int) - PyAVDecoder().decode(video)).max() <= 2
     # Mean error of what was put in, in levels of 255; the noise has hard, coloured edges.
-    originals = np.stack([barcode(index) for index in range(NUM_FRAMES)])
+    originals = np.stack([draw_barcode(index) for index in range(NUM_FRAMES)])
     assert np.abs(frames.astype(int) - originals).mean() < 12
 
 
-@pytest.mark.parametrize(
-    "indices",
-    [[0], [NUM_FRAMES - 1], [40, 41, 42], [70, 3, 3, 88, 0, 54, 9], list(range(0, NUM_FRAMES, 13))],
-    ids=str,
-)
-def test_asked_frames_come_exactly(decoder: VideoDecoder, video: bytes, indices: list[int]) -> None:
-    assert read_barcodes(decoder.decode(video, indices=indices)) == indices
-
-
-def test_both_decoders_give_the_same_pictures(video: bytes) -> None:
-    left, right = DecordDecoder().decode(video), PyAVDecoder().decode(video)
-
-    assert np.abs(left.astype(int) - right.astype(int)).max() <= 2
-
-
 @pytest.mark.parametrize("indices", [[NUM_FRAMES], [-1], []], ids=str)
-def test_a_frame_that_does_not_exist_is_refused(
-    decoder: VideoDecoder, video: bytes, indices: list[int]
-) -> None:
+def test_a_frame_that_does_not_exist_is_refused(decoder: VideoDecoder, indices: list[int]) -> None:
     with pytest.raises(DecodeError, match=r"video has 90 frames|0 frames"):
-        decoder.decode(video, indices=indices)
-
-
-def damage(video: bytes, how: str) -> bytes:
-    middle = len(video) // 2
-    return {
-        "empty": b"",
-        "garbage": b"garbage" * 100,
-        "cut in half": video[:middle],
-        "without its last bytes": video[:-200],
-        "with a hole": video[:middle] + bytes(2000) + video[middle + 2000 :],
-        "with a hole in its table": video[:600] + bytes(400) + video[1000:],
-    }[how]
-
-
-@pytest.mark.parametrize(
-    "how",
-    [
-        "empty",
-        "garbage",
-        "cut in half",
-        "without its last bytes",
-        "with a hole",
-        "with a hole in its table",
-    ],
-)
-def test_a_damaged_video_is_an_error(decoder: VideoDecoder, video: bytes, how: str) -> None:
-    with pytest.raises(DecodeError, match="video"):
-        decoder.decode(damage(video, how))
+        decoder.decode(make_video("group of 10")[0], indices=indices)
 
 
 def test_a_video_that_would_fill_memory_is_refused(
-    decoder: VideoDecoder, video: bytes, monkeypatch: pytest.MonkeyPatch
+    decoder: VideoDecoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("nitrogen_train.data.decode.MAX_DECODED_BYTES", 100_000)
+    monkeypatch.setattr("nitrogen_train.data.decoders.video.MAX_DECODED_BYTES", 100_000)
 
-    with pytest.raises(DecodeError, match="90 frames of 64x64 are 1105920 bytes"):
-        decoder.decode(video)
-
-
-def test_decord_is_chosen_where_it_is_installed() -> None:
-    assert isinstance(choose_decoder(), DecordDecoder)
-    assert isinstance(choose_decoder("pyav"), PyAVDecoder)
+    with pytest.raises(DecodeError, match="90 frames of 128x64 are 2211840 bytes"):
+        decoder.decode(make_video("group of 10")[0])
 
 
-def test_an_unknown_decoder_is_refused() -> None:
-    with pytest.raises(ValueError, match="unknown decoder 'ffmpeg'; use auto, decord or pyav"):
+@pytest.mark.parametrize(("name", "kind"), [("pyav", PyAVDecoder), ("decord", DecordDecoder)])
+def test_a_backend_is_chosen_by_name(name: str, kind: type) -> None:
+    assert type(choose_decoder(name)) is kind
+
+
+def test_an_unknown_or_missing_decoder_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ValueError, match="unknown decoder 'ffmpeg'; use auto, pyav, torchcodec, d"):
         choose_decoder("ffmpeg")
+
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ValueError, match="decord is not installed here; pip install decord"):
+        choose_decoder("decord")

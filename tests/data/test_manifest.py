@@ -1,8 +1,11 @@
+import multiprocessing
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -12,6 +15,7 @@ from nitrogen_train.data.manifest import (
     MANIFEST_NAME,
     Manifest,
     ManifestRow,
+    open_manifest,
     read_manifest,
     write_manifest,
 )
@@ -46,6 +50,10 @@ ROWS = [
     replace(ROW, clip_id="aim-0000", shard="shard-000001.tar", game="doom_defend", split="val"),
 ]
 
+NOT_UTF8 = pa.StringArray.from_buffers(
+    3, pa.py_buffer(np.array([0, 1, 2, 3], np.int32)), pa.py_buffer(b"\xffab")
+)
+
 
 def rewrite(folder: Path, change: Callable[[pa.Table], pa.Table]) -> None:
     path = folder / MANIFEST_NAME
@@ -61,7 +69,7 @@ def test_a_manifest_survives_its_file(tmp_path: Path) -> None:
     assert manifest.row(2) == ROWS[2]
     assert len(manifest) == 3
     assert manifest.action_space is GAMEPAD
-    assert manifest.valid_runs == [[0, 3, 6, 10]] * 3
+    assert manifest.clip_id(2) == ROWS[2].clip_id
 
 
 def test_the_file_names_its_version_and_its_action_space(tmp_path: Path) -> None:
@@ -95,7 +103,7 @@ def test_the_hash_of_a_part_does_not_depend_on_the_whole(tmp_path: Path) -> None
 
 def test_the_hash_is_the_same_everywhere(tmp_path: Path) -> None:
     # Committed so that a new pyarrow cannot change the order of a run that is resumed.
-    assert write_manifest(tmp_path, ROWS).hash[:16] == "02f0709559d4944e"
+    assert write_manifest(tmp_path, ROWS).hash[:16] == "7c282fe184af7908"
 
 
 def test_a_filter_keeps_what_is_asked_for(tmp_path: Path) -> None:
@@ -126,6 +134,14 @@ def test_an_empty_filter_names_what_there_is(tmp_path: Path) -> None:
         ({"offset": -1}, "offset must be at least 0"),
         ({"size": 0}, "size must be at least 1"),
         ({"num_frames": 0}, "num_frames must be at least 1"),
+        ({"fps": 0.0}, "fps must be a positive number"),
+        ({"fps": float("nan")}, "fps must be a positive number"),
+        ({"fps": float("inf")}, "fps must be a positive number"),
+        ({"shard": "a.tar\n"}, "shard must be the plain name"),
+        ({"shard": "a/b.tar"}, "shard must be the plain name"),
+        ({"shard": "ä.tar"}, "shard must be the plain name"),
+        ({"num_frames": 2**40}, "column of the wrong type"),
+        ({"valid_runs": [0, None]}, r"missing values in \['valid_runs'\]"),
         ({"shard": "../../etc/passwd"}, "shard must be the plain name"),
         ({"shard": "/a.tar"}, "shard must be the plain name"),
         ({"shard": "-x.tar"}, "shard must be the plain name"),
@@ -148,10 +164,10 @@ def test_wrong_rows_are_refused(changes: dict[str, Any], message: str) -> None:
 def test_a_clip_without_a_valid_row_is_allowed(tmp_path: Path) -> None:
     idle = replace(ROW, num_valid_rows=0, valid_runs=[])
 
-    assert write_manifest(tmp_path, [idle]).valid_runs == [[]]
+    assert write_manifest(tmp_path, [idle]).row(0) == idle
 
 
-@pytest.mark.parametrize(
+WRONG_TABLES = pytest.mark.parametrize(
     ("change", "message"),
     [
         (lambda table: table.drop_columns(["sha256"]), r"each of these columns once: \['sha256'\]"),
@@ -166,15 +182,37 @@ def test_a_clip_without_a_valid_row_is_allowed(tmp_path: Path) -> None:
         ),
         (lambda table: table.replace_schema_metadata({"schema_version": "2"}), "schema_version 2"),
         (lambda table: table.replace_schema_metadata({}), "must be a whole number"),
+        (
+            lambda table: pa.concat_tables([table, table.slice(2)]),
+            r"clips more than once: \[\('aim-0000', 2\)\]",
+        ),
+        (
+            lambda table: table.set_column(8, "game", NOT_UTF8),
+            "column of the wrong type.*UTF8",
+        ),
     ],
-    ids=["missing", "empty", "null", "type", "newer", "no version"],
+    ids=["missing", "empty", "null", "type", "newer", "no version", "twice", "not a text"],
 )
+
+
+@WRONG_TABLES
 def test_a_wrong_table_is_refused(tmp_path: Path, change: Callable, message: str) -> None:
     write_manifest(tmp_path, ROWS)
     rewrite(tmp_path, change)
 
     with pytest.raises(ShardError, match=message):
         read_manifest(tmp_path)
+
+
+@WRONG_TABLES
+def test_a_wrong_table_is_not_converted(tmp_path: Path, change: Callable, message: str) -> None:
+    write_manifest(tmp_path, ROWS)
+    rewrite(tmp_path, change)
+
+    with pytest.raises(ShardError, match=message):
+        open_manifest(tmp_path / MANIFEST_NAME, cache_dir=tmp_path / "index")
+
+    assert not list((tmp_path / "index").glob("*.arrow"))
 
 
 def test_what_is_not_parquet_is_refused(tmp_path: Path) -> None:
@@ -187,3 +225,131 @@ def test_what_is_not_parquet_is_refused(tmp_path: Path) -> None:
 def test_a_missing_manifest_says_how_to_make_one(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="nitrogen-data shard"):
         read_manifest(tmp_path)
+
+
+def many_rows(count: int) -> list[ManifestRow]:
+    return [
+        replace(ROW, clip_id=f"lap-{i:05}", offset=2048 * i, idle_share=i / count)
+        for i in range(count)
+    ]
+
+
+def test_a_mapped_manifest_is_the_one_in_memory(tmp_path: Path) -> None:
+    written = write_manifest(tmp_path, ROWS)
+
+    opened = open_manifest(tmp_path / MANIFEST_NAME, cache_dir=tmp_path / "index")
+
+    assert opened.rows() == ROWS
+    assert opened.row(2) == ROWS[2]
+    assert len(opened) == 3
+    assert opened.action_space is GAMEPAD
+    assert opened.hash == written.hash
+
+
+def test_the_hash_does_not_depend_on_how_rows_are_grouped(tmp_path: Path) -> None:
+    manifest = write_manifest(tmp_path, many_rows(1000))
+    for group, compression in ((1, "none"), (7, "snappy"), (333, "zstd")):
+        rewritten = tmp_path / f"{group}.parquet"
+        table = pq.read_table(tmp_path / MANIFEST_NAME)
+        pq.write_table(table, rewritten, row_group_size=group, compression=compression)
+
+        opened = open_manifest(rewritten, cache_dir=tmp_path / "index")
+
+        assert opened.hash == manifest.hash
+        assert Manifest(opened.table).hash == manifest.hash
+    pieces = [manifest.table.slice(0, 10), manifest.table.slice(10)]
+    assert Manifest(pa.concat_tables(pieces)).hash == manifest.hash
+
+
+def test_the_hash_tells_texts_apart_that_read_the_same_when_joined(tmp_path: Path) -> None:
+    def hash_of(first: str, second: str) -> str:
+        rows = [replace(ROW, game=first), replace(ROWS[1], game=second)]
+        return write_manifest(tmp_path, rows).hash
+
+    assert len({hash_of("ab", "c"), hash_of("a", "bc"), hash_of("a\0b", "c")}) == 3
+
+
+def test_a_mapped_manifest_takes_no_memory_for_its_rows(tmp_path: Path) -> None:
+    write_manifest(tmp_path, many_rows(5000))
+    allocated = pa.total_allocated_bytes()
+
+    manifest = open_manifest(tmp_path / MANIFEST_NAME, cache_dir=tmp_path / "index")
+
+    assert manifest.table.nbytes > 10**6
+    assert pa.total_allocated_bytes() - allocated < 10**5
+
+
+def test_a_manifest_is_converted_once_and_again_when_it_changes(tmp_path: Path) -> None:
+    path, index_dir = tmp_path / MANIFEST_NAME, tmp_path / "index"
+    write_manifest(tmp_path, ROWS)
+    open_manifest(path, cache_dir=index_dir)
+    (index,) = index_dir.glob("*.arrow")
+    converted = index.stat()
+
+    open_manifest(path, cache_dir=index_dir)
+    assert index.stat().st_mtime_ns == converted.st_mtime_ns
+    # Of the same size and time: only the content tells.
+    before = path.stat()
+    write_manifest(tmp_path, [replace(row, sha256="1" * 64) for row in ROWS])
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert (path.stat().st_size, path.stat().st_mtime_ns) == (before.st_size, before.st_mtime_ns)
+
+    assert open_manifest(path, cache_dir=index_dir).row(0).sha256[0] == "1"
+    assert len(list(index_dir.glob("*.arrow"))) == 2
+
+
+def test_a_damaged_index_says_which_file_to_remove(tmp_path: Path) -> None:
+    path, index_dir = tmp_path / MANIFEST_NAME, tmp_path / "index"
+    write_manifest(tmp_path, ROWS)
+    open_manifest(path, cache_dir=index_dir)
+    (index,) = index_dir.glob("*.arrow")
+    index.write_bytes(index.read_bytes()[:-100])
+
+    with pytest.raises(ShardError, match=rf"{index.name} is damaged .*: remove it"):
+        open_manifest(path, cache_dir=index_dir)
+
+
+def test_a_missing_manifest_cannot_be_opened(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="nitrogen-data shard"):
+        open_manifest(tmp_path / MANIFEST_NAME, cache_dir=tmp_path)
+
+
+def test_a_damaged_page_is_no_reason_to_blame_the_index(tmp_path: Path) -> None:
+    path = tmp_path / MANIFEST_NAME
+    write_manifest(tmp_path, many_rows(1000))
+    data = bytearray(path.read_bytes())
+    data[100:2000] = bytes(1900)
+    path.write_bytes(data)
+
+    with pytest.raises(ShardError, match="not readable as parquet"):
+        open_manifest(path, cache_dir=tmp_path / "index")
+
+
+def open_and_stat(path: Path, index_dir: Path, barrier: Any, results: Any) -> None:
+    barrier.wait()
+    manifest = open_manifest(path, cache_dir=index_dir)
+    (index,) = index_dir.glob("*.arrow")
+    results.put((index.stat().st_ino, manifest.row(2).clip_id))
+
+
+@pytest.mark.slow
+def test_processes_that_start_at_once_convert_once(tmp_path: Path) -> None:
+    write_manifest(tmp_path, many_rows(3000))
+    spawn = multiprocessing.get_context("spawn")
+    barrier, results = spawn.Barrier(4), spawn.SimpleQueue()
+    workers = [
+        spawn.Process(
+            target=open_and_stat,
+            args=(tmp_path / MANIFEST_NAME, tmp_path / "index", barrier, results),
+        )
+        for _ in range(4)
+    ]
+    for worker in workers:
+        worker.start()
+
+    found = {results.get() for _ in workers}
+
+    for worker in workers:
+        worker.join()
+    # One file: whoever writes anew replaces it by another.
+    assert len(found) == 1

@@ -1,101 +1,188 @@
-import itertools
-
 import numpy as np
 import pytest
 
-from nitrogen_train.data.order import Mixture, SourceOrder
-
-COUNTS = np.array([5, 0, 3, 8, 1, 4], np.int64)
+from nitrogen_train.data.order import STRETCH, Interleaving, LaneOrder, SourceOrder, Turns
 
 
-def build_order(seed: int = 0, clips_per_block: int = 2) -> SourceOrder:
-    return SourceOrder(COUNTS, clips_per_block=clips_per_block, seed=(seed,))
+def lay(**changes: int) -> Interleaving:
+    return Interleaving(
+        **(
+            {"global_batch_size": 8, "lane_groups": 3, "windows_per_visit": 128, "seed": 0}
+            | changes
+        )
+    )
 
 
-@pytest.mark.parametrize("clips_per_block", [1, 2, 4, 100])
-def test_a_pass_visits_every_window_once(clips_per_block: int) -> None:
-    order = build_order(clips_per_block=clips_per_block)
-    every = {(clip, window) for clip, count in enumerate(COUNTS) for window in range(count)}
-
-    for visit in range(3):
-        positions = range(visit * 21, (visit + 1) * 21)
-        windows = [order.window_at(position) for position in positions]
-
-        assert {(w.clip, w.window) for w in windows} == every
-        assert {w.visit for w in windows} == {visit}
+def build_source(
+    num_windows: int = 1000, *, seed: int = 0, windows_per_visit: int = 128, index: int = 0
+) -> SourceOrder:
+    return SourceOrder(
+        windows_per_visit=windows_per_visit, starts=[0, num_windows], weights=[1.0], seed=seed,
+        index=index,
+    )  # fmt: skip
 
 
-def test_a_window_depends_on_its_position_alone_not_on_what_was_asked_before() -> None:
-    forward = build_order()
-    expected = [forward.window_at(position) for position in range(100)]
-
-    fresh = build_order()
-
-    for position in np.random.default_rng(0).permutation(100):
-        assert fresh.window_at(int(position)) == expected[position]
+def visits(order: SourceOrder, numbers: range, width: int = 128) -> np.ndarray:
+    visit, atom = np.divmod(np.arange(numbers.start * width, numbers.stop * width), width)
+    return order.positions(visit, atom).reshape(len(numbers), width)
 
 
-def test_passes_and_seeds_differ() -> None:
-    order = build_order()
-    first, second = ([order.window_at(p)[:2] for p in range(s, s + 21)] for s in (0, 21))
-    other = build_order(seed=1)
+def test_a_pass_holds_every_window_at_most_once_and_leaves_out_less_than_a_visit() -> None:
+    order = build_source(1000)
 
-    assert first != second
-    assert first != [other.window_at(position)[:2] for position in range(21)]
-
-
-def test_windows_of_a_block_are_mixed() -> None:
-    order = SourceOrder(np.full(4, 100), clips_per_block=2, seed=(0,))
-
-    clips = [order.window_at(position).clip for position in range(200)]
-
-    assert len(set(clips)) == 2
-    changes = sum(a != b for a, b in itertools.pairwise(clips))
-    assert changes > 60
+    for start in (0, 7, 70):
+        seen = visits(order, range(start, start + 7)).ravel()
+        assert len(np.unique(seen)) == 7 * 128
+        assert 1000 - 7 * 128 < 128
 
 
-def test_a_source_without_windows_is_refused() -> None:
+def test_what_a_pass_leaves_out_differs_from_pass_to_pass() -> None:
+    order = build_source(1000)
+
+    seen = [set(visits(order, range(7 * i, 7 * i + 7)).ravel()) for i in range(8)]
+
+    assert set.union(*seen) == set(range(1000))
+
+
+def test_a_visit_is_neighbouring_windows_in_shuffled_stretches() -> None:
+    order = build_source(10_000, windows_per_visit=256)
+    orders = set()
+
+    for visit in visits(order, range(30), width=256):
+        start = min(visit) if max(visit) - min(visit) == 255 else min(visit[visit > 5000])
+        relative = (visit - start) % 10_000
+        assert sorted(relative) == list(range(256))
+        stretches = relative.reshape(-1, STRETCH) // STRETCH
+        assert (stretches == stretches[:, :1]).all()
+        orders.add(tuple(stretches[:, 0]))
+        assert list(relative[:STRETCH]) != sorted(relative[:STRETCH])
+    assert len(orders) > 5
+
+
+def test_passes_seeds_and_sources_differ() -> None:
+    first = visits(build_source(), range(7))
+
+    for other in (
+        visits(build_source(), range(7, 14)),
+        visits(build_source(seed=1), range(7)),
+        visits(build_source(index=1), range(7)),
+    ):
+        assert (first == other).mean() < 0.02
+
+
+def test_a_source_smaller_than_a_visit_is_passed_through_evenly() -> None:
+    seen = visits(build_source(30), range(20)).ravel()
+
+    counts = np.bincount(seen, minlength=30)
+    assert counts.max() - counts.min() <= 20
+
+
+def test_replacements_are_drawn_anew_with_each_attempt_from_the_same_part() -> None:
+    order = SourceOrder(
+        windows_per_visit=64, starts=[0, 5000, 20_000], weights=[1.0, 1.0], seed=0, index=0
+    )
+    visit, atom = np.divmod(np.arange(400 * 64), 64)
+    planned = order.positions(visit, atom)
+    drawn = [order.positions(visit, atom, attempt=attempt) for attempt in (1, 2)]
+
+    for positions in drawn:
+        np.testing.assert_array_equal(positions < 5000, planned < 5000)
+        assert (positions == planned).mean() < 0.05
+    assert (drawn[0] == drawn[1]).mean() < 0.05
+
+
+def test_parts_are_drawn_by_their_weights_not_their_size() -> None:
+    order = SourceOrder(
+        windows_per_visit=64, starts=[0, 640, 64_000], weights=[3.0, 1.0], seed=0, index=0
+    )
+    visit = np.arange(400)
+
+    positions = order.positions(visit, np.zeros(400, np.int64))
+
+    assert abs((positions < 640).mean() - 0.75) < 0.01
+
+
+def test_a_source_or_part_without_windows_is_refused() -> None:
     with pytest.raises(ValueError, match="no window"):
-        SourceOrder(np.zeros(3, np.int64), clips_per_block=2, seed=(0,))
+        build_source(0)
+    with pytest.raises(ValueError, match="no window"):
+        SourceOrder(windows_per_visit=64, starts=[0, 5, 5], weights=[1.0, 1.0], seed=0, index=0)
 
 
-def test_the_order_is_pinned() -> None:
-    order = build_order()
-
-    assert [tuple(order.window_at(position)) for position in range(6)] == PINNED
-
-
-PINNED = [(3, 4, 0), (3, 6, 0), (3, 7, 0), (3, 2, 0), (3, 0, 0), (3, 3, 0)]
+def walk(lanes: LaneOrder, laid: Interleaving, steps: range) -> Turns:
+    batch = laid.global_batch_size
+    return lanes.locate(np.arange(steps.start * batch, steps.stop * batch))
 
 
-@pytest.mark.parametrize("weights", [[1.0], [3.0, 1.0], [0.2, 0.5, 0.3], [7.0, 1.0, 1.0, 1.0]])
-def test_every_stretch_of_the_mixture_has_the_shares_of_the_weights(weights: list[float]) -> None:
-    mixture = Mixture(weights)
-    shares = np.array(weights) / sum(weights)
-    sources = np.array([mixture.locate(sample)[0] for sample in range(3000)])
+def test_a_lane_hands_out_each_window_of_each_visit_once_and_in_order() -> None:
+    laid = lay(windows_per_visit=64)
+    turns = walk(LaneOrder(laid, weights=[1.0]), laid, range(3 * 64 * 3))
 
-    for start in range(0, 2900, 64):
-        counts = np.bincount(sources[start : start + 64], minlength=len(weights))
-        assert np.abs(counts - 64 * shares).max() <= len(weights)
-
-
-def test_each_source_is_read_without_gaps_or_repeats() -> None:
-    mixture = Mixture([3.0, 1.0, 2.0])
-    positions: list[list[int]] = [[], [], []]
-
-    for sample in range(5000):
-        source, position = mixture.locate(sample)
-        positions[source].append(position)
-
-    assert all(read == list(range(len(read))) for read in positions)
+    for lane in range(laid.num_lanes):
+        mine = turns.lane == lane
+        atoms = turns.atom[mine]
+        np.testing.assert_array_equal(np.diff(atoms) % 64, 1)
+        changes = np.flatnonzero(np.diff(turns.visit[mine])) + 1
+        np.testing.assert_array_equal(atoms[changes], 0)
 
 
-@pytest.mark.parametrize("weights", [[1.0, 0.0], [1.0, -1.0], [1.0, float("nan")]])
-def test_weights_must_be_positive(weights: list[float]) -> None:
-    with pytest.raises(ValueError, match="must be positive"):
-        Mixture(weights)
+def test_lanes_share_one_sequence_of_visits() -> None:
+    laid = lay(windows_per_visit=64)
+    turns = walk(LaneOrder(laid, weights=[3.0, 1.0]), laid, range(3 * 64 * 4))
+
+    for source, lanes in ((0, 18), (1, 6)):
+        seen = np.unique(turns.visit[turns.source == source])
+        # Every visit number from 0 on belongs to one lane; the last ones have begun in some lanes.
+        assert seen[: 4 * lanes].tolist() == list(range(4 * lanes))
+        for number in seen[: 4 * lanes]:
+            of_visit = (turns.visit == number) & (turns.source == source)
+            assert len(np.unique(turns.lane[of_visit])) == 1
 
 
-def test_a_weight_too_small_for_the_cycle_is_refused() -> None:
-    with pytest.raises(ValueError, match="too small"):
-        Mixture([1.0, 1e-6])
+def test_every_step_has_every_share_and_so_has_every_rank_nearly() -> None:
+    laid = lay(global_batch_size=32)
+    turns = walk(LaneOrder(laid, weights=[3.0, 1.0]), laid, range(100))
+
+    by_step = turns.source.reshape(100, 32)
+    assert (by_step.sum(axis=1) == 8).all()
+    by_rank = by_step.reshape(100, 4, 8).sum(axis=2)
+    assert by_rank.min() >= 1
+    assert by_rank.max() <= 3
+
+
+def test_visits_end_at_an_even_pace_in_every_ranks_lanes() -> None:
+    laid = lay(global_batch_size=512, lane_groups=1, windows_per_visit=256)
+    turns = walk(LaneOrder(laid, weights=[1.0]), laid, range(256))
+
+    begun = (turns.atom == 0).reshape(256, 8, 64).sum(axis=2)
+
+    # 64 lanes of 256 windows: one visit in four steps, for each of 8 ranks.
+    assert begun.max() <= 2
+    windows = begun.reshape(16, 16, 8).sum(axis=1)
+    assert windows.min() >= 3
+    assert windows.max() <= 5
+
+
+def test_a_sample_depends_on_its_number_alone() -> None:
+    laid = lay()
+    lanes = LaneOrder(laid, weights=[3.0, 1.0])
+    whole = lanes.locate(np.arange(5000))
+
+    some = np.random.default_rng(0).permutation(5000)[:100]
+
+    found = LaneOrder(laid, weights=[3.0, 1.0]).locate(some)
+    for name in ("lane", "source", "visit", "atom"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(whole, name)[some])
+
+
+def test_a_source_that_no_step_would_draw_from_is_refused() -> None:
+    with pytest.raises(ValueError, match="smallest batch that admits it is about 21"):
+        LaneOrder(lay(global_batch_size=4), weights=[20.0, 1.0])
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("lane_groups", 0), ("global_batch_size", 0), ("windows_per_visit", 100)]
+)
+def test_an_interleaving_that_is_none_is_refused(name: str, value: int) -> None:
+    with pytest.raises(ValueError, match=name):
+        lay(**{name: value})

@@ -18,6 +18,7 @@ from nitrogen_train.data.records import (
     read_record_bytes,
 )
 from nitrogen_train.data.schema import ShardError
+from nitrogen_train.data.storage import Storage
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +36,9 @@ def dataset_dir(tmp_path: Path, original_dir: Path) -> Path:
 
 def row_and_bytes(dataset_dir: Path, index: int = 1) -> tuple[ManifestRow, bytes]:
     row = read_manifest(dataset_dir).row(index)
-    return row, read_record_bytes(dataset_dir, row.shard, offset=row.offset, size=row.size)
+    return row, read_record_bytes(
+        Storage(str(dataset_dir)), row.shard, offset=row.offset, size=row.size
+    )
 
 
 def pack(members: dict[str, bytes], *, kind: bytes = tarfile.REGTYPE) -> bytes:
@@ -57,7 +60,7 @@ def test_one_ranged_read_gets_a_record(dataset_dir: Path) -> None:
     row, _ = row_and_bytes(dataset_dir)
 
     record = read_record(
-        dataset_dir, row.shard, offset=row.offset, size=row.size, sha256=row.sha256
+        Storage(str(dataset_dir)), row.shard, offset=row.offset, size=row.size, sha256=row.sha256
     )
 
     assert record.metadata.clip_id == "b"
@@ -103,7 +106,13 @@ def test_a_changed_byte_is_seen_by_the_checksum(dataset_dir: Path) -> None:
     path.write_bytes(shard)
 
     with pytest.raises(ShardError, match=f"byte {row.offset}: checksum differs"):
-        read_record(dataset_dir, row.shard, offset=row.offset, size=row.size, sha256=row.sha256)
+        read_record(
+            Storage(str(dataset_dir)),
+            row.shard,
+            offset=row.offset,
+            size=row.size,
+            sha256=row.sha256,
+        )
 
 
 def test_a_truncated_shard_names_how_much_is_missing(dataset_dir: Path) -> None:
@@ -112,25 +121,25 @@ def test_a_truncated_shard_names_how_much_is_missing(dataset_dir: Path) -> None:
     path.write_bytes(path.read_bytes()[: row.offset + 1000])
 
     with pytest.raises(ShardError, match=rf"ends after {row.offset + 1000} bytes.*copy it again"):
-        read_record(dataset_dir, row.shard, offset=row.offset, size=row.size)
+        read_record(Storage(str(dataset_dir)), row.shard, offset=row.offset, size=row.size)
 
 
 def test_a_missing_shard_is_named(tmp_path: Path) -> None:
     with pytest.raises(ShardError, match=r"shard-000007\.tar is missing"):
-        read_record(tmp_path, "shard-000007.tar", offset=0, size=1024)
+        read_record(Storage(str(tmp_path)), "shard-000007.tar", offset=0, size=1024)
 
 
 @pytest.mark.parametrize("size", [0, -1, 2**40])
 def test_an_absurd_size_is_refused(tmp_path: Path, size: int) -> None:
     with pytest.raises(ShardError, match="expected 1 to"):
-        read_record(tmp_path, "shard-000000.tar", offset=0, size=size)
+        read_record(Storage(str(tmp_path)), "shard-000000.tar", offset=0, size=size)
 
 
 def test_a_wrong_offset_is_an_error(dataset_dir: Path) -> None:
     row, _ = row_and_bytes(dataset_dir)
 
     with pytest.raises(ShardError, match=r"shard-000000\.tar, byte 512"):
-        read_record(dataset_dir, row.shard, offset=512, size=row.size)
+        read_record(Storage(str(dataset_dir)), row.shard, offset=512, size=row.size)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,1 @@
+"""The libraries behind `nitrogen_train.data.decode`, one file each."""

@@ -1,0 +1,87 @@
+"""Workers' pieces to micro-batches.
+
+worker 0: piece ─┐
+worker 1: piece ─┼─► micro-batch, pinned ─► the training step
+worker 2: piece ─┘   reports ─► summed for the log; faults ─► quarantine
+"""
+
+import re
+from collections.abc import Iterator
+
+from torch.utils.data import DataLoader
+
+from nitrogen_train.batch import PolicyBatch, concatenate_batches
+from nitrogen_train.data.quarantine import Quarantine
+from nitrogen_train.data.report import LoadReport
+from nitrogen_train.data.stream import Piece, TrainingStream
+
+_LOST_WORKER = re.compile(
+    r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\) "
+    r"(is killed by signal: [\w ]+\w|exited unexpectedly)"
+)
+
+
+class TrainingLoader:
+    """The endless iterable of a rank's micro-batches."""
+
+    def __init__(
+        self,
+        stream: TrainingStream,
+        *,
+        num_workers: int,
+        prefetch_factor: int,
+        pin_memory: bool,
+        quarantine: Quarantine,
+    ) -> None:
+        """Set up the workers; they start with the iteration.
+
+        Args:
+            stream: What each of them runs.
+            num_workers: Processes; 0 reads in this one. At most one per sample of a micro-batch.
+            prefetch_factor: Micro-batches that are prepared ahead.
+            pin_memory: Whether batches go to a GPU.
+            quarantine: Watches what cannot be read.
+        """
+        self._pieces = DataLoader(
+            stream,
+            batch_size=None,
+            num_workers=num_workers,
+            prefetch_factor=prefetch_factor if num_workers else None,
+        )
+        self._num_pieces = max(1, num_workers)
+        self._pin_memory = pin_memory
+        self._quarantine = quarantine
+        self.report = LoadReport()
+        """Sums since somebody took them."""
+
+    def __iter__(self) -> Iterator[PolicyBatch]:
+        pieces = iter(self._pieces)
+        while True:
+            batch = concatenate_batches([self._open(next(pieces)) for _ in range(self._num_pieces)])
+            yield batch.pin_memory() if self._pin_memory else batch
+
+    def _open(self, piece: Piece | Exception) -> PolicyBatch:
+        if isinstance(piece, Exception):
+            raise piece
+        self.report.add(piece.report)
+        self._quarantine.add(piece.report)
+        return piece.batch
+
+
+def explain_lost_worker(error: RuntimeError) -> str | None:
+    """Say in one line what happened if an error of torch's means that a worker's process is gone.
+
+    torch raises it from a signal handler, so anywhere in the training step.
+    """
+    found = _LOST_WORKER.search(str(error))
+    if found is None:
+        return None
+    pids, end = found.groups()
+    if "Bus error" in end:
+        cause = "shared memory has run out: enlarge /dev/shm, or lower data.prefetch_factor"
+    else:
+        cause = (
+            "most often because memory has run out: lower data.num_workers, data.prefetch_factor "
+            "or data.clip_cache_gib"
+        )
+    return f"worker process {pids}, which loads data, {end}; {cause}, then start again"

@@ -1,0 +1,190 @@
+"""Data sets with weights: what a run draws its windows from.
+
+path ─► storage, manifest ─► selection ─► table of windows ─► parts with weights (games, or one)
+"""
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nitrogen_train.data.cache import RangeCache
+from nitrogen_train.data.manifest import MANIFEST_NAME, Manifest, open_manifest
+from nitrogen_train.data.schema import Split
+from nitrogen_train.data.selection import Selection
+from nitrogen_train.data.storage import Storage
+from nitrogen_train.data.window_table import WindowTable, open_window_table
+from nitrogen_train.data.windows import WindowShape
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceOptions:
+    """One entry of `data.sources`."""
+
+    path: str
+    """A folder, or a URL of s3://, gs:// or http(s)://."""
+    weight: float = 1.0
+    """Share of the samples, relative to the other sources'."""
+    where: str | None = None
+    """Which clips are in use, such as `idle_share < 0.5 and game in [doom_defend]`."""
+    game_temperature: float = 1.0
+    """Games are drawn in proportion to windows ** (1 / temperature): 1 is as they come, more is
+    nearer to all alike."""
+    max_game_hours: float | None = None
+    """A game with more video than this is drawn as if it had no more."""
+    action_offset: int | None = None
+    """Of this data set, where it differs from the run's."""
+
+    def __post_init__(self) -> None:
+        if not self.weight > 0:
+            raise ValueError(f"weight must be above 0, got {self.weight}")
+        if not self.game_temperature > 0:
+            raise ValueError(f"game_temperature must be above 0, got {self.game_temperature}")
+        if self.max_game_hours is not None and not self.max_game_hours > 0:
+            raise ValueError(f"max_game_hours must be above 0, got {self.max_game_hours}")
+
+    @property
+    def is_balanced(self) -> bool:
+        """Whether games are drawn otherwise than as they come."""
+        return self.game_temperature != 1 or self.max_game_hours is not None
+
+
+def read_options(name: str, values: Mapping[str, Any]) -> SourceOptions:
+    """Read one entry of `data.sources`.
+
+    Raises:
+        ValueError: If a key is unknown, the path is missing, or a value is of another type.
+    """
+    known = [item.name for item in fields(SourceOptions)]
+    unknown = [key for key in values if key not in known]
+    if unknown or "path" not in values:
+        raise ValueError(
+            f"data.sources.{name} needs a path and may have {', '.join(known[1:])}; "
+            f"got {', '.join(values)}"
+        )
+    plain: dict[str, Any] = {**values, "path": str(values["path"])}
+    try:
+        for key in ("weight", "game_temperature", "max_game_hours"):
+            if plain.get(key) is not None:
+                plain[key] = float(plain[key])
+        return SourceOptions(**plain)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"data.sources.{name}: {error}") from error
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """One data set of a mixture, or one split of it."""
+
+    name: str
+    """Identity in window ids and logs."""
+    storage: Storage
+    """Where its shards and its manifest lie."""
+    manifest: Manifest
+    """All of its clips."""
+    selection: Selection
+    """Which of them are in use."""
+    table: WindowTable
+    """The windows of those."""
+    window: WindowShape
+    """How windows are cut; only `action_offset` may differ between sources."""
+    options: SourceOptions
+
+    @property
+    def starts(self) -> list[int]:
+        """Positions in the table at which the source's parts begin, and the end of the last one."""
+        if not self.options.is_balanced:
+            return [0, self.table.num_windows]
+        return np.unique(self.table.game_starts).tolist()
+
+    @property
+    def part_weights(self) -> list[float]:
+        """How often each part is drawn, relative to the others."""
+        if not self.options.is_balanced:
+            return [1.0]
+        weights: list[float] = []
+        for count in self.table.game_counts:
+            if not count.num_windows:
+                continue
+            hours = self.options.max_game_hours
+            kept = 1.0 if hours is None else min(1.0, hours / count.hours)
+            weights.append((count.num_windows * kept) ** (1 / self.options.game_temperature))
+        return weights
+
+    def describe(self) -> str:
+        """Name what the order of this source depends on; where it lies is not among it."""
+        options = replace(self.options, path="", where=None)
+        return (
+            f"{self.name}:{options}:{self.window}:{self.selection.expression}:{self.manifest.hash}"
+        )
+
+
+def load_sources(
+    sources: Mapping[str, Mapping[str, Any]],
+    *,
+    split: Split,
+    window: WindowShape,
+    index_dir: Path,
+    cache: RangeCache | None = None,
+) -> list[Source]:
+    """Open the data sets of a mixture.
+
+    Args:
+        sources: Name to the fields of `SourceOptions`.
+        split: The clips to draw from.
+        window: How windows are cut.
+        index_dir: Where manifests and tables of windows are mapped from.
+        cache: Keeps what is read from URLs.
+
+    Raises:
+        ValueError: If no source is given, an entry is not one, or no clip is left of it.
+    """
+    if not sources:
+        raise ValueError(
+            "no data: give at least one source, for example +data.sources.mine.path=FOLDER"
+        )
+    loaded: list[Source] = []
+    for name, values in sources.items():
+        options = read_options(name, values)
+        offset = window.action_offset if options.action_offset is None else options.action_offset
+        shape = replace(window, action_offset=offset)
+        storage = Storage(options.path, cache=cache)
+        is_of_split = f"split == {split}"
+        try:
+            manifest = open_stored_manifest(storage, index_dir=index_dir)
+            where = f"({options.where}) and {is_of_split}" if options.where else is_of_split
+            selection = Selection(where)
+            table = open_window_table(
+                manifest,
+                selection=selection,
+                window=shape,
+                cache_dir=index_dir,
+                by_game=options.is_balanced,
+            )
+        except ValueError as error:
+            raise ValueError(f"data.sources.{name} ({options.path}): {error}") from error
+        loaded.append(
+            Source(
+                name=name, storage=storage, manifest=manifest, selection=selection, table=table,
+                window=shape, options=options,
+            )
+        )  # fmt: skip
+    return loaded
+
+
+def open_stored_manifest(storage: Storage, *, index_dir: Path) -> Manifest:
+    """Map a data set's manifest, wherever it lies.
+
+    Raises:
+        FileNotFoundError: If there is none.
+        ShardError: If it is not one.
+    """
+    if storage.folder is not None:
+        return open_manifest(storage.folder / MANIFEST_NAME, cache_dir=index_dir)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / MANIFEST_NAME
+        path.write_bytes(storage.read(MANIFEST_NAME))
+        return open_manifest(path, cache_dir=index_dir)

@@ -1,0 +1,170 @@
+"""Visits: a clip is fetched once, decoded a stretch at a time, and handed out window by window.
+
+What cannot be read is replaced by windows that the plan itself draws, so that a fault in the data
+changes the stream in the same way at any number of ranks and workers.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from jaxtyping import Int64
+
+from nitrogen_train.batch import WindowId
+from nitrogen_train.data.action_file import valid_runs
+from nitrogen_train.data.clips import ClipReader, DecodedClip, EncodedClip
+from nitrogen_train.data.collate import Window
+from nitrogen_train.data.decoders.video import DecodeError
+from nitrogen_train.data.mixture import Source
+from nitrogen_train.data.order import STRETCH
+from nitrogen_train.data.plan import WindowPlan
+from nitrogen_train.data.report import Fault
+from nitrogen_train.data.schema import ShardError
+
+MAX_ATTEMPTS = 16
+"""Windows drawn in place of one that cannot be read, before the data set is given up."""
+
+
+@dataclass(kw_only=True)
+class _Visit:
+    """What a lane holds open."""
+
+    source: int
+    number: int
+    clips: dict[int, EncodedClip | Fault] = field(default_factory=dict[int, "EncodedClip | Fault"])
+    stretch: int = -1
+    windows: list[Window] = field(default_factory=list[Window])
+    """Of the stretch, in the order of handing out."""
+    causes: list[str | None] = field(default_factory=list["str | None"])
+    """Why a window of the stretch stands in for another; None where it does not."""
+
+
+class VisitReader:
+    """Reads the windows of lanes; each worker has its own."""
+
+    def __init__(self, plan: WindowPlan, reader: ClipReader, *, max_kept_bytes: int) -> None:
+        """Hold what is needed; nothing is read yet.
+
+        Args:
+            plan: Which windows.
+            reader: Of clips.
+            max_kept_bytes: If a frame per window of the plan fits in here, clips are decoded whole,
+                once, and kept.
+        """
+        self._plan = plan
+        self._reader = reader
+        self._lanes: dict[int, _Visit] = {}
+        self._kept: dict[tuple[int, int], DecodedClip] | None = None
+        num_frames = sum(source.table.num_windows for source in plan.sources)
+        if num_frames * reader.frame_bytes <= max_kept_bytes:
+            self._kept = {}
+
+    def read(self, samples: Int64[np.ndarray, " n"]) -> list[Window]:
+        """Read the windows of some samples.
+
+        Raises:
+            ShardError: If `MAX_ATTEMPTS` windows drawn for one sample cannot be read.
+            OSError: If storage fails for a reason that may pass.
+        """
+        turns = self._plan.turns(samples)
+        columns = (samples, turns.lane, turns.source, turns.visit, turns.atom)
+        return [self._take(*(int(value) for value in turn)) for turn in zip(*columns, strict=True)]
+
+    def _take(self, sample: int, lane: int, source: int, number: int, atom: int) -> Window:
+        visit = self._lanes.get(lane)
+        if visit is None or (visit.source, visit.number) != (source, number):
+            visit = self._lanes[lane] = _Visit(source=source, number=number)
+        stretch, place = divmod(atom, STRETCH)
+        if visit.stretch != stretch:
+            self._decode_stretch(visit, stretch)
+        report, name = self._reader.report, self._plan.sources[source].name
+        report.windows[name] += 1
+        cause = visit.causes[place]
+        if cause is not None:
+            report.replaced[name, cause] += 1
+        return visit.windows[place]._replace(occurrence=sample)
+
+    def _decode_stretch(self, visit: _Visit, stretch: int) -> None:
+        source = self._plan.sources[visit.source]
+        atoms = np.arange(stretch * STRETCH, (stretch + 1) * STRETCH)
+        located = self._plan.windows(visit.source, visit.number, atoms)
+        clips, frames = located.clip.copy(), located.frame.copy()
+        planned = [
+            WindowId(source.name, source.manifest.clip_id(int(clip)), int(frame))
+            for clip, frame in zip(clips, frames, strict=True)
+        ]
+        windows: dict[int, Window] = {}
+        causes: list[str | None] = [None] * STRETCH
+        left = np.arange(STRETCH)
+        fault: Fault | None = None
+        for attempt in range(1, MAX_ATTEMPTS + 1):
+            for clip in np.unique(clips[left]):
+                places = left[clips[left] == clip]
+                decoded = self._decode(visit, source, int(clip), frames[places])
+                if isinstance(decoded, Fault):
+                    fault = decoded
+                for place in places:
+                    if isinstance(decoded, Fault):
+                        causes[place] = causes[place] or decoded.cause
+                    else:
+                        windows[int(place)] = Window(
+                            source, decoded, int(frames[place]), planned[place], occurrence=0
+                        )
+            left = np.array([place for place in left if int(place) not in windows], np.int64)
+            if not len(left):
+                break
+            others = self._plan.windows(visit.source, visit.number, atoms[left], attempt=attempt)
+            clips[left], frames[left] = others.clip, others.frame
+        else:
+            raise ShardError(
+                f"source {source.name!r} ({source.storage.root}): {MAX_ATTEMPTS} clips in a row "
+                f"cannot be read; the last: {fault.message if fault else ''}"
+            )
+        visit.stretch, visit.causes = stretch, causes
+        visit.windows = [windows[place] for place in range(STRETCH)]
+
+    def _decode(
+        self, visit: _Visit, source: Source, clip: int, frames: Int64[np.ndarray, " n"]
+    ) -> DecodedClip | Fault:
+        kept = self._kept.get((visit.source, clip)) if self._kept is not None else None
+        if kept is not None:
+            return kept
+        encoded = visit.clips.get(clip)
+        if encoded is None:
+            encoded = visit.clips[clip] = self._fetch(source, clip)
+        if isinstance(encoded, Fault):
+            return encoded
+        try:
+            if self._kept is not None:
+                visit.clips.clear()
+                kept = self._reader.decode(encoded)
+                if len(kept.frames) < len(kept.values):
+                    raise DecodeError(
+                        f"the video of clip {kept.clip_id!r} has {len(kept.frames)} frames, its "
+                        f"actions have {len(kept.values)} rows"
+                    )
+                self._kept[visit.source, clip] = kept
+                return kept
+            seen = (source.window.frame_indices(int(frame)) for frame in frames)
+            return self._reader.decode(encoded, np.unique(np.maximum(np.concatenate([*seen]), 0)))
+        except ShardError as error:
+            return self._note(source, clip, error)
+
+    def _fetch(self, source: Source, clip: int) -> EncodedClip | Fault:
+        row = source.manifest.row(clip)
+        try:
+            encoded = self._reader.fetch(source.storage, row)
+            # The plan counts by the manifest alone what is supervised.
+            if len(encoded.valid) != row.num_frames or valid_runs(encoded.valid) != row.valid_runs:
+                raise ShardError(
+                    f"{row.shard}, byte {row.offset}: the valid rows of clip {row.clip_id!r} are "
+                    "not those that the manifest lists: shard again"
+                )
+            return encoded
+        except ShardError as error:
+            return self._note(source, clip, error)
+
+    def _note(self, source: Source, clip: int, error: ShardError) -> Fault:
+        row = source.manifest.row(clip)
+        fault = Fault(source.name, row.shard, row.clip_id, error.cause, str(error))
+        self._reader.report.faults.add(fault)
+        return fault

@@ -1,0 +1,209 @@
+"""Every window of the clips in use, counted, not listed: which window is at a position.
+
+    clips in use, in manifest order or by game ─► runs of valid rows ─► one entry per run
+    position p ─► the run at which the running count of windows passes p ─► clip, frame, rows
+
+A window exists for each valid first row (see `windows.py`), so a run of n rows holds n windows and
+the table is three numbers per run, which all processes of a node map from the same files.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Bool, Float64, Int32, Int64, Shaped
+
+from nitrogen_train.data.files import write_atomically
+from nitrogen_train.data.index_files import build_once
+from nitrogen_train.data.manifest import Manifest
+from nitrogen_train.data.selection import Selection
+from nitrogen_train.data.windows import WindowShape
+
+_FORMAT = 1
+"""Of the files; higher when their content changes."""
+
+_SUMMARY_NAME = "table.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Located:
+    """Windows, one per position."""
+
+    clip: Int64[np.ndarray, " n"]
+    """Rows of the manifest."""
+    frame: Int64[np.ndarray, " n"]
+    """Last observed frames."""
+    num_rows: Int64[np.ndarray, " n"]
+    """Supervised rows, at least 1."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GameCount:
+    """What a table holds of one game."""
+
+    game: str
+    num_clips: int
+    """In use, also those without a window."""
+    num_windows: int
+    hours: float
+    """Of video."""
+
+
+class WindowTable:
+    """The windows of the clips in use, at positions from 0."""
+
+    def __init__(self, folder: Path, *, window: WindowShape) -> None:
+        """Map a table that `open_window_table` has built."""
+        summary = json.loads((folder / _SUMMARY_NAME).read_bytes())
+        self._window = window
+        self._ends, self._clips, self._stops = (
+            np.asarray(np.load(folder / f"{name}.npy", mmap_mode="r"))
+            for name in ("ends", "clips", "stops")
+        )
+        self.game_counts = tuple(GameCount(**count) for count in summary["game_counts"])
+        """Of every game in use, by name."""
+        self.num_windows = sum(count.num_windows for count in self.game_counts)
+        self.games: tuple[str, ...] = ()
+        """Names in the order of their windows if these are grouped by game, or none."""
+        self.game_starts = np.zeros(1, np.int64)
+        """Position of each game's first window, and at last `num_windows`."""
+        if summary["by_game"]:
+            self.games = tuple(count.game for count in self.game_counts)
+            num_windows = [count.num_windows for count in self.game_counts]
+            self.game_starts = np.cumsum([0, *num_windows], dtype=np.int64)
+
+    def locate(self, positions: Int64[np.ndarray, " n"]) -> Located:
+        """Find the windows at some positions.
+
+        Raises:
+            IndexError: If a position is negative, or not below `num_windows`.
+        """
+        if len(positions) and not 0 <= positions.min() <= positions.max() < self.num_windows:
+            raise IndexError(
+                f"positions must lie in [0, {self.num_windows}), got {positions.min()} to "
+                f"{positions.max()}"
+            )
+        run = np.searchsorted(self._ends, positions, side="right")
+        rows_left = self._ends[run] - positions
+        return Located(
+            clip=self._clips[run].astype(np.int64),
+            frame=self._stops[run] - rows_left - self._window.action_offset,
+            num_rows=np.minimum(rows_left, self._window.action_horizon),
+        )
+
+
+def open_window_table(
+    manifest: Manifest,
+    *,
+    selection: Selection,
+    window: WindowShape,
+    cache_dir: Path,
+    by_game: bool = False,
+) -> WindowTable:
+    """Map the table of a manifest's windows, built once on this node.
+
+    Args:
+        manifest: The clips.
+        selection: Which of them are in use.
+        window: How windows are cut.
+        cache_dir: Where the table's files are, or will be: 16 bytes per run of valid rows.
+        by_game: Group the windows by game, games by name; within a game, clips keep their order.
+
+    Raises:
+        ValueError: If no clip is selected, or `cache_dir` cannot be written.
+    """
+    key = (_FORMAT, manifest.hash, selection.expression, window.action_offset, by_game)
+    digest = hashlib.sha256(json.dumps(key).encode()).hexdigest()
+    folder = cache_dir / f"windows-{digest[:32]}"
+    build = partial(
+        _build, folder, manifest, selection, action_offset=window.action_offset, by_game=by_game
+    )
+    # Written last: the arrays beside it are whole.
+    build_once(folder / _SUMMARY_NAME, build)
+    return WindowTable(folder, window=window)
+
+
+def _build(
+    folder: Path, manifest: Manifest, selection: Selection, *, action_offset: int, by_game: bool
+) -> None:
+    is_used = selection.select(manifest)
+    games, game_of_clip = number_games(manifest)
+    runs = np.concatenate(list(_iter_runs(manifest, is_used, action_offset)), axis=1)
+    if by_game:
+        runs = runs[:, np.argsort(game_of_clip[runs[0]], kind="stable")]
+    clips, stops, num_windows = runs
+    arrays = {"ends": np.cumsum(num_windows, dtype=np.int64), "clips": clips, "stops": stops}
+    for name, array in arrays.items():
+        with write_atomically(folder / f"{name}.npy") as path, path.open("wb") as file:
+            np.save(file, array)
+    columns = zip(
+        games,
+        _sum_by(game_of_clip, is_used, len(games)),
+        _sum_by(game_of_clip[clips], num_windows, len(games)),
+        _sum_by(game_of_clip, is_used * _seconds(manifest), len(games)),
+        strict=True,
+    )
+    counts = [
+        GameCount(
+            game=game,
+            num_clips=int(num_clips),
+            num_windows=int(num_windows),
+            hours=float(seconds) / 3600,
+        )
+        for game, num_clips, num_windows, seconds in columns
+        if num_clips
+    ]
+    with write_atomically(folder / _SUMMARY_NAME) as path:
+        summary = {"by_game": by_game, "game_counts": [asdict(count) for count in counts]}
+        path.write_text(json.dumps(summary), encoding="utf-8")
+
+
+def _iter_runs(
+    manifest: Manifest, is_used: Bool[np.ndarray, " clips"], action_offset: int
+) -> Iterator[Int32[np.ndarray, "3 runs"]]:
+    """List the runs of rows that may be the first of a window: clip, one past the last row, rows.
+
+    Rows before `action_offset` belong to no window: their last frame would lie before the clip.
+    """
+    first = 0
+    for batch in manifest.table.to_batches():
+        edges = batch["valid_runs"].flatten().to_numpy()
+        runs_per_clip = batch["valid_runs"].value_lengths().to_numpy() // 2
+        clip = np.repeat(np.arange(first, first + len(batch), dtype=np.int32), runs_per_clip)
+        starts, stops = edges[::2], edges[1::2]
+        num_rows = stops - np.maximum(starts, np.int32(action_offset))
+        yield np.stack([clip, stops, num_rows])[:, is_used[clip] & (num_rows > 0)]
+        first += len(batch)
+
+
+def number_games(manifest: Manifest) -> tuple[list[str], Int64[np.ndarray, " clips"]]:
+    """List the games by name, and each clip's place in the list."""
+    numbers: dict[str, int] = {}
+    pieces: list[Int64[np.ndarray, " clips"]] = []
+    for batch in manifest.table.to_batches():
+        encoded = batch["game"].dictionary_encode()
+        of_batch = [numbers.setdefault(g, len(numbers)) for g in encoded.dictionary.to_pylist()]
+        pieces.append(np.array(of_batch, np.int64)[encoded.indices.to_numpy()])
+    games = sorted(numbers)
+    place = np.empty(len(games), np.int64)
+    place[[numbers[game] for game in games]] = np.arange(len(games))
+    return games, place[np.concatenate(pieces)]
+
+
+def _seconds(manifest: Manifest) -> Float64[np.ndarray, " clips"]:
+    frames, fps = (
+        np.concatenate([batch[name].to_numpy() for batch in manifest.table.to_batches()])
+        for name in ("num_frames", "fps")
+    )
+    return frames / fps
+
+
+def _sum_by(
+    group: Int64[np.ndarray, " n"], values: Shaped[np.ndarray, " n"], num_groups: int
+) -> Float64[np.ndarray, " groups"]:
+    # Without values bincount gives whole numbers.
+    return np.bincount(group, weights=values, minlength=num_groups).astype(np.float64)
