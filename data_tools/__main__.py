@@ -1,10 +1,13 @@
-"""`nitrogen-data VERB`: record, shard, verify, stats, preview."""
+"""`nitrogen-data VERB`: record, shard, verify, stats, preview, order, mixture, index."""
 
 import argparse
 import errno
+import json
+import os
 import sys
 import traceback
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 _DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -18,7 +21,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     options = _build_parser().parse_args(arguments)
     try:
-        return options.run(options)
+        status = options.run(options)
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:
+        # Who reads has seen enough; what is buffered must not fail once more at the exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except (ValueError, OSError, RuntimeError) as error:
         if options.debug:
             traceback.print_exc()
@@ -94,6 +103,69 @@ def _preview(options: argparse.Namespace) -> int:
     return 0
 
 
+def _order(options: argparse.Namespace) -> int:
+    from data_tools.order import iter_order, split_rank
+    from data_tools.run_choice import choose_run, count_ranks
+    from nitrogen_train.run_plan import build_plan
+
+    config = choose_run(
+        datasets=options.datasets,
+        mixture_path=options.mixture,
+        run_dir=options.run_dir,
+        seed=options.seed,
+        global_batch_size=options.global_batch_size,
+        lane_groups=options.lane_groups,
+        windows_per_visit=options.windows_per_visit,
+    )
+    share = split_rank(
+        config.data.global_batch_size,
+        world_size=count_ranks(config) if options.world_size is None else options.world_size,
+        rank=options.rank,
+        accumulation=options.accumulation,
+        default=config.data.micro_batch_size,
+    )
+    for line in iter_order(build_plan(config), share, start=options.start, num_steps=options.steps):
+        print(line)
+    return 0
+
+
+def _mixture(options: argparse.Namespace) -> int:
+    from data_tools.mixture import format_use, measure_use
+    from data_tools.run_choice import choose_run
+    from nitrogen_train.run_plan import build_plan
+
+    config = choose_run(
+        datasets=options.datasets,
+        mixture_path=options.mixture,
+        run_dir=options.run_dir,
+        global_batch_size=options.global_batch_size,
+    )
+    steps = config.max_steps if options.steps is None else options.steps
+    use = measure_use(build_plan(config), num_steps=steps)
+    print(json.dumps(asdict(use)) if options.json else format_use(use))
+    return 0
+
+
+def _index(options: argparse.Namespace) -> int:
+    from data_tools.index import ForeignFacts, format_report, index_shards
+    from data_tools.run_choice import name_dataset
+
+    if options.out is not None and len(options.shards) > 1:
+        raise ValueError("--out takes the manifest of one folder: index the others by themselves")
+    for root in options.shards:
+        facts = ForeignFacts(
+            game=options.game,
+            source=options.source or name_dataset(root),
+            licence=options.licence,
+            session_pattern=options.session_from_key,
+            fps=options.fps,
+            val_share=options.val_share,
+        )
+        found = index_shards(root, out_dir=options.out, facts=facts)
+        print(f"{root}: {format_report(found)}")
+    return 0
+
+
 def _build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="nitrogen-data",
@@ -103,6 +175,9 @@ def _build_parser() -> argparse.ArgumentParser:
     _add_record(verbs)
     _add_shard(verbs)
     _add_readers(verbs)
+    _add_order(verbs)
+    _add_mixture(verbs)
+    _add_index(verbs)
     return parser
 
 
@@ -162,6 +237,59 @@ def _add_readers(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -
         verb.add_argument("dataset", metavar="DATASET", type=Path, help="folder with a manifest")
     preview.add_argument("clip_id", metavar="CLIP_ID", nargs="?", help="the first clip if left out")
     preview.add_argument("--out", type=Path, required=True, help="the mp4 to write")
+
+
+def _add_order(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    verb = _add_verb(verbs, "order", "Print the windows that a rank will train on, in order.")
+    verb.set_defaults(run=_order)
+    _add_run_choice(verb)
+    verb.add_argument("--world-size", type=int, help="ranks; as the run's trainer has")
+    verb.add_argument("--rank", type=int, default=0, help="whose windows")
+    verb.add_argument("--start", type=int, default=0, help="the first optimizer step")
+    verb.add_argument("--steps", type=int, default=1, help="how many of them")
+    verb.add_argument("--seed", type=int, help="the run's")
+    verb.add_argument(
+        "--accumulation", type=int, help="micro-batches of a rank in a step; as the run has"
+    )
+    verb.add_argument("--lane-groups", type=int, help="see data.lane_groups; the run's")
+    verb.add_argument("--windows-per-visit", type=int, help="see data.windows_per_visit; the run's")
+
+
+def _add_mixture(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    verb = _add_verb(verbs, "mixture", "Count what is in use, and its share of the samples.")
+    verb.set_defaults(run=_mixture)
+    _add_run_choice(verb)
+    verb.add_argument("--steps", type=int, help="optimizer steps; the run's max_steps")
+    verb.add_argument("--json", action="store_true", help="print JSON instead of a table")
+
+
+def _add_index(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    verb = _add_verb(verbs, "index", "Write a manifest for foreign shards, which stay as they are.")
+    verb.set_defaults(run=_index)
+    verb.add_argument("shards", metavar="FOLDER_OR_URL", nargs="+", help="with .tar files")
+    verb.add_argument("--game", required=True, help="that they show")
+    verb.add_argument("--source", help="name of the collection; the folder's")
+    verb.add_argument("--licence", default="unknown", help="of the clips")
+    verb.add_argument(
+        "--session-from-key",
+        metavar="REGEX",
+        help="its first group, found in a record's key, is its session; a tar is one",
+    )
+    verb.add_argument("--fps", type=float, help="of pictures, and of videos that have none")
+    verb.add_argument(
+        "--val-share", type=float, default=0.15, help="share of the sessions for validation"
+    )
+    verb.add_argument("--out", type=Path, help="where a URL's manifest goes; the folder itself")
+
+
+def _add_run_choice(verb: argparse.ArgumentParser) -> None:
+    """Ask for a run, or for the data of one that has nitrogen-train's defaults."""
+    verb.add_argument("datasets", metavar="DATASET", nargs="*", help="folders or URLs, weight 1")
+    verb.add_argument("--mixture", type=Path, metavar="FILE", help="YAML, as data.sources has it")
+    verb.add_argument(
+        "--run", dest="run_dir", type=Path, metavar="FOLDER", help="a run, from which all is read"
+    )
+    verb.add_argument("--global-batch-size", type=int, help="samples of a step; the run's")
 
 
 if __name__ == "__main__":

@@ -11,7 +11,8 @@ from nitrogen_train.data.decode import choose_decoder
 from nitrogen_train.data.encode import VideoWriter
 from nitrogen_train.data.manifest import Manifest, ManifestRow, read_manifest
 from nitrogen_train.data.pad_overlay import draw_pad
-from nitrogen_train.data.records import read_record
+from nitrogen_train.data.storage import Storage
+from nitrogen_train.data.stored_clips import read_clip
 
 
 def preview_clip(dataset_dir: Path, clip_id: str | None, *, out_path: Path) -> ManifestRow:
@@ -32,9 +33,8 @@ def preview_clip(dataset_dir: Path, clip_id: str | None, *, out_path: Path) -> M
         raise ValueError(f"a preview is an mp4, got {out_path}")
     manifest = read_manifest(dataset_dir)
     row = _find_clip(manifest, clip_id)
-    record = read_record(
-        dataset_dir, row.shard, offset=row.offset, size=row.size, sha256=row.sha256
-    )
+    storage = Storage(str(dataset_dir))
+    record = read_clip(storage, row)
     frames = choose_decoder().decode(record.video)
     drawn = (
         draw_pad(

@@ -15,7 +15,7 @@ from tqdm import tqdm
 from data_tools.recording import RecordingFacts
 from data_tools.workers import map_in_order
 from nitrogen_train.actions import GAMEPAD, Controls
-from nitrogen_train.data.encode import VideoWriter, frame_rate
+from nitrogen_train.data.encode import Encoding, VideoWriter, frame_rate
 from nitrogen_train.data.files import write_atomically
 from nitrogen_train.data.squash import squash
 from nitrogen_train.games import Game, GameInfo, load_game
@@ -24,7 +24,7 @@ _BURST_ROWS = (3, 12)
 """Shortest and longest disturbance."""
 _PRESS_SHARE = 0.25
 """Of the buttons in a disturbance."""
-_CRF = 15
+_ENCODING = Encoding(crf=15)
 """Better than a clip's: it will be encoded once more."""
 
 
@@ -126,7 +126,9 @@ def _play(game: Game, task: EpisodeTask, name: str) -> RecordingFacts:
     disturbed: list[bool] = []
     score, over = 0.0, False
     video_path = task.out_dir / f"{name}.mp4"
-    with VideoWriter(video_path, fps=info.fps, width=width, height=height, crf=_CRF) as video:
+    with VideoWriter(
+        video_path, fps=info.fps, width=width, height=height, encoding=_ENCODING
+    ) as video:
         while not over:
             # Asked even when it is not obeyed, so that an expert with a memory keeps up.
             wanted = game.expert()

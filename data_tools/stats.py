@@ -10,7 +10,8 @@ from tqdm import tqdm
 from nitrogen_train.actions import ActionRows, ActionSpace
 from nitrogen_train.data.action_file import idle_rows
 from nitrogen_train.data.manifest import ManifestRow, read_manifest
-from nitrogen_train.data.records import read_record
+from nitrogen_train.data.storage import Storage
+from nitrogen_train.data.stored_clips import read_clip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,11 +43,10 @@ def compute_stats(dataset_dir: Path) -> list[GroupStats]:
         FileNotFoundError: If it has no manifest.
         ShardError: If a record breaks the contract.
     """
-    manifest = read_manifest(dataset_dir)
+    manifest, storage = read_manifest(dataset_dir), Storage(str(dataset_dir))
     groups: dict[tuple[str, str], list[tuple[ManifestRow, ActionRows]]] = defaultdict(list)
     for row in tqdm(manifest.rows(), desc="stats", unit="clip"):
-        record = read_record(dataset_dir, row.shard, offset=row.offset, size=row.size)
-        groups[row.game, row.split].append((row, record.actions.rows))
+        groups[row.game, row.split].append((row, read_clip(storage, row).actions.rows))
     return [
         _count(game, split, clips, manifest.action_space)
         for (game, split), clips in sorted(groups.items())

@@ -45,7 +45,10 @@ def test_every_verb_runs_on_a_real_game_without_torch(tmp_path: Path) -> None:
     assert Path(video).stat().st_size > 50_000
 
 
-@pytest.mark.parametrize("module", ["record", "shard", "verify", "stats", "preview"])
+@pytest.mark.parametrize(
+    "module",
+    ["record", "shard", "verify", "stats", "preview", "order", "mixture", "run_choice", "index"],
+)
 def test_no_verb_imports_torch_where_it_is_installed(module: str) -> None:
     code = f"import sys, data_tools.{module}; sys.exit('torch' in sys.modules)"
 
@@ -108,7 +111,10 @@ def test_debug_shows_where_an_error_came_from(
     assert "Traceback" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("verb", ["record", "shard", "verify", "stats", "preview"])
+@pytest.mark.parametrize(
+    "verb",
+    ["record", "shard", "verify", "stats", "preview", "order", "mixture", "run_choice", "index"],
+)
 def test_every_verb_explains_itself(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main([verb, "--help"])

@@ -13,12 +13,13 @@ import pytest
 from data_tools.plan import ShardSettings
 from data_tools.shard import shard_recordings
 from data_tools.verify import verify_dataset
-from nitrogen_train.data.decode import PyAVDecoder
+from nitrogen_train.data.decoders.pyav_decoder import PyAVDecoder
 from nitrogen_train.data.manifest import Manifest, read_manifest
 from nitrogen_train.data.records import read_record
 from nitrogen_train.data.schema import ShardError
+from nitrogen_train.data.storage import Storage
 
-SETTINGS = ShardSettings(size=32, clip_seconds=2.0, clips_per_shard=2)
+SETTINGS = ShardSettings(size=64, clip_seconds=2.0, clips_per_shard=2)
 # A fresh process in which no file may grow beyond the first argument.
 LIMITED = (
     "import resource, sys\n"
@@ -51,7 +52,7 @@ def shard(folders: list[Path], out_dir: Path, **changes: Any) -> Manifest:
 
 def arguments(recordings_dir: Path, out_dir: Path, *more: str) -> list[str]:
     return [
-        "shard", str(recordings_dir), "--out", str(out_dir), "--size", "32",
+        "shard", str(recordings_dir), "--out", str(out_dir), "--size", "64",
         "--clip-seconds", "2", "--clips-per-shard", "2", *more,
     ]  # fmt: skip
 
@@ -71,7 +72,7 @@ def test_a_data_set_holds_the_recordings(dataset_dir: Path) -> None:
         *manifest.table["shard"].to_pylist(),
     }
     for row in manifest.rows():
-        record = read_record(dataset_dir, row.shard, offset=row.offset, size=row.size)
+        record = read_record(Storage(str(dataset_dir)), row.shard, offset=row.offset, size=row.size)
         first = record.metadata.provenance.start_frame
         times = np.arange(first, first + row.num_frames)
         np.testing.assert_allclose(record.actions.rows.sticks[:, 0], times / 100)
@@ -99,7 +100,7 @@ def test_another_data_set_is_not_overwritten(dataset_dir: Path, recordings_dir: 
     before = contents(dataset_dir)
 
     with pytest.raises(ShardError, match="data set of other recordings or settings"):
-        shard([recordings_dir], dataset_dir, size=64)
+        shard([recordings_dir], dataset_dir, size=96)
 
     assert contents(dataset_dir) == before
 

@@ -10,7 +10,7 @@ import pytest
 from data_tools.plan import ShardSettings
 from data_tools.shard import shard_recordings
 from data_tools.verify import verify_dataset
-from nitrogen_train.data.encode import encode_video
+from nitrogen_train.data.encode import Encoding, encode_video
 from nitrogen_train.data.manifest import (
     MANIFEST_NAME,
     Manifest,
@@ -26,6 +26,7 @@ from nitrogen_train.data.records import (
     encode_record,
     read_record_bytes,
 )
+from nitrogen_train.data.storage import Storage
 
 SHARD = "shard-000000.tar"
 
@@ -49,7 +50,7 @@ def rewrite(folder: Path, change: Callable[[Record], Record]) -> None:
     """Change the first clip's record, and write shard and manifest so that they agree with it."""
     rows, shard = [], b""
     for index, row in enumerate(read_manifest(folder).rows()):
-        data = read_record_bytes(folder, row.shard, offset=row.offset, size=row.size)
+        data = read_record_bytes(Storage(str(folder)), row.shard, offset=row.offset, size=row.size)
         record = change(decode_record(data)) if index == 0 else decode_record(data)
         data = encode_record(record)
         rows.append(describe_record(record, data, shard=SHARD, offset=len(shard), split=row.split))
@@ -70,7 +71,9 @@ def change_byte(path: Path, position: int) -> None:
 
 def video(record: Record, *, frames: int = 15, side: int = 32, crf: int = 18) -> bytes:
     pictures = (np.full((side, side, 3), 4 * t, np.uint8) for t in range(frames))
-    return encode_video(pictures, fps=record.metadata.fps, width=side, height=side, crf=crf)
+    return encode_video(
+        pictures, fps=record.metadata.fps, width=side, height=side, encoding=Encoding(crf=crf)
+    )
 
 
 def duplicate_clip(folder: Path) -> None:
@@ -137,7 +140,7 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "undecodable": (
         lambda d: rewrite(d, lambda r: replace(r, video=r.video[:-100])),
-        "the video's table lists 15 frames",
+        "bytes, its table puts frame 1",
     ),
     "not a video": (
         lambda d: rewrite(d, lambda r: replace(r, video=b"text")),

@@ -1,0 +1,328 @@
+"""A manifest for WebDataset shards that others wrote; the tars stay as they are.
+
+    tar ─► records, one pass ─► described by what they hold and by the options ─► rows
+    rows of all tars ─► splits by session ─► manifest.parquet
+
+`.index` keeps the rows of the finished tars until the manifest is written: an interrupted run
+goes on with the next tar. Whatever is left out is counted by its reason.
+"""
+
+import hashlib
+import json
+import re
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from data_tools.plan import choose_heldout
+from data_tools.tar_records import RawRecord, Reads, iter_records
+from nitrogen_train.actions import GAMEPAD, ActionSpace
+from nitrogen_train.data.action_file import idle_rows, valid_runs
+from nitrogen_train.data.decoders.video import open_video
+from nitrogen_train.data.files import write_atomically
+from nitrogen_train.data.manifest import ManifestRow, describe_record, write_manifest
+from nitrogen_train.data.records import Record
+from nitrogen_train.data.remote import describe, list_folder, open_url
+from nitrogen_train.data.schema import ShardError
+from nitrogen_train.data.storage import Storage
+from nitrogen_train.data.stored_clips import ForeignClip, decode_clip
+
+_SHARD_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*\.tar")
+_LONGEST_KEY = 200
+_TIMEOUT_S = 60.0
+_FORMAT = 1
+"""Of the rows in `.index`; higher when a record would be described otherwise."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ForeignFacts:
+    """What foreign records do not say themselves."""
+
+    game: str
+    source: str
+    licence: str = "unknown"
+    session_pattern: str | None = None
+    """A session is the pattern's first group in a record's key, or all that it matches; None: each
+    tar is one."""
+    fps: float | None = None
+    """Of pictures, and of videos that have none."""
+    val_share: float = 0.15
+    """Share of the sessions for validation."""
+
+    def __post_init__(self) -> None:
+        for name in ("game", "source", "licence"):
+            if not getattr(self, name):
+                raise ValueError(f"{name} must not be empty")
+        if self.fps is not None and not 0 < self.fps < 1000:
+            raise ValueError(f"fps must lie above 0 and below 1000, got {self.fps}")
+        if not 0 <= self.val_share < 1:
+            raise ValueError(f"val-share must lie in [0, 1), got {self.val_share}")
+        try:
+            re.compile(self.session_pattern or "")
+        except re.error as error:
+            raise ValueError(f"--session-from-key {self.session_pattern!r}: {error}") from error
+
+
+@dataclass(kw_only=True)
+class TarIndex:
+    """What one tar came to."""
+
+    shard: str
+    num_records: int = 0
+    rows: list[ManifestRow] = field(default_factory=list[ManifestRow])
+    dropped: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
+    """Cause to what was wrong, one text for each record that was left out."""
+    fault: str | None = None
+    """Why the tar could not be read to its end."""
+
+    def drop(self, record: RawRecord, error: ShardError) -> None:
+        """Leave a record out."""
+        text = f"{self.shard}, key {record.key[:100]!r}: {error}"
+        self.dropped.setdefault(error.cause, []).append(text)
+
+
+def index_shards(root: str, *, out_dir: Path | None, facts: ForeignFacts) -> list[TarIndex]:
+    """Write the manifest of a folder's tars.
+
+    Args:
+        root: The folder, or its URL.
+        out_dir: Where the manifest goes; None: into the folder itself.
+        facts: What the records do not say.
+
+    Returns:
+        What came of each tar.
+
+    Raises:
+        ValueError: If a URL has no `out_dir`, or a name cannot be a shard's.
+        FileNotFoundError: If there is no tar.
+        ShardError: If a key's members are not neighbours, or no record is left.
+        OSError: If a tar cannot be read now.
+    """
+    storage = Storage(root)
+    if out_dir is None:
+        if storage.folder is None:
+            raise ValueError(f"{root} is a URL: say with --out where its manifest should go")
+        out_dir = storage.folder
+    tars = _list_tars(storage)
+    progress_dir = out_dir / ".index"
+    found = [
+        _index_once(storage, shard, identity, progress_dir, facts)
+        for shard, identity in tqdm(tars.items(), desc=f"index {root}", unit="tar")
+    ]
+    _drop_repeated(found)
+    rows = [row for tar in found for row in tar.rows]
+    if not rows:
+        raise ShardError(f"no record of {root} can be used\n{format_report(found)}")
+    write_manifest(out_dir, _split(rows, facts.val_share))
+    shutil.rmtree(progress_dir, ignore_errors=True)
+    return found
+
+
+def format_report(found: Sequence[TarIndex]) -> str:
+    """Say what came in, what was kept, and what was left out and why."""
+    num_records = sum(tar.num_records for tar in found)
+    rows = [row for tar in found for row in tar.rows]
+    hours = sum(row.num_frames / row.fps for row in rows) / 3600
+    lines = [
+        f"{len(found)} tars, {num_records} records: {len(rows)} kept ({hours:.3f} hours), "
+        f"{num_records - len(rows)} dropped"
+    ]
+    causes = sorted({cause for tar in found for cause in tar.dropped})
+    for cause in causes:
+        texts = [text for tar in found for text in tar.dropped.get(cause, [])]
+        lines.append(f"dropped {len(texts)} ({cause}), the first: {texts[0]}")
+    lines += [f"{tar.shard}: {tar.fault}" for tar in found if tar.fault is not None]
+    return "\n".join(lines)
+
+
+def describe_clip(record: RawRecord, *, shard: str, facts: ForeignFacts) -> ManifestRow:
+    """Say of a record what the manifest keeps; the split is still open.
+
+    Raises:
+        ShardError: If it cannot be trained on.
+    """
+    # The layout of foreign actions is the gamepad's; our own records name theirs.
+    clip = decode_clip(record.data, GAMEPAD)
+    if isinstance(clip, Record):
+        return describe_record(clip, record.data, shard=shard, offset=record.offset, split="train")
+    assert isinstance(clip, ForeignClip)  # noqa: S101 - there is no third layout
+    return _describe_foreign(record, clip, GAMEPAD, shard=shard, facts=facts)
+
+
+def _describe_foreign(
+    record: RawRecord, clip: ForeignClip, space: ActionSpace, *, shard: str, facts: ForeignFacts
+) -> ManifestRow:
+    with open_video(clip.video) as video:
+        num_frames, width, height = len(video.table), video.table.width, video.table.height
+        rate = None if clip.is_picture else video.stream.average_rate
+    fps = float(rate) if rate else facts.fps
+    if fps is None:
+        raise ShardError("it has no frame rate of its own: give --fps", cause="fps")
+    if len(clip.actions) != num_frames:
+        raise ShardError(
+            f"it has {num_frames} frames and {len(clip.actions)} rows of actions, expected as "
+            "many of both",
+            cause="length",
+        )
+    return ManifestRow(
+        shard=shard,
+        offset=record.offset,
+        size=len(record.data),
+        clip_id=_name_clip(shard, record.key),
+        num_frames=num_frames,
+        num_valid_rows=int(clip.actions.valid.sum()),
+        valid_runs=valid_runs(clip.actions.valid),
+        fps=fps,
+        game=facts.game,
+        source=facts.source,
+        session_id=_find_session(shard, record.key, facts.session_pattern),
+        action_space=space.name,
+        labels="raw",
+        width=width,
+        height=height,
+        source_width=width,
+        source_height=height,
+        idle_share=float(idle_rows(clip.actions.rows).mean()),
+        licence=facts.licence,
+        split="train",
+        sha256=hashlib.sha256(record.data).hexdigest(),
+    )
+
+
+def _name_clip(shard: str, key: str) -> str:
+    if len(key) > _LONGEST_KEY:
+        raise ShardError(f"its key has more than {_LONGEST_KEY} characters", cause="key")
+    # Keys are often unique in their tar alone.
+    return f"{shard.removesuffix('.tar')}-{re.sub(r'[^A-Za-z0-9_-]', '_', key.removeprefix('./'))}"
+
+
+def _find_session(shard: str, key: str, pattern: str | None) -> str:
+    if pattern is None:
+        return shard.removesuffix(".tar")
+    match = re.search(pattern, key)
+    session = match and (match[1] if match.re.groups else match[0])
+    if not session:
+        raise ShardError(
+            f"--session-from-key {pattern!r} finds nothing in its key", cause="session"
+        )
+    return session
+
+
+def _list_tars(storage: Storage) -> dict[str, list[Any]]:
+    """Find the tars, by name, each with what changes when it is another one.
+
+    Raises:
+        OSError: If a URL cannot be listed.
+        FileNotFoundError: If there is none.
+        ValueError: If a name cannot be a shard's.
+    """
+    tars: dict[str, list[Any]] = {}
+    if storage.folder is None:
+        try:
+            sizes = list_folder(storage.root, timeout_s=_TIMEOUT_S)
+        # The errors of the libraries behind fsspec share no base class.
+        except Exception as error:
+            raise OSError(f"cannot list {storage.root}: {describe(error)}") from error
+        tars = {name: [size] for name, size in sizes.items() if name.endswith(".tar")}
+    else:
+        for path in storage.folder.glob("*.tar"):
+            facts = path.stat()
+            tars[path.name] = [facts.st_size, facts.st_mtime_ns]
+    if not tars:
+        raise FileNotFoundError(f"{storage.root} holds no .tar")
+    bad = [name for name in sorted(tars) if not _SHARD_NAME.fullmatch(name)]
+    if bad:
+        raise ValueError(
+            f"a shard's name is made of [A-Za-z0-9_-] and ends in .tar, got {bad[0]!r}; rename it"
+        )
+    return dict(sorted(tars.items()))
+
+
+def _index_once(
+    storage: Storage, shard: str, identity: list[Any], progress_dir: Path, facts: ForeignFacts
+) -> TarIndex:
+    """Take what an interrupted run has found of this very tar, or read it."""
+    key = [_FORMAT, storage.root, shard, identity, asdict(facts)]
+    path = progress_dir / f"{shard}.json"
+    if path.exists():
+        saved = json.loads(path.read_bytes())
+        if saved["key"] == key:
+            rows = [ManifestRow(**values) for values in saved["tar"].pop("rows")]
+            return TarIndex(**saved["tar"], rows=rows)
+    tar = _index_tar(storage, shard, facts)
+    with write_atomically(path) as temporary:
+        temporary.write_text(json.dumps({"key": key, "tar": asdict(tar)}))
+    return tar
+
+
+def _index_tar(storage: Storage, shard: str, facts: ForeignFacts) -> TarIndex:
+    tar = TarIndex(shard=shard)
+    with _open_tar(storage, shard) as file:
+        records = iter_records(_Named(file, f"{storage.root}/{shard}"))
+        while True:
+            try:
+                record = next(records, None)
+            except ShardError as error:
+                if error.cause == "order":
+                    raise ShardError(f"{storage.root}/{shard}: {error}") from error
+                tar.fault = str(error)
+                return tar
+            if record is None:
+                return tar
+            tar.num_records += 1
+            try:
+                tar.rows.append(describe_clip(record, shard=shard, facts=facts))
+            except ShardError as error:
+                tar.drop(record, error)
+
+
+def _open_tar(storage: Storage, shard: str) -> Any:  # noqa: ANN401 - each library's own class
+    if storage.folder is not None:
+        return (storage.folder / shard).open("rb")
+    url = f"{storage.root}/{shard}"
+    try:
+        return open_url(url, timeout_s=_TIMEOUT_S)
+    # As in `_list_tars`.
+    except Exception as error:
+        raise OSError(f"cannot open {url}: {describe(error)}") from error
+
+
+class _Named:
+    """A file whose failures name it."""
+
+    def __init__(self, file: Reads, name: str) -> None:
+        self._file, self._name = file, name
+
+    def read(self, size: int = -1, /) -> bytes:
+        try:
+            return self._file.read(size)
+        # As in `_list_tars`.
+        except Exception as error:
+            raise OSError(
+                f"cannot read {self._name}: {describe(error)}; start again: finished tars are kept"
+            ) from error
+
+
+def _drop_repeated(found: Sequence[TarIndex]) -> None:
+    """Leave out clips whose id another one has."""
+    known: set[str] = set()
+    for tar in found:
+        kept: list[ManifestRow] = []
+        for row in tar.rows:
+            if row.clip_id in known:
+                text = f"{tar.shard}, byte {row.offset}: another clip is named {row.clip_id!r}"
+                tar.dropped.setdefault("name", []).append(text)
+            else:
+                kept.append(row)
+            known.add(row.clip_id)
+        tar.rows = kept
+
+
+def _split(rows: Sequence[ManifestRow], val_share: float) -> Iterator[ManifestRow]:
+    heldout = choose_heldout(((row.game, row.session_id) for row in rows), share=val_share)
+    for row in rows:
+        yield replace(row, split="val" if row.session_id in heldout else "train")
