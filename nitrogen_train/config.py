@@ -4,13 +4,20 @@ The top level is a dataclass, so that a misspelt key is refused; below it, compo
 with a `_target_`, whose keys are checked against the component's own signature.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from hydra.utils import instantiate
-from omegaconf import MISSING
+from omegaconf import MISSING, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from nitrogen_train.data.mixture import read_options
+from nitrogen_train.data.storage import Storage
 
 
 def find_config_dir() -> str:
@@ -25,7 +32,7 @@ class DataConfig:
     """What windows are cut from, and how they are batched."""
 
     sources: dict[str, dict[str, Any]] = MISSING
-    """Name to {path, weight = 1, action_offset = the one below}."""
+    """Name to the fields of `SourceOptions`: path, weight, where, …"""
     games: list[str] = MISSING
     """Names by game id, from 1; a game that is not named here has the id 0, unconditional."""
     action_space: str = "gamepad"
@@ -38,13 +45,26 @@ class DataConfig:
     """Samples in one optimizer step, over all ranks and micro-batches."""
     micro_batch_size: int = MISSING
     num_val_windows: int = MISSING
-    clips_per_block: int = 16
-    """Clips of a source that are shuffled together, and held decoded together."""
+    lane_groups: int = 1
+    """Steps between two samples from one clip: lane_groups * global_batch_size clips are open."""
+    windows_per_visit: int = 256
+    """Windows that a clip hands out each time it is opened, a multiple of 64."""
     clip_cache_gib: float = 2.0
-    """Limit on decoded clips per worker."""
+    """If all data, decoded, take less than about this, each worker decodes a clip once."""
+    index_dir: str | None = None
+    """Where each node keeps what it derives from manifests: about 300 bytes per clip, best on its
+    own disk; null: $XDG_CACHE_HOME/nitrogen-train or ~/.cache/nitrogen-train."""
+    cache_dir: str | None = None
+    """Folder on a local disk for what is read from URLs; shared by all processes of the machine."""
+    cache_gib: float = 100.0
+    """Limit on the files in `cache_dir`."""
     num_workers: int = 1
     prefetch_factor: int = 8
     decoder: str = "auto"
+    max_wait_share: float = 0.2
+    """Of the time; training that waits for data longer than this is told why."""
+    max_fault_share: float = 0.01
+    """Of windows that may stand in for others that cannot be read; above it the run stops."""
 
 
 @dataclass(kw_only=True)
@@ -60,18 +80,27 @@ class RunConfig:
     """A checkpoint of this run to resume from; null: the last one in the run folder."""
     init_from: str | None = None
     """A policy folder or hub id whose weights start a new run."""
+    frozen: list[str] = field(default_factory=list[str])
+    """Patterns for names of parameters that are not trained, as in frozen=[encoder.*]"""
+    lr_scales: dict[str, float] = field(default_factory=dict[str, float])
+    """Pattern to factor on the learning rate, as in +lr_scales={encoder.*:0.1}; patterns must
+    exclude each other."""
     ema_decay: float = MISSING
     num_sampling_steps: int = 16
     """Solver steps of validation."""
     val_every_n_steps: int = MISSING
     checkpoint_every_n_steps: int = MISSING
     keep_checkpoints: int = 2
+    activation_checkpointing: bool = False
+    """Compute activations twice instead of keeping them: less memory, about a third slower."""
     num_threads: int | None = None
     """torch's threads per process on a CPU; null: torch's choice."""
     debug: bool = False
     """Show tracebacks."""
     data: DataConfig = field(default_factory=DataConfig)
     model: Any = MISSING
+    augmentation: Any = None
+    """What training sees differently; empty: nothing."""
     optimizer: Any = MISSING
     schedule: Any = MISSING
     trainer: Any = MISSING
@@ -83,6 +112,31 @@ def register_schema() -> None:
     store = ConfigStore.instance()
     store.store(name="run_schema", node=RunConfig)
     store.store(group="data", name="schema", node=DataConfig)
+
+
+def load_defaults(overrides: Sequence[str] = ()) -> RunConfig:
+    """Compose what `nitrogen-train` would run with, outside of its command."""
+    register_schema()
+    with initialize_config_dir(find_config_dir(), version_base="1.3"):
+        return OmegaConf.to_object(compose("train", overrides=list(overrides)))  # pyright: ignore[reportReturnType]
+
+
+def read_run(run_dir: Path) -> RunConfig:
+    """Read the config that a run has left in its folder.
+
+    Raises:
+        FileNotFoundError: If there is none.
+        ValueError: If it is not one, or of a version with other keys.
+    """
+    path = run_dir / "config.yaml"
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} does not exist: is {run_dir} a run's folder?")
+    try:
+        merged = OmegaConf.merge(OmegaConf.structured(RunConfig), OmegaConf.load(path))
+        return OmegaConf.to_object(merged)  # pyright: ignore[reportReturnType]
+    except (OmegaConfBaseException, YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(f"{path} is not the config of a run: {reason}") from error
 
 
 def build(component: dict[str, Any]) -> Any:  # noqa: ANN401 - whatever `_target_` says
@@ -123,20 +177,33 @@ def validate(config: RunConfig) -> None:
     count_micro_batches(config)
     if not config.data.sources:
         raise ValueError(
-            "no data: give at least one source, for example data.sources.mine.path=FOLDER"
+            "no data: give at least one source, for example +data.sources.mine.path=FOLDER"
         )
     for name, source in config.data.sources.items():
-        if "path" not in source:
-            raise ValueError(f"data.sources.{name} needs a path: data.sources.{name}.path=FOLDER")
-        manifest = Path(source["path"]) / "manifest.parquet"
-        if not manifest.is_file():
-            raise FileNotFoundError(
-                f"data.sources.{name}.path: {manifest} does not exist; "
-                "make a data set with nitrogen-data record and nitrogen-data shard"
-            )
+        _check_path(name, read_options(name, source).path)
+    if config.data.cache_dir is not None and config.data.cache_gib <= 0:
+        raise ValueError(f"data.cache_gib must be above 0, got {config.data.cache_gib}")
     if config.ckpt_path is not None and not Path(config.ckpt_path).exists():
         raise FileNotFoundError(f"ckpt_path={config.ckpt_path} does not exist")
     if config.ckpt_path is not None and config.init_from is not None:
         raise ValueError(
             "ckpt_path resumes a run, init_from starts a new one from weights: give one of them"
+        )
+
+
+def _check_path(name: str, path: str) -> None:
+    """Refuse a source's path that cannot be one; no server is asked.
+
+    Raises:
+        ValueError: If it is a URL that cannot be read.
+        FileNotFoundError: If it is a folder without a manifest.
+    """
+    try:
+        folder = Storage(path).folder
+    except ValueError as error:
+        raise ValueError(f"data.sources.{name}.path: {error}") from error
+    if folder is not None and not (folder / "manifest.parquet").is_file():
+        raise FileNotFoundError(
+            f"data.sources.{name}.path: {folder / 'manifest.parquet'} does not exist; "
+            "make a data set with nitrogen-data record and nitrogen-data shard"
         )

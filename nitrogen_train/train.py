@@ -23,17 +23,16 @@ from nitrogen_train.config import (
     validate,
 )
 from nitrogen_train.console import report_errors
-from nitrogen_train.data.windows import WindowShape
-from nitrogen_train.models.nitrogen import NitroGen
+from nitrogen_train.models.load import load_policy
+from nitrogen_train.run_plan import build_plan, open_sources
+from nitrogen_train.training.activation_checkpointing import checkpoint_activations
 from nitrogen_train.training.callbacks import build_callbacks
 from nitrogen_train.training.checkpoints import AtomicCheckpointIO, find_last_checkpoint
-from nitrogen_train.training.datamodule import (
-    Batching,
-    Loading,
-    WindowDataModule,
-    load_sources,
-)
+from nitrogen_train.training.datamodule import Loading, WindowDataModule
+from nitrogen_train.training.freezing import freeze
+from nitrogen_train.training.loggers import ending_loggers
 from nitrogen_train.training.module import LitPolicy
+from nitrogen_train.training.optimization import Optimization
 from nitrogen_train.training.run_folder import refuse_another_model, write_run_facts
 
 _log = logging.getLogger(__name__)
@@ -76,7 +75,8 @@ def train(config: RunConfig, *, config_yaml: str) -> Path:
     checkpoint = config.ckpt_path or find_last_checkpoint(output_dir / "checkpoints")
     if checkpoint:
         _log.info("continuing from %s", checkpoint)
-    trainer.fit(module, datamodule, ckpt_path=checkpoint, weights_only=True)
+    with ending_loggers():
+        trainer.fit(module, datamodule, ckpt_path=checkpoint, weights_only=True)
     policy_dir = output_dir / "policy"
     if trainer.is_global_zero:
         with module.averaged_weights():
@@ -98,46 +98,56 @@ def _quieten_lightning() -> None:
 def build_datamodule(config: RunConfig) -> WindowDataModule:
     """Open the data sets and lay out the windows."""
     data = config.data
-    window = WindowShape(
-        num_frames=data.num_frames,
-        frame_stride=data.frame_stride,
-        action_horizon=data.action_horizon,
-        action_offset=data.action_offset,
-    )
     return WindowDataModule(
-        train_sources=load_sources(data.sources, split="train", window=window),
-        val_sources=load_sources(data.sources, split="val", window=window),
+        plan=build_plan(config),
+        val_sources=open_sources(data, split="val"),
         space=get_action_space(data.action_space),
         games=data.games,
         image_size=data.image_size,
-        seed=config.seed,
-        batching=Batching(
-            global_batch_size=data.global_batch_size, micro_batch_size=data.micro_batch_size
-        ),
         loading=Loading(
-            clips_per_block=data.clips_per_block,
+            micro_batch_size=data.micro_batch_size,
             clip_cache_gib=data.clip_cache_gib,
             num_val_windows=data.num_val_windows,
             num_workers=data.num_workers,
             prefetch_factor=data.prefetch_factor,
             decoder=data.decoder,
+            max_fault_share=data.max_fault_share,
+            quarantine_dir=Path(config.output_dir) / "quarantine",
         ),
     )
 
 
 def build_module(config: RunConfig) -> LitPolicy:
-    """Build the policy, from `init_from`'s weights if it is given, and what trains it."""
+    """Build the policy, from `init_from`'s weights if it is given, and what trains it.
+
+    Raises:
+        ValueError: If these are the weights of another model.
+    """
     policy = build(config.model)
     if config.init_from is not None:
-        policy.load_state_dict(NitroGen.from_pretrained(config.init_from).state_dict())
+        weights = load_policy(config.init_from).state_dict()
+        try:
+            policy.load_state_dict(weights)
+        except RuntimeError as error:
+            raise ValueError(
+                f"init_from={config.init_from} does not hold the weights of this model; make "
+                f"model=… what it was trained as: {' '.join(str(error).split())[:500]}"
+            ) from error
+    freeze(policy, config.frozen)
+    if config.activation_checkpointing:
+        checkpoint_activations(policy)
     return LitPolicy(
         policy=policy,
         games=tuple(config.data.games),
         seed=config.seed,
-        optimizer=build(config.optimizer),
-        schedule=build(config.schedule),
-        ema_decay=config.ema_decay,
+        optimization=Optimization(
+            optimizer=build(config.optimizer),
+            schedule=build(config.schedule),
+            ema_decay=config.ema_decay,
+            lr_scales=config.lr_scales,
+        ),
         num_sampling_steps=config.num_sampling_steps,
+        augmentation=build(config.augmentation) if config.augmentation else None,
     )
 
 
@@ -158,6 +168,7 @@ def build_trainer(config: RunConfig) -> L.Trainer:
             checkpoint_every_n_steps=config.checkpoint_every_n_steps,
             keep_checkpoints=config.keep_checkpoints,
             log_every_n_steps=config.trainer["log_every_n_steps"],
+            max_wait_share=config.data.max_wait_share,
         ),
         plugins=[AtomicCheckpointIO()],
     )

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from hydra import compose, initialize_config_dir
 from hydra.errors import ConfigCompositionException
 from hydra.utils import get_object
@@ -11,16 +12,19 @@ from omegaconf import DictConfig, OmegaConf
 
 from nitrogen_train.config import (
     RunConfig,
+    build,
     count_micro_batches,
     find_config_dir,
     register_schema,
     validate,
 )
+from nitrogen_train.training.freezing import freeze
 
 CONF = Path(find_config_dir())
 EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
 MODELS = sorted(path.stem for path in (CONF / "model").glob("*.yaml"))
 TRAINERS = sorted(path.stem for path in (CONF / "trainer").glob("*.yaml"))
+AUGMENTATIONS = sorted(path.stem for path in (CONF / "augmentation").glob("*.yaml"))
 
 
 def composed(*overrides: str) -> DictConfig:
@@ -52,7 +56,8 @@ def test_experiments_are_found() -> None:
     [[]]
     + [[f"experiment={name}"] for name in EXPERIMENTS]
     + [[f"model={name}"] for name in MODELS]
-    + [[f"trainer={name}"] for name in TRAINERS],
+    + [[f"trainer={name}"] for name in TRAINERS]
+    + [[f"augmentation={name}"] for name in AUGMENTATIONS],
     ids=str,
 )
 def test_every_component_fits_its_signature(overrides: list[str]) -> None:
@@ -84,6 +89,30 @@ def test_the_pretraining_recipe_has_the_published_numbers() -> None:
     assert (config.optimizer["lr"], config.optimizer["weight_decay"]) == (1e-4, 0.001)
     assert config.ema_decay == 0.9999
     assert config.model["encoder"]["name"] == "vit_large_patch16_siglip_256.v2_webli"
+    assert config.augmentation["rotation_degrees"] == 5.0
+
+
+def test_the_freeze_rule_of_the_public_code_leaves_its_number_of_parameters() -> None:
+    rule = "frozen=[encoder.network.blocks.11.*]"
+    assert rule in (CONF / "experiment" / "pretrain.yaml").read_text()
+    config = to_config("experiment=pretrain", "model.encoder.pretrained=false", rule)
+    with torch.device("meta"):
+        policy = build(config.model)
+
+    freeze(policy, config.frozen)
+
+    assert sum(p.numel() for p in policy.parameters() if p.requires_grad) == 468_440_089
+
+
+def test_the_demo_sees_frames_as_they_are() -> None:
+    assert not to_config("experiment=demo").augmentation
+
+
+def test_parameters_are_chosen_by_pattern_on_the_command_line() -> None:
+    config = to_config("frozen=[encoder.*,*.bias]", "+lr_scales={mixer.*: 0.1, action_head.*: 2}")
+
+    assert config.frozen == ["encoder.*", "*.bias"]
+    assert config.lr_scales == {"mixer.*": 0.1, "action_head.*": 2.0}
 
 
 @pytest.mark.parametrize(
@@ -109,12 +138,23 @@ def test_the_accumulation_follows_from_the_batch_and_the_ranks(
         (["+data.sources.mine.weight=1"], "data.sources.mine needs a path"),
         ([], "no data: give at least one source"),
         (["+data.sources.mine.path=nowhere"], "nowhere/manifest.parquet does not exist"),
+        (["+data.sources.mine.path=ftp://host/set"], "data.sources.mine.path: cannot read ftp"),
+        (["+data.sources.mine.path=s3://a:b@clips"], "mine.path: .*from the environment alone"),
+        (
+            ["+data.sources.mine.path=s3://clips", "data.cache_dir=x", "data.cache_gib=0"],
+            "data.cache_gib must be above 0",
+        ),
         (["ckpt_path=absent.ckpt"], "no data|ckpt_path"),
     ],
 )
 def test_what_cannot_work_is_refused_before_the_start(overrides: list[str], message: str) -> None:
     with pytest.raises((ValueError, FileNotFoundError), match=message):
         validate(to_config(*overrides))
+
+
+@pytest.mark.parametrize("path", ["s3://clips/set", "https://host:8080/set"])
+def test_a_source_may_be_a_url(path: str) -> None:
+    validate(to_config(f"+data.sources.mine.path={path}", "data.cache_dir=/scratch/ranges"))
 
 
 def test_resuming_and_starting_from_weights_exclude_each_other(tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ def build_callbacks(
     checkpoint_every_n_steps: int,
     keep_checkpoints: int,
     log_every_n_steps: int,
+    max_wait_share: float,
 ) -> list[L.Callback]:
     """Save checkpoints, measure the speed, show the progress.
 
@@ -36,6 +37,7 @@ def build_callbacks(
         checkpoint_every_n_steps: Optimizer steps between checkpoints.
         keep_checkpoints: How many of the latest to keep.
         log_every_n_steps: Optimizer steps between values of the speed.
+        max_wait_share: Of the time; waiting for data longer than this is warned of.
     """
     folder = output_dir / "checkpoints"
     checkpoints = ModelCheckpoint(
@@ -52,6 +54,6 @@ def build_callbacks(
     return [
         checkpoints,
         FinalCheckpointCallback(folder=folder, every_n_steps=checkpoint_every_n_steps),
-        ThroughputCallback(every_n_steps=log_every_n_steps),
+        ThroughputCallback(every_n_steps=log_every_n_steps, max_wait_share=max_wait_share),
         TQDMProgressBar(refresh_rate=log_every_n_steps),
     ]

@@ -5,7 +5,7 @@ is, and costs no communication. It stays in fp32: at a decay of 0.9999 a bf16 av
 still.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -76,15 +76,20 @@ def ema_weights(module: nn.Module, optimizer: Optimizer) -> Iterator[None]:
                 parameter.copy_(value)
 
 
-def averages_in(optimizer_state: dict[str, Any], names: Sequence[str]) -> dict[str, Tensor]:
-    """Find the averages in a saved optimizer state.
+def averages_in(optimizer_state: dict[str, Any]) -> dict[str, Tensor]:
+    """Find the averages in a saved optimizer state, by name of the parameter.
 
     Args:
-        optimizer_state: What `optimizer.state_dict()` gave.
-        names: Of the parameters, in the order in which the optimizer received them.
+        optimizer_state: What `optimizer.state_dict()` gave of an optimizer whose parameters had
+            names.
     """
     state = optimizer_state["state"]
-    return {name: state[index][_KEY] for index, name in enumerate(names) if index in state}
+    return {
+        name: state[index][_KEY]
+        for group in optimizer_state["param_groups"]
+        for index, name in zip(group["params"], group["param_names"], strict=True)
+        if index in state
+    }
 
 
 def _trained(optimizer: Optimizer) -> Iterator[Tensor]:

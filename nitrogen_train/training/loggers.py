@@ -3,9 +3,11 @@
 import csv
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
+import wandb
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.loggers import Logger, WandbLogger
 
@@ -79,3 +81,14 @@ def build_wandb_logger(*, output_dir: str, project: str, offline: bool) -> Wandb
         # wandb refuses to resume a run that is offline, and appends to it when it is synced.
         resume=None if offline else "allow",
     )
+
+
+@contextmanager
+def ending_loggers() -> Iterator[None]:
+    """End wandb's run with the block: the next run of this process must have one of its own."""
+    try:
+        yield
+    finally:
+        wandb.finish()
+        # Its service would stay, and processes started from here would share it.
+        wandb.teardown()

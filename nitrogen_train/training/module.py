@@ -1,6 +1,6 @@
 """A policy, its optimizer and its average, as Lightning trains them."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 
 import lightning as L  # noqa: N812 - Lightning's own convention
@@ -11,14 +11,15 @@ from jaxtyping import Bool
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
 
 from nitrogen_train.actions import ActionRows
 from nitrogen_train.batch import PolicyBatch
 from nitrogen_train.evaluation.metrics import OfflineMetrics
 from nitrogen_train.flow.noise import sample_normal
-from nitrogen_train.models.nitrogen import NitroGen
-from nitrogen_train.training.ema import ema_weights, track_ema
+from nitrogen_train.models.visual_policy import VisualPolicy
+from nitrogen_train.training.ema import ema_weights
+from nitrogen_train.training.freezing import hold_frozen_parts
+from nitrogen_train.training.optimization import Optimization, group_parameters
 
 
 class LitPolicy(L.LightningModule):
@@ -27,42 +28,46 @@ class LitPolicy(L.LightningModule):
     def __init__(
         self,
         *,
-        policy: NitroGen,
+        policy: VisualPolicy,
         games: tuple[str, ...],
         seed: int,
-        optimizer: Callable[[Iterable[nn.Parameter]], Optimizer],
-        schedule: Callable[[Optimizer], LRScheduler],
-        ema_decay: float,
+        optimization: Optimization,
         num_sampling_steps: int,
+        augmentation: Callable[[PolicyBatch], PolicyBatch] | None = None,
     ) -> None:
         """Hold what training needs; the optimizer is built when Lightning asks for it.
 
         Args:
-            policy: What is trained.
+            policy: What is trained, as far as its parameters require gradients.
             games: Names by game id, from 1; metrics are kept apart by game.
             seed: Of what is random in the network, such as dropout.
-            optimizer: Builds the optimizer from the parameters.
-            schedule: Builds the learning-rate schedule from the optimizer.
-            ema_decay: See `track_ema`.
+            optimization: How its weights move.
             num_sampling_steps: Solver steps of validation.
+            augmentation: Changes what training sees, on its device; validation sees it as it is.
+
+        Raises:
+            ValueError: If the optimization does not fit the policy.
         """
         super().__init__()
         self.policy = policy
         self._games = ("other", *games)
         self._seed = seed
-        self._build_optimizer = optimizer
-        self._build_schedule = schedule
-        self._ema_decay = ema_decay
+        # What does not fit is refused here, before any process starts.
+        group_parameters(policy, lr_scales=optimization.lr_scales)
+        self._optimization = optimization
+        self._augmentation = augmentation
         self._num_sampling_steps = num_sampling_steps
         self._averaged: AbstractContextManager[None] | None = None
         self._metrics = OfflineMetrics(space=policy.action_space)
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """Build the optimizer over what is not frozen, its average and its schedule."""
-        optimizer = self._build_optimizer(p for p in self.parameters() if p.requires_grad)
-        track_ema(optimizer, decay=self._ema_decay)
-        schedule = self._build_schedule(optimizer)
+        optimizer, schedule = self._optimization.configure(self.policy)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def on_train_start(self) -> None:
+        """Keep frozen parts fixed; Lightning restores their modes after each validation."""
+        hold_frozen_parts(self.policy)
 
     def on_train_batch_start(self, batch: PolicyBatch, batch_idx: int) -> None:
         """Seed the network's own randomness by place in the run, so that a resume repeats it."""
@@ -76,6 +81,8 @@ class LitPolicy(L.LightningModule):
         Raises:
             FloatingPointError: If the loss is not finite.
         """
+        if self._augmentation is not None:
+            batch = self._augmentation(batch)
         output = self.policy.compute_loss(batch)
         num_valid = self._sum_over_ranks(batch.num_valid_in_step)
         # Lightning divides by the accumulation, and the strategy averages over ranks; undo both.
@@ -86,16 +93,20 @@ class LitPolicy(L.LightningModule):
                 f"the loss is {loss.item()} at step {self.global_step}, rank {self.global_rank}; "
                 f"the batch's windows begin with {batch.window_ids[:3]}"
             )
-        self.log("train/loss", output.loss, prog_bar=True)
-        self.log("train/loss_buttons", output.loss_buttons)
-        self.log("train/loss_sticks", output.loss_sticks)
+        if self._is_logged_step:
+            self.log("train/loss", output.loss, prog_bar=True)
+            self.log("train/loss_buttons", output.loss_buttons)
+            self.log("train/loss_sticks", output.loss_sticks)
         return loss
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
-        """Log the gradient's norm before clipping, and the learning rate."""
+        """Log the gradient's norm before clipping, and the learning rate, not scaled."""
+        if not self._is_logged_step:
+            return
         gradients = [p.grad for p in self.parameters() if p.grad is not None]
         self.log("train/gradient_norm", nn.utils.get_total_norm(gradients))
-        self.log("train/lr", optimizer.param_groups[0]["lr"])
+        group = optimizer.param_groups[0]
+        self.log("train/lr", group["lr"] / group["lr_scale"])
 
     def on_validation_epoch_start(self) -> None:
         """Put the averaged weights in place."""
@@ -144,6 +155,14 @@ class LitPolicy(L.LightningModule):
     def averaged_weights(self) -> AbstractContextManager[None]:
         """Run a block with the averaged weights in place, for example to export them."""
         return ema_weights(self, self._optimizer())
+
+    @property
+    def _is_logged_step(self) -> bool:
+        # Lightning takes what is logged at every step and writes it at these; the bookkeeping of
+        # the others costs a small policy several ms a step.
+        # Lightning sets this number without declaring it.
+        every = self.trainer.log_every_n_steps  # pyright: ignore[reportAttributeAccessIssue]
+        return (self.global_step + 1) % every == 0
 
     def _optimizer(self) -> Optimizer:
         optimizer = self.optimizers(use_pl_optimizer=False)

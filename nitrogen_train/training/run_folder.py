@@ -48,7 +48,7 @@ def write_run_facts(folder: Path, *, config_yaml: str) -> None:
 
 
 def refuse_another_model(folder: Path, *, config_yaml: str) -> None:
-    """Refuse to continue a run with a policy of another shape.
+    """Refuse to continue a run with a policy of another shape, or one that learns elsewhere.
 
     Raises:
         ValueError: What has changed since the run's first start.
@@ -57,7 +57,7 @@ def refuse_another_model(folder: Path, *, config_yaml: str) -> None:
     if not path.exists():
         return
     before, now = (
-        dict(_leaves(yaml.safe_load(text)["model"], "model"))
+        dict(_find_fixed(yaml.safe_load(text)))
         for text in (path.read_text(encoding="utf-8"), config_yaml)
     )
     changed = [
@@ -70,6 +70,12 @@ def refuse_another_model(folder: Path, *, config_yaml: str) -> None:
             f"cannot continue the run in {folder} with another policy ({'; '.join(changed)}); "
             "restore the setting, or start a new run in another output_dir"
         )
+
+
+def _find_fixed(config: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    # An optimizer's saved state replaces its groups: other ones would be ignored, or not fit.
+    for key in ("model", "frozen", "lr_scales"):
+        yield from _leaves(config.get(key), key)
 
 
 def _leaves(node: Any, path: str) -> Iterator[tuple[str, Any]]:  # noqa: ANN401 - YAML

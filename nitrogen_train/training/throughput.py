@@ -1,5 +1,6 @@
-"""How fast a run goes, and how much of the time it waits for data."""
+"""How fast a run goes, how much of the time it waits for data, and why."""
 
+import logging
 import time
 from typing import Any
 
@@ -7,18 +8,29 @@ import lightning as L  # noqa: N812 - Lightning's own convention
 import torch
 
 from nitrogen_train.batch import PolicyBatch
+from nitrogen_train.data.report import LoadReport
+from nitrogen_train.training.datamodule import WindowDataModule
+
+_log = logging.getLogger(__name__)
 
 
 class ThroughputCallback(L.Callback):
-    """Logs samples/s of the whole job and the share of the time spent waiting for data."""
+    """Logs samples/s of the whole job, the share of the time spent waiting for data, and its cause.
 
-    def __init__(self, *, every_n_steps: int = 10) -> None:
+    What is under `data/` is this rank's, over the same steps: seconds that its workers spent
+    reading and decoding, MiB read, the share of each source, windows replaced.
+    """
+
+    def __init__(self, *, every_n_steps: int, max_wait_share: float) -> None:
         """Choose how often to log.
 
         Args:
             every_n_steps: Optimizer steps over which one value is measured.
+            max_wait_share: Of the time; waiting longer than this is warned of.
         """
         self._every_n_steps = every_n_steps
+        self._max_wait_share = max_wait_share
+        self._num_measured = 0
         self._samples = 0
         self._wait_s = 0.0
         self._window_start = self._batch_end = time.perf_counter()
@@ -54,15 +66,54 @@ class ThroughputCallback(L.Callback):
         if is_step and trainer.global_step % self._every_n_steps == 0:
             elapsed = self._batch_end - self._window_start
             rate = self._samples * trainer.world_size / elapsed
+            wait_share = self._wait_s / elapsed
             pl_module.log("time/samples_per_s", rate, prog_bar=True)
-            pl_module.log("time/data_wait_share", self._wait_s / elapsed, prog_bar=True)
+            pl_module.log("time/data_wait_share", wait_share, prog_bar=True)
+            datamodule: Any = getattr(trainer, "datamodule", None)
+            if isinstance(datamodule, WindowDataModule):
+                report = datamodule.take_report()
+                pl_module.log_dict(_describe(report))
+                self._warn(wait_share, report)
             self._restart()
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Leave validation out of the measured time."""
+        """Leave the time of a validation out."""
         self._restart()
 
     def _restart(self) -> None:
-        self._samples = 0
-        self._wait_s = 0.0
+        self._samples, self._wait_s = 0, 0.0
         self._window_start = self._batch_end = time.perf_counter()
+
+    def _warn(self, wait_share: float, report: LoadReport) -> None:
+        self._num_measured += 1
+        # The first values hold the start of the workers.
+        if wait_share > self._max_wait_share and self._num_measured % 50 == 2:
+            _log.warning(
+                "%.0f %% of the time is spent waiting for data; its workers %s",
+                100 * wait_share, _find_cause(report),
+            )  # fmt: skip
+
+
+def _describe(report: LoadReport) -> dict[str, float]:
+    values = {
+        "data/read_s": report.read_s,
+        "data/decode_s": report.decode_s,
+        "data/read_mib": report.bytes_read / 2**20,
+        "data/replaced_windows": float(report.replaced.total()),
+    }
+    total = max(1, report.windows.total())
+    for source, count in sorted(report.windows.items()):
+        values[f"data/share_{source}"] = count / total
+    return values
+
+
+def _find_cause(report: LoadReport) -> str:
+    if report.read_s > report.decode_s:
+        return (
+            f"read more ({report.read_s:.1f} s) than they decode ({report.decode_s:.1f} s): keep "
+            "the shards nearer, or set data.cache_dir to a local disk"
+        )
+    return (
+        f"decode more ({report.decode_s:.1f} s) than they read ({report.read_s:.1f} s): raise "
+        "data.num_workers, or store the clips at the size that is trained on"
+    )

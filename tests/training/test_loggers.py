@@ -1,9 +1,10 @@
 import csv
+import os
 from pathlib import Path
 
 import pytest
 
-from nitrogen_train.training.loggers import CsvLogger, build_wandb_logger
+from nitrogen_train.training.loggers import CsvLogger, build_wandb_logger, ending_loggers
 
 
 def test_a_second_start_appends_to_the_same_file(tmp_path: Path) -> None:
@@ -27,3 +28,18 @@ def test_a_run_keeps_its_wandb_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     )
 
     assert first.version == second.version is not None
+
+
+@pytest.mark.slow
+def test_runs_of_one_process_share_neither_a_wandb_run_nor_its_service(tmp_path: Path) -> None:
+    ids: list[str] = []
+    for name in ("first", "second"):
+        with ending_loggers():
+            logger = build_wandb_logger(
+                output_dir=str(tmp_path / name), project="tests", offline=True
+            )
+            ids.append(logger.experiment.id)
+            service = os.environ.get("WANDB_SERVICE")
+        assert os.environ.get("WANDB_SERVICE") is None, service
+
+    assert ids == [(tmp_path / name / "wandb_id.txt").read_text() for name in ("first", "second")]

@@ -10,17 +10,25 @@ from omegaconf import OmegaConf
 
 from nitrogen_train import NitroGen
 from nitrogen_train.config import RunConfig, find_config_dir, register_schema
+from nitrogen_train.export import ExportConfig, Weights, export
+from nitrogen_train.models.load import load_policy
 from nitrogen_train.train import train
 
 TINY = (
     "experiment=demo", "loggers=csv", "debug=true",
     "trainer.log_every_n_steps=1", "data.num_workers=0", "data.num_val_windows=16",
-    "data.clips_per_block=2", "data.global_batch_size=8", "data.micro_batch_size=8",
+    "data.windows_per_visit=64", "data.global_batch_size=8", "data.micro_batch_size=8",
     "data.image_size=64", "data.action_horizon=4", "val_every_n_steps=2", "num_threads=1",
     "checkpoint_every_n_steps=2", "schedule.warmup_steps=1", "schedule.decay_steps=0",
     "model.encoder.options.channels=[8,8,16,16]", "model.encoder.width=32",
-    "model.dit.num_layers=2", "model.dit.dropout=0.1", "trainer.accelerator=cpu",
+    "trainer.accelerator=cpu",
 )  # fmt: skip
+FLOW = ("model.dit.num_layers=2", "model.dit.dropout=0.1")
+KINDS = {
+    "small": FLOW,
+    "regression": ("model=regression", "model.refine=true", *FLOW),
+    "recurrent": ("model=recurrent", "model.hidden_dim=16"),
+}
 PLAIN_DESCENT = ("optimizer._target_=torch.optim.SGD", "~optimizer.betas", "optimizer.lr=0.1")
 
 
@@ -38,18 +46,21 @@ def datasets(
     return [f"data.sources.{game}.path={folder / game}" for game in ("doom_defend", "doom_gather")]
 
 
-def run(output_dir: Path, datasets: list[str], *overrides: str) -> Path:
+def run(output_dir: Path, datasets: list[str], *overrides: str, kind: str = "small") -> Path:
     register_schema()
     with initialize_config_dir(config_dir=find_config_dir(), version_base="1.3"):
-        cfg = compose("train", overrides=[*TINY, *datasets, f"output_dir={output_dir}", *overrides])
+        cfg = compose(
+            "train",
+            overrides=[*TINY, *KINDS[kind], *datasets, f"output_dir={output_dir}", *overrides],
+        )
     config = OmegaConf.to_object(cfg)
     assert isinstance(config, RunConfig)
     return train(config, config_yaml=OmegaConf.to_yaml(cfg, resolve=True))
 
 
-def losses(output_dir: Path) -> dict[int, str]:
+def losses(output_dir: Path, name: str = "train/loss") -> dict[int, str]:
     with (output_dir / "metrics.csv").open() as file:
-        rows = [row for row in csv.DictReader(file) if row["name"] == "train/loss"]
+        rows = [row for row in csv.DictReader(file) if row["name"] == name]
     return {int(row["step"]): row["value"] for row in rows}
 
 
@@ -107,6 +118,66 @@ def test_the_exported_policy_has_the_averaged_weights_and_plays(
     assert policy.generate_actions(tokens, num_sampling_steps=2).values.shape == (1, 4, 25)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_policy_trains_in_groups_resumes_and_exports_its_average(
+    tmp_path: Path, datasets: list[str], kind: str
+) -> None:
+    settings = [
+        "frozen=[encoder.network.layer1.*]", "+lr_scales={encoder.*:0.1,action_*:2.0}",
+        "augmentation=nitrogen", "activation_checkpointing=true",
+    ]  # fmt: skip
+    straight = run(tmp_path / "straight", datasets, *settings, "max_steps=4", kind=kind)
+    run(tmp_path / "resumed", datasets, *settings, "max_steps=2", kind=kind)
+    run(tmp_path / "resumed", datasets, *settings, "max_steps=4", kind=kind)
+
+    live = load_policy(straight).state_dict()
+
+    for name in ("straight", "resumed"):
+        exported: list[dict[str, torch.Tensor]] = []
+        for which in Weights:
+            folder = tmp_path / f"{name}-{which.value}"
+            export(ExportConfig(run=str(tmp_path / name), output_dir=str(folder), weights=which))
+            exported.append(load_policy(folder).state_dict())
+        averaged, trained = exported
+        assert averaged.keys() == live.keys()
+        for key, value in live.items():
+            assert torch.equal(averaged[key], value), key
+            assert torch.equal(trained[key], value) == (".layer1." in key), key
+
+
+def test_validation_sees_what_is_not_augmented(tmp_path: Path, datasets: list[str]) -> None:
+    for name in ("none", "nitrogen"):
+        run(tmp_path / name, datasets, f"augmentation={name}", "max_steps=2", "optimizer.lr=0.0")
+
+    plain, augmented = ((tmp_path / name) for name in ("none", "nitrogen"))
+    assert losses(augmented) != losses(plain)
+    assert losses(augmented, "val/loss") == losses(plain, "val/loss") != {}
+
+
+def test_a_frozen_part_keeps_its_weights_and_statistics_through_validation(
+    tmp_path: Path, datasets: list[str]
+) -> None:
+    batch_norm = ["~model.encoder.options.norm_layer", "frozen=[encoder.network.*]"]
+    start = run(tmp_path / "start", datasets, "max_steps=1", batch_norm[0])
+    run(tmp_path / "run", datasets, *batch_norm, f"init_from={start}", "max_steps=4")
+
+    before = load_policy(start).state_dict()
+    after = weights(tmp_path / "run", 4)
+    frozen = [name for name in before if name.startswith("encoder.network.")]
+    assert any(name.endswith("running_mean") for name in frozen)
+    for name, value in before.items():
+        assert torch.equal(after[f"policy.{name}"], value) == (name in frozen), name
+
+
+def test_a_resume_with_other_groups_is_refused(tmp_path: Path, datasets: list[str]) -> None:
+    run(tmp_path, datasets, "max_steps=2", "+lr_scales={encoder.*: 0.1}")
+
+    with pytest.raises(ValueError, match=r"lr_scales\.encoder\.\*: was 0.1, is 0.5"):
+        run(tmp_path, datasets, "max_steps=4", "+lr_scales={encoder.*: 0.5}")
+    with pytest.raises(ValueError, match=r"frozen: was \[\], is \['encoder\.\*'\]"):
+        run(tmp_path, datasets, "max_steps=4", "frozen=[encoder.*]")
+
+
 def test_a_run_folder_says_what_was_run(tmp_path: Path, datasets: list[str]) -> None:
     run(tmp_path, datasets, "max_steps=2")
 
@@ -138,6 +209,16 @@ def test_a_new_run_starts_from_given_weights(tmp_path: Path, datasets: list[str]
         for name in ("first", "second")
     )
     torch.testing.assert_close(second, first)
+
+
+def test_weights_of_another_model_are_refused(tmp_path: Path, datasets: list[str]) -> None:
+    policy = run(tmp_path / "first", datasets, "max_steps=1")
+
+    with pytest.raises(ValueError, match=r"not hold the weights of this model.*game_embedding"):
+        run(
+            tmp_path / "second", datasets, "max_steps=1", f"init_from={policy}",
+            "+model.games=[doom_defend]",
+        )  # fmt: skip
 
 
 def test_a_policy_memorizes_a_small_data_set(tmp_path: Path, datasets: list[str]) -> None:

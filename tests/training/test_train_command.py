@@ -15,7 +15,7 @@ import torch
 PRETRAIN_SMALL = (
     "experiment=pretrain", "data.image_size=64", "data.global_batch_size=16",
     "data.micro_batch_size=8", "data.num_val_windows=8", "data.num_workers=2",
-    "data.clips_per_block=2", "schedule.warmup_steps=2", "schedule.decay_steps=2",
+    "data.windows_per_visit=64", "schedule.warmup_steps=2", "schedule.decay_steps=2",
     "val_every_n_steps=5", "checkpoint_every_n_steps=5", "trainer.precision=32-true",
     "trainer.log_every_n_steps=1", "num_threads=1", "num_sampling_steps=2",
     "model.encoder.name=vit_base_patch16_siglip_256.v2_webli", "model.encoder.pretrained=false",
