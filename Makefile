@@ -7,7 +7,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 export WANDB_SILENT ?= true
 
-.PHONY: help demo test check format clean
+.PHONY: help demo compare test test-full check format clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -26,11 +26,18 @@ $(VENV)/.installed: pyproject.toml
 demo: $(VENV)/.installed  ## record two real games, train one policy on them, play them; at most 20 minutes
 	$(BIN)/python -m nitrogen_train.demo
 
+compare: $(VENV)/.installed  ## train every kind of policy on the demo's games and compare their play; at most 90 minutes
+	$(BIN)/python -m nitrogen_train.compare
+
 # Tiny tensors: more threads would only wait for each other.
-test: export OMP_NUM_THREADS = 1
+test test-full: export OMP_NUM_THREADS = 1
 test: $(VENV)/.installed  ## all tests: first the fast ones, then processes, whole games, whole commands
 	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -o addopts= -m unchecked tests
 	$(BIN)/python -m pytest -m slow
+
+test-full: test  ## and every combination of ranks, workers, accumulation and faults
+	$(BIN)/python -m pytest -m full
 
 check: $(VENV)/.installed  ## lint, format, types, import contracts, spelling
 	$(BIN)/ruff check
@@ -44,4 +51,4 @@ format: $(VENV)/.installed  ## format and mend what ruff can mend
 	$(BIN)/ruff check --fix
 
 clean:  ## remove the demo's results, not the environment
-	rm -rf demo runs
+	rm -rf demo compare runs

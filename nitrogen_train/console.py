@@ -1,14 +1,19 @@
 """How our commands end when something is wrong: one clear line, the traceback when asked for."""
 
 import functools
+import re
 import sys
 from collections.abc import Callable
 
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from nitrogen_train.data.loader import explain_lost_worker
+
 _EXPECTED = (ValueError, OSError, FloatingPointError, OmegaConfBaseException)
 """What a user, a disk or the data can cause. Anything else is our mistake: show the traceback."""
+
+_FROM_A_WORKER = re.compile(r"Caught \w+ in DataLoader worker process \d+\.\nOriginal Traceback ")
 
 
 def report_errors(command: Callable[[DictConfig], None]) -> Callable[[DictConfig], None]:
@@ -18,11 +23,22 @@ def report_errors(command: Callable[[DictConfig], None]) -> Callable[[DictConfig
     def reported(cfg: DictConfig) -> None:
         try:
             command(cfg)
-        except _EXPECTED as error:
-            if cfg.get("debug", False):
+        except (*_EXPECTED, RuntimeError) as error:
+            line = _describe(error)
+            if line is None or cfg.get("debug", False):
                 raise
-            line = " ".join(str(error).split())
             sys.stderr.write(f"error: {line}\n(debug=true shows where)\n")
             sys.exit(1)
 
     return reported
+
+
+def _describe(error: Exception) -> str | None:
+    """Put an error in one line; None if it is our mistake."""
+    if isinstance(error, RuntimeError):
+        return explain_lost_worker(error)
+    text = str(error)
+    if _FROM_A_WORKER.match(text):
+        # The traceback in the worker, which ends with the name and the message of the error.
+        text = text.strip().splitlines()[-1].partition(": ")[2]
+    return " ".join(text.split())

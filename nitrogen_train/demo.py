@@ -8,34 +8,18 @@ import argparse
 import json
 import os
 import platform
-import shlex
-import subprocess
 import sys
-import time
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
-from nitrogen_train.data.files import write_atomically
-from nitrogen_train.evaluation.report import Stage, write_report
+from nitrogen_train.evaluation.report import write_report
+from nitrogen_train.stages import Command, Journal, run_stages
 
 EPISODES = {"doom_defend": 60, "doom_gather": 24}
 """Recorded, by game."""
 HELDOUT_EPISODES = 20
 """Played per game, on seeds that no recording uses."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Command:
-    """One stage of the demo."""
-
-    name: str
-    arguments: list[str]
-    """Of the Python interpreter."""
-
-    def __str__(self) -> str:
-        return shlex.join(["python", *self.arguments])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,17 +44,7 @@ def main() -> None:
     arguments = parser.parse_args()
     plan = make_plan(arguments.output, seed=arguments.seed)
     journal = Journal(plan.run_dir / "stages.json")
-    for number, command in enumerate(plan.commands, start=1):
-        say = sys.stdout.write
-        if journal.is_finished(command):
-            say(f"[{number}/{len(plan.commands)}] {command.name}: done before\n")
-            continue
-        say(f"[{number}/{len(plan.commands)}] {command.name}\n    {command}\n")
-        sys.stdout.flush()
-        status = journal.run(command)
-        if status:
-            say(f"{command.name} ended with status {status}; `make demo` continues from here\n")
-            sys.exit(status)
+    run_stages(plan.commands, journal, again="make demo")
     page = write_page(plan, journal)
     sys.stdout.write(f"\n{page.resolve()}\n")
 
@@ -78,12 +52,7 @@ def main() -> None:
 def make_plan(output_dir: Path, *, seed: int) -> Plan:
     """List the demo's commands, in order."""
     run_dir = _run_dir(output_dir, seed)
-    commands: list[Command] = []
-    for game, episodes in EPISODES.items():
-        recordings, shards = output_dir / "recordings" / game, output_dir / "shards" / game
-        record = f"record {game} --out {recordings} --episodes {episodes} --workers 2"
-        shard = f"shard {recordings} --out {shards} --size 96 --workers 2"
-        commands += [_data_command(record), _data_command(shard)]
+    commands = plan_data(output_dir)
     sources = [f"data.sources.{game}.path={output_dir / 'shards' / game}" for game in EPISODES]
     train = ["experiment=demo", f"seed={seed}", f"output_dir={run_dir}", *sources]
     datasets = ",".join(str(output_dir / "shards" / game) for game in EPISODES)
@@ -99,44 +68,15 @@ def make_plan(output_dir: Path, *, seed: int) -> Plan:
     return Plan(output_dir=output_dir, seed=seed, commands=commands)
 
 
-class Journal:
-    """What has been run, how long it took, and whether it finished; kept in a file."""
-
-    def __init__(self, path: Path) -> None:
-        """Read what earlier starts have written."""
-        self._path = path
-        self._entries: dict[str, dict[str, Any]] = {}
-        if path.is_file():
-            self._entries = json.loads(path.read_text(encoding="utf-8"))
-
-    def is_finished(self, command: Command) -> bool:
-        """Tell whether this very command has ended well before."""
-        entry = self._entries.get(command.name, {})
-        return bool(entry.get("finished")) and entry["command"] == str(command)
-
-    def run(self, command: Command) -> int:
-        """Run a command, count its time, also if it is interrupted, and return its exit status."""
-        start = time.monotonic()
-        status = -1
-        try:
-            status = subprocess.run([sys.executable, *command.arguments], check=False).returncode
-        finally:
-            before = self._entries.get(command.name, {}).get("seconds", 0.0)
-            self._entries[command.name] = {
-                "command": str(command),
-                "seconds": before + time.monotonic() - start,
-                "finished": status == 0,
-            }
-            with write_atomically(self._path) as temporary:
-                temporary.write_text(json.dumps(self._entries, indent=1), encoding="utf-8")
-        return status
-
-    def stages(self) -> list[Stage]:
-        """List what has been run, for the page."""
-        return [
-            Stage(name=name, command=entry["command"], seconds=entry["seconds"])
-            for name, entry in self._entries.items()
-        ]
+def plan_data(output_dir: Path) -> list[Command]:
+    """List the commands that record and shard the demo's games."""
+    commands: list[Command] = []
+    for game, episodes in EPISODES.items():
+        recordings, shards = output_dir / "recordings" / game, output_dir / "shards" / game
+        record = f"record {game} --out {recordings} --episodes {episodes} --workers 2"
+        shard = f"shard {recordings} --out {shards} --size 96 --workers 2"
+        commands += [_data_command(record), _data_command(shard)]
+    return commands
 
 
 def write_page(plan: Plan, journal: Journal) -> Path:

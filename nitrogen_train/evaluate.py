@@ -29,7 +29,9 @@ from nitrogen_train.evaluation.offline import OfflineSettings, evaluate_offline
 from nitrogen_train.evaluation.scores import GameScore
 from nitrogen_train.evaluation.video import record_video
 from nitrogen_train.games import load_game
-from nitrogen_train.models.nitrogen import NitroGen
+from nitrogen_train.models.load import load_policy
+from nitrogen_train.pretrained.folder import CONFIG
+from nitrogen_train.pretrained.read import NG_FILE
 
 
 @dataclass(kw_only=True)
@@ -37,13 +39,15 @@ class EvaluateConfig:
     """Top level of `nitrogen-eval`."""
 
     policy: str = MISSING
-    """A folder that `save_pretrained` wrote, or a run folder, which holds one as `policy`."""
+    """A folder that `save_pretrained` wrote, an ng.pt, or a run folder."""
     games: list[str] = field(default_factory=list)
     """What to play: names of games, or `module:Class`."""
     datasets: list[str] = field(default_factory=list)
     """Folders of data sets whose split `val` is predicted."""
     output_dir: str | None = None
     """Where the results go; null: a folder `eval` beside the policy."""
+    known_dir: str | None = None
+    """Folder of another evaluation, whose episodes of random player and expert are taken over."""
     episodes: int = MISSING
     """Held-out seeds to play of each game."""
     execution_horizon: int = MISSING
@@ -100,18 +104,20 @@ def evaluate(config: EvaluateConfig) -> None:
         _predict(config, policy_dir=policy_dir, output_dir=output_dir)
 
 
-def find_policy(folder: Path) -> Path:
-    """Find the policy in a folder of its own or in a run folder.
+def find_policy(path: Path) -> Path:
+    """Find the policy: a folder of its own, an ng.pt, or in a run folder.
 
     Raises:
-        FileNotFoundError: If neither holds one.
+        FileNotFoundError: If there is none.
     """
-    for candidate in (folder, folder / "policy"):
-        if (candidate / "config.json").is_file():
+    if path.is_file():
+        return path
+    for candidate in (path, path / "policy"):
+        if any((candidate / name).is_file() for name in (CONFIG, NG_FILE)):
             return candidate
     raise FileNotFoundError(
-        f"no policy in {folder}: expected a folder with config.json and model.safetensors, "
-        "or a run folder whose training has finished"
+        f"no policy in {path}: expected a folder with {CONFIG} and model.safetensors, "
+        f"an {NG_FILE}, or a run folder whose training has finished"
     )
 
 
@@ -131,6 +137,7 @@ def _play(config: EvaluateConfig, *, policy_dir: Path, output_dir: Path) -> None
         group_size=config.group_size,
         num_processes=config.num_processes or os.cpu_count() or 1,
         output_dir=output_dir,
+        known_dir=Path(config.known_dir) if config.known_dir else None,
     )
     results = {
         "policy": str(policy_dir),
@@ -140,7 +147,7 @@ def _play(config: EvaluateConfig, *, policy_dir: Path, output_dir: Path) -> None
     _write_json(output_dir / "scores.json", results)
     sys.stdout.write(format_scores(scores) + "\n")
     if config.videos:
-        policy = NitroGen.from_pretrained(policy_dir)
+        policy = load_policy(policy_dir)
         for game in config.games:
             path = output_dir / "videos" / f"{load_game(game).info.name}.mp4"
             record_video(policy, game, settings=settings, path=path)
@@ -156,7 +163,7 @@ def _predict(config: EvaluateConfig, *, policy_dir: Path, output_dir: Path) -> N
         seed=config.seed,
     )
     players = evaluate_offline(
-        NitroGen.from_pretrained(policy_dir),
+        load_policy(policy_dir),
         datasets=[Path(dataset) for dataset in config.datasets],
         settings=settings,
     )

@@ -5,12 +5,22 @@ conftest imported before it was installed.
 """
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Keep what is derived from the tests' data sets out of the user's own cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("cache")
+        patch.setenv("XDG_CACHE_HOME", str(folder))
+        yield folder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +44,20 @@ def write_dataset() -> Callable[[Path, Sequence[ClipPlan]], Path]:
 @pytest.fixture(scope="session")
 def clip_plan() -> type[ClipPlan]:
     return ClipPlan
+
+
+@pytest.fixture(scope="session")
+def clip_row() -> Any:
+    """A row of a manifest, to be changed with `dataclasses.replace`."""
+    from nitrogen_train.data.manifest import ManifestRow
+
+    return ManifestRow(
+        shard="shard-000000.tar", offset=0, size=2048, clip_id="lap-0000", num_frames=10,
+        num_valid_rows=7, valid_runs=[0, 3, 6, 10], fps=35 / 3, game="carracing", source="own",
+        session_id="lap", action_space="gamepad", labels="raw", width=256, height=256,
+        source_width=320, source_height=240, idle_share=0.1, licence="CC0", split="train",
+        sha256="0" * 64,
+    )  # fmt: skip
 
 
 def _write_dataset(folder: Path, plans: Sequence[ClipPlan], *, size: int = 64) -> Path:

@@ -1,7 +1,8 @@
 from pathlib import Path
 
-from nitrogen_train.demo import Command, Journal, make_plan
+from nitrogen_train.demo import make_plan
 from nitrogen_train.games import GAMES
+from nitrogen_train.stages import Command, Journal
 
 
 def command(code: str) -> Command:

@@ -19,7 +19,7 @@ from nitrogen_train.actions import ActionRows, Controls
 from nitrogen_train.data.squash import squash
 from nitrogen_train.evaluation.play import Moment
 from nitrogen_train.games import Frame, GameInfo
-from nitrogen_train.models.nitrogen import NitroGen
+from nitrogen_train.models.visual_policy import VisualPolicy
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +41,7 @@ class PlaySettings:
 class Agent:
     """A policy that plays episodes of one game."""
 
-    def __init__(self, policy: NitroGen, *, game: GameInfo, settings: PlaySettings) -> None:
+    def __init__(self, policy: VisualPolicy, *, game: GameInfo, settings: PlaySettings) -> None:
         """Prepare to play; nothing is seen yet.
 
         Raises:
@@ -108,7 +108,7 @@ class Agent:
 class _Lane:
     """One running episode, as the agent sees it."""
 
-    def __init__(self, seed: int, *, settings: PlaySettings, policy: NitroGen) -> None:
+    def __init__(self, seed: int, *, settings: PlaySettings, policy: VisualPolicy) -> None:
         sequence = np.random.SeedSequence([settings.seed, seed])
         self._noise = torch.Generator().manual_seed(int(sequence.generate_state(1, np.uint64)[0]))
         self._noise_shape = (policy.action_horizon, policy.action_space.action_dim)

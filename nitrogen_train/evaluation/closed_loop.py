@@ -25,7 +25,8 @@ from nitrogen_train.evaluation.journal import Episode, Journal, PlayerName
 from nitrogen_train.evaluation.play import ExpertPlayer, Player, RandomPlayer, play_episodes
 from nitrogen_train.evaluation.scores import GameScore, score_game
 from nitrogen_train.games import load_game
-from nitrogen_train.models.nitrogen import NitroGen
+from nitrogen_train.models.load import load_policy
+from nitrogen_train.models.visual_policy import VisualPolicy
 
 JOURNAL_FILE = "episodes.jsonl"
 
@@ -49,17 +50,20 @@ def evaluate_closed_loop(
     group_size: int,
     num_processes: int,
     output_dir: Path,
+    known_dir: Path | None = None,
 ) -> dict[str, GameScore]:
     """Play every game with every player, and score the policy.
 
     Args:
-        policy_dir: A folder written by `NitroGen.save_pretrained`.
+        policy_dir: A folder that `save_pretrained` wrote, or an ng.pt.
         settings: How the policy plays.
         games: Names in `GAMES`, or `module:Class`.
         num_episodes: Held-out seeds of each game, the first ones.
         group_size: Episodes that one process plays in lock step.
         num_processes: Each computes on one core; 1 plays in this process.
         output_dir: Where the finished episodes are kept.
+        known_dir: Where those of another evaluation are: an episode that would go the same way,
+            such as one of the random player, is taken from there.
 
     Returns:
         The score of each game, in the order of `games`.
@@ -67,8 +71,9 @@ def evaluate_closed_loop(
     Raises:
         ValueError: If a game is unknown or has fewer held-out seeds, or the settings do not fit.
         ChildProcessError: If a process died.
+        FileNotFoundError: If `known_dir` holds no episodes.
     """
-    policy_fingerprint = _hash(_hash_folder(policy_dir), repr(settings))
+    policy_fingerprint = _hash(_hash_policy(policy_dir), repr(settings))
     groups = [
         group
         for game in games
@@ -84,7 +89,8 @@ def evaluate_closed_loop(
     for game in games:
         # Before any process starts: a misfit should cost a second, not an evaluation.
         Agent(_load_policy(policy_dir), game=load_game(game).info, settings=settings)
-    journal = Journal(output_dir / JOURNAL_FILE)
+    known = None if known_dir is None else known_dir / JOURNAL_FILE
+    journal = Journal(output_dir / JOURNAL_FILE, known=known)
     play = functools.partial(_play_group, policy_dir=policy_dir, settings=settings)
     _play_missing(groups, play, journal=journal, num_processes=num_processes)
     return {game: _score(game, groups, journal) for game in games}
@@ -184,8 +190,8 @@ def _play_group(group: _Group, *, policy_dir: Path, settings: PlaySettings) -> l
 
 
 @functools.cache
-def _load_policy(policy_dir: Path) -> NitroGen:
-    return NitroGen.from_pretrained(policy_dir)
+def _load_policy(policy_dir: Path) -> VisualPolicy:
+    return load_policy(policy_dir)
 
 
 def _look_up(group: _Group, seed: int, journal: Journal) -> float | None:
@@ -221,10 +227,9 @@ def _score(game: str, groups: Sequence[_Group], journal: Journal) -> GameScore:
     )
 
 
-def _hash_folder(folder: Path) -> str:
-    return _hash(
-        *(f"{path.name} {_hash_file(path)}" for path in sorted(folder.iterdir()) if path.is_file())
-    )
+def _hash_policy(path: Path) -> str:
+    files = [path] if path.is_file() else sorted(each for each in path.iterdir() if each.is_file())
+    return _hash(*(f"{file.name} {_hash_file(file)}" for file in files))
 
 
 def _hash_file(path: Path) -> str:

@@ -29,23 +29,22 @@ class Episode:
 class Journal:
     """A JSON-lines file of episodes that is whole at any moment."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, known: Path | None = None) -> None:
         """Read what an earlier call left.
 
+        Args:
+            path: The file.
+            known: Another journal, whose episodes count as played; it is only read.
+
         Raises:
-            ValueError: If the file holds something else.
+            ValueError: If a file holds something else.
+            FileNotFoundError: If there is no other journal.
         """
         self._path = path
         self._scores: dict[tuple[PlayerName, str, str, int], float] = {}
-        self._lines = path.read_text().splitlines() if path.exists() else []
-        for number, line in enumerate(self._lines, start=1):
-            try:
-                self._remember(Episode(**json.loads(line)))
-            except (TypeError, ValueError) as error:
-                raise ValueError(
-                    f"{path}, line {number} is no episode ({error}); "
-                    "move the file away to play again"
-                ) from error
+        if known is not None:
+            self._read(known)
+        self._lines = self._read(path) if path.exists() else []
 
     def score(self, player: PlayerName, *, fingerprint: str, game: str, seed: int) -> float | None:
         """Look an episode's score up; None if it has not been played."""
@@ -58,6 +57,18 @@ class Journal:
             self._lines.append(json.dumps(asdict(episode)))
         with write_atomically(self._path) as temporary:
             temporary.write_text("".join(f"{line}\n" for line in self._lines))
+
+    def _read(self, path: Path) -> list[str]:
+        lines = path.read_text().splitlines()
+        for number, line in enumerate(lines, start=1):
+            try:
+                self._remember(Episode(**json.loads(line)))
+            except (TypeError, ValueError) as error:
+                raise ValueError(
+                    f"{path}, line {number} is no episode ({error}); "
+                    "move the file away to play again"
+                ) from error
+        return lines
 
     def _remember(self, episode: Episode) -> None:
         key = (episode.player, episode.fingerprint, episode.game, episode.seed)

@@ -19,14 +19,15 @@ from jaxtyping import Float32, Int64
 from tqdm import tqdm
 
 from nitrogen_train.actions import ActionRows
-from nitrogen_train.data.clips import ClipReader, DecodedClip, Source
+from nitrogen_train.data.clips import ClipReader, DecodedClip
 from nitrogen_train.data.decode import choose_decoder
 from nitrogen_train.data.manifest import Manifest, read_manifest
-from nitrogen_train.data.records import read_record
+from nitrogen_train.data.storage import Storage
+from nitrogen_train.data.stored_clips import read_clip
 from nitrogen_train.data.windows import WindowShape
 from nitrogen_train.evaluation.baselines import MostCommonAction, predict_idle, predict_repeat
 from nitrogen_train.evaluation.metrics import OfflineMetrics
-from nitrogen_train.models.nitrogen import NitroGen
+from nitrogen_train.models.visual_policy import VisualPolicy
 
 PLAYERS = ("policy", "repeat", "idle", "most_common")
 
@@ -50,7 +51,7 @@ class OfflineSettings:
 
 
 def evaluate_offline(
-    policy: NitroGen, *, datasets: Sequence[Path], settings: OfflineSettings
+    policy: VisualPolicy, *, datasets: Sequence[Path], settings: OfflineSettings
 ) -> dict[str, dict[str, Any]]:
     """Measure a policy and the baselines on the held-out clips of data sets.
 
@@ -79,35 +80,27 @@ def evaluate_offline(
     predictor = _Predictor(policy, settings=settings)
     metrics = {player: OfflineMetrics(space=space) for player in PLAYERS}
     for dataset, manifest in zip(datasets, manifests, strict=True):
-        for clip in _iter_heldout_clips(dataset, manifest, policy=policy, window=predictor.window):
+        for clip in _iter_heldout_clips(dataset, manifest, policy=policy):
             _measure_clip(clip, predictor=predictor, common=common, metrics=metrics)
     return {player: counted.compute() for player, counted in metrics.items()}
 
 
 def _count_training_rows(dataset: Path, manifest: Manifest, common: MostCommonAction) -> None:
+    storage = Storage(str(dataset))
     for row in tqdm(manifest.rows(), unit="clip", desc=f"count {dataset.name}"):
-        actions = read_record(dataset, row.shard, offset=row.offset, size=row.size).actions
+        actions = read_clip(storage, row).actions
         common.update(row.game, _take(actions.rows, np.flatnonzero(actions.valid)))
 
 
 def _iter_heldout_clips(
-    dataset: Path, manifest: Manifest, *, policy: NitroGen, window: WindowShape
+    dataset: Path, manifest: Manifest, *, policy: VisualPolicy
 ) -> Iterator[DecodedClip]:
-    source = Source(
-        name=dataset.name,
-        folder=dataset,
-        manifest=manifest.filter(split="val"),
-        weight=1.0,
-        window=window,
-    )
+    storage, heldout = Storage(str(dataset)), manifest.filter(split="val")
     reader = ClipReader(
-        space=policy.action_space,
-        decoder=choose_decoder(),
-        image_size=policy.image_size,
-        max_kept_bytes=0,
+        space=policy.action_space, decoder=choose_decoder(), image_size=policy.image_size
     )
-    for clip in tqdm(range(len(source.manifest)), unit="clip", desc=f"predict {dataset.name}"):
-        yield reader.read(source, clip)
+    for row in tqdm(heldout.rows(), unit="clip", desc=f"predict {dataset.name}"):
+        yield reader.decode(reader.fetch(storage, row))
 
 
 def _measure_clip(
@@ -138,7 +131,7 @@ def _measure_clip(
 class _Predictor:
     """The policy's first rows for windows of a clip."""
 
-    def __init__(self, policy: NitroGen, *, settings: OfflineSettings) -> None:
+    def __init__(self, policy: VisualPolicy, *, settings: OfflineSettings) -> None:
         self._policy = policy.eval()
         self._device = next(policy.parameters()).device
         self._settings = settings

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Float64
 from scipy.stats import bootstrap
 
 CONFIDENCE = 0.95
@@ -112,3 +113,19 @@ def bootstrap_interval(values: np.ndarray) -> tuple[float, float]:
         rng=np.random.default_rng(0),
     ).confidence_interval
     return float(interval.low), float(interval.high)
+
+
+def bootstrap_runs(values: Float64[np.ndarray, "runs games episodes"]) -> tuple[float, float]:
+    """Bound the mean over training runs: they are drawn again, and in each of them its episodes.
+
+    Args:
+        values: At least two runs and two episodes.
+    """
+    rng = np.random.default_rng(0)
+    runs, games, episodes = values.shape
+    drawn_runs = rng.integers(runs, size=(_NUM_RESAMPLES, runs, 1, 1))
+    drawn_episodes = rng.integers(episodes, size=(_NUM_RESAMPLES, runs, games, episodes))
+    drawn = values[drawn_runs, np.arange(games)[:, None], drawn_episodes]
+    bounds = [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2]
+    low, high = np.quantile(drawn.mean(axis=(1, 2, 3)), bounds)
+    return float(low), float(high)

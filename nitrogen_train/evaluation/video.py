@@ -4,19 +4,19 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from nitrogen_train.actions import Controls
-from nitrogen_train.data.encode import VideoWriter
+from nitrogen_train.data.encode import Encoding, VideoWriter
 from nitrogen_train.data.pad_overlay import draw_pad
 from nitrogen_train.evaluation.agent import Agent, PlaySettings
 from nitrogen_train.evaluation.play import Moment, Outcome, Player, play_episodes
 from nitrogen_train.games import Frame, load_game
-from nitrogen_train.models.nitrogen import NitroGen
+from nitrogen_train.models.visual_policy import VisualPolicy
 
-_CRF = 27
+_ENCODING = Encoding(crf=27)
 """For looking at, not for learning from: a minute takes about two megabytes."""
 
 
 def record_video(
-    policy: NitroGen, game: str, *, settings: PlaySettings, path: Path, seed: int | None = None
+    policy: VisualPolicy, game: str, *, settings: PlaySettings, path: Path, seed: int | None = None
 ) -> Outcome:
     """Play one episode to its end and film it.
 
@@ -42,7 +42,7 @@ def record_video(
     pictures = (draw_pad(frame, controls, caption=caption) for frame, controls in filmed.rows)
     first = next(pictures)
     height, width, _ = first.shape
-    with VideoWriter(path, fps=info.fps, width=width, height=height, crf=_CRF) as video:
+    with VideoWriter(path, fps=info.fps, width=width, height=height, encoding=_ENCODING) as video:
         video.write(first)
         for picture in pictures:
             video.write(picture)

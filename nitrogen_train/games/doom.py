@@ -80,6 +80,8 @@ class DoomGame(Game, abc.ABC):
         engine.set_sound_enabled(False)
         # The engine makes a folder where it starts, and two that start in one place at a time can
         # fail: each starts in a place of its own, which it does not need afterwards.
+        # It asks for a sound device even without sound, and PulseAudio would leave files at home.
+        os.environ.setdefault("ALSOFT_DRIVERS", "null")
         with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
             _keep_files_to_this_process()
             engine.init()

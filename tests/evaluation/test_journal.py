@@ -39,3 +39,14 @@ def test_a_file_that_holds_something_else_is_refused_by_line(tmp_path: Path, lin
 
     with pytest.raises(ValueError, match="line 1 is no episode"):
         Journal(tmp_path / "j.jsonl")
+
+
+def test_another_journals_episodes_count_as_played_and_stay_where_they_are(tmp_path: Path):
+    Journal(tmp_path / "other.jsonl").add([make_episode(1)])
+
+    journal = Journal(tmp_path / "j.jsonl", known=tmp_path / "other.jsonl")
+    journal.add([make_episode(2)])
+
+    assert journal.score("policy", fingerprint="f", game="toy", seed=1) == 1 / 3
+    assert len((tmp_path / "j.jsonl").read_text().splitlines()) == 1
+    assert len((tmp_path / "other.jsonl").read_text().splitlines()) == 1

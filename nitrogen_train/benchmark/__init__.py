@@ -1,0 +1,1 @@
+"""Benchmarks of sampling and training: `python -m nitrogen_train.benchmark --help`."""

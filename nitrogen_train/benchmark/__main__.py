@@ -1,0 +1,140 @@
+"""Measure sampling, training, manifests and video on this machine, or predict training on GPUs.
+
+Weights are random, and pictures too, but for those of videos. What is compared is measured in turn
+in the same run.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from nitrogen_train.benchmark.encoding import (
+    describe_decoders,
+    describe_encodings,
+    list_encodings,
+    measure_decoders,
+    measure_encodings,
+    read_clip,
+)
+from nitrogen_train.benchmark.machine import describe_machine, measure_matmul_rate
+from nitrogen_train.benchmark.manifest import describe_manifest, measure_manifest
+from nitrogen_train.benchmark.sampling import describe_sampling, measure_sampling
+from nitrogen_train.benchmark.throughput import describe_throughput, predict_throughput
+from nitrogen_train.benchmark.training import describe_training, measure_training
+from nitrogen_train.benchmark.workload import BASE, DEMO, FULL
+from nitrogen_train.data.files import write_atomically
+
+Result = tuple[str, list[dict[str, Any]]]
+"""For people, and for `--json`."""
+
+_SIZES = {workload.name: workload for workload in (FULL, BASE, DEMO)}
+_NUM_BLOCKS = {"full": 4, "base": 8, "demo": 30}
+"""Pairs of blocks of training steps, by size: a few minutes each."""
+
+
+def main() -> None:
+    """Run one benchmark, print its results and, if asked to, write them to a file."""
+    arguments = _parse_arguments()
+    machine = describe_machine()
+    sys.stdout.write(", ".join(f"{name} {value}" for name, value in machine.items()) + "\n")
+    sys.stdout.flush()
+    text, results = arguments.run(arguments)
+    sys.stdout.write(text)
+    if arguments.json is not None:
+        with write_atomically(arguments.json) as temporary:
+            content = {"machine": machine, arguments.command: results}
+            temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+def run_sampling(arguments: argparse.Namespace) -> Result:
+    """Measure sampling at full size."""
+    costs = measure_sampling(FULL, repetitions=arguments.repetitions)
+    matmul_rate = measure_matmul_rate()
+    results = [
+        {
+            **asdict(cost),
+            "flops_ratio": cost.flops_ratio,
+            "speedup": cost.speedup,
+            "matmul_flops_per_s": matmul_rate,
+        }
+        for cost in costs
+    ]
+    return describe_sampling(costs, matmul_rate=matmul_rate), results
+
+
+def run_training(arguments: argparse.Namespace) -> Result:
+    """Measure a training step at some sizes."""
+    costs = [
+        measure_training(_SIZES[name], num_blocks=_NUM_BLOCKS[name]) for name in arguments.sizes
+    ]
+    results = [
+        {**asdict(cost), "overhead_s": cost.overhead_s, "overhead_share": cost.overhead_share}
+        for cost in costs
+    ]
+    return describe_training(costs), results
+
+
+def run_throughput(_: argparse.Namespace) -> Result:
+    """Predict the speed of training at the sizes that are meant for GPUs."""
+    throughputs = [predict_throughput(workload) for workload in (FULL, BASE)]
+    results = [{**asdict(each), "samples_per_s": each.samples_per_s} for each in throughputs]
+    return describe_throughput(throughputs), results
+
+
+def run_manifest(arguments: argparse.Namespace) -> Result:
+    """Measure what a manifest of many clips costs each process."""
+    cost = measure_manifest(num_clips=arguments.clips, num_games=arguments.games)
+    return describe_manifest(cost), [asdict(cost)]
+
+
+def run_encoding(arguments: argparse.Namespace) -> Result:
+    """Measure encodings of videos, and the libraries that decode them."""
+    clips = [read_clip(path) for path in arguments.videos]
+    rounds, fps = arguments.rounds, clips[0].fps
+    encodings = measure_encodings(clips, list_encodings(fps=fps), num_rounds=rounds)
+    decoders = measure_decoders(clips, num_rounds=rounds)
+    text = f"{describe_encodings(encodings, fps=fps)}\n{describe_decoders(decoders, fps=fps)}"
+    return text, [asdict(cost) for cost in (*encodings, *decoders)]
+
+
+def _parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m nitrogen_train.benchmark", description=__doc__)
+    shared = argparse.ArgumentParser(add_help=False)
+    shared.add_argument("--json", type=Path, metavar="FILE", help="also write the results here")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def add(
+        name: str, run: Callable[[argparse.Namespace], Result], text: str
+    ) -> argparse.ArgumentParser:
+        command = commands.add_parser(name, parents=[shared], help=text, description=text)
+        command.set_defaults(run=run)
+        return command
+
+    sampling = add("sampling", run_sampling, "sampling at full size: ours against the naive loop")
+    sampling.add_argument(
+        "--repetitions", type=int, default=5, help="pairs of calls per number of steps (5)"
+    )
+    training = add(
+        "training", run_training, "a training step: ours under Lightning against a bare loop"
+    )
+    training.add_argument(
+        "--sizes", nargs="+", choices=_SIZES, default=list(_SIZES), help="which sizes (all)"
+    )
+    add("throughput", run_throughput, "samples/s that training is predicted to reach on GPUs")
+    manifest = add("manifest", run_manifest, "opening a manifest of many clips: time and memory")
+    manifest.add_argument("--clips", type=int, default=7_200_000, help="how many (7200000)")
+    manifest.add_argument("--games", type=int, default=1000, help="of how many games (1000)")
+    encoding = add(
+        "encoding", run_encoding, "how clips are best encoded, and what decodes them fastest"
+    )
+    encoding.add_argument("videos", nargs="+", type=Path, metavar="VIDEO", help="recordings")
+    encoding.add_argument("--rounds", type=int, default=7, help="measurements of each (7)")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

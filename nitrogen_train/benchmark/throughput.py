@@ -1,0 +1,65 @@
+"""What the operations of a training step predict for GPUs. Computed, not measured."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from nitrogen_train.batch import PolicyBatch
+from nitrogen_train.benchmark.machine import format_table
+from nitrogen_train.benchmark.workload import Workload, count_flops
+from nitrogen_train.models.nitrogen import NitroGen
+
+MODEL_FLOPS_UTILIZATION = 0.4
+"""Assumed share of the peak rate that goes into the operations of the policy."""
+
+PEAK_FLOPS = {"H100 SXM": 989.4e12, "A100": 312e12, "RTX 4090": 165.2e12}
+"""bf16 matrix products summed in float32, without sparsity, per second.
+
+Source:
+    NVIDIA's H100 Tensor Core GPU Architecture (2022, table 2), A100 Tensor Core GPU data sheet
+    (2021), Ada GPU Architecture (2022, appendix A).
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Throughput:
+    """What training is predicted to reach."""
+
+    name: str
+    flops_per_sample: int
+    """Forward and backward, without the recomputation of activation checkpointing."""
+
+    @property
+    def samples_per_s(self) -> dict[str, float]:
+        """By GPU."""
+        return {
+            gpu: MODEL_FLOPS_UTILIZATION * peak / self.flops_per_sample
+            for gpu, peak in PEAK_FLOPS.items()
+        }
+
+
+def predict_throughput(workload: Workload) -> Throughput:
+    """Count the operations of a training step on one sample."""
+
+    def train(policy: NitroGen, batch: PolicyBatch) -> None:
+        policy.train().compute_loss(batch).error_sum.backward()
+
+    return Throughput(name=workload.name, flops_per_sample=count_flops(workload, train))
+
+
+def describe_throughput(throughputs: Sequence[Throughput]) -> str:
+    """Lay predictions out as a table."""
+    header = ("size", "GFLOP/sample", *(f"{gpu}, samples/s" for gpu in PEAK_FLOPS))
+    rows = [
+        (
+            each.name,
+            f"{each.flops_per_sample / 1e9:.1f}",
+            *(f"{rate:.0f}" for rate in each.samples_per_s.values()),
+        )
+        for each in throughputs
+    ]
+    peaks = ", ".join(f"{gpu} {peak / 1e12:.1f}" for gpu, peak in PEAK_FLOPS.items())
+    return (
+        f"{format_table(header, rows)}\n"
+        f"computed, not measured: {MODEL_FLOPS_UTILIZATION:.0%} of the dense bf16 peak "
+        f"({peaks} TFLOP/s) over the operations of a forward and backward pass\n"
+    )

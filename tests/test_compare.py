@@ -1,0 +1,91 @@
+"""The comparison of policies: what it would run, and what it makes of the results."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
+
+from nitrogen_train.compare import (
+    CONTENDERS,
+    HELDOUT_EPISODES,
+    SEEDS,
+    Run,
+    format_rows,
+    plan_runs,
+    summarize,
+)
+from nitrogen_train.config import find_config_dir, register_schema
+from nitrogen_train.demo import EPISODES
+from nitrogen_train.evaluate import EvaluateConfig
+from nitrogen_train.models.policy import Policy
+
+NAMES = list(CONTENDERS)
+
+
+def _runs(tmp_path: Path) -> list[Run]:
+    return plan_runs(tmp_path / "compare", data_dir=tmp_path / "demo")
+
+
+def _words(run: Run, verb: str) -> list[list[str]]:
+    return [each.arguments[2:] for each in run.commands if each.arguments[1].endswith(verb)]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_contender_is_a_config_that_builds(name: str, tmp_path: Path) -> None:
+    register_schema()
+    run = next(run for run in _runs(tmp_path) if run.name == name)
+    (words,) = _words(run, "train")
+
+    with initialize_config_dir(find_config_dir(), version_base="1.3"):
+        cfg = compose("train", overrides=words)
+
+    with torch.device("meta"):
+        assert isinstance(instantiate(cfg.model, _convert_="all"), Policy)
+
+
+def test_every_policy_is_trained_from_every_seed_and_played(tmp_path: Path) -> None:
+    runs = _runs(tmp_path)
+
+    assert len({run.run_dir for run in runs}) == len(runs) == len(CONTENDERS) * len(SEEDS)
+    known = EvaluateConfig.__dataclass_fields__
+    for run in runs:
+        (train,) = _words(run, "train")
+        assert f"seed={run.seed}" in train
+        evaluations = _words(run, "evaluate")
+        assert len(evaluations) == len(CONTENDERS[run.name].num_sampling_steps)
+        assert {word.split("=")[0] for words in evaluations for word in words} <= known.keys()
+
+
+def _write_scores(run: Run, num_steps: int, scores: list[float]) -> None:
+    folder = run.run_dir / f"sampling-steps-{num_steps}"
+    folder.mkdir(parents=True)
+    game = {"policy_scores": scores, "random": 10.0, "reference": 30.0}
+    content = {"games": dict.fromkeys(EPISODES, game)}
+    (folder / "scores.json").write_text(json.dumps(content))
+
+
+def test_scores_are_normalized_and_averaged_over_seeds_and_episodes(tmp_path: Path) -> None:
+    runs = _runs(tmp_path)
+    name = NAMES[0]
+    for run in runs:
+        for num_steps in CONTENDERS[run.name].num_sampling_steps:
+            # Half the way from random to reference, give or take, and better with the seed.
+            scores = [20.0 + run.seed + (-1.0) ** i for i in range(HELDOUT_EPISODES)]
+            _write_scores(run, num_steps, scores)
+
+    rows = list(summarize(name, runs))
+
+    assert [row["num_sampling_steps"] for row in rows] == [1, 2, 4, 16]
+    mean = rows[0]["scores"]["mean"]
+    assert mean["seeds"] == pytest.approx([0.5, 0.55, 0.6])
+    assert mean["mean"] == pytest.approx(0.55)
+    # Wider than the three seeds alone are apart, narrower than their extremes and episodes.
+    assert 0.45 <= mean["low"] < 0.52
+    assert 0.58 < mean["high"] <= 0.65
+    table = format_rows(rows)
+    assert "**0.55**" in table
+    assert "0.50, 0.55, 0.60" in table
+    assert len({line.count("|") for line in table.splitlines()}) == 1
