@@ -107,7 +107,7 @@ def check_replacement(
 
 BEFORE_SHARDING = {
     "a truncated tar": (truncated, "record"),
-    "a missing member": (without_video, "record"),
+    "a missing member": (without_video, "picture"),
     "a name that leaves the folder": (hostile("../../bad3"), "record"),
     "a name from the root": (hostile("/etc/passwd"), "record"),
     "a name of an option": (hostile("--checkpoint-action=exec=sh"), "record"),

@@ -113,7 +113,7 @@ def test_debug_shows_where_an_error_came_from(
 
 @pytest.mark.parametrize(
     "verb",
-    ["record", "shard", "verify", "stats", "preview", "order", "mixture", "run_choice", "index"],
+    ["record", "shard", "verify", "stats", "preview", "order", "mixture", "index"],
 )
 def test_every_verb_explains_itself(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
