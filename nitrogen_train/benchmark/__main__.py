@@ -1,4 +1,4 @@
-"""Measure sampling, training, manifests and video on this machine, or predict training on GPUs.
+"""Measure sampling, training, data and video on this machine, or predict training on GPUs.
 
 Weights are random, and pictures too, but for those of videos. What is compared is measured in turn
 in the same run.
@@ -12,6 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from nitrogen_train.benchmark.diversity import describe_diversity, measure_diversity
 from nitrogen_train.benchmark.encoding import (
     describe_decoders,
     describe_encodings,
@@ -91,6 +92,17 @@ def run_manifest(arguments: argparse.Namespace) -> Result:
     return describe_manifest(cost), [asdict(cost)]
 
 
+def run_diversity(arguments: argparse.Namespace) -> Result:
+    """Measure how well the order of many clips shuffles."""
+    diversity = measure_diversity(
+        num_clips=arguments.clips,
+        num_games=arguments.games,
+        pass_clips=arguments.pass_clips,
+        lane_groups=arguments.lane_groups,
+    )
+    return describe_diversity(diversity), [asdict(diversity)]
+
+
 def run_encoding(arguments: argparse.Namespace) -> Result:
     """Measure encodings of videos, and the libraries that decode them."""
     clips = [read_clip(path) for path in arguments.videos]
@@ -128,6 +140,13 @@ def _parse_arguments() -> argparse.Namespace:
     manifest = add("manifest", run_manifest, "opening a manifest of many clips: time and memory")
     manifest.add_argument("--clips", type=int, default=7_200_000, help="how many (7200000)")
     manifest.add_argument("--games", type=int, default=1000, help="of how many games (1000)")
+    diversity = add("diversity", run_diversity, "how well the order shuffles, and at what memory")
+    diversity.add_argument("--clips", type=int, default=7_200_000, help="how many (7200000)")
+    diversity.add_argument("--games", type=int, default=1000, help="of how many games (1000)")
+    diversity.add_argument(
+        "--pass-clips", type=int, default=2000, help="of which to enumerate passes (2000)"
+    )
+    diversity.add_argument("--lane-groups", type=int, help="see data.lane_groups; the default")
     encoding = add(
         "encoding", run_encoding, "how clips are best encoded, and what decodes them fastest"
     )

@@ -42,7 +42,7 @@ def measure_manifest(*, num_clips: int, num_games: int) -> ManifestCost:
         write_s = measure_seconds(
             write_simulated_manifest, dataset_dir, num_clips=num_clips, num_games=num_games
         )
-        first, second = (_measure_process(dataset_dir, index_dir) for _ in range(2))
+        first, second = (measure_opening(dataset_dir, index_dir) for _ in range(2))
         return ManifestCost(
             num_clips=num_clips,
             num_games=num_games,
@@ -52,6 +52,18 @@ def measure_manifest(*, num_clips: int, num_games: int) -> ManifestCost:
             first=first,
             second=second,
         )
+
+
+def measure_opening(dataset_dir: Path, index_dir: Path) -> ProcessCost:
+    """Open a manifest in a process of its own, and in workers that it forks."""
+    command = [sys.executable, "-m", "nitrogen_train.benchmark.manifest_process"]
+    done = subprocess.run(
+        [*command, str(dataset_dir), str(index_dir)], check=True, stdout=subprocess.PIPE
+    )
+    values = json.loads(done.stdout)
+    values["memory"] = Memory(**values["memory"])
+    values["worker_memory"] = [Memory(**memory) for memory in values["worker_memory"]]
+    return ProcessCost(**values)
 
 
 def describe_manifest(cost: ManifestCost) -> str:
@@ -82,17 +94,6 @@ def describe_manifest(cost: ManifestCost) -> str:
         f"{NUM_WORKERS} workers forked by second have located {NUM_POSITIONS} windows and read "
         f"{NUM_ROWS} rows each; own: written, mapped: pages of files that no other process has\n"
     )
-
-
-def _measure_process(dataset_dir: Path, index_dir: Path) -> ProcessCost:
-    command = [sys.executable, "-m", "nitrogen_train.benchmark.manifest_process"]
-    done = subprocess.run(
-        [*command, str(dataset_dir), str(index_dir)], check=True, stdout=subprocess.PIPE
-    )
-    values = json.loads(done.stdout)
-    values["memory"] = Memory(**values["memory"])
-    values["worker_memory"] = [Memory(**memory) for memory in values["worker_memory"]]
-    return ProcessCost(**values)
 
 
 def _size_mib(folder: Path) -> float:

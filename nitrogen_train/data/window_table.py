@@ -95,6 +95,11 @@ class WindowTable:
             num_rows=np.minimum(rows_left, self._window.action_horizon),
         )
 
+    def count_by_clip(self, num_clips: int) -> Int64[np.ndarray, " clips"]:
+        """Count the windows of each of the manifest's clips."""
+        sizes = np.diff(self._ends, prepend=0)
+        return np.bincount(self._clips, weights=sizes, minlength=num_clips).astype(np.int64)
+
 
 def open_window_table(
     manifest: Manifest,

@@ -40,7 +40,7 @@ def test_help_names_every_benchmark(
         main()
 
     text = capsys.readouterr().out
-    commands = ("sampling", "training", "throughput", "manifest", "encoding")
+    commands = ("sampling", "training", "throughput", "manifest", "diversity", "encoding")
     assert all(command in text for command in commands)
 
 
