@@ -29,15 +29,16 @@ demo: $(VENV)/.installed  ## record two real games, train one policy on them, pl
 compare: $(VENV)/.installed  ## train every kind of policy on the demo's games and compare their play; at most 90 minutes
 	$(BIN)/python -m nitrogen_train.compare
 
-# Tiny tensors: more threads would only wait for each other.
+# Tiny tensors: more threads would only wait for each other. Tests that share one service say so by group.
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadgroup
 test test-full: export OMP_NUM_THREADS = 1
 test: $(VENV)/.installed  ## all tests: first the fast ones, then processes, whole games, whole commands
-	$(BIN)/python -m pytest
+	$(PYTEST)
 	$(BIN)/python -m pytest -o addopts= -m unchecked tests
-	$(BIN)/python -m pytest -m slow
+	$(PYTEST) -m slow
 
 test-full: test  ## and every combination of ranks, workers, accumulation and faults
-	$(BIN)/python -m pytest -m full
+	$(PYTEST) -m full
 
 check: $(VENV)/.installed  ## lint, format, types, import contracts, spelling
 	$(BIN)/ruff check

@@ -27,6 +27,7 @@ def test_the_naive_loop_gives_our_numbers(num_sampling_steps: int) -> None:
     assert not torch.allclose(naive, noise, atol=0.1)
 
 
+@pytest.mark.slow
 def test_a_step_costs_the_naive_loop_more() -> None:
     one, three = measure_sampling(TINY, step_counts=(1, 3), repetitions=2)
 

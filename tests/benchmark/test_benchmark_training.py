@@ -46,6 +46,7 @@ def test_a_bare_step_trains_as_lightning_does(tmp_path: Path) -> None:
         torch.testing.assert_close(parameter, trained[name], msg=name)
 
 
+@pytest.mark.slow
 def test_steps_are_timed_in_pairs_of_blocks() -> None:
     times = time_steps(TINY, num_blocks=3)
 

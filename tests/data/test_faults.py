@@ -156,6 +156,7 @@ def flip_a_bit(path: Path) -> None:
     path.write_bytes(content)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("happen", "cause"),
     [(cut_shard, "truncated"), (Path.unlink, "missing"), (flip_a_bit, "checksum")],
@@ -197,6 +198,7 @@ def test_a_list_that_was_cut_short_goes_on(
     assert json.loads(lines[1])["clip_id"] == "bad3"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_kept", [False, True], ids=["stretches", "kept"])
 @pytest.mark.parametrize("world_size", [2, 4])
 def test_every_split_over_ranks_replaces_alike(
@@ -216,6 +218,7 @@ def test_every_split_over_ranks_replaces_alike(
         assert union == list(batch.window_ids)
 
 
+@pytest.mark.slow
 def test_a_fault_within_a_clip_is_replaced_alike_wherever_a_run_begins(
     mix: Callable[..., list[Source]], tmp_path: Path
 ) -> None:
@@ -288,6 +291,7 @@ def serve(sources: Sequence[Source], server: RangeServer, **options: Any) -> lis
     return [replace(bad, storage=Storage(f"{server.url}/bad", **settings)), good]
 
 
+@pytest.mark.slow
 def test_a_shard_that_vanishes_from_a_server_is_replaced(
     mix: Callable[..., list[Source]], tmp_path: Path, server: RangeServer
 ) -> None:
@@ -299,6 +303,7 @@ def test_a_shard_that_vanishes_from_a_server_is_replaced(
     check_replacement(batches, report, clip_id="bad3", cause="missing")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", ["500", "stall", "reset", "short"])
 def test_a_fault_that_passes_changes_nothing(
     mix: Callable[..., list[Source]], tmp_path: Path, server: RangeServer, fault: str
@@ -315,6 +320,7 @@ def test_a_fault_that_passes_changes_nothing(
     assert not (tmp_path / "rank-0.jsonl").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 @pytest.mark.parametrize("num_workers", [0, 2])
 @pytest.mark.parametrize(("fault", "says"), [("500", "HTTP 500"), ("stall", "TimeoutError")])

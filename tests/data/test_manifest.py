@@ -85,6 +85,7 @@ def test_rows_are_kept_in_the_order_of_reading(tmp_path: Path) -> None:
     assert write_manifest(tmp_path, ROWS[::-1]).rows() == ROWS
 
 
+@pytest.mark.slow
 def test_the_hash_is_of_the_content(tmp_path: Path) -> None:
     original = write_manifest(tmp_path / "a", ROWS).hash
 

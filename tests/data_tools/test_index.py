@@ -114,6 +114,7 @@ def dropped(folder: Path, facts: ForeignFacts = FACTS) -> dict[str, list[str]]:
     return {cause: texts for tar in found for cause, texts in tar.dropped.items()}
 
 
+@pytest.mark.slow
 def test_webdatasets_own_shards_are_indexed_and_trained_from(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

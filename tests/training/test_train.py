@@ -118,6 +118,7 @@ def test_the_exported_policy_has_the_averaged_weights_and_plays(
     assert policy.generate_actions(tokens, num_sampling_steps=2).values.shape == (1, 4, 25)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_of_policy_trains_in_groups_resumes_and_exports_its_average(
     tmp_path: Path, datasets: list[str], kind: str
@@ -221,6 +222,7 @@ def test_weights_of_another_model_are_refused(tmp_path: Path, datasets: list[str
         )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_policy_memorizes_a_small_data_set(tmp_path: Path, datasets: list[str]) -> None:
     run(tmp_path, datasets, "max_steps=60", "val_every_n_steps=60", "optimizer.lr=3e-3")
 
