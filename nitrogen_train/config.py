@@ -105,6 +105,8 @@ class RunConfig:
     schedule: Any = MISSING
     trainer: Any = MISSING
     loggers: Any = MISSING
+    callbacks: dict[str, Any] = field(default_factory=dict[str, Any])
+    """More of Lightning's callbacks, as in +callbacks.mine._target_=my_package.MyCallback"""
 
 
 def register_schema() -> None:

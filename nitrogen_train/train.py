@@ -155,6 +155,13 @@ def build_trainer(config: RunConfig) -> L.Trainer:
     """Build Lightning's trainer with our callbacks, loggers and checkpoints."""
     output_dir = Path(config.output_dir)
     accumulation = count_micro_batches(config)
+    callbacks = build_callbacks(
+        output_dir=output_dir,
+        checkpoint_every_n_steps=config.checkpoint_every_n_steps,
+        keep_checkpoints=config.keep_checkpoints,
+        log_every_n_steps=config.trainer["log_every_n_steps"],
+        max_wait_share=config.data.max_wait_share,
+    )
     return build(config.trainer)(
         max_steps=config.max_steps,
         accumulate_grad_batches=accumulation,
@@ -163,13 +170,7 @@ def build_trainer(config: RunConfig) -> L.Trainer:
         check_val_every_n_epoch=None,
         default_root_dir=str(output_dir),
         logger=[build(logger) for logger in config.loggers.values()],
-        callbacks=build_callbacks(
-            output_dir=output_dir,
-            checkpoint_every_n_steps=config.checkpoint_every_n_steps,
-            keep_checkpoints=config.keep_checkpoints,
-            log_every_n_steps=config.trainer["log_every_n_steps"],
-            max_wait_share=config.data.max_wait_share,
-        ),
+        callbacks=[*callbacks, *(build(extra) for extra in config.callbacks.values())],
         plugins=[AtomicCheckpointIO()],
     )
 

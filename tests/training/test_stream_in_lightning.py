@@ -1,0 +1,117 @@
+"""Lightning trains on the stream as it was planned: nothing skipped, nothing repeated."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from window_recorder import read_steps
+
+from data_tools.__main__ import main as nitrogen_data
+
+NUM_STEPS = 24
+TINY = (
+    "experiment=demo", "loggers=csv", "trainer.accelerator=cpu", "num_threads=1",
+    "data.num_workers=2", "data.num_val_windows=16", "data.windows_per_visit=64",
+    "data.global_batch_size=8", "data.image_size=64", "data.prefetch_factor=2",
+    "model.encoder.options.channels=[8,8,16,16]", "model.encoder.width=32",
+    "model.dit.num_layers=2", "val_every_n_steps=1000", "checkpoint_every_n_steps=5",
+    "schedule.warmup_steps=1", "schedule.decay_steps=0", f"max_steps={NUM_STEPS}",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def sources(
+    tmp_path_factory: pytest.TempPathFactory, write_dataset: Callable[..., Path], clip_plan: Any
+) -> list[str]:
+    folder = tmp_path_factory.mktemp("data")
+    for game in ("doom_defend", "doom_gather"):
+        plans = [clip_plan(clip_id=f"{game}-{i}", game=game, session_id=f"s{i}") for i in range(3)]
+        held_out = clip_plan(clip_id=f"{game}-val", game=game, session_id="v", split="val")
+        write_dataset(folder / game, [*plans, held_out])
+    return [f"data.sources.{game}.path={folder / game}" for game in ("doom_defend", "doom_gather")]
+
+
+def start(run_dir: Path, sources: list[str], *overrides: str) -> subprocess.Popen[bytes]:
+    recorder = [
+        "+callbacks.windows._target_=window_recorder.WindowRecorder",
+        f"+callbacks.windows.folder={run_dir}/windows",
+    ]
+    command = [sys.executable, "-m", "nitrogen_train.train", *TINY, *sources, *recorder, *overrides]
+    run_dir.mkdir(exist_ok=True)
+    with (run_dir / "log.txt").open("ab") as log:
+        return subprocess.Popen(
+            [*command, f"output_dir={run_dir}"],
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parent)},
+        )
+
+
+def train(run_dir: Path, sources: list[str], *overrides: str) -> None:
+    assert start(run_dir, sources, *overrides).wait(timeout=300) == 0, log_of(run_dir)
+
+
+def log_of(run_dir: Path) -> str:
+    return (run_dir / "log.txt").read_text()[-3000:]
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory: pytest.TempPathFactory, sources: list[str]) -> Path:
+    """The folder of a run of one process that nothing disturbed."""
+    run_dir = tmp_path_factory.mktemp("runs") / "straight"
+    train(run_dir, sources, "data.micro_batch_size=4")
+    return run_dir
+
+
+@pytest.mark.slow
+def test_a_run_takes_the_windows_that_were_planned(
+    straight: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert nitrogen_data(["order", "--run", str(straight), "--steps", str(NUM_STEPS)]) == 0
+
+    planned = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    taken = [
+        sample.rpartition(" ")[0] for step in read_steps(straight / "windows") for sample in step
+    ]
+    assert taken == [str([row["source"], row["clip_id"], row["frame"]]) for row in planned]
+    assert len(taken) == 8 * NUM_STEPS
+
+
+@pytest.mark.slow
+def test_validation_in_the_middle_of_a_run_changes_nothing(
+    tmp_path: Path, sources: list[str], straight: Path
+) -> None:
+    train(tmp_path / "run", sources, "data.micro_batch_size=8", "val_every_n_steps=3")
+
+    assert "val/loss" in (tmp_path / "run" / "metrics.csv").read_text()
+    assert read_steps(tmp_path / "run" / "windows") == read_steps(straight / "windows")
+
+
+@pytest.mark.slow
+def test_a_run_of_two_ranks_that_was_killed_goes_on_as_one(
+    tmp_path: Path, sources: list[str], straight: Path
+) -> None:
+    run_dir = tmp_path / "run"
+    two = ["trainer=ddp", "trainer.devices=2", "data.micro_batch_size=2", "data.num_workers=1"]
+    killed = start(run_dir, sources, *two)
+    deadline = time.monotonic() + 240
+    while not (run_dir / "checkpoints" / "step-10.ckpt").exists():
+        assert time.monotonic() < deadline, log_of(run_dir)
+        assert killed.poll() is None, log_of(run_dir)
+        time.sleep(0.01)
+    os.killpg(killed.pid, signal.SIGKILL)
+    killed.wait()
+    assert not (run_dir / "policy").exists()
+
+    train(run_dir, sources, "data.micro_batch_size=8", "data.num_workers=0")
+
+    assert "continuing from" in log_of(run_dir)
+    assert read_steps(run_dir / "windows") == read_steps(straight / "windows")
