@@ -21,6 +21,8 @@ from nitrogen_train.benchmark.encoding import (
     measure_encodings,
     read_clip,
 )
+from nitrogen_train.benchmark.loading import measure_loading
+from nitrogen_train.benchmark.loading_report import describe_loading
 from nitrogen_train.benchmark.machine import describe_machine, measure_matmul_rate
 from nitrogen_train.benchmark.manifest import describe_manifest, measure_manifest
 from nitrogen_train.benchmark.sampling import describe_sampling, measure_sampling
@@ -103,6 +105,18 @@ def run_diversity(arguments: argparse.Namespace) -> Result:
     return describe_diversity(diversity), [asdict(diversity)]
 
 
+def run_loading(arguments: argparse.Namespace) -> Result:
+    """Measure our loader on one core, and others on the same clips."""
+    cost = measure_loading(
+        arguments.datasets,
+        num_rounds=arguments.rounds,
+        max_clips=arguments.clips,
+        micro_batch_size=arguments.micro_batch_size,
+        lerobot_python=arguments.lerobot_python,
+    )
+    return describe_loading(cost), [asdict(cost)]
+
+
 def run_encoding(arguments: argparse.Namespace) -> Result:
     """Measure encodings of videos, and the libraries that decode them."""
     clips = [read_clip(path) for path in arguments.videos]
@@ -147,12 +161,27 @@ def _parse_arguments() -> argparse.Namespace:
         "--pass-clips", type=int, default=2000, help="of which to enumerate passes (2000)"
     )
     diversity.add_argument("--lane-groups", type=int, help="see data.lane_groups; the default")
+    _add_loading(add("loading", run_loading, "our loader on one core against four others"))
     encoding = add(
         "encoding", run_encoding, "how clips are best encoded, and what decodes them fastest"
     )
     encoding.add_argument("videos", nargs="+", type=Path, metavar="VIDEO", help="recordings")
     encoding.add_argument("--rounds", type=int, default=7, help="measurements of each (7)")
     return parser.parse_args()
+
+
+def _add_loading(loading: argparse.ArgumentParser) -> None:
+    loading.add_argument(
+        "datasets", nargs="+", type=Path, metavar="DATASET", help="folders of `nitrogen-data shard`"
+    )
+    loading.add_argument("--rounds", type=int, default=7, help="turns of each reader (7)")
+    loading.add_argument(
+        "--clips", type=int, default=64, help="training clips to read, of all data sets (64)"
+    )
+    loading.add_argument("--micro-batch-size", type=int, help="windows of a batch; the default's")
+    loading.add_argument(
+        "--lerobot-python", type=Path, metavar="PATH", help="interpreter that has lerobot"
+    )
 
 
 if __name__ == "__main__":
