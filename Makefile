@@ -20,7 +20,7 @@ $(VENV)/.installed: pyproject.toml
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
 	  || { echo "Python's venv module is missing: apt-get install python3-venv"; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[games,dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[games,cluster,dev]'
 	@touch $@
 
 demo: $(VENV)/.installed  ## record two real games, train one policy on them, play them; at most 20 minutes
