@@ -244,7 +244,7 @@ def _check_strategy(config: RunConfig) -> None:
     if options is None:
         return
     _check_options(options)
-    if find_spec("deepspeed") is None:
+    if not _is_installed("deepspeed"):
         raise ValueError(
             f"strategy={strategy['name']} needs DeepSpeed: pip install 'nitrogen-train[cluster]'"
         )
@@ -253,6 +253,14 @@ def _check_strategy(config: RunConfig) -> None:
             f"strategy={strategy['name']} moves memory from a GPU to its host, and "
             "trainer.accelerator is cpu: use zero_2 or zero_3"
         )
+
+
+def _is_installed(package: str) -> bool:
+    try:
+        return find_spec(package) is not None
+    except ValueError:
+        # Python's own way to make a package un-importable leaves it without a specification.
+        return False
 
 
 def _check_options(options: dict[str, Any]) -> None:

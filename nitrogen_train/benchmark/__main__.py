@@ -1,4 +1,4 @@
-"""Measure sampling, training, manifests and video on this machine, or predict training on GPUs.
+"""Measure sampling, training, strategies, manifests and video here, or predict training on GPUs.
 
 Weights are random, and pictures too, but for those of videos. What is compared is measured in turn
 in the same run.
@@ -23,6 +23,11 @@ from nitrogen_train.benchmark.encoding import (
 from nitrogen_train.benchmark.machine import describe_machine, measure_matmul_rate
 from nitrogen_train.benchmark.manifest import describe_manifest, measure_manifest
 from nitrogen_train.benchmark.sampling import describe_sampling, measure_sampling
+from nitrogen_train.benchmark.strategies import (
+    STRATEGIES,
+    describe_strategies,
+    measure_strategies,
+)
 from nitrogen_train.benchmark.throughput import describe_throughput, predict_throughput
 from nitrogen_train.benchmark.training import describe_training, measure_training
 from nitrogen_train.benchmark.workload import BASE, DEMO, FULL
@@ -78,6 +83,12 @@ def run_training(arguments: argparse.Namespace) -> Result:
     return describe_training(costs), results
 
 
+def run_strategies(arguments: argparse.Namespace) -> Result:
+    """Measure strategies on two processes."""
+    costs = measure_strategies(arguments.strategies)
+    return describe_strategies(costs), [asdict(cost) for cost in costs]
+
+
 def run_throughput(_: argparse.Namespace) -> Result:
     """Predict the speed of training at the sizes that are meant for GPUs."""
     throughputs = [predict_throughput(workload) for workload in (FULL, BASE)]
@@ -123,6 +134,12 @@ def _parse_arguments() -> argparse.Namespace:
     )
     training.add_argument(
         "--sizes", nargs="+", choices=_SIZES, default=list(_SIZES), help="which sizes (all)"
+    )
+    strategies = add(
+        "strategies", run_strategies, "DDP and ZeRO on two processes: time and memory per step"
+    )
+    strategies.add_argument(
+        "--strategies", nargs="+", choices=STRATEGIES, default=STRATEGIES, help="which (all)"
     )
     add("throughput", run_throughput, "samples/s that training is predicted to reach on GPUs")
     manifest = add("manifest", run_manifest, "opening a manifest of many clips: time and memory")

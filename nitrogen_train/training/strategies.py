@@ -35,7 +35,12 @@ def build_strategy(
     options = {
         **deepspeed,
         "train_micro_batch_size_per_gpu": micro_batch_size,
-        "torch_autocast": {"enabled": precision == "bf16-mixed", "dtype": "bfloat16"},
+        "torch_autocast": {
+            "enabled": precision == "bf16-mixed",
+            "dtype": "bfloat16",
+            # What is reduced and gathered stays in fp32, as under DDP.
+            "lower_precision_safe_modules": [],
+        },
     }
     if accelerator == "cpu" or (accelerator == "auto" and not torch.cuda.is_available()):
         # Read when DeepSpeed is imported, which this strategy does.
