@@ -60,7 +60,7 @@ class _Watch(L.Callback):
         self.gather_s = 0.0
         self.state_bytes = 0
 
-    def on_train_batch_end(self, *_: Any) -> None:
+    def on_train_batch_end(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401
         """Note the time."""
         self.ends.append(time.perf_counter())
 

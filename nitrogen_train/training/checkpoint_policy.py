@@ -7,7 +7,6 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import lightning as L  # noqa: N812 - Lightning's own convention
 from lightning.pytorch.callbacks import Checkpoint
@@ -67,26 +66,34 @@ class CheckpointCallback(Checkpoint):
         """Note where a run continues: this step is saved already."""
         self._last_saved = trainer.global_step
 
-    def on_train_batch_end(
+    def on_train_batch_start(
         self,
         trainer: L.Trainer,
         pl_module: L.LightningModule,
-        outputs: Any,  # noqa: ANN401 - as the base class
         batch: PolicyBatch,
         batch_idx: int,
     ) -> None:
-        """Save what is due, on every rank."""
+        """Save what is due, on every rank, once the step's metrics and validation are written.
+
+        Saved any earlier, a run that is killed after the save would never write them.
+        """
         if trainer.global_step % self._policy.every_n_steps == 0:
             self._save(trainer)
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Judge the checkpoint of this step."""
-        if not self._policy.keep_best or not trainer.is_global_zero:
+        """Judge the checkpoint of this step.
+
+        Raises:
+            ValueError: If validation has no such metric.
+        """
+        if not self._policy.keep_best:
             return
         value = trainer.callback_metrics.get(self._policy.metric)
         if value is None:
             known = ", ".join(sorted(trainer.callback_metrics))
             raise ValueError(f"best_metric={self._policy.metric} is not one of {known}")
+        if not trainer.is_global_zero:
+            return
         scores = self._read_scores() | {trainer.global_step: float(value)}
         with write_atomically(self._scores_path) as temporary:
             temporary.write_text(json.dumps(scores), encoding="utf-8")

@@ -42,8 +42,8 @@ class ZeroPrecision(DeepSpeedPrecision):
         tensor: Tensor,
         model: Any,  # noqa: ANN401 - as the base class
         optimizer: Any,  # noqa: ANN401 - as the base class
-        *args: Any,
-        **kwargs: Any,
+        *args: Any,  # noqa: ANN401 - as the base class
+        **kwargs: Any,  # noqa: ANN401 - as the base class
     ) -> None:
         """Run the engine's backward pass; Lightning has divided by the accumulation already."""
         model.trainer.model.backward(tensor, scale_wrt_gas=False)
@@ -147,7 +147,11 @@ class ZeroStrategy(DeepSpeedStrategy):
         return saved.progress
 
     def _together(self, part: Callable[[], None], path: Path) -> None:
-        """Do a part on all ranks; if it fails on any, fail on all."""
+        """Do a part on all ranks.
+
+        Raises:
+            OSError: On all ranks, if it fails on any.
+        """
         failure = None
         try:
             part()

@@ -45,7 +45,9 @@ class ZeroState:
             if self.stage == 3
             else self._zero.single_partition_of_fp32_groups
         )
-        names = {parameter: name for name, parameter in self.module.named_parameters()}
+        names: dict[Tensor, str] = {
+            parameter: name for name, parameter in self.module.named_parameters()
+        }
         find = self._find_in_stage_3 if self.stage == 3 else self._find_in_stage_1_or_2
         self.pieces = list(find(names))
 
