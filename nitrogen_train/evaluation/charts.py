@@ -102,7 +102,8 @@ def draw_curves(title: str, lines: Mapping[str, Series]) -> str:
     ]
     for index, (name, (xs, ys)) in enumerate(thinned.items()):
         points = " ".join(f"{x(a)},{y(b)}" for a, b in zip(xs, ys, strict=True))
-        parts.append(f'<polyline class="line{index % NUM_COLOURS}" points="{points}"/>')
+        if points:
+            parts.append(f'<polyline class="line{index % NUM_COLOURS}" points="{points}"/>')
         if 1 < len(thinned) <= _MAX_NAMED:
             place = right - 50 * (len(thinned) - 1 - index)
             parts.append(_text(f"key{index % NUM_COLOURS}", name, x=place, y=14, anchor="end"))

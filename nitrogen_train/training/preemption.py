@@ -21,7 +21,7 @@ from typing import Any
 import lightning as L  # noqa: N812 - Lightning's own convention
 import torch
 import torch.distributed as dist
-from lightning.pytorch.plugins.environments import SLURMEnvironment
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 
 from nitrogen_train.batch import PolicyBatch
 
@@ -117,15 +117,9 @@ class PreemptionCallback(L.Callback):
         batch: PolicyBatch,
         batch_idx: int,
     ) -> None:
-        """Save, on all ranks at the same step, if any of them has been told to stop."""
-        if (batch_idx + 1) % trainer.accumulate_grad_batches:
-            return
-        self._agreed = self._agree()
-        # The last step is saved, and ends, by itself.
-        if self._agreed and trainer.global_step < trainer.max_steps:
-            path = self._folder / f"step-{trainer.global_step}.ckpt"
-            trainer.save_checkpoint(path)
-            _log.warning("%s: saved %s, stopping", signal.Signals(self._agreed).name, path)
+        """Learn whether any rank has been told to stop, on all ranks at the same step."""
+        if (batch_idx + 1) % trainer.accumulate_grad_batches == 0:
+            self._agreed = self._agree()
 
     def on_train_batch_start(
         self,
@@ -134,13 +128,17 @@ class PreemptionCallback(L.Callback):
         batch: PolicyBatch,
         batch_idx: int,
     ) -> None:
-        """End a run that has been saved; its step's metrics are written by now.
+        """Save and end, once the last step's metrics and validation are written.
 
         Raises:
             Preempted: If any rank has been told to stop.
         """
-        if self._agreed and trainer.global_step < trainer.max_steps:
-            raise Preempted(self._agreed, is_global_zero=trainer.is_global_zero)
+        if not self._agreed:
+            return
+        path = self._folder / f"step-{trainer.global_step}.ckpt"
+        trainer.save_checkpoint(path)
+        _log.warning("%s: saved %s, stopping", signal.Signals(self._agreed).name, path)
+        raise Preempted(self._agreed, is_global_zero=trainer.is_global_zero)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Finish what is under way."""

@@ -78,8 +78,8 @@ class Slurm:
             if all(any(f"JobState={state}" in line for state in _FINISHED) for line in lines):
                 return self.describe(job)
             assert time.monotonic() < deadline, (lines, output.read_text()[-3000:])
-            # A requeued job waits two minutes by default.
-            for line in lines:
+            # A requeued job waits two minutes, whichever is waited for here.
+            for line in self.call("scontrol", "--oneliner", "show", "job").splitlines():
                 if "JobState=PENDING" in line and "Reason=BeginTime" in line:
                     number = line.split("JobId=")[1].split()[0]
                     self.call("scontrol", "update", f"JobId={number}", "StartTime=now")

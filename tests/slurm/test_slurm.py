@@ -1,4 +1,4 @@
-"""A real SLURM of two nodes: what is submitted trains, and comes back from whatever happens to it."""
+"""A real SLURM of two nodes: what is submitted trains, and comes back whatever happens to it."""
 
 import csv
 import os
@@ -57,7 +57,7 @@ def cluster(slurm: "Slurm") -> "Slurm":
 def submit_training(cluster: "Slurm", run: Path, datasets: list[str]) -> str:
     return cluster.submit(
         "--nodes=2", "--ntasks-per-node=1", f"--output={run}.log",
-        ROOT / "slurm" / "train.sbatch", *settings(run, datasets), *SETTINGS,
+        ROOT / "slurm" / "train.sbatch", *settings(run, datasets, step_s=0.5), *SETTINGS,
     )  # fmt: skip
 
 
@@ -148,7 +148,7 @@ def until_trained(cluster: "Slurm", job: str, run: Path) -> None:
 
 
 def find_task(job: str, *, rank: int) -> int:
-    """Find the process of a rank: the oldest with the job's variables that runs the training."""
+    # The oldest with the job's variables that runs the training; its workers are younger.
     wanted = {f"SLURM_JOB_ID={job}".encode(), f"SLURM_PROCID={rank}".encode()}
     for folder in sorted(Path("/proc").glob("[0-9]*"), key=lambda path: int(path.name)):
         try:
