@@ -2,8 +2,8 @@
 
     python -m nitrogen_train.fetch FOLDER OVERRIDES...      the overrides are nitrogen-train's
 
-Weights go to FOLDER/huggingface, each source that is a URL to FOLDER/data/NAME, and FOLDER/offline.sh
-says so to the run. Started again, it fetches what is missing. slurm/stage.sh adds the packages.
+Weights go to FOLDER/huggingface, each source that is a URL to FOLDER/data/NAME; FOLDER/offline.sh
+tells the run. Started again, it fetches what is missing. slurm/stage.sh adds the packages.
 """
 
 import argparse

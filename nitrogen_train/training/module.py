@@ -83,8 +83,8 @@ class LitPolicy(L.LightningModule):
         done = checkpoint["global_step"] * self.trainer.accumulate_grad_batches
         for counts in (progress["total"], progress["current"]):
             counts.update(dict.fromkeys(counts, done))
-        # The log's steps, however far they were counted when it was saved; where a validation is due,
-        # Lightning skips it, and counts once more.
+        # The log's steps, however far they were counted when it was saved; where a validation is
+        # due, Lightning skips it, and counts once more.
         is_validated = done % self.trainer.val_check_interval == 0
         state = checkpoint["loops"]["fit_loop"]["epoch_loop.state_dict"]
         state["_batches_that_stepped"] = checkpoint["global_step"] - int(is_validated)

@@ -1,4 +1,4 @@
-"""A SLURM of two nodes on this machine, with its own ports, key and folders; gone with the session."""
+"""A SLURM of two nodes on this machine, with ports, key and folders of its own, for one session."""
 
 import os
 import pwd
