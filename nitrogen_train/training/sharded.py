@@ -124,7 +124,7 @@ class ShardedStates:
         """Put together what the optimizer keeps for a parameter."""
         _, flat = self._pieces[name][0]
         return {
-            key: self._join(name, key) if _is_like(value, flat[_WEIGHT].shape, key) else value
+            key: self._join(name, key) if _is_like(value, flat[_WEIGHT].shape, key) else _own(value)
             for key, value in flat.items()
             if key != _WEIGHT
         }
@@ -203,7 +203,7 @@ def _fill_states(state: ZeroState, piece: Piece, saved: SavedStates) -> None:
     kept = state.optimizer.state[flat]
     for key, value in saved.state(piece.name).items():
         if not _is_like(value, saved.shape(piece.name), key):
-            kept[key] = value.clone() if isinstance(value, Tensor) else value
+            kept[key] = _own(value)
             continue
         if key not in kept:
             # Of a parameter that has no state yet, the average is itself.
@@ -222,6 +222,11 @@ def _stretch(whole: Tensor, piece: Piece) -> Tensor:
 def _is_like(value: Any, shape: torch.Size, key: str) -> bool:  # noqa: ANN401 - an optimizer's
     """Tell what has a value per value of the parameter from a step counter, also of a scalar."""
     return isinstance(value, Tensor) and value.shape == shape and key != "step"
+
+
+def _own(value: Any) -> Any:  # noqa: ANN401 - an optimizer's
+    """Copy a counter: optimizers count in place, and two parameters must not share one."""
+    return value.clone() if isinstance(value, Tensor) else value
 
 
 def _shard_name(rank: int) -> str:

@@ -192,3 +192,38 @@ def test_a_full_disk_under_zero_loses_nothing_and_one_file_can_be_made(
     one = torch.load(tmp_path / "one" / "step-2.ckpt", weights_only=True)
     for key, value in weights(tmp_path / "run", 2, averaged=True).items():
         assert torch.equal(read_policy(one)[key], value)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("name", ["zero_1", "zero_2", "zero_3"])
+def test_frozen_parts_and_buffers_come_back(tmp_path: Path, dataset: Path, name: str) -> None:
+    # With batch norm: its statistics are buffers.
+    settings = [
+        "frozen=[encoder.network.layer1.*]", "~model.encoder.options.norm_layer", *SHORT,
+        *strategy(name),
+    ]  # fmt: skip
+    run(tmp_path / "resumed", dataset, *settings, "max_steps=2")
+    before = weights(tmp_path / "resumed", 2)
+    run(tmp_path / "resumed", dataset, *settings, "max_steps=4")
+    run(tmp_path / "straight", dataset, *settings, "max_steps=4")
+
+    resumed, straight = weights(tmp_path / "resumed", 4), weights(tmp_path / "straight", 4)
+    assert any(key.endswith("running_mean") for key in straight)
+    for key, value in straight.items():
+        assert torch.equal(resumed[key], value), key
+        is_frozen = ".layer1." in key
+        assert not is_frozen or torch.equal(before[key], value), key
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("name", ["zero_1", "zero_2", "zero_3"])
+def test_mixed_precision_means_the_same(tmp_path: Path, dataset: Path, name: str) -> None:
+    settings = ["trainer.precision=bf16-mixed", "max_steps=8", *SHORT]
+    expected = record(run(tmp_path / "ddp", dataset, *settings, *strategy("ddp")))[1]
+
+    losses = record(run(tmp_path / name, dataset, *settings, *strategy(name)))[1]
+
+    # Nearer to each other than bf16 is to fp32, with three digits.
+    assert losses == pytest.approx(expected, rel=5e-3)
+    saved = weights(tmp_path / name, 8, averaged=True)
+    assert {value.dtype for value in saved.values() if value.is_floating_point()} == {torch.float32}
