@@ -7,7 +7,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 export WANDB_SILENT ?= true
 
-.PHONY: help demo compare slurm lock test test-full check format clean
+.PHONY: help demo compare slurm lock test test-full test-gpu check format clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -59,7 +59,9 @@ test-full: test  ## and every combination of ranks, workers, accumulation and fa
 	$(BIN)/python -m pytest -m full
 
 test-gpu: $(VENV)/.installed  ## on a GPU node, ten minutes: NCCL, CUDA, fused AdamW, bf16, torch.compile, DeepSpeed, offload
-	$(BIN)/python -m pytest -m gpu tests/gpu
+	@if $(BIN)/python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; \
+	  then $(BIN)/python -m pytest -m gpu tests/gpu; \
+	  else echo "skipped: no CUDA GPU here; run make test-gpu on a GPU node"; fi
 
 check: $(VENV)/.installed  ## lint, format, types, import contracts, spelling
 	$(BIN)/ruff check

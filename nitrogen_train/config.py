@@ -216,6 +216,10 @@ def validate(config: RunConfig) -> None:
         raise ValueError(f"data.cache_gib must be above 0, got {config.data.cache_gib}")
     if config.ckpt_path is not None and not Path(config.ckpt_path).exists():
         raise FileNotFoundError(f"ckpt_path={config.ckpt_path} does not exist")
+    if config.init_from is not None and not config.init_from:
+        raise ValueError(
+            "this recipe starts from a policy: give init_from=ng.pt, a hub id or a policy folder"
+        )
     if config.ckpt_path is not None and config.init_from is not None:
         raise ValueError(
             "ckpt_path resumes a run, init_from starts a new one from weights: give one of them"

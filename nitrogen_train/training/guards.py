@@ -35,9 +35,7 @@ class SpikeDetector:
             ValueError: If it is not.
         """
         if factor <= 1:
-            raise ValueError(
-                f"skip_loss_above must be above 1, got {factor}: it multiplies a median"
-            )
+            raise ValueError(f"skip_loss_above={factor} must be above 1: it multiplies a median")
         self._factor = factor
         self._losses: deque[float] = deque(maxlen=_WINDOW)
         self.num_skipped = 0
@@ -90,7 +88,7 @@ def explain_non_finite(
     mine = causes[0] if causes else None
     first = windows[0] if windows else ()
     batch = f"rank {rank}: {describe_windows(first)}"
-    everyone = [(mine, batch)]
+    everyone: list[tuple[str | None, str]] = [(mine, batch)]
     if torch.distributed.is_initialized():
         everyone = [(None, "")] * torch.distributed.get_world_size()
         torch.distributed.all_gather_object(everyone, (mine, batch))

@@ -11,9 +11,9 @@ T, F and N as in `memory`, A micro-batches in a step, and g bytes to a gradient 
 g is 4, and under DeepSpeed's autocast 2: it sends the gradients of linear and convolutional layers
 in bf16, and others are too few to count. ZeRO-1 and -2 all-reduce: DeepSpeed's
 use_multi_rank_bucket_allreduce is on, which is its default. k is 1 where the backward pass finds
-the weights still gathered, 2 where they are further apart than stage3_max_reuse_distance. Parameters
-below stage3_param_persistence_threshold are gathered once a step. Counts and norms, a few bytes
-each, are left out; the moving average sends nothing.
+the weights still gathered, 2 where its uses are further apart than stage3_max_reuse_distance.
+Parameters below stage3_param_persistence_threshold are gathered once a step. Counts and norms, a
+few bytes each, are left out; the moving average sends nothing.
 """
 
 from dataclasses import dataclass
@@ -45,9 +45,9 @@ def estimate_communication(cost: PolicyCost, setup: Setup) -> Communication:
     if stage == 3:
         gathers = 1 if 2 * every <= setup.reuse_values else 2
         each = gathers * moved * 4 * every + gradients
-        return Communication(during_backward=setup.accumulation * each, after_update=0)
+        return Communication(during_backward=setup.accumulation * each, after_update=0.0)
     times = setup.accumulation if stage == 2 else 1
     return Communication(
         during_backward=2 * times * gradients,
-        after_update=moved * 4 * cost.num_trained if stage else 0,
+        after_update=moved * 4 * cost.num_trained if stage else 0.0,
     )

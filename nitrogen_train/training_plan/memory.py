@@ -59,14 +59,14 @@ def estimate_memory(cost: PolicyCost, setup: Setup) -> Memory:
     buckets = 2 * min(trained, setup.bucket_values) if stage >= 1 else trained
     weights = every / ranks + min(every, setup.live_values) if stage == 3 else every
     memory = Memory(
-        weights=4 * weights,
-        gradients=4 * trained / (ranks if stage >= 2 else 1),
-        buckets=4 * buckets if ranks > 1 or stage >= 1 else 0,
-        master=4 * owned if stage >= 1 else 0,
-        moments=4 * setup.num_moments * owned,
-        average=4 * owned,
-        casts=2 * every if setup.is_autocast else 0,
-        activations=per_sample * setup.micro_batch_size,
+        weights=4.0 * weights,
+        gradients=4.0 * trained / (ranks if stage >= 2 else 1),
+        buckets=4.0 * buckets if ranks > 1 or stage >= 1 else 0.0,
+        master=4.0 * owned if stage >= 1 else 0.0,
+        moments=4.0 * setup.num_moments * owned,
+        average=4.0 * owned,
+        casts=2.0 * every if setup.is_autocast else 0.0,
+        activations=float(per_sample * setup.micro_batch_size),
     )
     return _offload(memory, setup, every=every)
 
@@ -75,7 +75,7 @@ def _offload(memory: Memory, setup: Setup, *, every: int) -> Memory:
     if setup.offload == "none":
         return memory
     host = memory.master + memory.moments + memory.average
-    memory = replace(memory, master=0, moments=0, average=0, host=host)
+    memory = replace(memory, master=0.0, moments=0.0, average=0.0, host=host)
     if setup.offload == "optimizer":
         return memory
     shards = 4 * every / setup.num_gpus

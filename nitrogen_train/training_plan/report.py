@@ -153,5 +153,5 @@ def _describe_gpus() -> str:
     return format_table(header, rows)
 
 
-def _gib(size: float) -> str:
+def _gib(size: float | int) -> str:
     return f"{size / 2**30:.2f}" if size else "-"

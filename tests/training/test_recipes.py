@@ -12,7 +12,7 @@ import pytest
 import torch
 import yaml
 
-from nitrogen_train.config import RunConfig, build, load_defaults
+from nitrogen_train.config import RunConfig, build, load_defaults, validate
 from nitrogen_train.models.load import load_policy
 from nitrogen_train.pretrained.ng_export import build_ng_checkpoint, build_ng_header
 
@@ -70,9 +70,9 @@ def metrics(folder: Path) -> dict[str, float]:
         return {row["name"]: float(row["value"]) for row in csv.DictReader(file)}
 
 
-def test_the_released_weights_must_be_given() -> None:
-    with pytest.raises(Exception, match="init_from"):
-        load_defaults(["experiment=finetune"])
+def test_the_weights_to_start_from_must_be_given(dataset: str) -> None:
+    with pytest.raises(ValueError, match=r"give init_from=ng\.pt"):
+        validate(load_defaults(["experiment=finetune", dataset]))
 
 
 def test_a_frozen_tower_and_a_faster_head_go_together() -> None:
