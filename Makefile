@@ -7,7 +7,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 export WANDB_SILENT ?= true
 
-.PHONY: help demo compare test test-full check format clean
+.PHONY: help demo compare slurm lock test test-full test-gpu check format clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -20,7 +20,7 @@ $(VENV)/.installed: pyproject.toml
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
 	  || { echo "Python's venv module is missing: apt-get install python3-venv"; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[games,dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[games,cluster,dev]'
 	@touch $@
 
 demo: $(VENV)/.installed  ## record two real games, train one policy on them, play them; at most 20 minutes
@@ -29,16 +29,40 @@ demo: $(VENV)/.installed  ## record two real games, train one policy on them, pl
 compare: $(VENV)/.installed  ## train every kind of policy on the demo's games and compare their play; at most 90 minutes
 	$(BIN)/python -m nitrogen_train.compare
 
+# The tests start their own daemons; nothing of a SLURM that is there is touched.
+slurm: export PATH := $(PATH):/usr/sbin
+slurm:  ## install SLURM and munge for their tests, where that is allowed
+	@if command -v slurmctld && command -v slurmd && command -v munged; then exit 0; fi >/dev/null; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
+	  && (apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install --yes slurm-wlm munge) >/dev/null 2>&1; \
+	then echo "installed slurm-wlm and munge"; \
+	else echo "the tests of SLURM will be skipped: as root, apt-get install slurm-wlm munge"; fi
+
+# uv reads the versions of this environment, which the tests have passed with.
+lock: $(VENV)/.installed  ## write slurm/requirements.lock from what is installed here
+	$(BIN)/pip install --quiet --disable-pip-version-check uv
+	$(BIN)/pip freeze --exclude-editable | grep -v ' @ ' > $(VENV)/constraints.txt
+	{ echo '# What nitrogen-train was tested with, on Linux x86_64 with Python 3.11; made by `make lock`.'; \
+	  $(BIN)/uv pip compile pyproject.toml --extra cluster --extra s3 --extra gcs --quiet --no-annotate --no-header \
+	    --constraint $(VENV)/constraints.txt --python-version 3.11 --python-platform x86_64-unknown-linux-gnu; \
+	} > $(VENV)/requirements.lock
+	mv $(VENV)/requirements.lock slurm/requirements.lock
+
 # Tiny tensors: more threads would only wait for each other. Tests that share one service say so by group.
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadgroup
 test test-full: export OMP_NUM_THREADS = 1
-test: $(VENV)/.installed  ## all tests: first the fast ones, then processes, whole games, whole commands
+test: $(VENV)/.installed slurm  ## all tests: first the fast ones, then processes, whole games, whole commands
 	$(PYTEST)
 	$(BIN)/python -m pytest -o addopts= -m unchecked tests
 	$(PYTEST) -m slow
 
 test-full: test  ## and every combination of ranks, workers, accumulation and faults
 	$(PYTEST) -m full
+
+test-gpu: $(VENV)/.installed  ## on a GPU node, ten minutes: NCCL, CUDA, fused AdamW, bf16, torch.compile, DeepSpeed, offload
+	@if $(BIN)/python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; \
+	  then $(BIN)/python -m pytest -m gpu tests/gpu; \
+	  else echo "skipped: no CUDA GPU here; run make test-gpu on a GPU node"; fi
 
 check: $(VENV)/.installed  ## lint, format, types, import contracts, spelling
 	$(BIN)/ruff check

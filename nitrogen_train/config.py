@@ -6,6 +6,7 @@ with a `_target_`, whose keys are checked against the component's own signature.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -91,8 +92,23 @@ class RunConfig:
     val_every_n_steps: int = MISSING
     checkpoint_every_n_steps: int = MISSING
     keep_checkpoints: int = 2
+    """How many of the latest to keep, at least 1."""
+    keep_every_n_steps: int | None = None
+    """Checkpoints at multiples of this are kept for good; of checkpoint_every_n_steps."""
+    keep_best: int = 0
+    """How many of the best by `best_metric` to keep besides."""
+    best_metric: str = "val/loss"
+    best_is_lowest: bool = True
     activation_checkpointing: bool = False
     """Compute activations twice instead of keeping them: less memory, about a third slower."""
+    compile: bool = False
+    """torch.compile encoder, mixer and transformer: minutes at the start, faster steps on a GPU."""
+    skip_loss_above: float | None = None
+    """Times the running median: a step whose loss is above it is skipped; null: none is."""
+    check_ranks_every_n_steps: int = 1000
+    """Compare the ranks' weights and place in the data; also at the start."""
+    plan: bool = False
+    """Print what the run would take, here and on clusters of other sizes; nothing is started."""
     num_threads: int | None = None
     """torch's threads per process on a CPU; null: torch's choice."""
     debug: bool = False
@@ -104,6 +120,8 @@ class RunConfig:
     optimizer: Any = MISSING
     schedule: Any = MISSING
     trainer: Any = MISSING
+    strategy: Any = MISSING
+    """How the run is spread over processes: single, ddp, zero_1, zero_2, zero_3, …_offload."""
     loggers: Any = MISSING
     callbacks: dict[str, Any] = field(default_factory=dict[str, Any])
     """More of Lightning's callbacks, as in +callbacks.mine._target_=my_package.MyCallback"""
@@ -146,6 +164,11 @@ def build(component: dict[str, Any]) -> Any:  # noqa: ANN401 - whatever `_target
     return instantiate(component, _convert_="all")
 
 
+def build_for_weights(model: dict[str, Any]) -> Any:  # noqa: ANN401 - whatever `_target_` says
+    """Build a policy whose weights are read from elsewhere, without fetching any for it."""
+    return build(model | {"encoder": model["encoder"] | {"pretrained": False}})
+
+
 def count_micro_batches(config: RunConfig) -> int:
     """Count the micro-batches that a rank accumulates in one optimizer step.
 
@@ -177,6 +200,12 @@ def validate(config: RunConfig) -> None:
         if not isinstance(value, int) or value < 1:
             raise ValueError(f"trainer.{key} must be a whole number from 1, got {value!r}")
     count_micro_batches(config)
+    if config.check_ranks_every_n_steps < 1:
+        raise ValueError(
+            f"check_ranks_every_n_steps must be at least 1, got {config.check_ranks_every_n_steps}"
+        )
+    _check_strategy(config)
+    _check_checkpoints(config)
     if not config.data.sources:
         raise ValueError(
             "no data: give at least one source, for example +data.sources.mine.path=FOLDER"
@@ -187,9 +216,111 @@ def validate(config: RunConfig) -> None:
         raise ValueError(f"data.cache_gib must be above 0, got {config.data.cache_gib}")
     if config.ckpt_path is not None and not Path(config.ckpt_path).exists():
         raise FileNotFoundError(f"ckpt_path={config.ckpt_path} does not exist")
+    if config.init_from is not None and not config.init_from:
+        raise ValueError(
+            "this recipe starts from a policy: give init_from=ng.pt, a hub id or a policy folder"
+        )
     if config.ckpt_path is not None and config.init_from is not None:
         raise ValueError(
             "ckpt_path resumes a run, init_from starts a new one from weights: give one of them"
+        )
+
+
+def _check_strategy(config: RunConfig) -> None:
+    """Refuse a strategy that does not fit the processes, the precision or what is installed.
+
+    Raises:
+        ValueError: What is wrong, and what to do.
+    """
+    strategy, trainer = config.strategy, config.trainer
+    num_processes = trainer["devices"] * trainer["num_nodes"]
+    if strategy["name"] == "single" and num_processes > 1:
+        raise ValueError(
+            f"strategy=single is one process, trainer.devices * trainer.num_nodes is "
+            f"{num_processes}: give strategy=ddp, zero_1, zero_2 or zero_3"
+        )
+    if trainer["precision"] not in ("32-true", "bf16-mixed"):
+        raise ValueError(
+            f"trainer.precision={trainer['precision']} is not one of 32-true, bf16-mixed: weights, "
+            "their average and the optimizer stay in fp32"
+        )
+    options = strategy.get("deepspeed")
+    if options is None:
+        return
+    _check_options(options)
+    if not _is_installed("deepspeed"):
+        raise ValueError(
+            f"strategy={strategy['name']} needs DeepSpeed: pip install 'nitrogen-train[cluster]'"
+        )
+    if "offload_optimizer" in options["zero_optimization"] and trainer["accelerator"] == "cpu":
+        raise ValueError(
+            f"strategy={strategy['name']} moves memory from a GPU to its host, and "
+            "trainer.accelerator is cpu: use zero_2 or zero_3"
+        )
+
+
+def _is_installed(package: str) -> bool:
+    try:
+        return find_spec(package) is not None
+    except ValueError:
+        # Python's own way to make a package un-importable leaves it without a specification.
+        return False
+
+
+def _check_options(options: dict[str, Any]) -> None:
+    """Refuse what DeepSpeed would take from elsewhere, or what we would not save.
+
+    Raises:
+        ValueError: Which option, and where it belongs.
+    """
+    elsewhere = {
+        "gradient_accumulation_steps": "data.global_batch_size and data.micro_batch_size",
+        "train_batch_size": "data.global_batch_size",
+        "train_micro_batch_size_per_gpu": "data.micro_batch_size",
+        "gradient_clipping": "trainer.gradient_clip_val",
+        "optimizer": "optimizer",
+        "scheduler": "schedule",
+        "bf16": "trainer.precision=bf16-mixed",
+        "fp16": "trainer.precision=bf16-mixed",
+        "torch_autocast": "trainer.precision=bf16-mixed",
+    }
+    for key, place in elsewhere.items():
+        if key in options:
+            raise ValueError(f"strategy.deepspeed.{key} is set by {place}: remove it")
+    zero: dict[str, Any] = options.get("zero_optimization", {})
+    if zero.get("stage") not in (1, 2, 3):
+        raise ValueError(
+            f"strategy.deepspeed.zero_optimization.stage must be 1, 2 or 3, got {zero.get('stage')}"
+        )
+    for key in ("offload_optimizer", "offload_param"):
+        if zero.get(key, {}).get("device", "cpu") != "cpu":
+            raise ValueError(
+                f"strategy.deepspeed.zero_optimization.{key}.device must be cpu: what lies on an "
+                "NVMe disk is not in our checkpoints"
+            )
+
+
+def _check_checkpoints(config: RunConfig) -> None:
+    """Refuse a policy of keeping checkpoints that cannot be followed.
+
+    Raises:
+        ValueError: What does not fit.
+    """
+    every = config.checkpoint_every_n_steps
+    if every < 1 or config.keep_checkpoints < 1 or config.keep_best < 0:
+        raise ValueError(
+            "checkpoint_every_n_steps and keep_checkpoints must be at least 1 and keep_best at "
+            f"least 0, got {every}, {config.keep_checkpoints} and {config.keep_best}"
+        )
+    kept = config.keep_every_n_steps
+    if kept is not None and (kept < 1 or kept % every):
+        raise ValueError(
+            f"keep_every_n_steps={kept} must be a multiple of checkpoint_every_n_steps={every}"
+        )
+    if config.keep_best and config.val_every_n_steps % every:
+        raise ValueError(
+            f"keep_best judges checkpoints by validations: val_every_n_steps="
+            f"{config.val_every_n_steps} must be a multiple of checkpoint_every_n_steps={every}"
         )
 
 

@@ -4,25 +4,27 @@ import functools
 import re
 import sys
 from collections.abc import Callable
+from typing import TypeVar
 
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from nitrogen_train.data.loader import explain_lost_worker
 
+_Result = TypeVar("_Result")
 _EXPECTED = (ValueError, OSError, FloatingPointError, OmegaConfBaseException)
 """What a user, a disk or the data can cause. Anything else is our mistake: show the traceback."""
 
 _FROM_A_WORKER = re.compile(r"Caught \w+ in DataLoader worker process \d+\.\nOriginal Traceback ")
 
 
-def report_errors(command: Callable[[DictConfig], None]) -> Callable[[DictConfig], None]:
+def report_errors(command: Callable[[DictConfig], _Result]) -> Callable[[DictConfig], _Result]:
     """Turn the errors of a Hydra command into one line and exit status 1, unless `debug=true`."""
 
     @functools.wraps(command)
-    def reported(cfg: DictConfig) -> None:
+    def reported(cfg: DictConfig) -> _Result:
         try:
-            command(cfg)
+            return command(cfg)
         except (*_EXPECTED, RuntimeError) as error:
             line = _describe(error)
             if line is None or cfg.get("debug", False):

@@ -5,7 +5,8 @@
 
 `format=folder` writes `config.json` and `model.safetensors`, the layout of the Hugging Face hub;
 `format=ng` writes `ng.pt`, which the public code plays. Either is what `NitroGen.from_pretrained`,
-`nitrogen-eval policy=` and `init_from=` read.
+`nitrogen-eval policy=` and `init_from=` read. `format=checkpoint` puts the files of a checkpoint
+from many ranks into one that `ckpt_path=` reads, to keep or to carry elsewhere; no resume needs it.
 """
 
 import logging
@@ -20,18 +21,21 @@ import yaml
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
 
-from nitrogen_train.config import build, find_config_dir
+from nitrogen_train.config import build_for_weights, find_config_dir
 from nitrogen_train.console import report_errors
 from nitrogen_train.data.files import write_atomically
 from nitrogen_train.models.load import load_policy
 from nitrogen_train.models.visual_policy import VisualPolicy
 from nitrogen_train.pretrained.ng_export import build_ng_checkpoint, build_ng_header
 from nitrogen_train.pretrained.read import NG_FILE
-from nitrogen_train.training.checkpoints import find_last_checkpoint
-from nitrogen_train.training.ema import averages_in
+from nitrogen_train.training.checkpoints import (
+    AtomicCheckpointIO,
+    find_last_checkpoint,
+    read_checkpoint,
+    read_policy,
+)
 
 _log = logging.getLogger(__name__)
-_PREFIX = "policy."
 
 
 class Weights(Enum):
@@ -46,6 +50,7 @@ class Format(Enum):
 
     folder = "folder"
     ng = "ng"
+    checkpoint = "checkpoint"
 
 
 @dataclass(kw_only=True)
@@ -59,7 +64,7 @@ class ExportConfig:
     output_dir: str = MISSING
     """Where the policy goes."""
     format: Format = Format.folder
-    """`ng` is the released checkpoint's layout."""
+    """`ng` is the released checkpoint's layout; `checkpoint` is a run's, in one file."""
     step: int | None = None
     """Of a run's checkpoint; null: the last."""
     weights: Weights = Weights.averaged
@@ -102,6 +107,9 @@ def export(config: ExportConfig) -> None:
         raise ValueError("give run=FOLDER or policy=FOLDER, one of them")
     if config.policy is not None and (config.step is not None or config.weights is Weights.trained):
         raise ValueError("step and weights choose from a run: give run=FOLDER, or leave them out")
+    if config.format is Format.checkpoint:
+        _export_checkpoint(config)
+        return
     trained = _load_run(config) if config.run is not None else _load_policy(config)
     output_dir = Path(config.output_dir)
     if config.format is Format.folder:
@@ -109,6 +117,22 @@ def export(config: ExportConfig) -> None:
     else:
         write_ng_file(output_dir / NG_FILE, trained)
     _log.info("%s, step %d, as %s: %s", trained.name, trained.step, config.format.value, output_dir)
+
+
+def _export_checkpoint(config: ExportConfig) -> None:
+    """Put a checkpoint of many files into one.
+
+    Raises:
+        ValueError: If there is no run, or only a part of the checkpoint is asked for.
+    """
+    if config.run is None or config.weights is Weights.trained:
+        raise ValueError("format=checkpoint takes run=FOLDER and holds all of its weights")
+    checkpoint = find_checkpoint(Path(config.run), step=config.step)
+    target = Path(config.output_dir) / checkpoint.name
+    if target.resolve() == checkpoint.resolve():
+        raise ValueError(f"{target} is the checkpoint itself: give another output_dir")
+    AtomicCheckpointIO().save_checkpoint(read_checkpoint(checkpoint), target)
+    _log.info("%s in one file: %s", checkpoint, target)
 
 
 def write_ng_file(path: Path, trained: Trained) -> None:
@@ -184,19 +208,9 @@ def find_checkpoint(run_dir: Path, *, step: int | None) -> Path:
 
 def load_checkpoint(checkpoint: Path, *, run_dir: Path, weights: Weights) -> VisualPolicy:
     """Rebuild a run's policy with the weights of a checkpoint."""
-    model = _read_config(run_dir)["model"]
-    # The checkpoint's weights replace them.
-    model["encoder"]["pretrained"] = False
-    policy: VisualPolicy = build(model)
-    saved: dict[str, Any] = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    state = {
-        name.removeprefix(_PREFIX): value
-        for name, value in saved["state_dict"].items()
-        if name.startswith(_PREFIX)
-    }
-    if weights is Weights.averaged:
-        state |= averages_in(saved["optimizer_states"][0])
-    policy.load_state_dict(state)
+    policy: VisualPolicy = build_for_weights(_read_config(run_dir)["model"])
+    averaged = weights is Weights.averaged
+    policy.load_state_dict(read_policy(read_checkpoint(checkpoint), averaged=averaged))
     return policy
 
 

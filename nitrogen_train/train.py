@@ -5,18 +5,24 @@ From here to the loss: train ─► training/datamodule ─► data/stream ─�
 """
 
 import logging
+import sys
 import warnings
+from contextlib import nullcontext
 from pathlib import Path
 
 import hydra
 import lightning as L  # noqa: N812 - Lightning's own convention
 import torch
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
+from torch import Tensor
 
 from nitrogen_train.actions import get_action_space
 from nitrogen_train.config import (
     RunConfig,
     build,
+    build_for_weights,
     count_micro_batches,
     find_config_dir,
     register_schema,
@@ -26,14 +32,28 @@ from nitrogen_train.console import report_errors
 from nitrogen_train.models.load import load_policy
 from nitrogen_train.run_plan import build_plan, open_sources
 from nitrogen_train.training.activation_checkpointing import checkpoint_activations
-from nitrogen_train.training.callbacks import build_callbacks
-from nitrogen_train.training.checkpoints import AtomicCheckpointIO, find_last_checkpoint
+from nitrogen_train.training.callbacks import Guards, build_callbacks
+from nitrogen_train.training.checkpoint_policy import CheckpointPolicy
+from nitrogen_train.training.checkpoints import (
+    AtomicCheckpointIO,
+    find_last_checkpoint,
+    read_checkpoint,
+    read_policy,
+)
+from nitrogen_train.training.compilation import compile_parts
 from nitrogen_train.training.datamodule import Loading, WindowDataModule
 from nitrogen_train.training.freezing import freeze
-from nitrogen_train.training.loggers import ending_loggers
+from nitrogen_train.training.loggers import ending_loggers, log_run_facts
 from nitrogen_train.training.module import LitPolicy
 from nitrogen_train.training.optimization import Optimization
-from nitrogen_train.training.run_folder import refuse_another_model, write_run_facts
+from nitrogen_train.training.preemption import (
+    StopRequest,
+    find_cluster_environment,
+    preemptible,
+)
+from nitrogen_train.training.run_folder import read_last, refuse_another_model, write_run_facts
+from nitrogen_train.training.run_lock import run_lock
+from nitrogen_train.training_plan.run import plan_run
 
 _log = logging.getLogger(__name__)
 register_schema()
@@ -41,11 +61,24 @@ register_schema()
 
 @hydra.main(config_path=find_config_dir(), config_name="train", version_base="1.3")
 @report_errors
-def main(cfg: DictConfig) -> None:
-    """Compose, check, train."""
+def main(cfg: DictConfig) -> float | None:
+    """Compose, check, train.
+
+    Returns:
+        In a sweep, the last `val/loss`, which a search lowers.
+    """
     _quieten_lightning()
+    job = HydraConfig.get()
+    is_sweep = job.mode is RunMode.MULTIRUN
+    if is_sweep:
+        # By number, so that a point that starts again finds its folder.
+        cfg.output_dir = str(Path(cfg.output_dir) / str(job.job.num))
     config: RunConfig = OmegaConf.to_object(cfg)  # pyright: ignore[reportAssignmentType]
+    if config.plan:
+        sys.stdout.write(plan_run(config))
+        return None
     train(config, config_yaml=OmegaConf.to_yaml(cfg, resolve=True))
+    return read_last(Path(config.output_dir), "val/loss") if is_sweep else None
 
 
 def train(config: RunConfig, *, config_yaml: str) -> Path:
@@ -69,20 +102,39 @@ def train(config: RunConfig, *, config_yaml: str) -> Path:
     L.seed_everything(config.seed, workers=True, verbose=False)
     datamodule = build_datamodule(config)
     module = build_module(config)
-    trainer = build_trainer(config)
-    if trainer.is_global_zero:
-        write_run_facts(output_dir, config_yaml=config_yaml)
+    with preemptible() as request:
+        trainer = build_trainer(config, request)
+        with run_lock(output_dir) if trainer.is_global_zero else nullcontext():
+            if trainer.is_global_zero:
+                write_run_facts(output_dir, config_yaml=config_yaml, data=datamodule.order)
+            return _fit(trainer, module, datamodule, config)
+
+
+def _fit(
+    trainer: L.Trainer, module: LitPolicy, datamodule: WindowDataModule, config: RunConfig
+) -> Path:
+    output_dir = Path(config.output_dir)
     checkpoint = config.ckpt_path or find_last_checkpoint(output_dir / "checkpoints")
     if checkpoint:
         _log.info("continuing from %s", checkpoint)
     with ending_loggers():
+        if trainer.is_global_zero:
+            log_run_facts(trainer.loggers, output_dir)
         trainer.fit(module, datamodule, ckpt_path=checkpoint, weights_only=True)
     policy_dir = output_dir / "policy"
     if trainer.is_global_zero:
-        with module.averaged_weights():
-            module.policy.save_pretrained(policy_dir)
+        last = find_last_checkpoint(output_dir / "checkpoints")
+        assert last is not None  # noqa: S101 - the end of a run is saved
+        save_policy(config, read_policy(read_checkpoint(last)), policy_dir)
         _log.info("the policy, averaged weights: %s", policy_dir)
     return policy_dir
+
+
+def save_policy(config: RunConfig, weights: dict[str, Tensor], folder: Path) -> None:
+    """Write a policy; the one in training may lie in pieces on many ranks."""
+    policy = build_for_weights(config.model)
+    policy.load_state_dict(weights)
+    policy.save_pretrained(folder)
 
 
 def _quieten_lightning() -> None:
@@ -93,6 +145,8 @@ def _quieten_lightning() -> None:
     warnings.filterwarnings("ignore", message=".*does not have many workers")
     warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
     warnings.filterwarnings("ignore", category=FutureWarning, module="lightning")
+    # Trying something out on a login node, or on a machine that happens to have SLURM.
+    warnings.filterwarnings("ignore", message="The `srun` command is available")
 
 
 def build_datamodule(config: RunConfig) -> WindowDataModule:
@@ -136,6 +190,8 @@ def build_module(config: RunConfig) -> LitPolicy:
     freeze(policy, config.frozen)
     if config.activation_checkpointing:
         checkpoint_activations(policy)
+    if config.compile:
+        compile_parts(policy)
     return LitPolicy(
         policy=policy,
         games=tuple(config.data.games),
@@ -148,21 +204,40 @@ def build_module(config: RunConfig) -> LitPolicy:
         ),
         num_sampling_steps=config.num_sampling_steps,
         augmentation=build(config.augmentation) if config.augmentation else None,
+        sources=tuple(config.data.sources),
     )
 
 
-def build_trainer(config: RunConfig) -> L.Trainer:
+def build_trainer(config: RunConfig, request: StopRequest | None = None) -> L.Trainer:
     """Build Lightning's trainer with our callbacks, loggers and checkpoints."""
     output_dir = Path(config.output_dir)
     accumulation = count_micro_batches(config)
+    strategy = config.strategy | {
+        "accelerator": config.trainer["accelerator"],
+        "precision": config.trainer["precision"],
+        "micro_batch_size": config.data.micro_batch_size,
+    }
     callbacks = build_callbacks(
+        request or StopRequest(),
         output_dir=output_dir,
-        checkpoint_every_n_steps=config.checkpoint_every_n_steps,
-        keep_checkpoints=config.keep_checkpoints,
+        checkpoints=CheckpointPolicy(
+            every_n_steps=config.checkpoint_every_n_steps,
+            keep_last=config.keep_checkpoints,
+            keep_every_n_steps=config.keep_every_n_steps,
+            keep_best=config.keep_best,
+            metric=config.best_metric,
+            is_lowest_best=config.best_is_lowest,
+        ),
         log_every_n_steps=config.trainer["log_every_n_steps"],
         max_wait_share=config.data.max_wait_share,
+        precision=config.trainer["precision"],
+        guards=Guards(
+            skip_loss_above=config.skip_loss_above,
+            check_ranks_every_n_steps=config.check_ranks_every_n_steps,
+        ),
     )
     return build(config.trainer)(
+        strategy=build(strategy),
         max_steps=config.max_steps,
         accumulate_grad_batches=accumulation,
         # Lightning counts micro-batches here.
@@ -171,7 +246,7 @@ def build_trainer(config: RunConfig) -> L.Trainer:
         default_root_dir=str(output_dir),
         logger=[build(logger) for logger in config.loggers.values()],
         callbacks=[*callbacks, *(build(extra) for extra in config.callbacks.values())],
-        plugins=[AtomicCheckpointIO()],
+        plugins=[AtomicCheckpointIO(), *find_cluster_environment()],
     )
 
 

@@ -23,7 +23,7 @@ from nitrogen_train.training.freezing import freeze
 CONF = Path(find_config_dir())
 EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
 MODELS = sorted(path.stem for path in (CONF / "model").glob("*.yaml"))
-TRAINERS = sorted(path.stem for path in (CONF / "trainer").glob("*.yaml"))
+STRATEGIES = sorted(path.stem for path in (CONF / "strategy").glob("*.yaml"))
 AUGMENTATIONS = sorted(path.stem for path in (CONF / "augmentation").glob("*.yaml"))
 
 
@@ -56,7 +56,7 @@ def test_experiments_are_found() -> None:
     [[]]
     + [[f"experiment={name}"] for name in EXPERIMENTS]
     + [[f"model={name}"] for name in MODELS]
-    + [[f"trainer={name}"] for name in TRAINERS]
+    + [[f"strategy={name}"] for name in STRATEGIES]
     + [[f"augmentation={name}"] for name in AUGMENTATIONS],
     ids=str,
 )

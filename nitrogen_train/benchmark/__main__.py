@@ -1,4 +1,4 @@
-"""Measure sampling, training, data and video on this machine, or predict training on GPUs.
+"""Measure sampling, training, strategies, data and video here, or predict training on GPUs.
 
 Weights are random, and pictures too, but for those of videos. What is compared is measured in turn
 in the same run.
@@ -26,6 +26,11 @@ from nitrogen_train.benchmark.loading_report import describe_loading
 from nitrogen_train.benchmark.machine import describe_machine, measure_matmul_rate
 from nitrogen_train.benchmark.manifest import describe_manifest, measure_manifest
 from nitrogen_train.benchmark.sampling import describe_sampling, measure_sampling
+from nitrogen_train.benchmark.strategies import (
+    STRATEGIES,
+    describe_strategies,
+    measure_strategies,
+)
 from nitrogen_train.benchmark.throughput import describe_throughput, predict_throughput
 from nitrogen_train.benchmark.training import describe_training, measure_training
 from nitrogen_train.benchmark.workload import BASE, DEMO, FULL
@@ -79,6 +84,12 @@ def run_training(arguments: argparse.Namespace) -> Result:
         for cost in costs
     ]
     return describe_training(costs), results
+
+
+def run_strategies(arguments: argparse.Namespace) -> Result:
+    """Measure strategies on two processes."""
+    costs = measure_strategies(arguments.strategies)
+    return describe_strategies(costs), [asdict(cost) for cost in costs]
 
 
 def run_throughput(_: argparse.Namespace) -> Result:
@@ -149,6 +160,12 @@ def _parse_arguments() -> argparse.Namespace:
     )
     training.add_argument(
         "--sizes", nargs="+", choices=_SIZES, default=list(_SIZES), help="which sizes (all)"
+    )
+    strategies = add(
+        "strategies", run_strategies, "DDP and ZeRO on two processes: time and memory per step"
+    )
+    strategies.add_argument(
+        "--strategies", nargs="+", choices=STRATEGIES, default=STRATEGIES, help="which (all)"
     )
     add("throughput", run_throughput, "samples/s that training is predicted to reach on GPUs")
     manifest = add("manifest", run_manifest, "opening a manifest of many clips: time and memory")

@@ -10,7 +10,6 @@ from pathlib import Path
 
 from nitrogen_train.benchmark.batch_contents import read_facts
 from nitrogen_train.benchmark.lane_memory import LaneMemory, measure_lanes
-from nitrogen_train.benchmark.machine import format_table
 from nitrogen_train.benchmark.manifest import measure_opening
 from nitrogen_train.benchmark.manifest_process import Memory
 from nitrogen_train.benchmark.simulated_manifest import write_simulated_manifest
@@ -32,6 +31,7 @@ from nitrogen_train.config import DataConfig, load_defaults
 from nitrogen_train.data.order import Interleaving
 from nitrogen_train.data.plan import WindowPlan
 from nitrogen_train.run_plan import build_plan
+from nitrogen_train.table import format_table
 
 LAGS = (1, 16, 64, 256, 1024)
 """Steps between batches that are compared."""

@@ -16,10 +16,11 @@ import numpy as np
 from jaxtyping import UInt8
 from tqdm import tqdm
 
-from nitrogen_train.benchmark.machine import format_table, measure_seconds
+from nitrogen_train.benchmark.machine import measure_seconds
 from nitrogen_train.data.decode import VideoDecoder, build_decoders, choose_decoder
 from nitrogen_train.data.encode import DEFAULT_ENCODING, Encoding, encode_video
 from nitrogen_train.data.squash import squash
+from nitrogen_train.table import format_table
 
 STRETCHES = (1, 16, 32, 64, 128, 256)
 """Lengths to read, in frames; the loader asks for about 64 at a time."""

@@ -14,7 +14,7 @@ from nitrogen_train.benchmark.loading_readers import (
     WEBDATASET_WHOLE,
     WORKER,
 )
-from nitrogen_train.benchmark.machine import format_table
+from nitrogen_train.table import format_table
 
 MIN_DECODED_SHARE = 0.7
 MIN_WINDOWS_PER_S = 500.0

@@ -7,7 +7,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from nitrogen_train.benchmark.machine import format_table, measure_seconds
+from nitrogen_train.benchmark.machine import measure_seconds
 from nitrogen_train.benchmark.manifest_process import (
     NUM_POSITIONS,
     NUM_ROWS,
@@ -16,6 +16,7 @@ from nitrogen_train.benchmark.manifest_process import (
     ProcessCost,
 )
 from nitrogen_train.benchmark.simulated_manifest import write_simulated_manifest
+from nitrogen_train.table import format_table
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,10 +15,11 @@ from torch import Tensor
 from tqdm import tqdm
 
 from nitrogen_train.batch import PolicyBatch
-from nitrogen_train.benchmark.machine import format_table, measure_seconds
+from nitrogen_train.benchmark.machine import measure_seconds
 from nitrogen_train.benchmark.workload import Workload, count_flops
 from nitrogen_train.flow import solve_flow
 from nitrogen_train.models.nitrogen import NitroGen
+from nitrogen_train.table import format_table
 
 STEP_COUNTS = (1, 4, 8, 16)
 _TOLERANCE = 1e-5

@@ -4,20 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from nitrogen_train.batch import PolicyBatch
-from nitrogen_train.benchmark.machine import format_table
 from nitrogen_train.benchmark.workload import Workload, count_flops
 from nitrogen_train.models.nitrogen import NitroGen
+from nitrogen_train.table import format_table
+from nitrogen_train.training.gpus import GPUS
+from nitrogen_train.training_plan.forecast import MODEL_FLOPS_UTILIZATION
 
-MODEL_FLOPS_UTILIZATION = 0.4
-"""Assumed share of the peak rate that goes into the operations of the policy."""
-
-PEAK_FLOPS = {"H100 SXM": 989.4e12, "A100": 312e12, "RTX 4090": 165.2e12}
-"""bf16 matrix products summed in float32, without sparsity, per second.
-
-Source:
-    NVIDIA's H100 Tensor Core GPU Architecture (2022, table 2), A100 Tensor Core GPU data sheet
-    (2021), Ada GPU Architecture (2022, appendix A).
-"""
+PEAK_FLOPS = {gpu.name: gpu.bf16_flops for gpu in GPUS}
+"""bf16 matrix products per second."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -28,12 +28,13 @@ from torch import nn
 from torch.optim import Optimizer
 
 from nitrogen_train.batch import PolicyBatch
-from nitrogen_train.benchmark.machine import format_table, measure_seconds, run_alone
+from nitrogen_train.benchmark.machine import measure_seconds, run_alone
 from nitrogen_train.benchmark.workload import Workload
 from nitrogen_train.config import RunConfig
 from nitrogen_train.models.visual_policy import VisualPolicy
+from nitrogen_train.table import format_table
 from nitrogen_train.train import build_module, build_trainer
-from nitrogen_train.training.callbacks import FinalCheckpointCallback
+from nitrogen_train.training.checkpoint_policy import CheckpointCallback
 from nitrogen_train.training.ema import track_ema
 from nitrogen_train.training.loggers import ending_loggers
 from nitrogen_train.training.module import LitPolicy
@@ -236,7 +237,7 @@ def _fit(
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     trainer = build_trainer(replace(config, max_steps=num_steps))
     callbacks: list[Callback] = trainer.callbacks  # pyright: ignore[reportAttributeAccessIssue]
-    callbacks.remove(next(one for one in callbacks if isinstance(one, FinalCheckpointCallback)))
+    callbacks.remove(next(one for one in callbacks if isinstance(one, CheckpointCallback)))
     with redirect_stdout(sys.stderr), warnings.catch_warnings(), ending_loggers():
         # Lightning has advice about loaders; this one is meant as it is.
         warnings.simplefilter("ignore")

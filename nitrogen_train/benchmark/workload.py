@@ -6,13 +6,13 @@ from dataclasses import dataclass
 import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
 
 from nitrogen_train.actions import get_action_space
-from nitrogen_train.batch import PolicyBatch, WindowId
+from nitrogen_train.batch import PolicyBatch
 from nitrogen_train.config import RunConfig, build, find_config_dir, register_schema
 from nitrogen_train.models.nitrogen import NitroGen
+from nitrogen_train.training import operations
+from nitrogen_train.training.operations import make_random_batch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,20 +41,12 @@ class Workload:
         Pictures and actions are random and all valid: what a step costs does not depend on them.
         """
         data = self.compose_config().data
-        num = num_samples or data.micro_batch_size
-        size = (num, data.num_frames)
-        actions = torch.rand(
-            num, data.action_horizon, get_action_space(data.action_space).action_dim
-        )
-        return PolicyBatch(
-            frames=torch.randint(256, (*size, 3, data.image_size, data.image_size)).byte(),
-            frame_mask=torch.ones(size, dtype=torch.bool),
-            actions=actions,
-            action_mask=torch.ones_like(actions, dtype=torch.bool),
-            game_id=torch.zeros(num, dtype=torch.int64),
-            sample_seed=torch.arange(num),
-            num_valid_in_step=torch.tensor(actions.numel()),
-            window_ids=tuple(WindowId("random", "clip", frame) for frame in range(num)),
+        return make_random_batch(
+            num_samples=num_samples or data.micro_batch_size,
+            num_frames=data.num_frames,
+            image_size=data.image_size,
+            action_horizon=data.action_horizon,
+            action_dim=get_action_space(data.action_space).action_dim,
         )
 
 
@@ -83,11 +75,8 @@ DEMO = Workload(name="demo", overrides=("experiment=demo",))
 def count_flops(workload: Workload, function: Callable[[NitroGen, PolicyBatch], object]) -> int:
     """Count the floating-point operations of a function of a policy and a batch of one sample.
 
-    Nothing is computed: on the meta device tensors have a shape and no values. Attention is taken
-    apart into its two products, since `FlopCounterMode` counts the CPU's fused one as nothing.
+    Nothing is computed, see `nitrogen_train.training.operations`.
     """
-    with torch.device("meta"), sdpa_kernel(SDPBackend.MATH):
+    with torch.device("meta"):
         policy, batch = workload.build_policy(), workload.make_batch(num_samples=1)
-        with FlopCounterMode(display=False) as counter:
-            function(policy, batch)
-    return counter.get_total_flops()
+    return operations.count_flops(lambda: function(policy, batch))

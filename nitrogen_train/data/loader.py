@@ -6,6 +6,7 @@ worker 2: piece ─┘   reports ─► summed for the log; faults ─► quaran
 """
 
 import re
+import signal
 from collections.abc import Iterator
 
 from torch.utils.data import DataLoader
@@ -47,6 +48,7 @@ class TrainingLoader:
             batch_size=None,
             num_workers=num_workers,
             prefetch_factor=prefetch_factor if num_workers else None,
+            worker_init_fn=outlast_stop_signals,
         )
         self._num_pieces = max(1, num_workers)
         self._pin_memory = pin_memory
@@ -66,6 +68,16 @@ class TrainingLoader:
         self.report.add(piece.report)
         self._quarantine.add(piece.report)
         return piece.batch
+
+
+def outlast_stop_signals(_worker_id: int) -> None:
+    """Let a worker go on when its process group is told to stop; it ends with its training.
+
+    SLURM signals every process of a job. A worker that obeyed would end the step that the training
+    wants to finish and save; torch's own handler in workers obeys SIGTERM.
+    """
+    for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def explain_lost_worker(error: RuntimeError) -> str | None:

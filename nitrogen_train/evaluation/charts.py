@@ -16,6 +16,10 @@ Number = int | float
 Series = tuple[Sequence[Number], Sequence[Number]]
 """x and y of a line, in order of x."""
 
+NUM_COLOURS = 6
+"""Of lines; the page's style has as many."""
+_MAX_NAMED = 5
+"""More lines have no names in the chart: there is no room."""
 _MAX_POINTS = 400
 """A line has no more points than a screen shows; more are averaged."""
 _LOG_FROM = 20
@@ -81,7 +85,7 @@ def draw_curves(title: str, lines: Mapping[str, Series]) -> str:
 
     Args:
         title: What the values are.
-        lines: By name; at least one, each with at least one point.
+        lines: By name; at least one with a point. One without is not drawn, but has its colour.
     """
     width, height, left, right, top, bottom = 360, 210, 48, 350, 30, 186
     thinned = {name: _thin(line) for name, line in lines.items()}
@@ -98,10 +102,11 @@ def draw_curves(title: str, lines: Mapping[str, Series]) -> str:
     ]
     for index, (name, (xs, ys)) in enumerate(thinned.items()):
         points = " ".join(f"{x(a)},{y(b)}" for a, b in zip(xs, ys, strict=True))
-        parts.append(f'<polyline class="line{index % 3}" points="{points}"/>')
-        if len(thinned) > 1:
+        if points:
+            parts.append(f'<polyline class="line{index % NUM_COLOURS}" points="{points}"/>')
+        if 1 < len(thinned) <= _MAX_NAMED:
             place = right - 50 * (len(thinned) - 1 - index)
-            parts.append(_text(f"key{index % 3}", name, x=place, y=14, anchor="end"))
+            parts.append(_text(f"key{index % NUM_COLOURS}", name, x=place, y=14, anchor="end"))
     return _svg(parts, width=width, height=height, label=title)
 
 
@@ -127,6 +132,8 @@ def _axis(
 
 def _thin(line: Series) -> tuple[Float64[np.ndarray, " n"], Float64[np.ndarray, " n"]]:
     x, y = (np.asarray(values, dtype=np.float64) for values in line)
+    if not len(x):
+        return x, y
     pieces = min(_MAX_POINTS, len(x))
     return (
         np.array([part.mean() for part in np.array_split(x, pieces)]),

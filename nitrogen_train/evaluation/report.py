@@ -6,15 +6,14 @@ Sections without content are left out, so the same page serves a whole demo and 
 import base64
 import csv
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from nitrogen_train.data.files import write_atomically
 from nitrogen_train.evaluation.charts import Series, draw_curves, draw_scores
+from nitrogen_train.evaluation.page import format_table, write_page
 
 _OFFLINE_COLUMNS = {
     "onset_f1": "onset F1",
@@ -70,16 +69,7 @@ def write_report(
         _stages_section(stages),
         _facts_section(facts),
     ]
-    style = files("nitrogen_train.evaluation").joinpath("report.css").read_text(encoding="utf-8")
-    page = (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(title)}</title><style>{style}</style></head><body>"
-        f'<h1>{escape(title)}</h1><p class="lead">{escape(_headline(games))}</p>'
-        f"{''.join(sections)}</body></html>\n"
-    )
-    with write_atomically(output_path) as temporary:
-        temporary.write_text(page, encoding="utf-8")
+    write_page(output_path, title=title, lead=_headline(games), sections=sections)
 
 
 def read_metrics(path: Path) -> dict[str, Series]:
@@ -166,7 +156,7 @@ def _scores_section(games: Mapping[str, Mapping[str, Any]]) -> str:
         f"of our expert's mean and the published expert score ({escape(sources)}). Intervals are "
         "bootstrapped over episodes.</p>"
         f'<div class="card">{draw_scores(games)}</div>'
-        f'<div class="card">{_table(header, rows)}</div>'
+        f'<div class="card">{format_table(header, rows)}</div>'
     )
 
 
@@ -194,7 +184,7 @@ def _offline_section(offline: Mapping[str, Any]) -> str:
             for player, metrics in players.items()
         ]
         header = ("mean over games" if scope == "macro" else scope, *_OFFLINE_COLUMNS.values())
-        tables.append(f'<div class="card">{_table(header, rows, strong="policy")}</div>')
+        tables.append(f'<div class="card">{format_table(header, rows, strong="policy")}</div>')
     return (
         '<h2>Offline, on held-out sessions</h2><p class="note">The next row, predicted from the '
         "recorded frame, next to players that see no frame. Onset and release are the rows where a "
@@ -216,7 +206,7 @@ def _stages_section(stages: Sequence[Stage]) -> str:
         return ""
     rows = [(stage.name, stage.command, _duration(stage.seconds)) for stage in stages]
     rows.append(("total", "", _duration(sum(stage.seconds for stage in stages))))
-    table = _table(("stage", "command", "time"), rows, code_column=1)
+    table = format_table(("stage", "command", "time"), rows, code_column=1)
     return f'<h2>What was run</h2><div class="card">{table}</div>'
 
 
@@ -230,29 +220,3 @@ def _facts_section(facts: Mapping[str, object]) -> str:
         return ""
     entries = (f"<dt>{escape(k)}</dt><dd>{escape(str(v))}</dd>" for k, v in facts.items())
     return f'<h2>Where it was run</h2><div class="card"><dl>{"".join(entries)}</dl></div>'
-
-
-def _table(
-    header: Sequence[str],
-    rows: Iterable[Sequence[str]],
-    *,
-    strong: str | None = None,
-    code_column: int | None = None,
-) -> str:
-    def cell(tag: str, column: int, text: str) -> str:
-        if column != code_column:
-            return f"<{tag}>{escape(text)}</{tag}>"
-        content = f"<code>{escape(text)}</code>" if tag == "td" else escape(text)
-        return f'<{tag} class="text">{content}</{tag}>'
-
-    def line(tag: str, cells: Sequence[str]) -> str:
-        return "".join(cell(tag, column, text) for column, text in enumerate(cells))
-
-    body = "".join(
-        f'<tr class="policy">{line("td", row)}</tr>'
-        if row[0] == strong
-        else f"<tr>{line('td', row)}</tr>"
-        for row in rows
-    )
-    head = line("th", header)
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"

@@ -2,7 +2,7 @@
 
 from nitrogen_train.flow.guidance import guide_velocity as guide_velocity
 from nitrogen_train.flow.loss import ErrorKind as ErrorKind
-from nitrogen_train.flow.loss import masked_error_sum as masked_error_sum
+from nitrogen_train.flow.loss import masked_error_sums as masked_error_sums
 from nitrogen_train.flow.loss import masked_mean_loss as masked_mean_loss
 from nitrogen_train.flow.noise import sample_normal as sample_normal
 from nitrogen_train.flow.noise import sample_uniform as sample_uniform

@@ -15,15 +15,15 @@ ErrorKind = Literal["squared", "absolute", "cross_entropy"]
 """Of one value; cross entropy takes logits as predictions and probabilities as targets."""
 
 
-def masked_error_sum(
+def masked_error_sums(
     predicted: Float[Tensor, "b t a"],
     target: Float[Tensor, "b t a"],
     mask: Bool[Tensor, "b t a"],
     *,
     kind: ErrorKind = "squared",
     weight: Float[Tensor, " a"] | None = None,
-) -> Float[Tensor, ""]:
-    """Sum errors, in float32 or better, over the values where the mask is True.
+) -> Float[Tensor, " b"]:
+    """Sum each sample's errors, in float32 or better, over the values where the mask is True.
 
     Values outside the mask do not count, whatever they are, infinite and NaN included.
 
@@ -38,7 +38,7 @@ def masked_error_sum(
     # Before the error as well as after it: the gradient of what is infinite is NaN even times 0.
     predicted, target = (values.masked_fill(~mask, 0) for values in (predicted, target))
     errors = _ERRORS[kind](predicted, target).masked_fill(~mask, 0)
-    return (errors if weight is None else errors * weight).sum()
+    return (errors if weight is None else errors * weight).sum(dim=(1, 2))
 
 
 def masked_mean_loss(
@@ -47,7 +47,7 @@ def masked_mean_loss(
     r"""Divide a sum of errors by a count of valid values; no valid value gives 0.
 
     Args:
-        error_sum: From `masked_error_sum` over one micro-batch.
+        error_sum: Of `masked_error_sums` over one micro-batch.
         num_valid: True values of the mask over the whole step: the losses of its micro-batches
             then add up to the masked mean over the step.
     """

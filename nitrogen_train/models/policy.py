@@ -10,7 +10,7 @@ from torch import Tensor
 
 from nitrogen_train.actions import ActionSpace
 from nitrogen_train.batch import PolicyBatch
-from nitrogen_train.flow import ErrorKind, masked_error_sum, masked_mean_loss
+from nitrogen_train.flow import ErrorKind, masked_error_sums, masked_mean_loss
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +25,9 @@ class LossOutput:
     num_valid_buttons: Int64[Tensor, ""]
     error_sum_sticks: Float[Tensor, ""]
     num_valid_sticks: Int64[Tensor, ""]
+    error_sum_by_sample: Float[Tensor, " b"]
+    """Of all controls; like those of the groups, it has no gradient."""
+    num_valid_by_sample: Int64[Tensor, " b"]
 
     @property
     def loss(self) -> Float[Tensor, ""]:
@@ -48,6 +51,7 @@ class LossOutput:
             error_sum=(self.error_sum + other.error_sum) / 2,
             error_sum_buttons=(self.error_sum_buttons + other.error_sum_buttons) / 2,
             error_sum_sticks=(self.error_sum_sticks + other.error_sum_sticks) / 2,
+            error_sum_by_sample=(self.error_sum_by_sample + other.error_sum_by_sample) / 2,
         )
 
 
@@ -61,7 +65,7 @@ def measure_errors(
     button_error: ErrorKind = "squared",
     stick_error: ErrorKind = "squared",
 ) -> LossOutput:
-    """Sum errors where `mask` is True, buttons and axes apart and together.
+    """Sum errors where `mask` is True, buttons and axes apart and together, and by sample.
 
     Args:
         predicted: What the network returned.
@@ -81,15 +85,18 @@ def measure_errors(
         *(values.split(sizes, dim=-1) for values in (predicted, target, mask)),
         strict=True,
     ):
-        sums.append(masked_error_sum(*part, kind=kind, weight=part_weight))
+        sums.append(masked_error_sums(*part, kind=kind, weight=part_weight))
         counts.append(part[-1].sum())
+    by_sample = sums[0] + sums[1]
     return LossOutput(
-        error_sum=sums[0] + sums[1],
+        error_sum=by_sample.sum(),
         num_valid=mask.sum(),
-        error_sum_buttons=sums[0].detach(),
+        error_sum_buttons=sums[0].detach().sum(),
         num_valid_buttons=counts[0],
-        error_sum_sticks=sums[1].detach(),
+        error_sum_sticks=sums[1].detach().sum(),
         num_valid_sticks=counts[1],
+        error_sum_by_sample=by_sample.detach(),
+        num_valid_by_sample=mask.sum(dim=(1, 2)),
     )
 
 

@@ -1,59 +1,56 @@
 """The callbacks of every run."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import lightning as L  # noqa: N812 - Lightning's own convention
-from lightning.pytorch.callbacks import ModelCheckpoint, TQDMProgressBar
+from lightning.pytorch.callbacks import TQDMProgressBar
 
+from nitrogen_train.training.checkpoint_policy import CheckpointCallback, CheckpointPolicy
+from nitrogen_train.training.preemption import PreemptionCallback, StopRequest
+from nitrogen_train.training.rank_check import RankCheckCallback
+from nitrogen_train.training.step_guard import StepGuardCallback
 from nitrogen_train.training.throughput import ThroughputCallback
 
 
-class FinalCheckpointCallback(L.Callback):
-    """Saves the end of a run, whose last step need not be one at which a checkpoint is due."""
+@dataclass(frozen=True, kw_only=True)
+class Guards:
+    """What a run watches; see `RunConfig`."""
 
-    def __init__(self, *, folder: Path, every_n_steps: int) -> None:
-        """Write to `folder`, unless a checkpoint was due at this step, every `every_n_steps`."""
-        self._folder = folder
-        self._every_n_steps = every_n_steps
-
-    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Save, on every rank, what has not been saved."""
-        if trainer.global_step % self._every_n_steps:
-            trainer.save_checkpoint(self._folder / f"step-{trainer.global_step}.ckpt")
+    skip_loss_above: float | None
+    check_ranks_every_n_steps: int
 
 
 def build_callbacks(
+    request: StopRequest,
     *,
     output_dir: Path,
-    checkpoint_every_n_steps: int,
-    keep_checkpoints: int,
+    checkpoints: CheckpointPolicy,
     log_every_n_steps: int,
     max_wait_share: float,
+    precision: str,
+    guards: Guards,
 ) -> list[L.Callback]:
-    """Save checkpoints, measure the speed, show the progress.
+    """Guard steps and ranks, save checkpoints, measure the speed, show the progress.
 
     Args:
+        request: To stop, of this process.
         output_dir: The run folder.
-        checkpoint_every_n_steps: Optimizer steps between checkpoints.
-        keep_checkpoints: How many of the latest to keep.
+        checkpoints: When they are saved, and which are kept.
         log_every_n_steps: Optimizer steps between values of the speed.
         max_wait_share: Of the time; waiting for data longer than this is warned of.
+        precision: Of the computation.
+        guards: What stops a run or skips a step.
     """
     folder = output_dir / "checkpoints"
-    checkpoints = ModelCheckpoint(
-        dirpath=folder,
-        filename="step-{step}",
-        auto_insert_metric_name=False,
-        # The latest have the highest step: keep these.
-        monitor="step",
-        mode="max",
-        save_top_k=keep_checkpoints,
-        every_n_train_steps=checkpoint_every_n_steps,
-        save_on_train_epoch_end=False,
-    )
     return [
-        checkpoints,
-        FinalCheckpointCallback(folder=folder, every_n_steps=checkpoint_every_n_steps),
-        ThroughputCallback(every_n_steps=log_every_n_steps, max_wait_share=max_wait_share),
+        # First: what is not finite must not be saved.
+        StepGuardCallback(skip_loss_above=guards.skip_loss_above),
+        RankCheckCallback(every_n_steps=guards.check_ranks_every_n_steps),
+        CheckpointCallback(folder=folder, policy=checkpoints),
+        PreemptionCallback(request, folder=folder),
+        ThroughputCallback(
+            every_n_steps=log_every_n_steps, max_wait_share=max_wait_share, precision=precision
+        ),
         TQDMProgressBar(refresh_rate=log_every_n_steps),
     ]

@@ -14,7 +14,7 @@ from nitrogen_train.batch import PolicyBatch
 from nitrogen_train.data.clips import ClipReader
 from nitrogen_train.data.collate import WindowCollator
 from nitrogen_train.data.decode import choose_decoder
-from nitrogen_train.data.loader import TrainingLoader
+from nitrogen_train.data.loader import TrainingLoader, outlast_stop_signals
 from nitrogen_train.data.mixture import Source
 from nitrogen_train.data.plan import WindowPlan
 from nitrogen_train.data.quarantine import Quarantine
@@ -119,6 +119,7 @@ class WindowDataModule(L.LightningDataModule):
             num_workers=num_workers,
             prefetch_factor=self._loading.prefetch_factor if num_workers else None,
             pin_memory=self._is_on_gpu(),
+            worker_init_fn=outlast_stop_signals,
         )
 
     def take_report(self) -> LoadReport:
@@ -127,13 +128,18 @@ class WindowDataModule(L.LightningDataModule):
             LoadReport() if self._training_loader is None else self._training_loader.report.take()
         )
 
+    @property
+    def order(self) -> dict[str, Any]:
+        """What the samples and their order depend on, with the hashes of the manifests."""
+        return self._plan.identity()
+
     def state_dict(self) -> dict[str, Any]:
         """Name the position in the stream, and what its order depends on."""
         assert self.trainer is not None  # noqa: S101 - Lightning sets it before it asks
         global_batch_size = self._plan.interleaving.global_batch_size
         return {
             "samples_seen": self.trainer.global_step * global_batch_size,
-            "order": self._plan.identity(),
+            "order": self.order,
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -142,7 +148,7 @@ class WindowDataModule(L.LightningDataModule):
         Raises:
             ValueError: If the order of the samples is not the one that was saved.
         """
-        saved, now = state_dict["order"], self._plan.identity()
+        saved, now = state_dict["order"], self.order
         changed = [key for key in now if now[key] != saved.get(key)]
         if changed:
             details = "; ".join(f"{key}: was {saved.get(key)}, is {now[key]}" for key in changed)

@@ -5,15 +5,15 @@ is, and costs no communication. It stays in fp32: at a decay of 0.9999 a bf16 av
 still.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import Optimizer
 
-_KEY = "ema"
+EMA_KEY = "ema"
 _UPDATES = "ema_updates"
 
 
@@ -37,20 +37,19 @@ def track_ema(optimizer: Optimizer, *, decay: float) -> None:
         raise ValueError(f"ema decay must lie in [0, 1), got {decay}")
 
     def update(optimizer: Optimizer, _args: Any, _kwargs: Any) -> None:  # noqa: ANN401
-        first_group = optimizer.param_groups[0]
-        count = first_group.get(_UPDATES, 0)
-        first_group[_UPDATES] = count + 1
-        weight = 1 - min(decay, (1 + count) / (10 + count))
-        averages: list[Tensor] = []
-        values: list[Tensor] = []
-        for parameter in _trained(optimizer):
+        pairs: dict[int, tuple[list[Tensor], list[Tensor]]] = {}
+        for parameter in _moving(optimizer):
             state = optimizer.state[parameter]
-            if _KEY not in state:
-                state[_KEY] = parameter.detach().float().clone()
+            count = state.get(_UPDATES, 0)
+            state[_UPDATES] = count + 1
+            if count == 0:
+                state[EMA_KEY] = parameter.detach().float().clone()
             else:
-                averages.append(state[_KEY])
+                averages, values = pairs.setdefault(count, ([], []))
+                averages.append(state[EMA_KEY])
                 values.append(parameter.detach().float())
-        if averages:
+        for count, (averages, values) in pairs.items():
+            weight = 1 - min(decay, (1 + count) / (10 + count))
             # One kernel for all of them.
             torch._foreach_lerp_(averages, values, weight)  # pyright: ignore[reportPrivateImportUsage]
 
@@ -58,22 +57,35 @@ def track_ema(optimizer: Optimizer, *, decay: float) -> None:
 
 
 @contextmanager
-def ema_weights(module: nn.Module, optimizer: Optimizer) -> Iterator[None]:
-    """Run the block with the averaged weights in the module; then put the trained ones back."""
+def ema_weights(
+    parameters: Iterable[Tensor], optimizer: Optimizer, *, publish: Callable[[], None] | None = None
+) -> Iterator[None]:
+    """Run the block with the averaged weights in place; then put the trained ones back.
+
+    Args:
+        parameters: The tensors that the optimizer moves; others are left alone.
+        optimizer: One that `track_ema` was called for.
+        publish: Makes others see what the tensors hold now; on all ranks together.
+    """
     trained = {
         parameter: parameter.detach().clone()
-        for parameter in module.parameters()
-        if _KEY in optimizer.state.get(parameter, {})
+        for parameter in parameters
+        if EMA_KEY in optimizer.state.get(parameter, {})
     }
-    with torch.no_grad():
-        for parameter in trained:
-            parameter.copy_(optimizer.state[parameter][_KEY])
+    averages = {parameter: optimizer.state[parameter][EMA_KEY] for parameter in trained}
+    _put(averages, publish)
     try:
         yield
     finally:
-        with torch.no_grad():
-            for parameter, value in trained.items():
-                parameter.copy_(value)
+        _put(trained, publish)
+
+
+def _put(values: Mapping[Tensor, Tensor], publish: Callable[[], None] | None) -> None:
+    with torch.no_grad():
+        for parameter, value in values.items():
+            parameter.copy_(value)
+        if publish is not None:
+            publish()
 
 
 def averages_in(optimizer_state: dict[str, Any]) -> dict[str, Tensor]:
@@ -85,16 +97,17 @@ def averages_in(optimizer_state: dict[str, Any]) -> dict[str, Tensor]:
     """
     state = optimizer_state["state"]
     return {
-        name: state[index][_KEY]
+        name: state[index][EMA_KEY]
         for group in optimizer_state["param_groups"]
         for index, name in zip(group["params"], group["param_names"], strict=True)
         if index in state
     }
 
 
-def _trained(optimizer: Optimizer) -> Iterator[Tensor]:
-    # A parameter that never had a gradient has no state, and its average is itself.
+def _moving(optimizer: Optimizer) -> Iterator[Tensor]:
+    # A parameter that never had a gradient has not moved, and its average is itself. ZeRO-3 gives
+    # its optimizer a part of the parameters at a time: each counts its own updates.
     for group in optimizer.param_groups:
         for parameter in group["params"]:
-            if optimizer.state.get(parameter):
+            if parameter.grad is not None or EMA_KEY in optimizer.state.get(parameter, {}):
                 yield parameter

@@ -3,11 +3,12 @@
 import csv
 import secrets
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import wandb
+import yaml
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.loggers import Logger, WandbLogger
 
@@ -81,6 +82,29 @@ def build_wandb_logger(*, output_dir: str, project: str, offline: bool) -> Wandb
         # wandb refuses to resume a run that is offline, and appends to it when it is synced.
         resume=None if offline else "allow",
     )
+
+
+def log_run_facts(loggers: Sequence[Logger], folder: Path) -> None:
+    """Give wandb what the run folder says of the run, before its first step.
+
+    Config, versions, commit and hashes of the data become the wandb run's config; the files, the
+    uncommitted changes among them, are kept with it.
+
+    Args:
+        loggers: Of the run.
+        folder: The run's, with what `write_run_facts` has written.
+    """
+    named = {path.stem: yaml.safe_load(path.read_text("utf-8")) for path in _facts(folder)}
+    for logger in loggers:
+        if isinstance(logger, WandbLogger):
+            facts = {key: value for key, value in named.items() if key != "config"}
+            logger.experiment.config.update(named["config"] | facts, allow_val_change=True)
+            for path in (*_facts(folder), folder / "uncommitted.diff"):
+                logger.experiment.save(str(path), base_path=str(folder), policy="now")
+
+
+def _facts(folder: Path) -> list[Path]:
+    return [folder / f"{name}.yaml" for name in ("config", "facts", "data")]
 
 
 @contextmanager

@@ -1,7 +1,9 @@
 """A policy, its optimizer and its average, as Lightning trains them."""
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from typing import Any
 
 import lightning as L  # noqa: N812 - Lightning's own convention
 import numpy as np
@@ -9,7 +11,7 @@ import torch
 import torch.distributed
 from jaxtyping import Bool
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import Optimizer
 
 from nitrogen_train.actions import ActionRows
@@ -19,7 +21,13 @@ from nitrogen_train.flow.noise import sample_normal
 from nitrogen_train.models.visual_policy import VisualPolicy
 from nitrogen_train.training.ema import ema_weights
 from nitrogen_train.training.freezing import hold_frozen_parts
-from nitrogen_train.training.optimization import Optimization, group_parameters
+from nitrogen_train.training.losses import StepLosses
+from nitrogen_train.training.optimization import (
+    Optimization,
+    describe_rates,
+    group_parameters,
+)
+from nitrogen_train.training.zero import ZeroStrategy
 
 
 class LitPolicy(L.LightningModule):
@@ -34,6 +42,7 @@ class LitPolicy(L.LightningModule):
         optimization: Optimization,
         num_sampling_steps: int,
         augmentation: Callable[[PolicyBatch], PolicyBatch] | None = None,
+        sources: Sequence[str] = (),
     ) -> None:
         """Hold what training needs; the optimizer is built when Lightning asks for it.
 
@@ -44,6 +53,7 @@ class LitPolicy(L.LightningModule):
             optimization: How its weights move.
             num_sampling_steps: Solver steps of validation.
             augmentation: Changes what training sees, on its device; validation sees it as it is.
+            sources: Names of the data sets, whose losses are logged apart.
 
         Raises:
             ValueError: If the optimization does not fit the policy.
@@ -56,6 +66,8 @@ class LitPolicy(L.LightningModule):
         group_parameters(policy, lr_scales=optimization.lr_scales)
         self._optimization = optimization
         self._augmentation = augmentation
+        self._losses = StepLosses(sources)
+        self._is_step_end = False
         self._num_sampling_steps = num_sampling_steps
         self._averaged: AbstractContextManager[None] | None = None
         self._metrics = OfflineMetrics(space=policy.action_space)
@@ -65,6 +77,18 @@ class LitPolicy(L.LightningModule):
         optimizer, schedule = self._optimization.configure(self.policy)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Count a resumed run's micro-batches as it will: their number per step may be another."""
+        progress = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
+        done = checkpoint["global_step"] * self.trainer.accumulate_grad_batches
+        for counts in (progress["total"], progress["current"]):
+            counts.update(dict.fromkeys(counts, done))
+        # The log's steps, however far they were counted when it was saved; where a validation is
+        # due, Lightning skips it, and counts once more.
+        is_validated = done % self.trainer.val_check_interval == 0
+        state = checkpoint["loops"]["fit_loop"]["epoch_loop.state_dict"]
+        state["_batches_that_stepped"] = checkpoint["global_step"] - int(is_validated)
+
     def on_train_start(self) -> None:
         """Keep frozen parts fixed; Lightning restores their modes after each validation."""
         hold_frozen_parts(self.policy)
@@ -72,15 +96,12 @@ class LitPolicy(L.LightningModule):
     def on_train_batch_start(self, batch: PolicyBatch, batch_idx: int) -> None:
         """Seed the network's own randomness by place in the run, so that a resume repeats it."""
         micro_batch = batch_idx % self.trainer.accumulate_grad_batches
+        self._is_step_end = micro_batch + 1 == self.trainer.accumulate_grad_batches
         place = (self._seed, self.global_step, micro_batch, self.global_rank)
         torch.manual_seed(int(np.random.SeedSequence(place).generate_state(1, np.uint64)[0] >> 1))
 
     def training_step(self, batch: PolicyBatch, batch_idx: int) -> Tensor:
-        """Compute this micro-batch's part of the masked mean over the whole global batch.
-
-        Raises:
-            FloatingPointError: If the loss is not finite.
-        """
+        """Compute this micro-batch's part of the masked mean over the whole global batch."""
         if self._augmentation is not None:
             batch = self._augmentation(batch)
         output = self.policy.compute_loss(batch)
@@ -88,32 +109,28 @@ class LitPolicy(L.LightningModule):
         # Lightning divides by the accumulation, and the strategy averages over ranks; undo both.
         scale = self.trainer.accumulate_grad_batches * self.trainer.world_size
         loss = output.error_sum * scale / num_valid.clamp(min=1)
-        if not torch.isfinite(loss):
-            raise FloatingPointError(
-                f"the loss is {loss.item()} at step {self.global_step}, rank {self.global_rank}; "
-                f"the batch's windows begin with {batch.window_ids[:3]}"
-            )
         if self._is_logged_step:
-            self.log("train/loss", output.loss, prog_bar=True)
-            self.log("train/loss_buttons", output.loss_buttons)
-            self.log("train/loss_sticks", output.loss_sticks)
+            self._losses.add(output, batch.window_ids)
         return loss
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
-        """Log the gradient's norm before clipping, and the learning rate, not scaled."""
-        if not self._is_logged_step:
+        """Log the step's loss over micro-batches and ranks, and the learning rates."""
+        # DeepSpeed asks at every micro-batch.
+        if not (self._is_logged_step and self._is_step_end):
             return
-        gradients = [p.grad for p in self.parameters() if p.grad is not None]
-        self.log("train/gradient_norm", nn.utils.get_total_norm(gradients))
-        group = optimizer.param_groups[0]
-        self.log("train/lr", group["lr"] / group["lr_scale"])
+        losses = self._losses.take(self._sum_over_ranks)
+        self.log("train/loss", losses.pop("train/loss"), prog_bar=True)
+        self.log_dict(losses)
+        self.log_dict(describe_rates(optimizer))
 
     def on_validation_epoch_start(self) -> None:
         """Put the averaged weights in place."""
         self._metrics = OfflineMetrics(space=self.policy.action_space)
         self._loss_sums = torch.zeros(2, device=self.device, dtype=torch.float64)
-        self._averaged = ema_weights(self, self._optimizer())
+        start = time.perf_counter()
+        self._averaged = self.averaged_weights()
         self._averaged.__enter__()
+        self._gather_s = time.perf_counter() - start
 
     def validation_step(self, batch: PolicyBatch, batch_idx: int) -> None:
         """Sum the loss, and judge the first row of each predicted chunk."""
@@ -142,6 +159,7 @@ class LitPolicy(L.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Log the sums over all ranks, and put the trained weights back."""
+        self.log("time/ema_gather_s", self._gather_s)
         error_sum, num_valid = self._sum_over_ranks(self._loss_sums)
         self.log("val/loss", (error_sum / num_valid.clamp(min=1)).float(), prog_bar=True)
         macro = self._merge_over_ranks().compute()["macro"]
@@ -153,8 +171,11 @@ class LitPolicy(L.LightningModule):
             self._averaged = None
 
     def averaged_weights(self) -> AbstractContextManager[None]:
-        """Run a block with the averaged weights in place, for example to export them."""
-        return ema_weights(self, self._optimizer())
+        """Run a block with the averaged weights in place; on all ranks together."""
+        strategy = self.trainer.strategy
+        if isinstance(strategy, ZeroStrategy):
+            return strategy.averaged_weights()
+        return ema_weights(self.parameters(), self._optimizer())
 
     @property
     def _is_logged_step(self) -> bool:

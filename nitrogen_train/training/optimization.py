@@ -65,6 +65,17 @@ def group_parameters(policy: nn.Module, *, lr_scales: Mapping[str, float]) -> li
     return list(groups.values())
 
 
+def describe_rates(optimizer: Optimizer) -> dict[str, float]:
+    """Read the learning rates: `train/lr`, not scaled, and one for each factor of `lr_scales`."""
+    rates: dict[str, float] = {}
+    for group in optimizer.param_groups:
+        scale = group["lr_scale"]
+        rates["train/lr"] = group["lr"] / scale
+        if scale != 1:
+            rates[f"train/lr_times_{scale:g}"] = group["lr"]
+    return rates
+
+
 def _scale_by_name(policy: nn.Module, lr_scales: Mapping[str, float]) -> dict[str, float]:
     patterns: dict[str, str] = {}
     for pattern, scale in lr_scales.items():

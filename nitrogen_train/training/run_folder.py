@@ -11,20 +11,23 @@ from typing import Any
 
 import yaml
 
+from nitrogen_train.evaluation.report import read_metrics
+
 _PACKAGES = (
     "nitrogen-train", "torch", "torchvision", "lightning", "timm", "numpy", "av", "decord",
     "webdataset", "pyarrow", "hydra-core", "wandb",
 )  # fmt: skip
 
 
-def write_run_facts(folder: Path, *, config_yaml: str) -> None:
-    """Write the resolved config, the git commit with what is uncommitted, and the versions.
+def write_run_facts(folder: Path, *, config_yaml: str, data: dict[str, Any]) -> None:
+    """Write the resolved config, the git commit with what is uncommitted, versions and data.
 
     A resumed run keeps what its first start wrote, and adds a line to `starts.jsonl`.
 
     Args:
         folder: The run's.
         config_yaml: The resolved config.
+        data: What the samples and their order depend on, with the hashes of the manifests.
     """
     folder.mkdir(parents=True, exist_ok=True)
     facts = {
@@ -38,6 +41,7 @@ def write_run_facts(folder: Path, *, config_yaml: str) -> None:
         "config.yaml": config_yaml,
         "facts.yaml": yaml.safe_dump(facts, sort_keys=False),
         "uncommitted.diff": _git("diff", "HEAD") or "",
+        "data.yaml": yaml.safe_dump(data, sort_keys=False),
     }
     for name, text in first.items():
         path = folder / name
@@ -47,8 +51,16 @@ def write_run_facts(folder: Path, *, config_yaml: str) -> None:
         file.write(json.dumps(facts) + "\n")
 
 
+def read_last(folder: Path, name: str) -> float | None:
+    """Read the last value of a metric from a run's `metrics.csv`; None if there is none."""
+    path = folder / "metrics.csv"
+    if not path.is_file() or name not in (metrics := read_metrics(path)):
+        return None
+    return float(metrics[name][1][-1])
+
+
 def refuse_another_model(folder: Path, *, config_yaml: str) -> None:
-    """Refuse to continue a run with a policy of another shape, or one that learns elsewhere.
+    """Refuse to continue a run with a policy of another shape, or one that learns another way.
 
     Raises:
         ValueError: What has changed since the run's first start.
@@ -74,7 +86,7 @@ def refuse_another_model(folder: Path, *, config_yaml: str) -> None:
 
 def _find_fixed(config: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     # An optimizer's saved state replaces its groups: other ones would be ignored, or not fit.
-    for key in ("model", "frozen", "lr_scales"):
+    for key in ("model", "frozen", "lr_scales", "optimizer"):
         yield from _leaves(config.get(key), key)
 
 

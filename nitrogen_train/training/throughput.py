@@ -10,24 +10,33 @@ import torch
 from nitrogen_train.batch import PolicyBatch
 from nitrogen_train.data.report import LoadReport
 from nitrogen_train.training.datamodule import WindowDataModule
+from nitrogen_train.training.gpus import find_gpu
+from nitrogen_train.training.module import LitPolicy
+from nitrogen_train.training.operations import copy_to_meta, count_training_flops
 
 _log = logging.getLogger(__name__)
 
 
 class ThroughputCallback(L.Callback):
-    """Logs samples/s of the whole job, the share of the time spent waiting for data, and its cause.
+    """Logs samples/s of the whole job, MFU, and the share of time spent waiting for data.
+
+    MFU is the share of a GPU's peak rate that goes into the operations of the policy; on a CPU and
+    on GPUs that `gpus` does not know it is left out.
 
     What is under `data/` is this rank's, over the same steps: seconds that its workers spent
     reading and decoding, MiB read, the share of each source, windows replaced.
     """
 
-    def __init__(self, *, every_n_steps: int, max_wait_share: float) -> None:
+    def __init__(self, *, every_n_steps: int, max_wait_share: float, precision: str) -> None:
         """Choose how often to log.
 
         Args:
             every_n_steps: Optimizer steps over which one value is measured.
             max_wait_share: Of the time; waiting longer than this is warned of.
+            precision: `32-true` or `bf16-mixed`: which of the GPU's peaks counts.
         """
+        self._precision = precision
+        self._utilization_of_rate = 0.0
         self._every_n_steps = every_n_steps
         self._max_wait_share = max_wait_share
         self._num_measured = 0
@@ -36,7 +45,8 @@ class ThroughputCallback(L.Callback):
         self._window_start = self._batch_end = time.perf_counter()
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Start the clock; what came before was not training."""
+        """Count the operations of a sample, then start the clock; before, nothing was trained."""
+        self._utilization_of_rate = self._find_utilization(pl_module)
         self._restart()
 
     def on_train_batch_start(
@@ -69,6 +79,9 @@ class ThroughputCallback(L.Callback):
             wait_share = self._wait_s / elapsed
             pl_module.log("time/samples_per_s", rate, prog_bar=True)
             pl_module.log("time/data_wait_share", wait_share, prog_bar=True)
+            if self._utilization_of_rate:
+                mfu = rate / trainer.world_size * self._utilization_of_rate
+                pl_module.log("time/mfu", mfu)
             datamodule: Any = getattr(trainer, "datamodule", None)
             if isinstance(datamodule, WindowDataModule):
                 report = datamodule.take_report()
@@ -79,6 +92,15 @@ class ThroughputCallback(L.Callback):
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Leave the time of a validation out."""
         self._restart()
+
+    def _find_utilization(self, pl_module: L.LightningModule) -> float:
+        """Find what share of the GPU's peak one sample per second takes; 0 if it is not known."""
+        device = pl_module.device
+        gpu = find_gpu(torch.cuda.get_device_name(device)) if device.type == "cuda" else None
+        if gpu is None or not isinstance(pl_module, LitPolicy):
+            return 0.0
+        peak = gpu.bf16_flops if self._precision == "bf16-mixed" else gpu.fp32_flops
+        return count_training_flops(copy_to_meta(pl_module.policy)) / peak
 
     def _restart(self) -> None:
         self._samples, self._wait_s = 0, 0.0

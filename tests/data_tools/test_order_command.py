@@ -112,7 +112,7 @@ def test_a_run_folder_says_everything(
     config = load_defaults(
         [
             "seed=5", "data.global_batch_size=8", "data.micro_batch_size=2", "data.lane_groups=2",
-            "trainer=ddp", "trainer.devices=2", "trainer.num_nodes=1",
+            "strategy=ddp", "trainer.devices=2", "trainer.num_nodes=1",
         ]
     )  # fmt: skip
     config.data.sources = yaml.safe_load(mixture_path.read_text())

@@ -1,13 +1,17 @@
 """One masked mean over the whole global batch."""
 
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own convention
 from torch import Tensor
 
-from nitrogen_train.flow import ErrorKind, masked_error_sum, masked_mean_loss
+from nitrogen_train.flow import ErrorKind, masked_error_sums, masked_mean_loss
+
+
+def error_sum_of(*values: Tensor, **options: Any) -> Tensor:
+    return masked_error_sums(*values, **options).sum()
 
 
 def _problem() -> tuple[Tensor, Tensor, Tensor]:
@@ -25,10 +29,10 @@ def test_micro_batches_give_the_gradient_of_the_whole_batch(micro_batch_size: in
     parts = predicted.clone().requires_grad_()
     num_valid = mask.sum()
 
-    masked_mean_loss(masked_error_sum(whole, velocity, mask), num_valid).backward()
+    masked_mean_loss(error_sum_of(whole, velocity, mask), num_valid).backward()
     for start in range(0, 12, micro_batch_size):
         part = slice(start, start + micro_batch_size)
-        error_sum = masked_error_sum(parts[part], velocity[part], mask[part])
+        error_sum = error_sum_of(parts[part], velocity[part], mask[part])
         masked_mean_loss(error_sum, num_valid).backward()
 
     torch.testing.assert_close(parts.grad, whole.grad)
@@ -37,7 +41,7 @@ def test_micro_batches_give_the_gradient_of_the_whole_batch(micro_batch_size: in
 def test_the_loss_is_the_mean_of_the_supervised_squared_errors() -> None:
     predicted, velocity, mask = _problem()
 
-    loss = masked_mean_loss(masked_error_sum(predicted, velocity, mask), mask.sum())
+    loss = masked_mean_loss(error_sum_of(predicted, velocity, mask), mask.sum())
 
     torch.testing.assert_close(loss, (predicted - velocity)[mask].square().mean())
 
@@ -47,7 +51,7 @@ def test_every_kind_of_error_is_torchs() -> None:
     target = target.sigmoid()
 
     def error_sum(kind: ErrorKind) -> Tensor:
-        return masked_error_sum(predicted, target, mask, kind=kind)
+        return error_sum_of(predicted, target, mask, kind=kind)
 
     theirs = [F.mse_loss, F.l1_loss, F.binary_cross_entropy_with_logits]
     for kind, loss in zip(get_args(ErrorKind), theirs, strict=True):
@@ -59,11 +63,11 @@ def test_a_weight_scales_the_errors_of_its_control() -> None:
     predicted, target, mask = _problem()
     weight = torch.tensor([1.0, 0.0, 2.0, 1.0, 1.0])
 
-    weighted = masked_error_sum(predicted, target, mask, weight=weight)
+    weighted = error_sum_of(predicted, target, mask, weight=weight)
 
     expected = [
         factor
-        * masked_error_sum(predicted[..., i : i + 1], target[..., i : i + 1], mask[..., i : i + 1])
+        * error_sum_of(predicted[..., i : i + 1], target[..., i : i + 1], mask[..., i : i + 1])
         for i, factor in enumerate(weight)
     ]
     torch.testing.assert_close(weighted, torch.stack(expected).sum())
@@ -77,8 +81,8 @@ def test_values_outside_the_mask_change_neither_loss_nor_gradient(
     predicted, velocity, mask = _problem()
     clean, spoilt = predicted.clone().requires_grad_(), predicted.clone().requires_grad_()
 
-    expected = masked_error_sum(clean, velocity, mask, kind=kind)
-    actual = masked_error_sum(spoilt, velocity.masked_fill(~mask, filler), mask, kind=kind)
+    expected = error_sum_of(clean, velocity, mask, kind=kind)
+    actual = error_sum_of(spoilt, velocity.masked_fill(~mask, filler), mask, kind=kind)
     expected.backward()
     actual.backward()
 
@@ -90,7 +94,7 @@ def test_nothing_to_supervise_gives_a_loss_of_zero() -> None:
     predicted, velocity, mask = _problem()
     nothing = torch.zeros_like(mask)
 
-    loss = masked_mean_loss(masked_error_sum(predicted, velocity, nothing), nothing.sum())
+    loss = masked_mean_loss(error_sum_of(predicted, velocity, nothing), nothing.sum())
 
     assert loss == 0
 
@@ -98,7 +102,7 @@ def test_nothing_to_supervise_gives_a_loss_of_zero() -> None:
 def test_half_precision_errors_are_summed_in_float32() -> None:
     predicted = torch.ones(64, 18, 25, dtype=torch.bfloat16)
 
-    error_sum = masked_error_sum(predicted, torch.zeros(64, 18, 25), torch.ones(64, 18, 25) > 0)
+    error_sum = error_sum_of(predicted, torch.zeros(64, 18, 25), torch.ones(64, 18, 25) > 0)
 
     assert error_sum.dtype == torch.float32
     assert error_sum == 64 * 18 * 25

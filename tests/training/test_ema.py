@@ -25,7 +25,7 @@ def train(module: nn.Module, optimizer: torch.optim.Optimizer, steps: int, seed:
 
 
 def averages(module: nn.Module, optimizer: torch.optim.Optimizer) -> list[torch.Tensor]:
-    with ema_weights(module, optimizer):
+    with ema_weights(module.parameters(), optimizer):
         return [parameter.detach().clone() for parameter in module.parameters()]
 
 
@@ -62,7 +62,7 @@ def test_the_trained_weights_come_back_when_the_block_fails() -> None:
     train(module, optimizer, 5)
     before = copy.deepcopy(module.state_dict())
 
-    with pytest.raises(RuntimeError, match="inside"), ema_weights(module, optimizer):
+    with pytest.raises(RuntimeError, match="inside"), ema_weights(module.parameters(), optimizer):
         raise RuntimeError("inside")
 
     torch.testing.assert_close(module.state_dict(), before)

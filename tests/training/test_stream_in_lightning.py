@@ -100,7 +100,7 @@ def test_a_run_of_two_ranks_that_was_killed_goes_on_as_one(
     tmp_path: Path, sources: list[str], straight: Path
 ) -> None:
     run_dir = tmp_path / "run"
-    two = ["trainer=ddp", "trainer.devices=2", "data.micro_batch_size=2", "data.num_workers=1"]
+    two = ["strategy=ddp", "trainer.devices=2", "data.micro_batch_size=2", "data.num_workers=1"]
     killed = start(run_dir, sources, *two)
     deadline = time.monotonic() + 240
     while not (run_dir / "checkpoints" / "step-10.ckpt").exists():

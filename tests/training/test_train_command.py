@@ -76,7 +76,7 @@ def test_two_processes_train_as_one(tmp_path: Path, dataset: Path) -> None:
 
     one = nitrogen_train(*exact, f"output_dir={tmp_path}/one")
     assert one.returncode == 0, one.stderr[-3000:]
-    two = nitrogen_train(*exact, f"output_dir={tmp_path}/two", "trainer=ddp", "trainer.devices=2")
+    two = nitrogen_train(*exact, f"output_dir={tmp_path}/two", "strategy=ddp", "trainer.devices=2")
     assert two.returncode == 0, two.stderr[-3000:]
 
     one_state, two_state = (

@@ -1,0 +1,215 @@
+"""A run that is told to stop saves first, and comes back.
+
+    signal ─► a flag ─► agreed by all ranks ─► step's end: all save ─► rank 0 requeues ─► exit
+
+Nothing is saved inside a signal handler: ranks are interrupted at different places, and a save in
+which all take part would hang. SIGUSR1 is SLURM's warning before the time limit (`sbatch
+--signal=USR1@120`): the job is requeued. SIGTERM comes from `scancel`, which means it, or with a
+preemption or `scontrol requeue`, where SLURM itself starts the job again: the run only saves.
+SIGUSR2 is submitit's, whose own handler requeues; it is called once all is saved.
+"""
+
+import logging
+import os
+import signal
+import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import lightning as L  # noqa: N812 - Lightning's own convention
+import torch
+import torch.distributed as dist
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+
+from nitrogen_train.batch import PolicyBatch
+
+EXIT_STATUS = 75
+"""Of a run that was told to stop and has saved; sysexits.h calls it EX_TEMPFAIL: try again."""
+
+_log = logging.getLogger(__name__)
+
+
+class StopRequest:
+    """Whether this process has been told to stop, and by what."""
+
+    def __init__(self) -> None:
+        """Listen to nothing yet."""
+        self.signal_number: int | None = None
+        self._pid = os.getpid()
+        self._previous: dict[int, Any] = {}
+
+    def listen(self) -> None:
+        """Take the signals over, also from a framework that did so in between."""
+        for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
+            before = signal.getsignal(number)
+            if number == signal.SIGUSR2 and before is signal.SIG_DFL:
+                continue
+            self._previous.setdefault(number, before)
+            signal.signal(number, self._note)
+
+    def stop_listening(self) -> None:
+        """Give the signals back to whoever had them."""
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def pass_on(self) -> None:
+        """Call whoever had the signal before, who may end the process."""
+        assert self.signal_number is not None  # noqa: S101 - asked for after a stop
+        previous = self._previous.get(self.signal_number)
+        if callable(previous):
+            previous(self.signal_number, None)
+
+    def _note(self, number: int, _frame: object) -> None:
+        # SLURM signals the whole process group: a loader's worker, forked from here, goes on.
+        if os.getpid() == self._pid:
+            self.signal_number = number
+
+
+class Preempted(SystemExit):
+    """Ends a run that has saved; every rank raises it at the same step."""
+
+    def __init__(self, signal_number: int, *, is_global_zero: bool) -> None:
+        """Choose the exit status.
+
+        Args:
+            signal_number: What the ranks agreed on.
+            is_global_zero: Others end with 0: whoever watches over processes (srun
+                --kill-on-bad-exit, Lightning) would kill rank 0 before it has requeued.
+        """
+        super().__init__(EXIT_STATUS if is_global_zero else 0)
+        self.signal_number = signal_number
+        self.is_global_zero = is_global_zero
+
+
+class PreemptionCallback(L.Callback):
+    """Ends the run at the end of a step, saved, when any rank has been told to stop.
+
+    Each step's flags are reduced over a group of gloo on the CPU while the next step runs, so that
+    no step waits for them; the run ends a step later, after a validation if one is due.
+    """
+
+    def __init__(self, request: StopRequest, *, folder: Path) -> None:
+        """Watch a request.
+
+        Args:
+            request: This process's.
+            folder: Where checkpoints go.
+        """
+        self._request = request
+        self._folder = folder
+        self._group: Any = None
+        self._under_way: tuple[torch.Tensor, dist.Work] | None = None
+        self._agreed = 0
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Take the signals back from Lightning, whose handler communicates."""
+        self._request.listen()
+        if trainer.world_size > 1:
+            self._group = dist.new_group(backend="gloo")
+
+    def on_train_batch_end(
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        outputs: Any,  # noqa: ANN401 - as the base class
+        batch: PolicyBatch,
+        batch_idx: int,
+    ) -> None:
+        """Learn whether any rank has been told to stop, on all ranks at the same step."""
+        if (batch_idx + 1) % trainer.accumulate_grad_batches == 0:
+            self._agreed = self._agree()
+
+    def on_train_batch_start(
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        batch: PolicyBatch,
+        batch_idx: int,
+    ) -> None:
+        """Save and end, once the last step's metrics and validation are written.
+
+        Raises:
+            Preempted: If any rank has been told to stop.
+        """
+        if not self._agreed:
+            return
+        path = self._folder / f"step-{trainer.global_step}.ckpt"
+        trainer.save_checkpoint(path)
+        _log.warning("%s: saved %s, stopping", signal.Signals(self._agreed).name, path)
+        raise Preempted(self._agreed, is_global_zero=trainer.is_global_zero)
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Finish what is under way."""
+        self._collect()
+
+    def _agree(self) -> int:
+        own = self._request.signal_number or 0
+        if self._group is None:
+            return own
+        agreed = self._collect()
+        flag = torch.tensor([own])
+        work = dist.all_reduce(flag, op=dist.ReduceOp.MAX, group=self._group, async_op=True)
+        assert work is not None  # noqa: S101 - this process is in the group
+        self._under_way = flag, work
+        return agreed
+
+    def _collect(self) -> int:
+        if self._under_way is None:
+            return 0
+        flag, work = self._under_way
+        work.wait()
+        self._under_way = None
+        return int(flag.item())
+
+
+@contextmanager
+def preemptible(environment: Mapping[str, str] = os.environ) -> Iterator[StopRequest]:
+    """Run a block that may be told to stop; if it was, requeue it where that is ours to do.
+
+    Args:
+        environment: Variables, which tell of SLURM.
+
+    Raises:
+        Preempted: If it was told to stop, and has saved.
+    """
+    request = StopRequest()
+    request.listen()
+    try:
+        yield request
+    except Preempted as stop:
+        if stop.signal_number == signal.SIGUSR1 and "SLURM_JOB_ID" in environment:
+            if stop.is_global_zero:
+                _requeue(environment["SLURM_JOB_ID"])
+        elif stop.signal_number == signal.SIGUSR2:
+            request.pass_on()
+        raise
+    finally:
+        request.stop_listening()
+
+
+def find_cluster_environment(environment: Mapping[str, str] = os.environ) -> list[SLURMEnvironment]:
+    """Describe SLURM to Lightning, if srun has started this process.
+
+    Lightning's own requeue saves inside the signal handler, and is switched off.
+    """
+    # As Lightning asks itself; a shell of `salloc` is not a task.
+    is_task = "SLURM_NTASKS" in environment and environment.get("SLURM_JOB_NAME") not in (
+        "bash",
+        "interactive",
+    )
+    return [SLURMEnvironment(auto_requeue=False)] if is_task else []
+
+
+def _requeue(job_id: str) -> None:
+    result = subprocess.run(
+        ["scontrol", "requeue", job_id], capture_output=True, text=True, check=False
+    )
+    if result.returncode:
+        _log.warning(
+            "SLURM does not requeue job %s (%s); start the same command again to continue",
+            job_id, result.stderr.strip(),
+        )  # fmt: skip
+    else:
+        _log.warning("SLURM starts job %s again", job_id)

@@ -1,0 +1,49 @@
+"""How a run is spread over processes: one, DDP, or DeepSpeed's ZeRO."""
+
+import os
+from datetime import timedelta
+from typing import Any, Literal
+
+import torch
+from lightning.pytorch.strategies import Strategy
+
+from nitrogen_train.training.zero import CpuZeroStrategy, ZeroStrategy
+
+_TIMEOUT = timedelta(minutes=30)
+"""Of a collective operation: torch's own, which a slow first read of a large data set can need."""
+
+
+def build_strategy(
+    *,
+    name: str,
+    deepspeed: dict[str, Any] | None = None,
+    accelerator: str = "auto",
+    precision: Literal["32-true", "bf16-mixed"] = "32-true",
+    micro_batch_size: int = 1,
+) -> Strategy | str:
+    """Build what Lightning's trainer takes as its strategy.
+
+    Args:
+        name: `single`, `ddp`, or any name of a form of ZeRO.
+        deepspeed: For ZeRO: DeepSpeed's own options.
+        accelerator: The trainer's; ZeRO on a CPU needs a form of its own.
+        precision: The trainer's.
+        micro_batch_size: Samples of a rank at a time, of which DeepSpeed logs the throughput.
+    """
+    if deepspeed is None:
+        return "auto" if name == "single" else name
+    options = {
+        **deepspeed,
+        "train_micro_batch_size_per_gpu": micro_batch_size,
+        "torch_autocast": {
+            "enabled": precision == "bf16-mixed",
+            "dtype": "bfloat16",
+            # What is reduced and gathered stays in fp32, as under DDP.
+            "lower_precision_safe_modules": [],
+        },
+    }
+    if accelerator == "cpu" or (accelerator == "auto" and not torch.cuda.is_available()):
+        # Read when DeepSpeed is imported, which this strategy does.
+        os.environ["DS_ACCELERATOR"] = "cpu"
+        return CpuZeroStrategy(config=options, timeout=_TIMEOUT)
+    return ZeroStrategy(config=options, timeout=_TIMEOUT)

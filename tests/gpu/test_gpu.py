@@ -1,0 +1,143 @@
+"""What only a GPU can show, in about ten minutes on a node: `make test-gpu`.
+
+Each test is a short run of its own processes: CUDA against the CPU, bf16, fused AdamW,
+torch.compile, and, with two GPUs, NCCL under DDP and DeepSpeed's stages and offload.
+"""
+
+import csv
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+NUM_GPUS = torch.cuda.device_count()
+pytestmark = pytest.mark.gpu
+two_gpus = pytest.mark.skipif(NUM_GPUS == 1, reason="needs two GPUs, there is one")
+RECIPE = (
+    "experiment=pretrain_debug", "loggers=csv", "max_steps=10", "data.global_batch_size=16",
+    "data.micro_batch_size=4", "data.num_val_windows=8", "val_every_n_steps=5",
+    "checkpoint_every_n_steps=5", "schedule.warmup_steps=2", "schedule.decay_steps=2",
+    "augmentation=none", "model.mixer.dropout=0.0", "model.dit.dropout=0.0",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module", autouse=True)
+def gpu() -> None:
+    if NUM_GPUS == 0:
+        pytest.skip("no CUDA GPU here: run make test-gpu on a GPU node")
+
+
+@pytest.fixture(scope="module")
+def dataset(
+    tmp_path_factory: pytest.TempPathFactory, write_dataset: Callable[..., Path], clip_plan: Any
+) -> str:
+    plans = [clip_plan(clip_id=f"c{i}", session_id=f"s{i}", num_frames=60) for i in range(4)]
+    plans.append(clip_plan(clip_id="v", session_id="v", split="val", num_frames=60))
+    folder = write_dataset(tmp_path_factory.mktemp("data"), plans)
+    return f"+data.sources.all.path={folder}"
+
+
+def train(folder: Path, dataset: str, *overrides: str) -> dict[str, list[float]]:
+    """Train as a user would, and read what was logged."""
+    output = f"output_dir={folder}"
+    done = subprocess.run(
+        [sys.executable, "-m", "nitrogen_train.train", *RECIPE, dataset, *overrides, output],
+        capture_output=True, text=True, check=False, timeout=300, env=os.environ,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    found: dict[str, list[float]] = {}
+    with (folder / "metrics.csv").open() as file:
+        for row in csv.DictReader(file):
+            found.setdefault(row["name"], []).append(float(row["value"]))
+    return found
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory: pytest.TempPathFactory, dataset: str) -> list[float]:
+    """Losses of one process on the CPU."""
+    folder = tmp_path_factory.mktemp("cpu")
+    return train(folder, dataset, "trainer.accelerator=cpu")["train/loss"]
+
+
+def test_cuda_trains_as_the_cpu_does(tmp_path: Path, dataset: str, reference: list[float]) -> None:
+    assert train(tmp_path, dataset)["train/loss"] == pytest.approx(reference, rel=1e-2)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ("trainer.precision=bf16-mixed",),
+        ("+optimizer.fused=true",),
+        ("compile=true",),
+        ("trainer.precision=bf16-mixed", "compile=true", "+optimizer.fused=true"),
+        ("trainer.precision=bf16-mixed", "activation_checkpointing=true"),
+    ],
+    ids=str,
+)
+def test_what_makes_a_gpu_fast_changes_little(
+    tmp_path: Path, dataset: str, reference: list[float], overrides: tuple[str, ...]
+) -> None:
+    logged = train(tmp_path, dataset, *overrides)
+
+    assert logged["train/loss"] == pytest.approx(reference, rel=5e-2)
+    assert all(torch.isfinite(torch.tensor(logged["train/gradient_norm"])))
+
+
+def test_full_size_takes_a_step_in_less_memory_than_the_plan_says() -> None:
+    from nitrogen_train.config import load_defaults
+    from nitrogen_train.train import build_module
+    from nitrogen_train.training.operations import make_sample
+    from nitrogen_train.training_plan.run import forecast_run
+
+    config = load_defaults(
+        [
+            "experiment=pretrain", "model.encoder.pretrained=false", "data.global_batch_size=1",
+            "data.micro_batch_size=1",
+        ]
+    )  # fmt: skip
+    needed = forecast_run(config)[0].memory.total
+    if needed > torch.cuda.mem_get_info()[0]:
+        pytest.skip(f"needs {needed / 2**30:.0f} GiB of GPU memory")
+    module = build_module(config).cuda()
+    optimizer = module.configure_optimizers()["optimizer"]
+    with torch.device("cuda"):
+        batch = make_sample(module.policy)
+    torch.cuda.reset_peak_memory_stats()
+    for _ in range(2):
+        optimizer.zero_grad()
+        with torch.autocast("cuda", torch.bfloat16):
+            loss = module.policy.compute_loss(batch).loss
+        loss.backward()
+        optimizer.step()
+
+    assert 0.5 * needed < torch.cuda.max_memory_allocated() < 1.2 * needed
+
+
+@two_gpus
+@pytest.mark.parametrize("strategy", ["ddp", "zero_1", "zero_2", "zero_3"])
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_two_gpus_train_as_one_process(
+    tmp_path: Path, dataset: str, reference: list[float], strategy: str, precision: str
+) -> None:
+    if strategy != "ddp":
+        pytest.importorskip("deepspeed")
+    overrides = (f"strategy={strategy}", "trainer.devices=2", f"trainer.precision={precision}")
+
+    losses = train(tmp_path, dataset, *overrides, "check_ranks_every_n_steps=5")["train/loss"]
+
+    assert losses == pytest.approx(reference, rel=5e-2 if "bf16" in precision else 1e-2)
+
+
+@pytest.mark.parametrize("strategy", ["zero_2_offload", "zero_3_offload"])
+def test_offload_trains_as_one_process(
+    tmp_path: Path, dataset: str, reference: list[float], strategy: str
+) -> None:
+    pytest.importorskip("deepspeed")
+    overrides = (f"strategy={strategy}", f"trainer.devices={min(2, NUM_GPUS)}")
+
+    assert train(tmp_path, dataset, *overrides)["train/loss"] == pytest.approx(reference, rel=1e-2)

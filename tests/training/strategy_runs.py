@@ -1,0 +1,102 @@
+"""Tiny runs under any strategy: what they trained on, what came out."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import lightning as L  # noqa: N812 - Lightning's own convention
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+HERE = str(Path(__file__).parent)
+TINY = (
+    "experiment=demo", "loggers=csv", "trainer.accelerator=cpu", "trainer.log_every_n_steps=1",
+    "data.num_workers=0", "data.num_val_windows=8", "data.windows_per_visit=64",
+    "data.global_batch_size=8", "data.micro_batch_size=4", "data.image_size=64",
+    "data.action_horizon=4", "num_threads=1", "~data.sources.doom_gather", "debug=true",
+    "model.encoder.options.channels=[8,8,16,16]", "model.encoder.width=32",
+    "model.dit.num_layers=2", "model.dit.dropout=0.0", "schedule.warmup_steps=1",
+    "schedule.decay_steps=0", "num_sampling_steps=1",
+    "+callbacks.recorder._target_=strategy_runs.Recorder",
+)  # fmt: skip
+# Smaller parameters would stay whole, and nothing would be shown about those that do not.
+PARTITION_ALL = "strategy.deepspeed.zero_optimization.stage3_param_persistence_threshold=0"
+
+
+class Recorder(L.Callback):
+    """Appends each micro-batch's window ids and share of the loss to a file per rank."""
+
+    def __init__(self, *, folder: str) -> None:
+        self._folder = Path(folder)
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:
+        line = {
+            "step": batch_idx // trainer.accumulate_grad_batches,
+            "windows": [str(window) for window in batch.window_ids],
+            # The step's loss is the mean over ranks of what each would descend on.
+            "loss": float(outputs["loss"]) / trainer.world_size,
+        }
+        self._folder.mkdir(parents=True, exist_ok=True)
+        path = self._folder / f"rank-{trainer.global_rank}.jsonl"
+        with path.open("a") as file:
+            file.write(json.dumps(line) + "\n")
+
+
+def strategy(name: str, num_ranks: int = 2) -> list[str]:
+    """The overrides for a strategy."""
+    extra = [PARTITION_ALL] if name == "zero_3" else []
+    return [f"strategy={name}", f"trainer.devices={num_ranks}", *extra]
+
+
+def settings(output_dir: Path, dataset: Path, *overrides: str) -> list[str]:
+    return [
+        *TINY, f"data.sources.doom_defend.path={dataset}", f"output_dir={output_dir}",
+        f"+callbacks.recorder.folder={output_dir}/record", *overrides,
+    ]  # fmt: skip
+
+
+def command(
+    output_dir: Path, dataset: Path, *overrides: str, timeout_s: float = 400
+) -> subprocess.CompletedProcess[str]:
+    """Run `nitrogen-train`, which starts its further processes by itself."""
+    return subprocess.run(
+        [
+            sys.executable, "-m", "nitrogen_train.train",
+            *settings(output_dir, dataset, *overrides),
+        ],
+        capture_output=True, text=True, check=False, timeout=timeout_s,
+        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": HERE},
+    )  # fmt: skip
+
+
+def run(output_dir: Path, dataset: Path, *overrides: str) -> Path:
+    """Train to the end: two ranks as a user would, one in this process, which is faster."""
+    if "trainer.devices=2" in overrides:
+        result = command(output_dir, dataset, *overrides)
+        assert result.returncode == 0, result.stderr[-3000:]
+        return output_dir
+    from nitrogen_train.config import RunConfig, find_config_dir, register_schema
+    from nitrogen_train.train import train
+
+    register_schema()
+    with initialize_config_dir(config_dir=find_config_dir(), version_base="1.3"):
+        cfg = compose("train", overrides=settings(output_dir, dataset, *overrides))
+    config = OmegaConf.to_object(cfg)
+    assert isinstance(config, RunConfig)
+    train(config, config_yaml=OmegaConf.to_yaml(cfg, resolve=True))
+    return output_dir
+
+
+def record(output_dir: Path) -> tuple[dict[int, list[str]], dict[int, float]]:
+    """By step: the windows of all ranks, and the loss."""
+    windows: dict[int, list[str]] = {}
+    losses: dict[int, float] = {}
+    for path in sorted((output_dir / "record").iterdir()):
+        for line in path.read_text().splitlines():
+            entry: dict[str, Any] = json.loads(line)
+            windows.setdefault(entry["step"], []).extend(entry["windows"])
+            losses[entry["step"]] = losses.get(entry["step"], 0.0) + entry["loss"]
+    return {step: sorted(ids) for step, ids in windows.items()}, losses

@@ -1,0 +1,123 @@
+"""Runs that are told to stop, killed, and started twice."""
+
+import os
+import signal
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from run_processes import metric, start, until, windows
+
+NUM_STEPS = 30
+SETTINGS = (
+    f"max_steps={NUM_STEPS}", "val_every_n_steps=10", "checkpoint_every_n_steps=7",
+)  # fmt: skip
+TWO_RANKS = ("strategy=ddp", "trainer.devices=2")
+
+
+@pytest.fixture(scope="module")
+def datasets(
+    tmp_path_factory: pytest.TempPathFactory, write_dataset: Callable[..., Path], clip_plan: Any
+) -> list[str]:
+    folder = tmp_path_factory.mktemp("data")
+    for game in ("doom_defend", "doom_gather"):
+        write_dataset(
+            folder / game,
+            [clip_plan(clip_id=f"{game}-{i}", game=game, session_id=f"s{i}") for i in range(3)]
+            + [clip_plan(clip_id=f"{game}-val", game=game, session_id="v", split="val")],
+        )
+    return [f"data.sources.{game}.path={folder / game}" for game in ("doom_defend", "doom_gather")]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, datasets: list[str]) -> dict[int, Path]:
+    folder = tmp_path_factory.mktemp("undisturbed")
+    runs = {
+        ranks: (folder / str(ranks), start(folder / str(ranks), datasets, *SETTINGS, *overrides))
+        for ranks, overrides in ((1, ()), (2, TWO_RANKS))
+    }
+    for path, process in runs.values():
+        assert process.wait(timeout=240) == 0, path.with_suffix(".log").read_text()[-3000:]
+    return {ranks: path for ranks, (path, _) in runs.items()}
+
+
+def assert_the_same(run: Path, undisturbed: Path) -> None:
+    assert len(metric(undisturbed)) == NUM_STEPS
+    assert metric(run) == metric(undisturbed)
+    assert metric(run, "val/loss") == metric(undisturbed, "val/loss") != {}
+    assert windows(run) == windows(undisturbed)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("number", "ranks"), [(signal.SIGTERM, 1), (signal.SIGUSR1, 2)], ids=["term-1", "usr1-2"]
+)
+def test_a_run_that_is_told_to_stop_saves_and_continues_as_if_it_had_not(
+    tmp_path: Path,
+    datasets: list[str],
+    undisturbed: dict[int, Path],
+    number: signal.Signals,
+    ranks: int,
+) -> None:
+    overrides = [*SETTINGS, *(TWO_RANKS if ranks == 2 else ())]
+    run = tmp_path / "run"
+
+    process = start(run, datasets, *overrides)
+    until(lambda: len(metric(run)) > 5, run)
+    if ranks == 1:
+        # As SLURM does it: the loader's workers are told, too.
+        os.killpg(process.pid, number)
+    else:
+        # One rank alone, not the one that saves.
+        os.kill(find_rank(process.pid, 1), number)
+    assert process.wait(timeout=120) == 75, (tmp_path / "run.log").read_text()[-3000:]
+    stopped_at = len(metric(run))
+    checkpoint = run / "checkpoints" / f"step-{stopped_at}.ckpt"
+    process = start(run, datasets, *overrides)
+
+    assert process.wait(timeout=240) == 0, (tmp_path / "run.log").read_text()[-3000:]
+    log = (tmp_path / "run.log").read_text()
+    assert stopped_at < NUM_STEPS
+    assert f"{number.name}: saved {checkpoint}" in log
+    assert f"continuing from {checkpoint}" in log
+    assert_the_same(run, undisturbed[ranks])
+
+
+@pytest.mark.slow
+def test_a_run_killed_in_the_middle_of_a_save_continues_and_a_second_start_is_refused(
+    tmp_path: Path, datasets: list[str], undisturbed: dict[int, Path]
+) -> None:
+    run = tmp_path / "run"
+    folder = run / "checkpoints"
+
+    first = start(run, datasets, *SETTINGS)
+    until(lambda: len(metric(run)) > 2, run)
+    second = start(run, datasets, *SETTINGS)
+    # The first is stopped at a save, so that it lives until the second has given up.
+    until(lambda: any(folder.glob(".*")), run, every_s=0)
+    first.send_signal(signal.SIGSTOP)
+    assert second.wait(timeout=120) == 1
+    first.kill()
+    first.wait(timeout=60)
+    left_behind = [path.name for path in folder.iterdir()]
+    last = start(run, datasets, *SETTINGS)
+
+    assert last.wait(timeout=240) == 0, (tmp_path / "run.log").read_text()[-3000:]
+    refusal = [line for line in (tmp_path / "run.log").read_text().splitlines() if "error:" in line]
+    assert len(refusal) == 1
+    assert f"another process trains in {run} (process {first.pid} on" in refusal[0]
+    assert any(name.startswith(".") for name in left_behind), left_behind
+    assert_the_same(run, undisturbed[1])
+
+
+def find_rank(parent: int, rank: int) -> int:
+    for line in subprocess.run(
+        ["ps", "-o", "pid=", "--ppid", str(parent)], capture_output=True, text=True, check=True
+    ).stdout.split():
+        # A worker that has just ended is no process any more.
+        path = Path(f"/proc/{line}/environ")
+        if path.exists() and f"LOCAL_RANK={rank}".encode() in path.read_bytes().split(b"\0"):
+            return int(line)
+    raise AssertionError(f"process {parent} has no child of rank {rank}")

@@ -1,0 +1,229 @@
+"""One run, whatever it is spread over: losses, windows, gradients, averages, resumes."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from strategy_runs import command, record, run, strategy
+
+from nitrogen_train.export import ExportConfig, Format, export
+from nitrogen_train.models.load import load_policy
+from nitrogen_train.training.checkpoints import read_checkpoint, read_policy
+
+NUM_STEPS = 50
+CURVE = (
+    f"max_steps={NUM_STEPS}", f"val_every_n_steps={NUM_STEPS}",
+    f"checkpoint_every_n_steps={NUM_STEPS}",
+    # So that nearly every step is clipped.
+    "trainer.gradient_clip_val=0.05",
+)  # fmt: skip
+SHORT = ("val_every_n_steps=2", "checkpoint_every_n_steps=2")
+DROPOUT = "model.dit.dropout=0.2"
+
+
+@pytest.fixture(scope="module")
+def dataset(
+    tmp_path_factory: pytest.TempPathFactory, write_dataset: Callable[..., Path], clip_plan: Any
+) -> Path:
+    # Of every second clip only 8 rows in 60 count: ranks and micro-batches differ widely.
+    plans = [
+        clip_plan(
+            clip_id=f"c{i}", session_id=f"s{i}", num_frames=60,
+            invalid_rows=range(0 if i % 2 else 52),
+        )
+        for i in range(4)
+    ]  # fmt: skip
+    plans.append(clip_plan(clip_id="v", session_id="v", split="val", num_frames=60))
+    return write_dataset(tmp_path_factory.mktemp("data"), plans)
+
+
+@pytest.fixture(scope="module")
+def one_process(tmp_path_factory: pytest.TempPathFactory, dataset: Path) -> Path:
+    return run(tmp_path_factory.mktemp("one"), dataset, *CURVE)
+
+
+def weights(output_dir: Path, step: int, *, averaged: bool = False) -> dict[str, torch.Tensor]:
+    checkpoint = read_checkpoint(output_dir / "checkpoints" / f"step-{step}.ckpt")
+    return read_policy(checkpoint, averaged=averaged)
+
+
+def assert_close(
+    one: Path, other: Path, step: int, *, rtol: float = 1e-3, atol: float = 1e-5
+) -> None:
+    for averaged in (False, True):
+        expected = weights(one, step, averaged=averaged)
+        got = weights(other, step, averaged=averaged)
+        assert got.keys() == expected.keys()
+        for name, value in expected.items():
+            torch.testing.assert_close(got[name], value, rtol=rtol, atol=atol, msg=name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["ddp", "zero_1", "zero_2", "zero_3"])
+def test_two_processes_descend_as_one(
+    tmp_path: Path, dataset: Path, one_process: Path, name: str
+) -> None:
+    two = run(tmp_path, dataset, *CURVE, *strategy(name))
+
+    windows, losses = record(two)
+    expected_windows, expected_losses = record(one_process)
+    assert len(losses) == NUM_STEPS
+    assert windows == expected_windows
+    assert losses == pytest.approx(expected_losses, rel=1e-3)
+    assert losses[NUM_STEPS - 1] < 0.7 * losses[0]
+    assert_close(one_process, two, NUM_STEPS)
+    # Exported are the averages.
+    exported = load_policy(two / "policy").state_dict()
+    average, trained = (weights(two, NUM_STEPS, averaged=averaged) for averaged in (True, False))
+    assert all(torch.equal(exported[name], value) for name, value in average.items())
+    assert any(not torch.equal(trained[name], value) for name, value in average.items())
+
+
+# One step of plain descent moves the weights by the gradient.
+DESCENT = (
+    "max_steps=1", "optimizer._target_=torch.optim.SGD", "~optimizer.betas",
+    "optimizer.weight_decay=0.0", "trainer.gradient_clip_val=null", *SHORT,
+)  # fmt: skip
+
+
+def gradients(start: dict[str, torch.Tensor], output_dir: Path) -> dict[str, torch.Tensor]:
+    return {name: start[name] - value for name, value in weights(output_dir, 1).items()}
+
+
+@pytest.mark.slow
+def test_gradients_do_not_depend_on_ranks_and_accumulation(tmp_path: Path, dataset: Path) -> None:
+    layouts = {
+        "one": ["data.micro_batch_size=8"],
+        "one in four": ["data.micro_batch_size=2"],
+        "ddp": ["data.micro_batch_size=2", *strategy("ddp")],
+        "zero": ["data.micro_batch_size=2", *strategy("zero_2")],
+    }
+    start = weights(run(tmp_path / "start", dataset, *DESCENT, "optimizer.lr=0.0"), 1)
+    found = {
+        name: gradients(start, run(tmp_path / name, dataset, *DESCENT, "optimizer.lr=1.0", *layout))
+        for name, layout in layouts.items()
+    }
+
+    whole = found.pop("one")
+    assert sum(bool(gradient.any()) for gradient in whole.values()) > 0.9 * len(whole)
+    for layout, others in found.items():
+        for name, gradient in whole.items():
+            off = (others[name] - gradient).norm()
+            assert off <= 1e-4 * gradient.norm() + 1e-6, (layout, name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name",
+    [
+        "zero_2",
+        *(pytest.param(name, marks=pytest.mark.full) for name in ("ddp", "zero_1", "zero_3")),
+    ],
+)
+def test_a_resume_under_the_same_strategy_is_exact_with_dropout(
+    tmp_path: Path, dataset: Path, name: str
+) -> None:
+    settings = [DROPOUT, *SHORT, *strategy(name)]
+    straight = run(tmp_path / "straight", dataset, *settings, "max_steps=4")
+    resumed = run(tmp_path / "resumed", dataset, *settings, "max_steps=2")
+    run(tmp_path / "resumed", dataset, *settings, "max_steps=4")
+
+    assert record(resumed) == record(straight)
+    for averaged in (False, True):
+        expected = weights(straight, 4, averaged=averaged)
+        got = weights(resumed, 4, averaged=averaged)
+        for key, value in expected.items():
+            assert torch.equal(got[key], value), key
+
+
+CHAIN = (
+    ("zero_2", 2), ("single", 1), ("ddp", 2), ("zero_3", 2), ("zero_1", 2), ("single", 1),
+)  # fmt: skip
+
+
+@pytest.mark.slow
+def test_a_run_goes_on_under_any_strategy_and_number_of_ranks(
+    tmp_path: Path, dataset: Path, one_process: Path
+) -> None:
+    settings = [
+        "checkpoint_every_n_steps=3", "val_every_n_steps=50", "trainer.gradient_clip_val=0.05",
+    ]  # fmt: skip
+    # An odd step after one micro-batch a step, then two a step: Lightning counts micro-batches.
+    for number, (name, num_ranks) in enumerate(CHAIN, start=1):
+        run(tmp_path, dataset, *settings, *strategy(name, num_ranks), f"max_steps={3 * number}")
+
+    windows, losses = record(tmp_path)
+    expected_windows, expected_losses = record(one_process)
+    last = 3 * len(CHAIN)
+    assert sorted(losses) == list(range(last))
+    for step in range(last):
+        assert windows[step] == expected_windows[step]
+        assert losses[step] == pytest.approx(expected_losses[step], rel=1e-3)
+
+
+@pytest.mark.slow
+def test_a_full_disk_under_zero_loses_nothing_and_one_file_can_be_made(
+    tmp_path: Path, dataset: Path
+) -> None:
+    settings = [*SHORT, *strategy("zero_2")]
+    run(tmp_path / "run", dataset, *settings, "max_steps=2")
+    folder = tmp_path / "run" / "checkpoints"
+    before = {path.name: path.read_bytes() for path in (folder / "step-2.ckpt").iterdir()}
+
+    full = command(
+        tmp_path / "run", dataset, *settings, "max_steps=4",
+        "+callbacks.full_disk._target_=full_disk.FullDisk",
+    )  # fmt: skip
+
+    assert full.returncode != 0
+    assert "cannot save" in full.stderr
+    assert "rank 1:" in full.stderr
+    assert [path.name for path in folder.iterdir()] == ["step-2.ckpt"]
+    after = {path.name: path.read_bytes() for path in (folder / "step-2.ckpt").iterdir()}
+    assert after == before
+
+    export(
+        ExportConfig(
+            run=str(tmp_path / "run"), output_dir=str(tmp_path / "one"), format=Format.checkpoint
+        )
+    )
+    one = torch.load(tmp_path / "one" / "step-2.ckpt", weights_only=True)
+    for key, value in weights(tmp_path / "run", 2, averaged=True).items():
+        assert torch.equal(read_policy(one)[key], value)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("name", ["zero_1", "zero_2", "zero_3"])
+def test_frozen_parts_and_buffers_come_back(tmp_path: Path, dataset: Path, name: str) -> None:
+    # With batch norm: its statistics are buffers.
+    settings = [
+        "frozen=[encoder.network.layer1.*]", "~model.encoder.options.norm_layer", *SHORT,
+        *strategy(name),
+    ]  # fmt: skip
+    run(tmp_path / "resumed", dataset, *settings, "max_steps=2")
+    before = weights(tmp_path / "resumed", 2)
+    run(tmp_path / "resumed", dataset, *settings, "max_steps=4")
+    run(tmp_path / "straight", dataset, *settings, "max_steps=4")
+
+    resumed, straight = weights(tmp_path / "resumed", 4), weights(tmp_path / "straight", 4)
+    assert any(key.endswith("running_mean") for key in straight)
+    for key, value in straight.items():
+        assert torch.equal(resumed[key], value), key
+        is_frozen = ".layer1." in key
+        assert not is_frozen or torch.equal(before[key], value), key
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("name", ["zero_1", "zero_2", "zero_3"])
+def test_mixed_precision_means_the_same(tmp_path: Path, dataset: Path, name: str) -> None:
+    settings = ["trainer.precision=bf16-mixed", "max_steps=8", *SHORT]
+    expected = record(run(tmp_path / "ddp", dataset, *settings, *strategy("ddp")))[1]
+
+    losses = record(run(tmp_path / name, dataset, *settings, *strategy(name)))[1]
+
+    # Nearer to each other than bf16 is to fp32, with three digits.
+    assert losses == pytest.approx(expected, rel=5e-3)
+    saved = weights(tmp_path / name, 8, averaged=True)
+    assert {value.dtype for value in saved.values() if value.is_floating_point()} == {torch.float32}
