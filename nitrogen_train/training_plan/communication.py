@@ -9,10 +9,10 @@ T, F and N as in `memory`, and A micro-batches in a step:
     ZeRO-3    (N-1)/N A (k 4 (T+F)  +  4 T)        weights k times, gradients
 
 Gradients and weights travel in fp32, under DeepSpeed's autocast too. ZeRO-1 and -2 all-reduce:
-DeepSpeed's use_multi_rank_bucket_allreduce is on, which is its default. k is 1 where the backward pass finds
-the weights still gathered, 2 where its uses are further apart than stage3_max_reuse_distance.
-Parameters below stage3_param_persistence_threshold are gathered once a step. Counts and norms, a
-few bytes each, are left out; the moving average sends nothing.
+DeepSpeed's use_multi_rank_bucket_allreduce is on, which is its default. k is 1 where the backward
+pass finds the weights still gathered, 2 where its uses are further apart than
+stage3_max_reuse_distance. Parameters below stage3_param_persistence_threshold are gathered once a
+step. Counts and norms, a few bytes each, are left out; the moving average sends nothing.
 """
 
 from dataclasses import dataclass
