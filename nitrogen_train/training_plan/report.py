@@ -17,14 +17,14 @@ _PARTS = ("weights", "gradients", "buckets", "master", "moments", "average", "ca
 _MAX_ADVICE = 12
 
 FORMULAS = f"""\
-T parameters learn, F are frozen, in 4 bytes; N GPUs; A micro-batches a step; g bytes of a gradient
+T parameters learn, F are frozen, in 4 bytes; N GPUs; A micro-batches a step
         weights    gradients  buckets  master  moments  average   sent a step and rank
 DDP     4 (T+F)    4 T        4 T      -       8 T      4 T       (N-1)/N 2 x 4 T
-ZeRO-1  4 (T+F)    4 T        2 x 4 R  4 T/N   8 T/N    4 T/N     (N-1)/N (2 g T + 4 T)
-ZeRO-2  4 (T+F)    4 T/N      2 x 4 R  4 T/N   8 T/N    4 T/N     (N-1)/N (2 A g T + 4 T)
-ZeRO-3  4 (T+F)/N  4 T/N      2 x 4 R  4 T/N   8 T/N    4 T/N     (N-1)/N A (k 4 (T+F) + g T)
-        and what it gathers, at most stage3_max_live_parameters; R is reduce_bucket_size; g is 4, or
-        2 under DeepSpeed's autocast; k is 1, or 2 if 2 (T+F) exceeds stage3_max_reuse_distance
+ZeRO-1  4 (T+F)    4 T        2 x 4 R  4 T/N   8 T/N    4 T/N     (N-1)/N 3 x 4 T
+ZeRO-2  4 (T+F)    4 T/N      2 x 4 R  4 T/N   8 T/N    4 T/N     (N-1)/N (2 A + 1) 4 T
+ZeRO-3  4 (T+F)/N  4 T/N      2 x 4 R  4 T/N   8 T/N    4 T/N     (N-1)/N A (k 4 (T+F) + 4 T)
+        and what it gathers, at most stage3_max_live_parameters; R is reduce_bucket_size; k is 1, or
+        2 if 2 (T+F) exceeds stage3_max_reuse_distance
 casts        2 (T+F) under autocast: bf16 copies of weights
 activations  what a sample keeps, counted on the meta device, x the micro-batch; checkpointed: the
              inputs of blocks and all of one block
