@@ -171,7 +171,7 @@ def test_a_reader_that_leaves_early_hears_nothing(mixture_path: Path) -> None:
         (["--run", "{one}"], "config.yaml does not exist"),
         (["{one}", "--rank", "1"], "--rank must lie in"),
         (["{one}", "--world-size", "3"], "or give --accumulation"),
-        (["{one}", "--global-batch-size", "8", "--accumulation", "3"], "world_size * accumulation"),
+        (["{one}", "--global-batch-size", "8", "--accumulation", "3"], "= 1 * 3; use 6 or 9"),
         (["{one}", "--start", "-1"], "steps are counted from 0"),
         (["{one}", "--windows-per-visit", "65"], "a multiple of 64"),
     ],
