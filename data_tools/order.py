@@ -36,9 +36,11 @@ def split_rank(
     if accumulation is not None:
         size, rest = divmod(global_batch_size, world_size * accumulation)
         if rest or not size:
+            per_step = world_size * accumulation
+            lower = max(1, global_batch_size // per_step) * per_step
             raise ValueError(
                 f"global_batch_size={global_batch_size} must be a multiple of world_size * "
-                f"accumulation = {world_size} * {accumulation}"
+                f"accumulation = {world_size} * {accumulation}; use {lower} or {lower + per_step}"
             )
     try:
         return Share(

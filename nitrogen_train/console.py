@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 from typing import TypeVar
 
+from hydra.errors import InstantiationException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
@@ -25,7 +26,7 @@ def report_errors(command: Callable[[DictConfig], _Result]) -> Callable[[DictCon
     def reported(cfg: DictConfig) -> _Result:
         try:
             return command(cfg)
-        except (*_EXPECTED, RuntimeError) as error:
+        except (*_EXPECTED, RuntimeError, InstantiationException) as error:
             line = _describe(error)
             if line is None or cfg.get("debug", False):
                 raise
@@ -39,6 +40,13 @@ def _describe(error: Exception) -> str | None:
     """Put an error in one line; None if it is our mistake."""
     if isinstance(error, RuntimeError):
         return explain_lost_worker(error)
+    if isinstance(error, InstantiationException):
+        cause = error.__cause__
+        # A TypeError is an argument that the component does not have.
+        if not isinstance(cause, (*_EXPECTED, TypeError)):
+            return None
+        _, _, key = str(error).partition("\nfull_key: ")
+        return " ".join(f"{cause} (in {key})".split()) if key else " ".join(str(cause).split())
     text = str(error)
     if _FROM_A_WORKER.match(text):
         # The traceback in the worker, which ends with the name and the message of the error.

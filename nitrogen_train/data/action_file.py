@@ -135,7 +135,7 @@ def _read_table(data: bytes) -> pa.Table:
     if len(data) > MAX_ACTIONS_BYTES:
         raise ShardError(f"actions have {len(data)} bytes, expected up to {MAX_ACTIONS_BYTES}")
     try:
-        file = pq.ParquetFile(io.BytesIO(data))
+        file = pq.ParquetFile(pa.BufferReader(data), pre_buffer=False)
         # The footer tells the sizes: a small file may claim to unpack to anything.
         groups = [file.metadata.row_group(i) for i in range(file.metadata.num_row_groups)]
         unpacked = sum(group.total_byte_size for group in groups)

@@ -34,7 +34,7 @@ class Encoding:
     def options(self, fps: float) -> dict[str, object]:
         """Spell this out for FFmpeg."""
         group = self.group_frames(fps)
-        # mbtree's AVX-512 code gives other bytes now and then; groups this short gain nothing by it.
+        # mbtree's AVX-512 code gives other bytes now and then; short groups gain nothing by it.
         fixed = "scenecut=0:bframes=0:open-gop=0:mbtree=0:threads=1"
         return {
             "preset": "veryfast",

@@ -201,7 +201,8 @@ def read_manifest_table(dataset_dir: Path) -> pa.Table:
     """
     path = dataset_dir / MANIFEST_NAME
     with _open_parquet(path) as source, _refuse_damage(path):
-        table = pq.read_table(source)
+        # In this thread: one of pyarrow's that lets go of a Python file at the exit aborts it.
+        table = pq.ParquetFile(source, pre_buffer=False).read(use_threads=False)
         _check_version(table.schema, path)
         return table
 

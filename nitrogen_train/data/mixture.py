@@ -3,9 +3,10 @@
 path ─► storage, manifest ─► selection ─► table of windows ─► parts with weights (games, or one)
 """
 
+import math
 import tempfile
-from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,14 +38,15 @@ class SourceOptions:
     """A game with more video than this is drawn as if it had no more."""
     action_offset: int | None = None
     """Of this data set, where it differs from the run's."""
+    # Not in what a resume compares: it permits, and changes no order.
+    any_fps: bool = field(default=False, repr=False)
+    """Permits clips of another frame rate than the mixture's other clips; see `load_sources`."""
 
     def __post_init__(self) -> None:
-        if not self.weight > 0:
-            raise ValueError(f"weight must be above 0, got {self.weight}")
-        if not self.game_temperature > 0:
-            raise ValueError(f"game_temperature must be above 0, got {self.game_temperature}")
-        if self.max_game_hours is not None and not self.max_game_hours > 0:
-            raise ValueError(f"max_game_hours must be above 0, got {self.max_game_hours}")
+        for name in ("weight", "game_temperature", "max_game_hours"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < math.inf:
+                raise ValueError(f"{name} must be above 0, got {value}")
 
     @property
     def is_balanced(self) -> bool:
@@ -70,6 +72,11 @@ def read_options(name: str, values: Mapping[str, Any]) -> SourceOptions:
         for key in ("weight", "game_temperature", "max_game_hours"):
             if plain.get(key) is not None:
                 plain[key] = float(plain[key])
+        kinds = ("action_offset", int, "a whole number"), ("any_fps", bool, "true or false")
+        for key, kind, expected in kinds:
+            # Python's booleans are whole numbers too.
+            if plain.get(key) is not None and type(plain[key]) is not kind:
+                raise ValueError(f"{key} must be {expected}, got {plain[key]!r}")
         return SourceOptions(**plain)
     except (TypeError, ValueError) as error:
         raise ValueError(f"data.sources.{name}: {error}") from error
@@ -132,6 +139,8 @@ def load_sources(
 ) -> list[Source]:
     """Open the data sets of a mixture.
 
+    A row lasts as long as a frame, so rates that differ, by more than 1 %, are to be permitted.
+
     Args:
         sources: Name to the fields of `SourceOptions`.
         split: The clips to draw from.
@@ -140,7 +149,8 @@ def load_sources(
         cache: Keeps what is read from URLs.
 
     Raises:
-        ValueError: If no source is given, an entry is not one, or no clip is left of it.
+        ValueError: If no source is given, an entry is not one, no clip is left of it, or frame
+            rates differ.
     """
     if not sources:
         raise ValueError(
@@ -172,7 +182,25 @@ def load_sources(
                 window=shape, options=options,
             )
         )  # fmt: skip
+    _refuse_mixed_rates([source for source in loaded if not source.options.any_fps])
     return loaded
+
+
+def _refuse_mixed_rates(sources: Sequence[Source]) -> None:
+    edges = {source.name: source.table.fps_range for source in sources}
+    # 59.94 and 60 are one rate.
+    if edges and max(high for _, high in edges.values()) > 1.01 * min(
+        low for low, _ in edges.values()
+    ):
+        found = ", ".join(
+            f"{name} has {low:g}" + (f" to {high:g}" if high > low else "")
+            for name, (low, high) in edges.items()
+        )
+        raise ValueError(
+            f"data.sources: the clips' frames per second differ ({found}), and so does how long a "
+            'row of actions lasts; choose one rate, as by where: "fps == 60", or permit it by '
+            "any_fps: true in the source that differs"
+        )
 
 
 def open_stored_manifest(storage: Storage, *, index_dir: Path) -> Manifest:

@@ -25,6 +25,9 @@ from nitrogen_train.data.permutation import derive_key, permute
 STRETCH = 64
 """Windows that are decoded together; a visit is one or more of them."""
 
+PART_ATTEMPTS = 8
+"""Replacements that are drawn from a window's own part, before the whole source is drawn from."""
+
 _PHASE, _ROTATION, _VISIT, _STRETCH, _WINDOW, _REPLACEMENT = range(6)
 """What a key is derived for."""
 
@@ -175,24 +178,27 @@ class SourceOrder:
             visit: Numbers in the endless sequence of visits.
             atom: Which of a visit's windows, in the order of handing out.
             attempt: 0 is what was planned; from 1 on, windows that stand in for it where a clip
-                cannot be read, of the same part.
+                cannot be read: first of the same part, then of any.
 
         Returns:
             Positions in the source's table of windows.
         """
         cycle, slot = np.divmod(visit, len(self._parts))
         part = self._parts[slot]
+        first, size, width = self._starts[part], self._sizes[part], self._windows_per_visit
         number = cycle * self._counts[part] + self._place[slot]
+        within = self._shuffle_atoms(atom, part=part, number=number)
+        if attempt > PART_ATTEMPTS:
+            first, size = self._starts[:1], self._sizes.sum(keepdims=True)
+        if attempt:
+            # Not a visit of the pass: a small part has but one, with the same windows in it.
+            drawn = derive_key(self._key, _REPLACEMENT, part, number, attempt)
+            return first + ((drawn % size.astype(np.uint64)).astype(np.int64) + within) % size
         visits = self._visits_per_pass[part]
         passed, place = np.divmod(number, visits)
-        if attempt:
-            drawn = derive_key(self._key, _REPLACEMENT, part, number, attempt)
-            place = (drawn % visits.astype(np.uint64)).astype(np.int64)
-        size, width = self._sizes[part], self._windows_per_visit
         shuffled = permute(place, size=visits, key=derive_key(self._key, _VISIT, part, passed))
         rotation = derive_key(self._key, _ROTATION, part, passed) % size.astype(np.uint64)
-        within = self._shuffle_atoms(atom, part=part, number=number)
-        return self._starts[part] + (rotation.astype(np.int64) + shuffled * width + within) % size
+        return first + (rotation.astype(np.int64) + shuffled * width + within) % size
 
     def _shuffle_atoms(
         self,

@@ -23,7 +23,7 @@ from nitrogen_train.data.manifest import Manifest
 from nitrogen_train.data.selection import Selection
 from nitrogen_train.data.windows import WindowShape
 
-_FORMAT = 1
+_FORMAT = 2
 """Of the files; higher when their content changes."""
 
 _SUMMARY_NAME = "table.json"
@@ -66,6 +66,8 @@ class WindowTable:
         )
         self.game_counts = tuple(GameCount(**count) for count in summary["game_counts"])
         """Of every game in use, by name."""
+        self.fps_range: tuple[float, float] = tuple(summary["fps_range"])
+        """Least and most frames per second of the clips in use."""
         self.num_windows = sum(count.num_windows for count in self.game_counts)
         self.games: tuple[str, ...] = ()
         """Names in the order of their windows if these are grouped by game, or none."""
@@ -137,6 +139,7 @@ def _build(
 ) -> None:
     is_used = selection.select(manifest)
     games, game_of_clip = number_games(manifest)
+    num_frames, fps = (_read_numbers(manifest, name) for name in ("num_frames", "fps"))
     runs = np.concatenate(list(_iter_runs(manifest, is_used, action_offset)), axis=1)
     if by_game:
         runs = runs[:, np.argsort(game_of_clip[runs[0]], kind="stable")]
@@ -149,7 +152,7 @@ def _build(
         games,
         _sum_by(game_of_clip, is_used, len(games)),
         _sum_by(game_of_clip[clips], num_windows, len(games)),
-        _sum_by(game_of_clip, is_used * _seconds(manifest), len(games)),
+        _sum_by(game_of_clip, is_used * num_frames / fps, len(games)),
         strict=True,
     )
     counts = [
@@ -163,7 +166,11 @@ def _build(
         if num_clips
     ]
     with write_atomically(folder / _SUMMARY_NAME) as path:
-        summary = {"by_game": by_game, "game_counts": [asdict(count) for count in counts]}
+        summary = {
+            "by_game": by_game,
+            "game_counts": [asdict(count) for count in counts],
+            "fps_range": [float(fps[is_used].min()), float(fps[is_used].max())],
+        }
         path.write_text(json.dumps(summary), encoding="utf-8")
 
 
@@ -199,12 +206,8 @@ def number_games(manifest: Manifest) -> tuple[list[str], Int64[np.ndarray, " cli
     return games, place[np.concatenate(pieces)]
 
 
-def _seconds(manifest: Manifest) -> Float64[np.ndarray, " clips"]:
-    frames, fps = (
-        np.concatenate([batch[name].to_numpy() for batch in manifest.table.to_batches()])
-        for name in ("num_frames", "fps")
-    )
-    return frames / fps
+def _read_numbers(manifest: Manifest, column: str) -> Shaped[np.ndarray, " clips"]:
+    return np.concatenate([batch[column].to_numpy() for batch in manifest.table.to_batches()])
 
 
 def _sum_by(

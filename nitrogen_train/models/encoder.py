@@ -15,7 +15,15 @@ from torch import Tensor, nn
 from nitrogen_train.pretrained.siglip import measure_timm_tower
 from nitrogen_train.pretrained.siglip_folder import read_siglip_folder
 
-_NOT_ARCHITECTURE = {"cache_dir", "checkpoint_path", "pretrained_cfg", "pretrained_cfg_overlay"}
+_NOT_ARCHITECTURE = {
+    "cache_dir", "checkpoint_path", "features_only", "model_name", "num_classes", "pretrained",
+    "pretrained_cfg", "pretrained_cfg_overlay", "pretrained_strict",
+}  # fmt: skip
+# What timm raises for sizes that do not go together.
+_UNBUILDABLE = (
+    ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError,
+    ValueError,
+)  # fmt: skip
 
 
 class VisionEncoder(nn.Module):
@@ -54,10 +62,13 @@ class VisionEncoder(nn.Module):
             options: More arguments of the network's constructor.
 
         Raises:
-            ValueError: If timm has no such network, an option is not about its architecture, or
-                the weights of a folder do not fit.
+            ValueError: If timm has no such network or cannot build it, an option is not about its
+                architecture, or the weights of a folder do not fit.
+            OSError: If timm's weights cannot be downloaded.
         """
         super().__init__()
+        if num_frames < 1:
+            raise ValueError(f"num_frames must be at least 1, got {num_frames}")
         options = dict(options or {})
         self.settings = {
             "name": name,
@@ -72,7 +83,7 @@ class VisionEncoder(nn.Module):
 
         arguments = _timm_arguments(name, image_size=image_size, options=options)
         self._layout = _find_layout(arguments, image_size=image_size)
-        self.network = timm.create_model(**arguments, pretrained=pretrained is True)
+        self.network = _build_network(arguments, pretrained=pretrained is True)
         if _is_siglip(name):
             # timm's default differs between the sizes of SigLIP: what is saved says which it is.
             options.setdefault("act_layer", _find_activation(self.network))
@@ -183,12 +194,35 @@ def _timm_arguments(name: str, *, image_size: int, options: dict[str, Any]) -> d
     return {"model_name": name, "num_classes": 0, **options}
 
 
+def _build_network(arguments: dict[str, Any], *, pretrained: bool) -> Any:  # noqa: ANN401 - as above
+    try:
+        return timm.create_model(**arguments, pretrained=pretrained)
+    except (OSError, RuntimeError) as error:
+        if not pretrained:
+            raise
+        raise OSError(
+            f"cannot load timm's weights of {arguments['model_name']}: "
+            f"{str(error).splitlines()[0]} (encoder.pretrained may also be false, or the folder "
+            "of a SigLIP tower)"
+        ) from error
+
+
 def _find_layout(arguments: dict[str, Any], *, image_size: int) -> _Layout:
-    """Run the network without data, to see what it returns and which parameters take part."""
+    """Run the network without data, to see what it returns and which parameters take part.
+
+    Raises:
+        ValueError: If timm cannot build or run it.
+    """
     with torch.device("meta"), torch.enable_grad():
-        network: Any = timm.create_model(**arguments)
+        try:
+            network: Any = timm.create_model(**arguments)
+            features = network.forward_features(torch.empty(1, 3, image_size, image_size))
+        except _UNBUILDABLE as error:
+            raise ValueError(
+                f"timm cannot build {arguments['model_name']} with image_size={image_size} and the "
+                f"options given: {error!r}"
+            ) from error
         parameters = dict(network.named_parameters())
-        features = network.forward_features(torch.empty(1, 3, image_size, image_size))
         gradients = torch.autograd.grad(
             features.sum(), tuple(parameters.values()), allow_unused=True
         )
@@ -212,7 +246,8 @@ def _is_siglip(name: str) -> bool:
 
 
 def _find_activation(network: Any) -> str:  # noqa: ANN401 - timm's networks share no class
-    return "gelu_tanh" if isinstance(network.blocks[0].mlp.act, GELUTanh) else "gelu"
+    is_tanh = network.blocks and isinstance(network.blocks[0].mlp.act, GELUTanh)
+    return "gelu_tanh" if is_tanh else "gelu"
 
 
 def _load_siglip(network: Any, folder: Path, *, name: str) -> None:  # noqa: ANN401 - as above

@@ -29,7 +29,7 @@ class Attention(nn.Module):
             ValueError: If the heads cannot share the width.
         """
         super().__init__()
-        if width % num_heads:
+        if num_heads < 1 or width % num_heads:
             raise ValueError(f"width={width} must be a multiple of num_heads={num_heads}")
         self._num_heads = num_heads
         self.query = nn.Linear(width, width)

@@ -8,7 +8,7 @@ from nitrogen_train.models.regression import Regression
 from nitrogen_train.models.visual_policy import VisualPolicy
 from nitrogen_train.pretrained.read import read_policy
 
-_KINDS: dict[object, type[VisualPolicy]] = {
+_KINDS: dict[str, type[VisualPolicy]] = {
     kind.__name__: kind for kind in (NitroGen, Regression, Recurrent)
 }
 
@@ -22,9 +22,8 @@ def load_policy(name_or_path: str | Path) -> VisualPolicy:
     """
     files = read_policy(name_or_path)
     kind = files.settings.get("policy")
-    if kind not in _KINDS:
+    if not isinstance(kind, str) or kind not in _KINDS:
         raise ValueError(
-            f"{name_or_path} holds a policy of the kind {kind!r}; "
-            f"known: {', '.join(str(known) for known in _KINDS)}"
+            f"{name_or_path} holds a policy of the kind {kind!r}; known: {', '.join(_KINDS)}"
         )
     return _KINDS[kind].from_files(files, where=name_or_path)

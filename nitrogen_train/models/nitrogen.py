@@ -52,6 +52,13 @@ class NitroGen(VisualPolicy):
             ValueError: If the parts do not fit together.
         """
         super().__init__(**seeing)
+        if not 0 <= condition_dropout <= 1:
+            raise ValueError(f"condition_dropout must lie in [0, 1], got {condition_dropout}")
+        if condition_dropout and not self.games:
+            raise ValueError(
+                f"condition_dropout={condition_dropout} hides the game, but the policy is not told "
+                "the game: give games, or leave it at 0"
+            )
         self.action_head = ActionHead(
             dit=dit,
             action_dim=self.action_space.action_dim,
@@ -146,7 +153,8 @@ class NitroGen(VisualPolicy):
             solver: `midpoint` evaluates the network twice in a step.
 
         Raises:
-            ValueError: If guidance lacks its unconditional tokens.
+            ValueError: If guidance lacks its unconditional tokens, or more rows are committed
+                than a chunk has.
         """
         contexts = [self._attend_to(tokens)]
         if unconditional_tokens is not None:
@@ -158,6 +166,10 @@ class NitroGen(VisualPolicy):
             )
         x_0 = self._draw_noise(tokens, generator) if noise is None else noise
         num_committed = 0 if committed_actions is None else committed_actions.shape[1]
+        if num_committed > x_0.shape[1]:
+            raise ValueError(
+                f"{num_committed} rows are committed, but a chunk of this policy has {x_0.shape[1]}"
+            )
         if committed_actions is not None:
             x_0 = torch.cat([committed_actions, x_0[:, num_committed:]], dim=1)
         times = flow.list_sampling_times(num_sampling_steps, solver=solver)

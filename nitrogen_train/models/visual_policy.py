@@ -4,6 +4,7 @@ frames ─► VisionEncoder ─► + game ─► Mixer ─► tokens
 """
 
 import abc
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -61,6 +62,8 @@ class VisualPolicy(SavedPolicy, Policy):
         self.action_space = get_action_space(action_space)
         self.action_horizon = action_horizon
         self.games = tuple(games)
+        if isinstance(games, str) or len(set(self.games)) < len(self.games):
+            raise ValueError(f"games must be a list of different names, got {games!r}")
         self.encoder = encoder
         self.mixer = mixer
         self.game_embedding = None
@@ -187,8 +190,8 @@ class VisualPolicy(SavedPolicy, Policy):
             return None
         weight = torch.ones(self.action_space.action_dim)
         for name, factor in self._control_weights.items():
-            if factor < 0:
-                raise ValueError(f"control_weights: {name}={factor} must be at least 0")
+            if not 0 <= factor < math.inf:
+                raise ValueError(f"control_weights: {name}={factor} must be finite, at least 0")
             weight[self.action_space.index(name)] = factor
         return weight
 

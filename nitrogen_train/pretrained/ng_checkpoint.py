@@ -84,6 +84,8 @@ def _load_plain(path: Path) -> dict[str, Any]:
             checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except _UNREADABLE as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        # torch goes on to advise against its own protection.
+        reason = reason.partition(" In PyTorch 2.6")[0]
         if blocked := re.search(r"GLOBAL (\S+)", str(error)):
             reason = f"it names {blocked[1]}, which is code"
         raise ValueError(
@@ -125,7 +127,8 @@ def _name_games(
         if games:
             raise ValueError("the checkpoint is not told the game: leave games out")
         return ()
-    num_games = max(0, len(state.get(GAME_TABLE, ())) - 1)
+    table = state.get(GAME_TABLE)
+    num_games = 0 if table is None or not table.ndim else max(0, len(table) - 1)
     if games is None or len(games) != num_games or not games:
         raise ValueError(
             f"the checkpoint tells {num_games} games apart (tokenizer_cfg.game_mapping_cfg), but "

@@ -32,6 +32,10 @@ def read_policy(
         ValueError: If what is there cannot be read, or an argument does not concern it.
     """
     path = find_file(name_or_path, CONFIG, NG_FILE, revision=revision, cache_dir=cache_dir)
+    if path.name == WEIGHTS:
+        raise ValueError(
+            f"{path} holds weights alone: give its folder, which says what they are of"
+        )
     if path.name != CONFIG:
         return read_ng_file(path, vision_num_heads=vision_num_heads, games=games)
     if vision_num_heads is not None or games is not None:

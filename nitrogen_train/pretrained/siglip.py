@@ -95,10 +95,11 @@ def measure_timm_tower(state: Mapping[str, Tensor], *, prefix: str, where: str) 
 def _measure(
     patches: Tensor, positions: Tensor, feed_forward: Tensor, *, depth: int, where: str
 ) -> VisionSizes:
-    if patches.ndim != 4 or positions.ndim != 2:
+    shapes = [tuple(tensor.shape) for tensor in (patches, positions, feed_forward)]
+    if [len(shape) for shape in shapes] != [4, 2, 2] or 0 in sum(shapes, ()):
         raise ValueError(
-            f"the patch and position embeddings of {where} must have 4 and 2 axes, got shapes "
-            f"{tuple(patches.shape)} and {tuple(positions.shape)}"
+            f"the patch and position embeddings and feed-forward layers of {where} must have 4, 2 "
+            f"and 2 axes, none empty, got shapes {', '.join(map(str, shapes))}"
         )
     num_tokens = len(positions)
     if math.isqrt(num_tokens) ** 2 != num_tokens:

@@ -1,6 +1,7 @@
 """SigLIP's weights as Hugging Face's `SiglipVisionModel.save_pretrained` writes them."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -69,12 +70,17 @@ def _check_config(path: Path, *, num_heads: int, activation: str) -> None:
     """
     if not path.is_file():
         return
-    config: Any = json.loads(path.read_text())
-    vision: dict[str, Any] = config.get("vision_config", config)
+    try:
+        config: Any = json.loads(path.read_text())
+    except ValueError as error:
+        raise ValueError(f"{path} is not JSON: {error}; download it again") from error
+    vision = config.get("vision_config", config) if isinstance(config, Mapping) else None
+    if not isinstance(vision, Mapping):
+        raise ValueError(f"{path} is not the config of a SigLIP tower: expected a JSON object")
     found = {
         "num_attention_heads": (vision.get("num_attention_heads", 12), num_heads),
         "hidden_act": (
-            _ACTIVATIONS.get(vision.get("hidden_act", "gelu_pytorch_tanh")),
+            _ACTIVATIONS.get(str(vision.get("hidden_act", "gelu_pytorch_tanh"))),
             activation,
         ),
         "layer_norm_eps": (vision.get("layer_norm_eps", 1e-6), 1e-6),

@@ -126,6 +126,8 @@ def _describe(report: LoadReport) -> dict[str, float]:
     total = max(1, report.windows.total())
     for source, count in sorted(report.windows.items()):
         values[f"data/share_{source}"] = count / total
+    for (source, cause), count in sorted(report.replaced.items()):
+        values[f"data/replaced_{source}_{cause}"] = float(count)
     return values
 
 

@@ -148,7 +148,7 @@ def test_no_damage_ends_the_process(name: str, tmp_path: Path) -> None:
     num_refused, _, num_all = done.stdout.split()
     assert int(num_all) == 96
     # All that are cut short, at the least.
-    assert 48 <= int(num_refused) < 96
+    assert int(num_refused) >= 48
 
 
 def decode_in_child(decoder: VideoDecoder, video: bytes) -> None:

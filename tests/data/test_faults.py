@@ -233,9 +233,6 @@ def test_a_fault_within_a_clip_is_replaced_alike_wherever_a_run_begins(
     assert set(report.replaced) == {("bad", "video")}
 
 
-@pytest.mark.xfail(
-    strict=True, raises=ShardError, reason="a source of one visit a pass stands in for itself"
-)
 def test_a_source_of_a_single_visit_has_others_to_stand_in(
     write_dataset: Callable[..., Path], clip_plan: Any, tmp_path: Path
 ) -> None:

@@ -1,5 +1,7 @@
 import multiprocessing
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -70,6 +72,21 @@ def test_a_manifest_survives_its_file(tmp_path: Path) -> None:
     assert len(manifest) == 3
     assert manifest.action_space is GAMEPAD
     assert manifest.clip_id(2) == ROWS[2].clip_id
+
+
+def test_reading_leaves_no_thread_that_may_hold_the_file_at_the_exit(tmp_path: Path) -> None:
+    write_manifest(tmp_path, ROWS)
+    script = (
+        "import os, pathlib, sys; from nitrogen_train.data.manifest import read_manifest;"
+        "before = os.listdir('/proc/self/task'); read_manifest(pathlib.Path(sys.argv[1]));"
+        "print(len(os.listdir('/proc/self/task')) - len(before))"
+    )
+
+    done = subprocess.run(
+        [sys.executable, "-c", script, tmp_path], capture_output=True, text=True, check=True
+    )
+
+    assert done.stdout == "0\n"
 
 
 def test_the_file_names_its_version_and_its_action_space(tmp_path: Path) -> None:

@@ -1,7 +1,14 @@
 import numpy as np
 import pytest
 
-from nitrogen_train.data.order import STRETCH, Interleaving, LaneOrder, SourceOrder, Turns
+from nitrogen_train.data.order import (
+    PART_ATTEMPTS,
+    STRETCH,
+    Interleaving,
+    LaneOrder,
+    SourceOrder,
+    Turns,
+)
 
 
 def lay(**changes: int) -> Interleaving:
@@ -89,6 +96,22 @@ def test_replacements_are_drawn_anew_with_each_attempt_from_the_same_part() -> N
         np.testing.assert_array_equal(positions < 5000, planned < 5000)
         assert (positions == planned).mean() < 0.05
     assert (drawn[0] == drawn[1]).mean() < 0.05
+
+
+def test_replacements_of_a_part_that_is_one_visit_lie_elsewhere() -> None:
+    order = SourceOrder(
+        windows_per_visit=64, starts=[0, 100, 20_000], weights=[1.0, 1.0], seed=0, index=0
+    )
+    atom = np.arange(64)
+    visit = np.full(64, next(v for v in range(9) if order.positions(np.full(1, v), atom[:1]) < 100))
+    planned = order.positions(visit, atom)
+
+    within = [order.positions(visit, atom, attempt=a) for a in range(1, PART_ATTEMPTS + 1)]
+    beyond = order.positions(visit, atom, attempt=PART_ATTEMPTS + 1)
+
+    assert (np.concatenate(within) < 100).all()
+    assert len(np.setdiff1d(within, planned)) == 100 - 64
+    assert (beyond >= 100).any()
 
 
 def test_parts_are_drawn_by_their_weights_not_their_size() -> None:

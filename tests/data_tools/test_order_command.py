@@ -116,7 +116,7 @@ def test_a_run_folder_says_everything(
         ]
     )  # fmt: skip
     config.data.sources = yaml.safe_load(mixture_path.read_text())
-    write_run_facts(tmp_path, config_yaml=OmegaConf.to_yaml(OmegaConf.structured(config)))
+    write_run_facts(tmp_path, config_yaml=OmegaConf.to_yaml(OmegaConf.structured(config)), data={})
 
     of_run = run(capsys, "order", "--run", str(tmp_path), "--rank", "1", "--steps", "3")
     spelled_out = run(
@@ -171,7 +171,7 @@ def test_a_reader_that_leaves_early_hears_nothing(mixture_path: Path) -> None:
         (["--run", "{one}"], "config.yaml does not exist"),
         (["{one}", "--rank", "1"], "--rank must lie in"),
         (["{one}", "--world-size", "3"], "or give --accumulation"),
-        (["{one}", "--global-batch-size", "8", "--accumulation", "3"], "world_size * accumulation"),
+        (["{one}", "--global-batch-size", "8", "--accumulation", "3"], "= 1 * 3; use 6 or 9"),
         (["{one}", "--start", "-1"], "steps are counted from 0"),
         (["{one}", "--windows-per-visit", "65"], "a multiple of 64"),
     ],

@@ -124,11 +124,31 @@ def test_frames_of_another_shape_are_refused_with_both_shapes(num_frames: int, s
         ("zzz", {}, r"timm.list_models\(\) lists them"),
         ("hf-hub:somebody/model", {}, "timm has no network"),
         ("test_vit", {"checkpoint_path": "weights.pth"}, "remove checkpoint_path"),
+        ("test_vit", {"pretrained": True}, "remove pretrained"),
+        ("test_vit", {"num_heads": 7}, "timm cannot build test_vit with .* divisible by num_heads"),
+        ("test_vit", {"zap": 1}, "timm cannot build test_vit with .* unexpected keyword .*zap"),
+        ("vit_base_patch16_siglip_224", {"patch_size": 0}, "timm cannot build vit_base"),
     ],
 )
 def test_what_is_not_an_architecture_is_refused(name: str, options: dict, problem: str) -> None:
     with pytest.raises(ValueError, match=problem):
         VisionEncoder(name=name, image_size=32, width=8, options=options)
+
+
+def test_a_number_of_frames_is_at_least_one() -> None:
+    with pytest.raises(ValueError, match="num_frames must be at least 1, got 0"):
+        VisionEncoder(name="test_vit", image_size=32, width=8, num_frames=0)
+
+
+def test_weights_that_cannot_be_downloaded_leave_a_choice(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise FileNotFoundError("no connection\nand more")
+
+    monkeypatch.setattr("timm.models._builder.load_pretrained", fail)
+
+    with pytest.raises(OSError, match=r"no connection \(encoder\.pretrained may") as it:
+        VisionEncoder(name="test_vit", image_size=160, width=8, pretrained=True)
+    assert "\n" not in str(it.value)
 
 
 @pytest.mark.parametrize(

@@ -166,6 +166,38 @@ def test_committed_actions_come_back_and_shape_the_rest(
     assert (pressed[:, 2:] - released[:, 2:]).abs().max() > 1e-3
 
 
+def test_more_committed_actions_than_a_chunk_has_are_refused(
+    build_policy: BuildPolicy, build_batch: BuildBatch
+) -> None:
+    policy, batch = build_policy(), build_batch(1)
+
+    with pytest.raises(ValueError, match="5 rows are committed, but a chunk of this policy has 4"):
+        policy.generate_actions(
+            policy.encode_frames(batch.frames), committed_actions=torch.zeros(1, 5, 25)
+        )
+
+
+def test_training_sees_rows_at_time_one_clean(
+    build_policy: BuildPolicy, build_batch: BuildBatch
+) -> None:
+    policy, batch = build_policy(), build_batch(2)
+    time = torch.tensor([[1.0, 1.0, 0.3, 0.3], [1.0, 1.0, 0.8, 0.8]])
+    committed = time == 1
+    later = replace(batch, action_mask=batch.action_mask & ~committed[..., None])
+
+    def loss(noise: Tensor, time: Tensor = time) -> Tensor:
+        return policy.compute_loss(later, time=time, noise=noise).loss
+
+    other_noise = torch.where(committed[..., None], _noise(2) + 1, _noise(2))
+    torch.testing.assert_close(loss(other_noise), loss(_noise(2)))
+    assert (loss(_noise(2), time[:, 2]) - loss(_noise(2))).abs() > 1e-4
+
+
+def test_hiding_a_game_that_is_not_told_is_refused(build_policy: BuildPolicy) -> None:
+    with pytest.raises(ValueError, match=r"condition_dropout=0\.1 hides the game, but"):
+        build_policy(condition_dropout=0.1)
+
+
 def test_guidance_blends_from_unconditional_through_conditional(
     build_policy: BuildPolicy, build_batch: BuildBatch
 ) -> None:

@@ -74,6 +74,7 @@ def test_rows_know_their_place() -> None:
     assert (velocity[0, 1:] - velocity[0, :1]).norm(dim=-1).min() > 1e-4
 
 
-def test_heads_that_cannot_share_the_width_are_refused() -> None:
-    with pytest.raises(ValueError, match="width=16 must be a multiple of num_heads=3"):
-        Attention(width=16, num_heads=3, dropout=0.0)
+@pytest.mark.parametrize("num_heads", [0, 3])
+def test_heads_that_cannot_share_the_width_are_refused(num_heads: int) -> None:
+    with pytest.raises(ValueError, match=f"width=16 must be a multiple of num_heads={num_heads}"):
+        Attention(width=16, num_heads=num_heads, dropout=0.0)

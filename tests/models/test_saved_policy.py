@@ -92,6 +92,11 @@ def test_controls_that_are_not_ours_are_refused(saved: Path) -> None:
         ({"encoder": {"name": "test_vit", "pretrained": True}}, "do not describe a policy"),
         ({"dit": {"_target_": "os.system"}}, "do not describe a policy"),
         ({"path_time": {"kind": "cosine"}}, "unknown kind of path times 'cosine'"),
+        ({"condition_dropout": 1.5}, r"condition_dropout must lie in \[0, 1\], got 1\.5"),
+        ({"condition_dropout": float("nan")}, "condition_dropout must lie in"),
+        ({"control_weights": {"WEST": float("nan")}}, "WEST=nan must be finite"),
+        ({"games": "ab"}, "games must be a list of different names, got 'ab'"),
+        ({"games": ["a", "a"]}, "games must be a list of different names"),
         ({"games": ["a", "b", "c"]}, "do not fit its config.json: .*game_embedding"),
     ],
 )

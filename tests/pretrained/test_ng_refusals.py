@@ -50,9 +50,16 @@ TENSOR_FAULTS = {
     "position table of .* has 5 rows, which is not a square image": _put(
         "vision_encoder.embeddings.position_embedding.weight", torch.zeros(5, 24)
     ),
-    "must have 4 and 2 axes": _put(
+    "must have 4, 2 and 2 axes": _put(
         "vision_encoder.embeddings.patch_embedding.weight", torch.zeros(24, 48)
     ),
+    r"2 axes, none empty, got shapes \(24, 3, 0, 0\)": _put(
+        "vision_encoder.embeddings.patch_embedding.weight", torch.zeros(24, 3, 0, 0)
+    ),
+    r"2 axes, none empty, got .*, \(\)": _put(
+        "vision_encoder.encoder.layers.0.mlp.fc1.weight", torch.tensor(1.0)
+    ),
+    "unknown game_embedding.weight": _put("game_embedding.weight", torch.tensor(1.0)),
     "position_ids must count the positions from 0": _put(
         "vision_encoder.embeddings.position_ids", torch.zeros(1, 4, dtype=torch.int64)
     ),
@@ -158,6 +165,7 @@ def test_a_pickle_with_code_is_refused_and_not_run(
         lambda _: b"",
         lambda _: b"not a checkpoint at all",
         lambda _: pickle.dumps({"model": 1}),
+        lambda _: pickle.dumps({"model": _Code()}),
     ],
 )
 def test_a_damaged_file_is_refused_in_one_line(
@@ -171,6 +179,16 @@ def test_a_damaged_file_is_refused_in_one_line(
         NitroGen.from_pretrained(path, vision_num_heads=3)
 
     assert "\n" not in str(caught.value)
+    assert "weights_only" not in str(caught.value)
+
+
+def test_weights_without_their_settings_are_refused(tmp_path: Path) -> None:
+    load(build_ng(Shape()), tmp_path).save_pretrained(tmp_path / "policy")
+
+    with pytest.raises(
+        ValueError, match=r"model\.safetensors holds weights alone: give its folder"
+    ):
+        NitroGen.from_pretrained(tmp_path / "policy" / "model.safetensors")
 
 
 def test_frames_of_another_size_are_refused_with_both(tmp_path: Path) -> None:

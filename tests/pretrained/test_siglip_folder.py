@@ -97,6 +97,22 @@ def test_a_tower_for_another_network_is_refused(
         build(tmp_path, **options)
 
 
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("{", r"config\.json is not JSON"),
+        ("[1]", "expected a JSON object"),
+        ('{"vision_config": "base"}', "expected a JSON object"),
+        ('{"hidden_act": []}', r"says (num_attention_heads=None|hidden_act=\[\])"),
+    ],
+)
+def test_a_config_that_is_none_is_refused(text: str, problem: str, tmp_path: Path) -> None:
+    (write_tower(tmp_path) / "config.json").write_text(text)
+
+    with pytest.raises(ValueError, match=problem):
+        build(tmp_path)
+
+
 def test_weights_that_are_not_finite_are_refused(tmp_path: Path) -> None:
     write_tower(tmp_path, **{"post_layernorm.bias": torch.full((SHAPE.width,), torch.nan)})
 

@@ -115,7 +115,7 @@ def test_averages_are_saved_by_name_whatever_the_groups(
 
     learning = {name for name, p in policy.named_parameters() if p.requires_grad}
     assert saved.keys() == learning
-    with ema_weights(policy, optimizer):
+    with ema_weights(policy.parameters(), optimizer):
         for name, average in saved.items():
             assert torch.equal(average, policy.get_parameter(name)), name
     assert any(not torch.equal(saved[name], policy.get_parameter(name)) for name in saved)
