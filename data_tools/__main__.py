@@ -41,6 +41,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
 
 
+class _Formatter(argparse.ArgumentDefaultsHelpFormatter):
+    """Names the defaults that say something."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        if action.default is None or action.default is False:
+            return action.help
+        return super()._get_help_string(action)
+
+
 def _record(options: argparse.Namespace) -> int:
     from data_tools.record import record_game
 
@@ -84,7 +93,8 @@ def _verify(options: argparse.Namespace) -> int:
     faults = verify_dataset(options.dataset, workers=options.workers)
     for fault in faults:
         print(fault)
-    print(f"{options.dataset}: {f'{len(faults)} faults' if faults else 'sound'}")
+    number = f"{len(faults)} fault{'s' if len(faults) > 1 else ''}"
+    print(f"{options.dataset}: {number if faults else 'sound'}")
     return 1 if faults else 0
 
 
@@ -188,7 +198,7 @@ def _add_verb(
         name,
         help=summary,
         description=summary,
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=_Formatter,
     )
     verb.add_argument("--debug", action="store_true", help="show where an error came from")
     return verb

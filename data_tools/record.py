@@ -157,10 +157,12 @@ def _play(game: Game, task: EpisodeTask, name: str) -> RecordingFacts:
 
 
 def _choose_seeds(info: GameInfo, first_seed: int | None, num_episodes: int) -> range:
+    if num_episodes < 1:
+        raise ValueError(f"episodes must be at least 1, got {num_episodes}")
     allowed = info.recording_seeds
     first = allowed.start if first_seed is None else first_seed
     seeds = range(first, first + num_episodes)
-    if num_episodes < 1 or seeds[0] not in allowed or seeds[-1] not in allowed:
+    if seeds[0] not in allowed or seeds[-1] not in allowed:
         raise ValueError(
             f"{info.name} records seeds {allowed.start} to {allowed.stop - 1}, the others are kept "
             f"for evaluation; got {num_episodes} episodes from seed {first}"

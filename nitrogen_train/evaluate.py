@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import hydra
+import yaml
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
 
@@ -30,6 +31,7 @@ from nitrogen_train.evaluation.scores import GameScore
 from nitrogen_train.evaluation.video import record_video
 from nitrogen_train.games import load_game
 from nitrogen_train.models.load import load_policy
+from nitrogen_train.models.visual_policy import VisualPolicy
 from nitrogen_train.pretrained.folder import CONFIG
 from nitrogen_train.pretrained.read import NG_FILE
 
@@ -56,10 +58,11 @@ class EvaluateConfig:
     """First executed row of a chunk."""
     num_sampling_steps: int = MISSING
     """Solver steps per chunk."""
-    frame_stride: int = 1
-    """Rows between observed frames, as in training."""
-    action_offset: int = 0
-    """Rows from the last observed frame to the first predicted one, as in training."""
+    frame_stride: int | None = None
+    """Rows between observed frames; null: as the run's own config says."""
+    action_offset: int | None = None
+    """Rows from the last observed frame to the first predicted one; null: as the run's config says.
+    Offline only: at play a chunk's first row is executed at once."""
     every_nth_frame: int = 1
     """Offline, predict from every n-th frame of a clip."""
     micro_batch_size: int = 64
@@ -97,11 +100,28 @@ def evaluate(config: EvaluateConfig) -> None:
         raise ValueError("nothing to evaluate: give games=[...], datasets=[...] or both")
     policy_dir = find_policy(Path(config.policy))
     output_dir = Path(config.output_dir) if config.output_dir else policy_dir.parent / "eval"
+    policy = load_policy(policy_dir)
+    frame_stride, action_offset = find_window(config, policy_dir, num_frames=policy.num_frames)
     output_dir.mkdir(parents=True, exist_ok=True)
     if config.games:
-        _play(config, policy_dir=policy_dir, output_dir=output_dir)
+        settings = PlaySettings(
+            execution_horizon=config.execution_horizon,
+            start_row=config.start_row,
+            frame_stride=frame_stride,
+            num_sampling_steps=config.num_sampling_steps,
+            seed=config.seed,
+        )
+        _play(config, policy, settings, policy_dir=policy_dir, output_dir=output_dir)
     if config.datasets:
-        _predict(config, policy_dir=policy_dir, output_dir=output_dir)
+        offline = OfflineSettings(
+            frame_stride=frame_stride,
+            action_offset=action_offset,
+            every_nth_frame=config.every_nth_frame,
+            micro_batch_size=config.micro_batch_size,
+            num_sampling_steps=config.num_sampling_steps,
+            seed=config.seed,
+        )
+        _predict(config, policy, offline, policy_dir=policy_dir, output_dir=output_dir)
 
 
 def find_policy(path: Path) -> Path:
@@ -121,14 +141,42 @@ def find_policy(path: Path) -> Path:
     )
 
 
-def _play(config: EvaluateConfig, *, policy_dir: Path, output_dir: Path) -> None:
-    settings = PlaySettings(
-        execution_horizon=config.execution_horizon,
-        start_row=config.start_row,
-        frame_stride=config.frame_stride,
-        num_sampling_steps=config.num_sampling_steps,
-        seed=config.seed,
-    )
+def find_window(config: EvaluateConfig, policy_dir: Path, *, num_frames: int) -> tuple[int, int]:
+    """Tell `frame_stride` and `action_offset`: as given, else as the policy was trained.
+
+    Args:
+        config: What was asked for.
+        policy_dir: The policy; in a run folder, the run's config says how it was trained.
+        num_frames: That the policy observes.
+
+    Raises:
+        ValueError: If one is needed and nothing says it.
+    """
+    trained: dict[str, Any] = {}
+    run_config = policy_dir.parent / "config.yaml"
+    if policy_dir.name == "policy" and run_config.is_file():
+        trained = yaml.safe_load(run_config.read_text(encoding="utf-8"))["data"]
+    needed = {"frame_stride": num_frames > 1, "action_offset": bool(config.datasets)}
+    given = {"frame_stride": config.frame_stride, "action_offset": config.action_offset}
+    for name in needed:
+        if given[name] is None:
+            given[name] = trained.get(name)
+        if given[name] is None and needed[name]:
+            raise ValueError(
+                f"{policy_dir} is no run's policy, and does not say its {name}: give {name}=N, as "
+                "in training (the released ng.pt: frame_stride=1 action_offset=3)"
+            )
+    return given["frame_stride"] or 1, given["action_offset"] or 0
+
+
+def _play(
+    config: EvaluateConfig,
+    policy: VisualPolicy,
+    settings: PlaySettings,
+    *,
+    policy_dir: Path,
+    output_dir: Path,
+) -> None:
     scores = evaluate_closed_loop(
         policy_dir=policy_dir,
         settings=settings,
@@ -147,26 +195,21 @@ def _play(config: EvaluateConfig, *, policy_dir: Path, output_dir: Path) -> None
     _write_json(output_dir / "scores.json", results)
     sys.stdout.write(format_scores(scores) + "\n")
     if config.videos:
-        policy = load_policy(policy_dir)
         for game in config.games:
             path = output_dir / "videos" / f"{load_game(game).info.name}.mp4"
             record_video(policy, game, settings=settings, path=path)
 
 
-def _predict(config: EvaluateConfig, *, policy_dir: Path, output_dir: Path) -> None:
-    settings = OfflineSettings(
-        frame_stride=config.frame_stride,
-        action_offset=config.action_offset,
-        every_nth_frame=config.every_nth_frame,
-        micro_batch_size=config.micro_batch_size,
-        num_sampling_steps=config.num_sampling_steps,
-        seed=config.seed,
-    )
-    players = evaluate_offline(
-        load_policy(policy_dir),
-        datasets=[Path(dataset) for dataset in config.datasets],
-        settings=settings,
-    )
+def _predict(
+    config: EvaluateConfig,
+    policy: VisualPolicy,
+    settings: OfflineSettings,
+    *,
+    policy_dir: Path,
+    output_dir: Path,
+) -> None:
+    datasets = [Path(dataset) for dataset in config.datasets]
+    players = evaluate_offline(policy, datasets=datasets, settings=settings)
     results = {"policy": str(policy_dir), "settings": asdict(settings), "players": players}
     _write_json(output_dir / "offline.json", results)
     sys.stdout.write(format_offline(players) + "\n")

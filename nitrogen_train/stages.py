@@ -1,7 +1,9 @@
 """A series of our own commands: run in order, remembered, continued where they stopped."""
 
+import contextlib
 import json
 import shlex
+import signal
 import subprocess
 import sys
 import time
@@ -12,6 +14,9 @@ from typing import Any, TextIO
 
 from nitrogen_train.data.files import write_atomically
 from nitrogen_train.evaluation.report import Stage
+
+_PATIENCE_S = 30.0
+"""For a stage that was interrupted to end by itself."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,9 +56,7 @@ class Journal:
         start = time.monotonic()
         status = -1
         try:
-            status = subprocess.run(
-                [sys.executable, *command.arguments], check=False, stdout=log, stderr=log
-            ).returncode
+            status = _call(command, log)
         finally:
             before = self._entries.get(command.name, {}).get("seconds", 0.0)
             self._entries[command.name] = {
@@ -82,16 +85,42 @@ def run_stages(commands: Sequence[Command], journal: Journal, *, again: str) -> 
         again: The command that continues, for whoever reads of a failure.
 
     Raises:
-        SystemExit: If one fails, with its status.
+        SystemExit: If one fails, with its status, or this process is told to end.
     """
     say = sys.stdout.write
+    # Otherwise the running stage would go on alone.
+    signal.signal(signal.SIGTERM, _end)
     for number, command in enumerate(commands, start=1):
         if journal.is_finished(command):
             say(f"[{number}/{len(commands)}] {command.name}: done before\n")
             continue
         say(f"[{number}/{len(commands)}] {command.name}\n    {command}\n")
         sys.stdout.flush()
-        status = journal.run(command)
+        try:
+            status = journal.run(command)
+        except (KeyboardInterrupt, SystemExit) as error:
+            say(f"\n{command.name} was interrupted; `{again}` continues from here\n")
+            raise SystemExit(130 if isinstance(error, KeyboardInterrupt) else error.code) from None
         if status:
             say(f"{command.name} ended with status {status}; `{again}` continues from here\n")
             raise SystemExit(status)
+
+
+def _call(command: Command, log: TextIO | None) -> int:
+    arguments = [sys.executable, *command.arguments]
+    with subprocess.Popen(arguments, stdout=log, stderr=log) as process:
+        try:
+            return process.wait()
+        except (KeyboardInterrupt, SystemExit) as error:
+            # Ctrl-C has reached it, too; SIGTERM has not.
+            if isinstance(error, SystemExit):
+                process.send_signal(signal.SIGINT)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(_PATIENCE_S)
+            raise
+        finally:
+            process.kill()
+
+
+def _end(*_: object) -> None:
+    sys.exit(128 + signal.SIGTERM)

@@ -1,6 +1,15 @@
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
-from nitrogen_train.demo import make_plan
+import pytest
+
+from nitrogen_train.demo import EPISODES, make_plan, write_page
+from nitrogen_train.evaluation.scores import score_game
 from nitrogen_train.games import GAMES
 from nitrogen_train.stages import Command, Journal
 
@@ -40,3 +49,84 @@ def test_the_plan_records_shards_trains_and_plays_in_one_folder(tmp_path: Path) 
     assert plan.run_dir == tmp_path / "run-3"
     assert "seed=3" in plan.commands[-2].arguments
     assert all(str(tmp_path) in str(each) for each in plan.commands)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_an_interrupted_stage_ends_by_itself_and_its_time_counts(
+    tmp_path: Path, number: signal.Signals, status: int
+) -> None:
+    stage = (
+        "import signal, time; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "try: print('started', flush=True); time.sleep(60)\n"
+        "except KeyboardInterrupt: print('saved', flush=True)"
+    )
+    script = (
+        "import sys, signal, pathlib; from nitrogen_train.stages import *;"
+        "signal.signal(signal.SIGINT, signal.default_int_handler);"
+        "run_stages([Command(name='work', arguments=['-c', sys.argv[1]])],"
+        " Journal(pathlib.Path('stages.json')), again='make demo')"
+    )
+    started = subprocess.Popen(
+        [sys.executable, "-u", "-c", script, stage],
+        cwd=tmp_path, stdout=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+    assert started.stdout is not None
+    while started.stdout.readline() != "started\n":
+        assert started.poll() is None
+
+    if number == signal.SIGINT:
+        os.killpg(started.pid, number)  # as a terminal does
+    else:
+        started.send_signal(number)
+    rest, _ = started.communicate(timeout=40)
+
+    assert started.returncode == status
+    assert rest.split("\n", 1) == [
+        "saved",
+        "\nwork was interrupted; `make demo` continues from here\n",
+    ]
+    (entry,) = json.loads((tmp_path / "stages.json").read_text()).values()
+    assert entry["seconds"] > 0
+    assert not entry["finished"]
+
+
+def test_the_page_of_a_demo_is_complete_and_fetches_nothing(tmp_path: Path) -> None:
+    plan = make_plan(tmp_path, seed=0)
+    write_results(plan.run_dir)
+    journal = Journal(plan.run_dir / "stages.json")
+    for name in [each.name for each in plan.commands]:
+        journal.run(Command(name=name, arguments=["-c", "pass"]))
+
+    page = write_page(plan, journal).read_text(encoding="utf-8")
+
+    assert re.findall("<h2>(.*?)</h2>", page) == [
+        "The policy at play", "Scores", "Training", "Offline, on held-out sessions",
+        "What was run", "Where it was run",
+    ]  # fmt: skip
+    assert page.count('src="data:video/mp4;base64,') == page.count("src=") == len(EPISODES)
+    assert not re.findall(r"https?://|<script|<link|@import|url\(", page)
+    assert all(f"<td>{each.name}</td>" in page for each in plan.commands)
+    assert all(f"{game} 0.50" in page for game in EPISODES)
+    assert "<polyline" in page
+
+
+def write_results(run_dir: Path) -> None:
+    """Write what the last two stages leave, as small as it can be."""
+    score = score_game(
+        seeds=[1, 2],
+        random_scores=[0.0, 0.0],
+        expert_scores=[2.0, 2.0],
+        policy_scores=[1.0, 1.0],
+        published=None,
+    )
+    means = dict.fromkeys(("frame_f1", "onset_f1", "release_f1", "stick_r2", "stick_mae"), 0.5)
+    player = {"macro": means, "games": dict.fromkeys(EPISODES, means)}
+    videos = run_dir / "videos"
+    videos.mkdir(parents=True)
+    for game in EPISODES:
+        (videos / f"{game}.mp4").write_bytes(b"video")
+    scores = {"games": {game: vars(score) for game in EPISODES}}
+    (run_dir / "scores.json").write_text(json.dumps(scores))
+    (run_dir / "offline.json").write_text(json.dumps({"players": {"policy": player}}))
+    (run_dir / "metrics.csv").write_text("step,name,value\n1,train/loss,2\n2,train/loss,1\n")

@@ -57,13 +57,22 @@ class WindowCollator:
             windows: One per sample.
             num_valid_in_step: See `PolicyBatch`.
         """
-        cut = [self._cut(window) for window in windows]
+        num, shape = len(windows), windows[0].source.window
+        # As decoded, colours last: each frame is copied once, and nothing is transposed.
+        side = windows[0].clip.frames.shape[1]
+        frames = np.empty((num, shape.num_frames, side, side, 3), np.uint8)
+        frame_mask = np.empty((num, shape.num_frames), bool)
+        actions = np.tile(self._neutral, (num, shape.action_horizon, 1))
+        row_mask = np.empty((num, shape.action_horizon), bool)
+        for index, window in enumerate(windows):
+            frame_mask[index] = self._cut_frames(window, frames[index])
+            row_mask[index] = self._cut_rows(window, actions[index])
         seeds = [_sample_seed(self._seed, window.id, window.occurrence) for window in windows]
         return PolicyBatch(
-            frames=torch.from_numpy(np.stack([frames for frames, _, _, _ in cut])),
-            frame_mask=torch.from_numpy(np.stack([mask for _, mask, _, _ in cut])),
-            actions=torch.from_numpy(np.stack([values for _, _, values, _ in cut])),
-            action_mask=torch.from_numpy(np.stack([mask for _, _, _, mask in cut])),
+            frames=torch.from_numpy(frames.transpose(0, 1, 4, 2, 3)),
+            frame_mask=torch.from_numpy(frame_mask),
+            actions=torch.from_numpy(actions),
+            action_mask=torch.from_numpy(row_mask[:, :, None] & self._space.label_mask),
             game_id=torch.tensor([self._game_ids.get(w.clip.game, 0) for w in windows]),
             sample_seed=torch.tensor(seeds),
             num_valid_in_step=torch.tensor(num_valid_in_step),
@@ -71,23 +80,23 @@ class WindowCollator:
             planned_window_ids=tuple(window.planned for window in windows),
         )
 
-    def _cut(
-        self, window: Window
-    ) -> tuple[
-        UInt8[np.ndarray, "f 3 h w"],
-        Bool[np.ndarray, " f"],
-        Float32[np.ndarray, "t a"],
-        Bool[np.ndarray, "t a"],
-    ]:
+    def _cut_frames(
+        self, window: Window, frames: UInt8[np.ndarray, "f h w 3"]
+    ) -> Bool[np.ndarray, " f"]:
+        """Fill in a window's frames, and say which of them exist."""
+        indices = window.source.window.frame_indices(window.frame)
+        window.clip.copy_frames(np.maximum(indices, 0), frames)
+        return indices >= 0
+
+    def _cut_rows(
+        self, window: Window, values: Float32[np.ndarray, "t a"]
+    ) -> Bool[np.ndarray, " t"]:
+        """Fill in a window's supervised rows, and say which these are."""
         shape, clip = window.source.window, window.clip
-        indices = shape.frame_indices(window.frame)
-        frames = clip.take_frames(np.maximum(indices, 0)).transpose(0, 3, 1, 2)
         rows = shape.row_mask(clip.valid, window.frame)
-        values = np.tile(self._neutral, (shape.action_horizon, 1))
-        first = window.frame + shape.action_offset
-        num_rows = int(rows.sum())
+        first, num_rows = window.frame + shape.action_offset, int(rows.sum())
         values[:num_rows] = clip.values[first : first + num_rows]
-        return frames, indices >= 0, values, rows[:, None] & self._space.label_mask
+        return rows
 
 
 def _sample_seed(seed: int, window_id: WindowId, occurrence: int) -> int:

@@ -89,9 +89,12 @@ class WindowPlan:
                 ids[int(place)] = WindowId(source.name, clip_id, int(frame))
         return [ids[place] for place in range(len(samples))]
 
-    def count_rows(self, samples: Int64[np.ndarray, " n"]) -> int:
-        """Count the supervised rows of the planned windows of some samples."""
-        return sum(int(located.num_rows.sum()) for _, _, located in self.locate(samples))
+    def count_rows(self, samples: Int64[np.ndarray, " n"]) -> Int64[np.ndarray, " n"]:
+        """Count the supervised rows of the planned window of each of some samples."""
+        counts = np.zeros(len(samples), np.int64)
+        for which, _, located in self.locate(samples):
+            counts[which] = located.num_rows
+        return counts
 
     def identity(self) -> dict[str, Any]:
         """Say what the order depends on: a run resumes only where all of it is the same."""

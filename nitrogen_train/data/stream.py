@@ -8,6 +8,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import count
 
 import numpy as np
 from torch.utils.data import IterableDataset, get_worker_info
@@ -22,6 +23,8 @@ from nitrogen_train.data.report import LoadReport
 from nitrogen_train.data.schema import ShardError
 from nitrogen_train.data.share import Share
 from nitrogen_train.data.visits import VisitReader
+
+_COUNTED_SAMPLES = 1024
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,9 +77,7 @@ class TrainingStream(IterableDataset[Piece | Exception]):
         info = get_worker_info()
         worker, num_workers = (info.id, info.num_workers) if info else (0, 1)
         visits = VisitReader(self._plan, self._reader, max_kept_bytes=self._max_kept_bytes)
-        step = self._start_step
-        while True:
-            rows = self._plan.count_rows(self._share.samples(step))
+        for step, rows in enumerate(self._iter_num_rows(), self._start_step):
             for micro_batch in range(self._share.accumulation):
                 samples = self._share.piece(
                     step, micro_batch, worker=worker, num_workers=num_workers
@@ -86,7 +87,15 @@ class TrainingStream(IterableDataset[Piece | Exception]):
                     num_valid_in_step=rows * self._collator.labelled_controls,
                 )
                 yield Piece(batch=batch, report=self._reader.report.take())
-            step += 1
+
+    def _iter_num_rows(self) -> Iterator[int]:
+        """Count the supervised rows of one step after the other."""
+        # Many steps at once: for a small batch, a call costs more than what it counts.
+        steps_at_once = max(1, _COUNTED_SAMPLES // len(self._share.samples(0)))
+        for first in count(self._start_step, steps_at_once):
+            samples = [self._share.samples(step) for step in range(first, first + steps_at_once)]
+            rows = self._plan.count_rows(np.concatenate(samples))
+            yield from rows.reshape(steps_at_once, -1).sum(axis=1).tolist()
 
 
 class ValidationStream(IterableDataset[PolicyBatch]):

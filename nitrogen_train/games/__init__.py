@@ -1,5 +1,6 @@
 """Real games, headless, behind one gamepad interface; no torch."""
 
+import difflib
 import importlib
 
 from nitrogen_train.games.base import Frame as Frame
@@ -23,8 +24,10 @@ def load_game(name: str) -> type[Game]:
     target = GAMES.get(name, name)
     module_name, colon, class_name = target.partition(":")
     if not colon:
+        close = difflib.get_close_matches(name, GAMES, n=1)
+        hint = f", did you mean {close[0]}?" if close else ";"
         raise ValueError(
-            f"unknown game {name!r}; known: {', '.join(GAMES)}, or your own as module:Class"
+            f"unknown game {name!r}{hint} known: {', '.join(GAMES)}, or your own as module:Class"
         )
     try:
         game = getattr(importlib.import_module(module_name), class_name)

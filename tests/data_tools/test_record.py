@@ -146,7 +146,7 @@ def test_frames_can_be_squashed(tmp_path: Path) -> None:
     [
         ({"first_seed": 1000}, "toy records seeds 100 to 199, the others are kept for evaluation"),
         ({"first_seed": 199}, "got 2 episodes from seed 199"),
-        ({"num_episodes": 0}, "got 0 episodes"),
+        ({"num_episodes": 0}, "episodes must be at least 1, got 0"),
         ({"disturbance": 1.0}, r"share of the rows in \[0, 1\), got 1.0"),
     ],
 )

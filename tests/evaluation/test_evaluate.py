@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from tiny_policy import build_tiny_policy
 
-from nitrogen_train.evaluate import EvaluateConfig, evaluate, find_policy
+from nitrogen_train.evaluate import EvaluateConfig, evaluate, find_policy, find_window
 
 HERE = Path(__file__).parent
 
@@ -15,6 +15,7 @@ HERE = Path(__file__).parent
 @pytest.fixture
 def run_dir(tmp_path: Path) -> Path:
     build_tiny_policy().save_pretrained(tmp_path / "run" / "policy")
+    (tmp_path / "run" / "config.yaml").write_text("data: {frame_stride: 2, action_offset: 1}")
     return tmp_path / "run"
 
 
@@ -50,6 +51,29 @@ def test_an_evaluation_of_nothing_is_refused(run_dir: Path):
         evaluate(EvaluateConfig(policy=str(run_dir)))
 
 
+def test_windows_are_those_of_the_run_unless_others_are_asked_for(run_dir: Path):
+    config = EvaluateConfig(policy=str(run_dir), datasets=["data"])
+    assert find_window(config, run_dir / "policy", num_frames=3) == (2, 1)
+
+    config.action_offset = 0
+    assert find_window(config, run_dir / "policy", num_frames=3) == (2, 0)
+
+
+def test_a_policy_without_its_run_must_be_told_what_matters(run_dir: Path):
+    (run_dir / "config.yaml").unlink()
+
+    def find(num_frames: int, **settings: object) -> tuple[int, int]:
+        config = EvaluateConfig(policy=str(run_dir), **settings)
+        return find_window(config, run_dir / "policy", num_frames=num_frames)
+
+    assert find(1, games=["doom_defend"]) == (1, 0)
+    assert find(3, datasets=["data"], frame_stride=2, action_offset=3) == (2, 3)
+    with pytest.raises(ValueError, match="does not say its frame_stride: give frame_stride=N"):
+        find(3, games=["doom_defend"])
+    with pytest.raises(ValueError, match="does not say its action_offset"):
+        find(1, datasets=["data"])
+
+
 def test_results_are_written_and_printed(
     run_dir: Path, dataset: Path, capsys: pytest.CaptureFixture[str]
 ):
@@ -71,6 +95,7 @@ def test_results_are_written_and_printed(
     assert fields <= game.keys()
     assert scores["settings"]["execution_horizon"] == 2
     offline = json.loads((run_dir / "eval" / "offline.json").read_text())
+    assert (offline["settings"]["frame_stride"], offline["settings"]["action_offset"]) == (2, 1)
     assert offline["players"]["repeat"]["macro"]["onset_f1"] == 0
     printed = capsys.readouterr().out
     assert f"{game['score']:.3f}" in printed

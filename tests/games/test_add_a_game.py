@@ -90,8 +90,10 @@ def test_its_expert_reaches_the_flag_and_random_does_not():
 
 
 def test_an_unknown_game_names_the_known_ones():
-    with pytest.raises(ValueError, match=r"unknown game 'doom'; known: carracing, doom_defend, "):
-        load_game("doom")
+    with pytest.raises(ValueError, match=r"unknown game 'tetris'; known: carracing, doom_defend, "):
+        load_game("tetris")
+    with pytest.raises(ValueError, match=r"did you mean doom_defend\? known: carracing, "):
+        load_game("doom_defnd")
 
 
 def test_a_game_whose_module_is_missing_says_which():
