@@ -9,6 +9,7 @@ import sys
 import warnings
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import hydra
 import lightning as L  # noqa: N812 - Lightning's own convention
@@ -30,6 +31,7 @@ from nitrogen_train.config import (
 )
 from nitrogen_train.console import report_errors
 from nitrogen_train.models.load import load_policy
+from nitrogen_train.models.visual_policy import VisualPolicy
 from nitrogen_train.run_plan import build_plan, open_sources
 from nitrogen_train.training.activation_checkpointing import checkpoint_activations
 from nitrogen_train.training.callbacks import Guards, build_callbacks
@@ -177,16 +179,12 @@ def build_module(config: RunConfig) -> LitPolicy:
     Raises:
         ValueError: If these are the weights of another model.
     """
-    policy = build(config.model)
-    if config.init_from is not None:
-        weights = load_policy(config.init_from).state_dict()
-        try:
-            policy.load_state_dict(weights)
-        except RuntimeError as error:
-            raise ValueError(
-                f"init_from={config.init_from} does not hold the weights of this model; make "
-                f"model=… what it was trained as: {' '.join(str(error).split())[:500]}"
-            ) from error
+    if config.init_from is None:
+        policy = build(config.model)
+    else:
+        # Its weights replace those that the encoder would fetch.
+        policy = build_for_weights(config.model)
+        _initialize(policy, config.init_from)
     freeze(policy, config.frozen)
     if config.activation_checkpointing:
         checkpoint_activations(policy)
@@ -206,6 +204,45 @@ def build_module(config: RunConfig) -> LitPolicy:
         augmentation=build(config.augmentation) if config.augmentation else None,
         sources=tuple(config.data.sources),
     )
+
+
+def _initialize(policy: VisualPolicy, init_from: str) -> None:
+    """Put another policy's weights into one of the same network.
+
+    Raises:
+        ValueError: If these are the weights of another model.
+    """
+    given = load_policy(init_from)
+    try:
+        policy.load_state_dict(given.state_dict())
+    except RuntimeError as error:
+        raise ValueError(
+            f"init_from={init_from} does not hold the weights of this model; make "
+            f"model=… what it was trained as: {' '.join(str(error).split())[:500]}"
+        ) from error
+    ours, theirs = _describe_network(policy), _describe_network(given)
+    differing = [
+        f"{key}: {theirs[key]} there, {ours[key]} here"
+        for key in ours
+        if ours[key] != theirs.get(key)
+    ]
+    if differing:
+        raise ValueError(
+            f"init_from={init_from} was trained as another network ({'; '.join(differing)}); make "
+            "model=… the same"
+        )
+
+
+def _describe_network(policy: VisualPolicy) -> dict[str, Any]:
+    """Name what weights mean, but their shapes do not show."""
+    settings = policy.settings
+    heads = {
+        f"{part}.num_heads": settings[part]["num_heads"]
+        for part in ("mixer", "dit")
+        if "num_heads" in settings.get(part, {})
+    }
+    kinds = ("button_prediction", "stick_prediction")
+    return heads | {kind: settings[kind] for kind in kinds if kind in settings}
 
 
 def build_trainer(config: RunConfig, request: StopRequest | None = None) -> L.Trainer:

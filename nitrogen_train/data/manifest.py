@@ -285,7 +285,10 @@ def _check_version(schema: pa.Schema, path: Path) -> None:
 def _convert(source: BufferedReader, parquet_path: Path, path: Path) -> None:
     def read() -> Iterator[pa.RecordBatch]:
         with _refuse_damage(parquet_path):
-            yield from file.iter_batches(BATCH_ROWS, columns=MANIFEST_SCHEMA.names)
+            # As above: not in pyarrow's threads.
+            yield from file.iter_batches(
+                BATCH_ROWS, columns=MANIFEST_SCHEMA.names, use_threads=False
+            )
 
     with _refuse_damage(parquet_path):
         # As it does by default, pyarrow would hold all that it has read of the file.

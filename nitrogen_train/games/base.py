@@ -32,6 +32,8 @@ class GameInfo:
     """Frames shown, and rows acted, per second of game time (after the frame skip)."""
     frame_skip: int
     """The game's own ticks that one row lasts."""
+    frame_size: tuple[int, int]
+    """Height and width of its picture, in pixels."""
     score: str
     """What the sum of an episode's rewards counts, with its range."""
     reference_score: float | None
@@ -65,15 +67,16 @@ class Game(gymnasium.Env[Frame, Controls], abc.ABC):
             }
         )
 
+    @property
+    def observation_space(self) -> spaces.Box:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """The picture on the screen."""
+        return spaces.Box(0, 255, (*self.info.frame_size, 3), np.uint8)
+
     @abc.abstractmethod
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Frame, dict[str, Any]]:
-        """Start an episode, the same one for the same seed, and show its first frame.
-
-        Begin with `super().reset(seed=seed)`, which seeds `self.np_random`.
-        """
-        return super().reset(seed=seed, options=options)
+        """Start an episode, the same one for the same seed, and show its first frame."""
 
     @abc.abstractmethod
     def step(self, action: Controls) -> tuple[Frame, float, bool, bool, dict[str, Any]]:

@@ -41,6 +41,7 @@ class CarRacing(Game):
         controls=("LEFT_STICK_X", "LEFT_TRIGGER", "RIGHT_TRIGGER"),
         fps=car_racing.FPS / FRAME_SKIP,
         frame_skip=FRAME_SKIP,
+        frame_size=(96, 96),
         score="1000 for the lap, less 0.1 a tick and 100 for leaving the field: about -130 to 940",
         # The mean of pure pursuit at the game's own interface: graded triggers, no frame skip.
         reference_score=921.5,

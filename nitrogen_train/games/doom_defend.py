@@ -31,6 +31,7 @@ class DoomDefend(DoomGame):
         controls=("RIGHT_STICK_X", "RIGHT_TRIGGER"),
         fps=TICS_PER_SECOND / FRAME_SKIP,
         frame_skip=FRAME_SKIP,
+        frame_size=(192, 256),
         score="kills with 26 rounds in 60 s, less 1 for a death: -1 to 26",
         # The mean of an expert of the same kind with frame skip 2; ours is stronger.
         reference_score=22.0,

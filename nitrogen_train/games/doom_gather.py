@@ -33,6 +33,7 @@ class DoomGather(DoomGame):
         controls=("LEFT_STICK_X", "LEFT_STICK_Y", "RIGHT_STICK_X"),
         fps=TICS_PER_SECOND / FRAME_SKIP,
         frame_skip=FRAME_SKIP,
+        frame_size=(192, 256),
         score="tics survived, less 100 for a death: about 300 when idle, at most 2100",
         # The maximum, reached in 6 of 6 episodes by an expert that sees every medikit.
         reference_score=2100.0,

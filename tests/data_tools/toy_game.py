@@ -14,6 +14,7 @@ class ToyGame(Game):
         controls=("LEFT_STICK_X", "RIGHT_TRIGGER"),
         fps=10.0,
         frame_skip=1,
+        frame_size=(48, 64),
         score="rows with the stick on the right side, 0 to 40",
         reference_score=None,
         licence="CC0-1.0",

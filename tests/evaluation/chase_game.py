@@ -16,6 +16,7 @@ class ChaseGame(Game):
         controls=("RIGHT_STICK_X", "SOUTH"),
         fps=10.0,
         frame_skip=1,
+        frame_size=(24, 48),
         score="rows pointed the right way, 0 to 10",
         reference_score=None,
         licence="CC0-1.0",

@@ -21,6 +21,7 @@ class MountainCar(Game):
         controls=("LEFT_STICK_X",),
         fps=7.5,
         frame_skip=4,
+        frame_size=(400, 600),
         score="100 for the flag, less 0.1 times the squared push a tick: at most 100",
         reference_score=None,
         licence="Gymnasium, code and pictures: MIT",

@@ -22,10 +22,12 @@ def play(name: str, *, seed: int, player: str, num_rows: int) -> tuple[list[Fram
     presses = random_player(game_class, seed=seed)
     with closing(game_class()) as game:
         frame, _ = game.reset(seed=seed)
+        assert game.observation_space.contains(frame)
         frames, rewards = [frame], []
         for _ in range(num_rows):
             action = game.expert() if player == "expert" else next(presses)
             frame, reward, terminated, truncated, _ = game.step(action)
+            assert game.observation_space.contains(frame)
             frames.append(frame)
             rewards.append(reward)
             if terminated or truncated:

@@ -222,6 +222,16 @@ def test_weights_of_another_model_are_refused(tmp_path: Path, datasets: list[str
         )  # fmt: skip
 
 
+def test_weights_that_fit_but_mean_something_else_are_refused(
+    tmp_path: Path, datasets: list[str]
+) -> None:
+    policy = run(tmp_path / "first", datasets, "max_steps=1")
+    other = ["max_steps=1", f"init_from={policy}", "model.dit.num_heads=2"]
+
+    with pytest.raises(ValueError, match=r"another network \(dit.num_heads: 4 there, 2 here\)"):
+        run(tmp_path / "second", datasets, *other)
+
+
 @pytest.mark.slow
 def test_a_policy_memorizes_a_small_data_set(tmp_path: Path, datasets: list[str]) -> None:
     run(tmp_path, datasets, "max_steps=60", "val_every_n_steps=60", "optimizer.lr=3e-3")
