@@ -226,7 +226,7 @@ def test_mixed_precision_means_the_same(tmp_path: Path, dataset: Path, name: str
 
     losses = record(run(tmp_path / name, dataset, *settings, *strategy(name)))[1]
 
-    # Nearer to each other than bf16 is to fp32, with three digits.
-    assert losses == pytest.approx(expected, rel=5e-3)
+    # bf16 has three digits; DeepSpeed has a linear layer of its own for ZeRO-3, and rounds more.
+    assert losses == pytest.approx(expected, rel=2e-2 if name == "zero_3" else 1e-5)
     saved = weights(tmp_path / name, 8, averaged=True)
     assert {value.dtype for value in saved.values() if value.is_floating_point()} == {torch.float32}
