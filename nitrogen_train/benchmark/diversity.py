@@ -117,7 +117,7 @@ def plan_run(
 ) -> tuple[WindowPlan, DataConfig]:
     """Lay out the order that `nitrogen-train` would have over a data set."""
     config = load_defaults()
-    config.data.sources = {"simulated": {"path": str(dataset_dir)}}
+    config.data.sources = {"simulated": {"path": str(dataset_dir), "any_fps": True}}
     config.data.index_dir = str(index_dir)
     if lane_groups is not None:
         config.data.lane_groups = lane_groups

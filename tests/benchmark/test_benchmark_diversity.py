@@ -73,7 +73,7 @@ def plan(source: Source) -> WindowPlan:
 
 def simulate(folder: Path, *, num_clips: int, num_games: int) -> Source:
     write_simulated_manifest(folder, num_clips=num_clips, num_games=num_games)
-    sources = {"simulated": {"path": str(folder)}}
+    sources = {"simulated": {"path": str(folder), "any_fps": True}}
     (loaded,) = load_sources(sources, split="train", window=WINDOW, index_dir=folder)
     return loaded
 
