@@ -90,15 +90,12 @@ def iter_webdataset(job: Job, *, is_whole: bool) -> Iterator[int]:
     from torch.utils.data import DataLoader
 
     cut = partial(_cut_windows, horizon=job.action_horizon, is_whole=is_whole)
-    dataset = (
-        wds.WebDataset(  # pyright: ignore[reportAttributeAccessIssue] - lazy
-            job.shards, shardshuffle=len(job.shards), seed=0
-        )
-        .repeat()
-        .shuffle(0 if is_whole else _SHUFFLE_CLIPS)
-        .compose(cut)
-        .shuffle(_SHUFFLE_WINDOWS if is_whole else 0)
+    # Resampled: at the end of a pass a buffer would be emptied, and the rate rise and fall.
+    dataset = wds.WebDataset(  # pyright: ignore[reportAttributeAccessIssue] - lazy
+        job.shards, resampled=True, shardshuffle=False, seed=0
     )
+    dataset = dataset.shuffle(0 if is_whole else _SHUFFLE_CLIPS).compose(cut)
+    dataset = dataset.shuffle(_SHUFFLE_WINDOWS if is_whole else 0)
     for frames, _ in DataLoader(dataset, batch_size=job.micro_batch_size):
         yield len(frames)
 
@@ -111,6 +108,8 @@ RIVALS = {
     "webdataset-one": partial(iter_webdataset, is_whole=False),
     "webdataset-whole": partial(iter_webdataset, is_whole=True),
 }
+_WARM_UP_WINDOWS = {"webdataset-one": _SHUFFLE_CLIPS, "webdataset-whole": _SHUFFLE_WINDOWS}
+"""To fill a buffer: until then two are read for one that is delivered."""
 SEQUENTIAL = ("pyav", "decord", "torchcodec")
 """Of these: what decodes whole files in order."""
 
@@ -119,10 +118,12 @@ class TimedBlocks:
     """Items of a rival, for as long as a block lasts."""
 
     def __init__(self, name: str, job: Job) -> None:
-        """Begin; the first item is a warm-up."""
+        """Begin, and go on until buffers are full."""
         self._items, self._block_s = RIVALS[name](job), job.block_s
         self._is_sequential = name in SEQUENTIAL
-        next(self._items)
+        num = 0
+        while num < max(1, _WARM_UP_WINDOWS.get(name, 0)):
+            num += next(self._items)
 
     def read_block(self) -> Block:
         """Read for at least as long as a block lasts."""

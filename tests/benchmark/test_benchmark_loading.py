@@ -36,7 +36,7 @@ from nitrogen_train.data.decode import choose_decoder
 from nitrogen_train.data.manifest import read_manifest
 from nitrogen_train.data.order import STRETCH
 
-BATCH = 4
+BATCH = 2
 
 
 @pytest.fixture(scope="module")
