@@ -6,7 +6,6 @@ with a `_target_`, whose keys are checked against the component's own signature.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from nitrogen_train.data.mixture import read_options
-from nitrogen_train.data.storage import Storage
+from nitrogen_train.run_checks import check_path, check_strategy
 
 
 def find_config_dir() -> str:
@@ -204,14 +203,14 @@ def validate(config: RunConfig) -> None:
         raise ValueError(
             f"check_ranks_every_n_steps must be at least 1, got {config.check_ranks_every_n_steps}"
         )
-    _check_strategy(config)
+    check_strategy(config.strategy, config.trainer)
     _check_checkpoints(config)
     if not config.data.sources:
         raise ValueError(
             "no data: give at least one source, for example +data.sources.mine.path=FOLDER"
         )
     for name, source in config.data.sources.items():
-        _check_path(name, read_options(name, source).path)
+        check_path(name, read_options(name, source).path)
     if config.data.cache_dir is not None and config.data.cache_gib <= 0:
         raise ValueError(f"data.cache_gib must be above 0, got {config.data.cache_gib}")
     if config.ckpt_path is not None and not Path(config.ckpt_path).exists():
@@ -224,80 +223,6 @@ def validate(config: RunConfig) -> None:
         raise ValueError(
             "ckpt_path resumes a run, init_from starts a new one from weights: give one of them"
         )
-
-
-def _check_strategy(config: RunConfig) -> None:
-    """Refuse a strategy that does not fit the processes, the precision or what is installed.
-
-    Raises:
-        ValueError: What is wrong, and what to do.
-    """
-    strategy, trainer = config.strategy, config.trainer
-    num_processes = trainer["devices"] * trainer["num_nodes"]
-    if strategy["name"] == "single" and num_processes > 1:
-        raise ValueError(
-            f"strategy=single is one process, trainer.devices * trainer.num_nodes is "
-            f"{num_processes}: give strategy=ddp, zero_1, zero_2 or zero_3"
-        )
-    if trainer["precision"] not in ("32-true", "bf16-mixed"):
-        raise ValueError(
-            f"trainer.precision={trainer['precision']} is not one of 32-true, bf16-mixed: weights, "
-            "their average and the optimizer stay in fp32"
-        )
-    options = strategy.get("deepspeed")
-    if options is None:
-        return
-    _check_options(options)
-    if not _is_installed("deepspeed"):
-        raise ValueError(
-            f"strategy={strategy['name']} needs DeepSpeed: pip install 'nitrogen-train[cluster]'"
-        )
-    if "offload_optimizer" in options["zero_optimization"] and trainer["accelerator"] == "cpu":
-        raise ValueError(
-            f"strategy={strategy['name']} moves memory from a GPU to its host, and "
-            "trainer.accelerator is cpu: use zero_2 or zero_3"
-        )
-
-
-def _is_installed(package: str) -> bool:
-    try:
-        return find_spec(package) is not None
-    except ValueError:
-        # Python's own way to make a package un-importable leaves it without a specification.
-        return False
-
-
-def _check_options(options: dict[str, Any]) -> None:
-    """Refuse what DeepSpeed would take from elsewhere, or what we would not save.
-
-    Raises:
-        ValueError: Which option, and where it belongs.
-    """
-    elsewhere = {
-        "gradient_accumulation_steps": "data.global_batch_size and data.micro_batch_size",
-        "train_batch_size": "data.global_batch_size",
-        "train_micro_batch_size_per_gpu": "data.micro_batch_size",
-        "gradient_clipping": "trainer.gradient_clip_val",
-        "optimizer": "optimizer",
-        "scheduler": "schedule",
-        "bf16": "trainer.precision=bf16-mixed",
-        "fp16": "trainer.precision=bf16-mixed",
-        "torch_autocast": "trainer.precision=bf16-mixed",
-    }
-    for key, place in elsewhere.items():
-        if key in options:
-            raise ValueError(f"strategy.deepspeed.{key} is set by {place}: remove it")
-    zero: dict[str, Any] = options.get("zero_optimization", {})
-    if zero.get("stage") not in (1, 2, 3):
-        raise ValueError(
-            f"strategy.deepspeed.zero_optimization.stage must be 1, 2 or 3, got {zero.get('stage')}"
-        )
-    for key in ("offload_optimizer", "offload_param"):
-        if zero.get(key, {}).get("device", "cpu") != "cpu":
-            raise ValueError(
-                f"strategy.deepspeed.zero_optimization.{key}.device must be cpu: what lies on an "
-                "NVMe disk is not in our checkpoints"
-            )
 
 
 def _check_checkpoints(config: RunConfig) -> None:
@@ -321,22 +246,4 @@ def _check_checkpoints(config: RunConfig) -> None:
         raise ValueError(
             f"keep_best judges checkpoints by validations: val_every_n_steps="
             f"{config.val_every_n_steps} must be a multiple of checkpoint_every_n_steps={every}"
-        )
-
-
-def _check_path(name: str, path: str) -> None:
-    """Refuse a source's path that cannot be one; no server is asked.
-
-    Raises:
-        ValueError: If it is a URL that cannot be read.
-        FileNotFoundError: If it is a folder without a manifest.
-    """
-    try:
-        folder = Storage(path).folder
-    except ValueError as error:
-        raise ValueError(f"data.sources.{name}.path: {error}") from error
-    if folder is not None and not (folder / "manifest.parquet").is_file():
-        raise FileNotFoundError(
-            f"data.sources.{name}.path: {folder / 'manifest.parquet'} does not exist; "
-            "make a data set with nitrogen-data record and nitrogen-data shard"
         )

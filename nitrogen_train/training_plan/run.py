@@ -16,7 +16,7 @@ from nitrogen_train.training_plan.setup import STAGES, Setup, divide_batch
 SIZES = (8, 64, 128, 1024)
 """GPUs of the clusters beside the configured one."""
 _STRATEGIES = ("ddp", "zero_1", "zero_2", "zero_3")
-_BUCKET_VALUES = 200_000_000
+_BUCKET_VALUES = 50_000_000
 """reduce_bucket_size of `conf/strategy`, where the configured strategy has none."""
 
 
