@@ -13,6 +13,7 @@ from pathlib import Path
 
 from nitrogen_train.actions import get_action_space
 from nitrogen_train.batch import PolicyBatch
+from nitrogen_train.benchmark.memory import read_memory_mib
 from nitrogen_train.benchmark.pinned import Answers, Block, Stopwatch, cpu_seconds
 from nitrogen_train.config import DataConfig, RunConfig
 from nitrogen_train.data.clips import ClipReader
@@ -127,22 +128,16 @@ def measure_memory(answers: Answers, data: DataConfig) -> None:
     resident: list[float] = []
     for _ in range(-(-NUM_MEMORY_SAMPLES // data.micro_batch_size)):
         blocks.read(1)
-        resident.append(_read_mib(worker.pid, "VmRSS"))
+        resident.append(read_memory_mib("VmRSS", pid=worker.pid))
     tenth = max(1, len(resident) // 10)
     answers.send(
         {
             "num_samples": len(resident) * data.micro_batch_size,
-            "peak_mib": _read_mib(worker.pid, "VmHWM"),
+            "peak_mib": read_memory_mib("VmHWM", pid=worker.pid),
             "first_mib": statistics.median(resident[:tenth]),
             "last_mib": statistics.median(resident[-tenth:]),
         }
     )
-
-
-def _read_mib(pid: int | None, key: str) -> float:
-    lines = Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines()
-    values = dict(line.split(":", maxsplit=1) for line in lines)
-    return int(values[key].removesuffix("kB")) / 1024
 
 
 def main() -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from nitrogen_train.benchmark.memory import read_memory_mib
 from nitrogen_train.data.manifest import MANIFEST_NAME, Manifest, open_manifest
 from nitrogen_train.data.selection import Selection
 from nitrogen_train.data.window_table import WindowTable, open_window_table
@@ -59,7 +60,7 @@ def measure_process(dataset_dir: Path, index_dir: Path) -> ProcessCost:
     """Open a manifest and its windows, locate some of them, and do so again in forked workers."""
     start = time.perf_counter()
     manifest = open_manifest(dataset_dir / MANIFEST_NAME, cache_dir=index_dir)
-    manifest_s, manifest_peak_mib = time.perf_counter() - start, _peak_mib()
+    manifest_s, manifest_peak_mib = time.perf_counter() - start, read_memory_mib("VmHWM")
     start = time.perf_counter()
     table = open_window_table(
         manifest,
@@ -68,7 +69,7 @@ def measure_process(dataset_dir: Path, index_dir: Path) -> ProcessCost:
         cache_dir=index_dir,
         by_game=True,
     )
-    table_s, table_peak_mib = time.perf_counter() - start, _peak_mib()
+    table_s, table_peak_mib = time.perf_counter() - start, read_memory_mib("VmHWM")
     positions = _draw(table, seed=0)
     start = time.perf_counter()
     table.locate(positions)
@@ -120,19 +121,11 @@ def _draw(table: WindowTable, *, seed: int) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, table.num_windows, NUM_POSITIONS)
 
 
-def _peak_mib() -> float:
-    # Not getrusage: its peak begins with that of the process that started this one.
-    return _read_kib("/proc/self/status")["VmHWM"] / 1024
-
-
 def _measure_memory() -> Memory:
-    kib = _read_kib("/proc/self/smaps_rollup")
+    rollup = Path("/proc/self/smaps_rollup").read_text(encoding="utf-8")
+    lines = (line.split() for line in rollup.splitlines())
+    kib = {line[0].rstrip(":"): int(line[1]) for line in lines if line[-1] == "kB"}
     return Memory(own=kib["Private_Dirty"] / 1024, mapped=kib["Private_Clean"] / 1024)
-
-
-def _read_kib(path: str) -> dict[str, int]:
-    lines = (line.split() for line in Path(path).read_text(encoding="utf-8").splitlines())
-    return {line[0].rstrip(":"): int(line[1]) for line in lines if line[-1] == "kB"}
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ python -m nitrogen_train.benchmark.strategy_process STRATEGY FOLDER    # writes 
 """
 
 import json
-import resource
 import statistics
 import sys
 import time
@@ -18,6 +17,7 @@ import lightning as L  # noqa: N812 - Lightning's own convention
 import torch
 from torch import Tensor
 
+from nitrogen_train.benchmark.memory import read_memory_mib
 from nitrogen_train.benchmark.workload import Workload
 from nitrogen_train.config import build
 from nitrogen_train.train import build_module
@@ -86,7 +86,7 @@ def measure_rank(strategy: str, folder: Path) -> None:
     config = WORKLOAD.compose_config(f"strategy={strategy}", f"output_dir={folder}")
     module = build_module(config)
     num_parameters = sum(parameter.numel() for parameter in module.policy.parameters())
-    before_mib = _peak_mib()
+    before_mib = read_memory_mib("VmHWM")
     watch = _Watch()
     trainer = L.Trainer(
         strategy=build(config.strategy | {"accelerator": "cpu"}),
@@ -107,15 +107,10 @@ def measure_rank(strategy: str, folder: Path) -> None:
         step_s=statistics.median(steps[-NUM_STEPS:]),
         gather_s=watch.gather_s,
         state_mib=watch.state_bytes / 2**20,
-        peak_mib=_peak_mib() - before_mib,
+        peak_mib=read_memory_mib("VmHWM") - before_mib,
     )
     path = folder / f"rank-{trainer.global_rank}.json"
     path.write_text(json.dumps(asdict(cost)), encoding="utf-8")
-
-
-def _peak_mib() -> float:
-    # Linux counts kibibytes.
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ between a batch handed out and the next one asked for, with the callbacks and lo
 
 import logging
 import os
-import resource
 import statistics
 import sys
 import tempfile
@@ -29,6 +28,7 @@ from torch.optim import Optimizer
 
 from nitrogen_train.batch import PolicyBatch
 from nitrogen_train.benchmark.machine import measure_seconds, run_alone
+from nitrogen_train.benchmark.memory import read_memory_mib
 from nitrogen_train.benchmark.workload import Workload
 from nitrogen_train.config import RunConfig
 from nitrogen_train.models.visual_policy import VisualPolicy
@@ -141,8 +141,7 @@ def measure_peak_gib(workload: Workload, *, num_samples: int, is_checkpointed: b
     with _start_run(workload, override) as config:
         loader = repeat(workload.make_batch(num_samples))
         _fit(config, build_module(config), loader, num_steps=_NUM_PEAK_STEPS)
-    # Linux counts kibibytes.
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    return read_memory_mib("VmHWM") / 1024
 
 
 def step_barely(
