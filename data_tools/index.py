@@ -19,21 +19,20 @@ from typing import Any
 from tqdm import tqdm
 
 from data_tools.plan import choose_heldout
-from data_tools.tar_records import RawRecord, Reads, iter_records
+from data_tools.stored_tars import list_tars, open_tar
+from data_tools.tar_records import RawRecord, iter_records
 from nitrogen_train.actions import GAMEPAD, ActionSpace
 from nitrogen_train.data.action_file import idle_rows, valid_runs
 from nitrogen_train.data.decoders.video import open_video
 from nitrogen_train.data.files import write_atomically
-from nitrogen_train.data.manifest import ManifestRow, describe_record, write_manifest
+from nitrogen_train.data.manifest import write_manifest
+from nitrogen_train.data.manifest_row import ManifestRow, describe_record
 from nitrogen_train.data.records import Record
-from nitrogen_train.data.remote import describe, list_folder, open_url
 from nitrogen_train.data.schema import ShardError
 from nitrogen_train.data.storage import Storage
 from nitrogen_train.data.stored_clips import ForeignClip, decode_clip
 
-_SHARD_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*\.tar")
 _LONGEST_KEY = 200
-_TIMEOUT_S = 60.0
 _FORMAT = 1
 """Of the rows in `.index`; higher when a record would be described otherwise."""
 
@@ -107,7 +106,7 @@ def index_shards(root: str, *, out_dir: Path | None, facts: ForeignFacts) -> lis
         if storage.folder is None:
             raise ValueError(f"{root} is a URL: say with --out where its manifest should go")
         out_dir = storage.folder
-    tars = _list_tars(storage)
+    tars = list_tars(storage)
     progress_dir = out_dir / ".index"
     found = [
         _index_once(storage, shard, identity, progress_dir, facts)
@@ -212,36 +211,6 @@ def _find_session(shard: str, key: str, pattern: str | None) -> str:
     return session
 
 
-def _list_tars(storage: Storage) -> dict[str, list[Any]]:
-    """Find the tars, by name, each with what changes when it is another one.
-
-    Raises:
-        OSError: If a URL cannot be listed.
-        FileNotFoundError: If there is none.
-        ValueError: If a name cannot be a shard's.
-    """
-    tars: dict[str, list[Any]] = {}
-    if storage.folder is None:
-        try:
-            sizes = list_folder(storage.root, timeout_s=_TIMEOUT_S)
-        # The errors of the libraries behind fsspec share no base class.
-        except Exception as error:
-            raise OSError(f"cannot list {storage.root}: {describe(error)}") from error
-        tars = {name: [size] for name, size in sizes.items() if name.endswith(".tar")}
-    else:
-        for path in storage.folder.glob("*.tar"):
-            facts = path.stat()
-            tars[path.name] = [facts.st_size, facts.st_mtime_ns]
-    if not tars:
-        raise FileNotFoundError(f"{storage.root} holds no .tar")
-    bad = [name for name in sorted(tars) if not _SHARD_NAME.fullmatch(name)]
-    if bad:
-        raise ValueError(
-            f"a shard's name is made of [A-Za-z0-9_-] and ends in .tar, got {bad[0]!r}; rename it"
-        )
-    return dict(sorted(tars.items()))
-
-
 def _index_once(
     storage: Storage, shard: str, identity: list[Any], progress_dir: Path, facts: ForeignFacts
 ) -> TarIndex:
@@ -261,8 +230,8 @@ def _index_once(
 
 def _index_tar(storage: Storage, shard: str, facts: ForeignFacts) -> TarIndex:
     tar = TarIndex(shard=shard)
-    with _open_tar(storage, shard) as file:
-        records = iter_records(_Named(file, f"{storage.root}/{shard}"))
+    with open_tar(storage, shard) as file:
+        records = iter_records(file)
         while True:
             try:
                 record = next(records, None)
@@ -278,33 +247,6 @@ def _index_tar(storage: Storage, shard: str, facts: ForeignFacts) -> TarIndex:
                 tar.rows.append(describe_clip(record, shard=shard, facts=facts))
             except ShardError as error:
                 tar.drop(record, error)
-
-
-def _open_tar(storage: Storage, shard: str) -> Any:  # noqa: ANN401 - each library's own class
-    if storage.folder is not None:
-        return (storage.folder / shard).open("rb")
-    url = f"{storage.root}/{shard}"
-    try:
-        return open_url(url, timeout_s=_TIMEOUT_S)
-    # As in `_list_tars`.
-    except Exception as error:
-        raise OSError(f"cannot open {url}: {describe(error)}") from error
-
-
-class _Named:
-    """A file whose failures name it."""
-
-    def __init__(self, file: Reads, name: str) -> None:
-        self._file, self._name = file, name
-
-    def read(self, size: int = -1, /) -> bytes:
-        try:
-            return self._file.read(size)
-        # As in `_list_tars`.
-        except Exception as error:
-            raise OSError(
-                f"cannot read {self._name}: {describe(error)}; start again: finished tars are kept"
-            ) from error
 
 
 def _drop_repeated(found: Sequence[TarIndex]) -> None:
