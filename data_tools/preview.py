@@ -9,7 +9,8 @@ from nitrogen_train.actions import Controls
 from nitrogen_train.data.action_file import ClipActions
 from nitrogen_train.data.decode import choose_decoder
 from nitrogen_train.data.encode import VideoWriter
-from nitrogen_train.data.manifest import Manifest, ManifestRow, read_manifest
+from nitrogen_train.data.manifest import Manifest, read_manifest
+from nitrogen_train.data.manifest_row import ManifestRow
 from nitrogen_train.data.pad_overlay import draw_pad
 from nitrogen_train.data.storage import Storage
 from nitrogen_train.data.stored_clips import read_clip

@@ -25,12 +25,11 @@ from nitrogen_train.data.files import write_atomically
 from nitrogen_train.data.manifest import (
     MANIFEST_NAME,
     Manifest,
-    ManifestRow,
-    describe_record,
     read_manifest,
     read_manifest_table,
     write_manifest,
 )
+from nitrogen_train.data.manifest_row import ManifestRow, describe_record
 from nitrogen_train.data.records import SHARD_END, Record, encode_record
 from nitrogen_train.data.schema import ShardError
 from nitrogen_train.data.squash import squash

@@ -9,7 +9,8 @@ from tqdm import tqdm
 
 from nitrogen_train.actions import ActionRows, ActionSpace
 from nitrogen_train.data.action_file import idle_rows
-from nitrogen_train.data.manifest import ManifestRow, read_manifest
+from nitrogen_train.data.manifest import read_manifest
+from nitrogen_train.data.manifest_row import ManifestRow
 from nitrogen_train.data.storage import Storage
 from nitrogen_train.data.stored_clips import read_clip
 

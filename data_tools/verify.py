@@ -15,7 +15,8 @@ from tqdm import tqdm
 from data_tools.workers import map_in_order
 from nitrogen_train.data.action_file import idle_rows
 from nitrogen_train.data.decoders.pyav_decoder import PyAVDecoder
-from nitrogen_train.data.manifest import Manifest, ManifestRow, describe_record, read_manifest
+from nitrogen_train.data.manifest import Manifest, read_manifest
+from nitrogen_train.data.manifest_row import ManifestRow, describe_record
 from nitrogen_train.data.records import SHARD_END, Record, decode_record, read_record_bytes
 from nitrogen_train.data.schema import ShardError
 from nitrogen_train.data.storage import Storage

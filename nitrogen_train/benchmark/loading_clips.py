@@ -12,7 +12,8 @@ from tqdm import tqdm
 from nitrogen_train.data.decode import choose_decoder
 from nitrogen_train.data.decoders.video import open_video
 from nitrogen_train.data.encode import Encoding, encode_video
-from nitrogen_train.data.manifest import ManifestRow, read_manifest, write_manifest
+from nitrogen_train.data.manifest import read_manifest, write_manifest
+from nitrogen_train.data.manifest_row import ManifestRow
 from nitrogen_train.data.records import (
     SHARD_END,
     decode_record,

@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float32, Int64, UInt8
 
 from nitrogen_train.actions import ActionSpace
 from nitrogen_train.data.decode import VideoDecoder
-from nitrogen_train.data.manifest import ManifestRow
+from nitrogen_train.data.manifest_row import ManifestRow
 from nitrogen_train.data.report import LoadReport
 from nitrogen_train.data.squash import squash
 from nitrogen_train.data.storage import Storage

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import cached_property, partial
 from io import BufferedReader
 from pathlib import Path
@@ -12,9 +12,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from nitrogen_train.actions import ActionSpace
-from nitrogen_train.data.action_file import valid_runs
 from nitrogen_train.data.files import write_atomically
 from nitrogen_train.data.index_files import build_once
+from nitrogen_train.data.manifest_row import ManifestRow
 from nitrogen_train.data.manifest_table import (
     BATCH_ROWS,
     MANIFEST_SCHEMA,
@@ -23,10 +23,8 @@ from nitrogen_train.data.manifest_table import (
     check_columns,
     is_one_of,
 )
-from nitrogen_train.data.records import Record
 from nitrogen_train.data.schema import (
     SCHEMA_VERSION,
-    Labels,
     ShardError,
     Split,
     check_version,
@@ -38,77 +36,6 @@ MANIFEST_NAME = "manifest.parquet"
 _MAPPED_FORMAT = 1
 """Of the converted file; higher when its layout or the checks before it change."""
 _READ_BYTES = 2**20
-
-
-@dataclass(frozen=True, kw_only=True)
-class ManifestRow:
-    """One clip."""
-
-    shard: str
-    """File name of the tar, in the data set's folder."""
-    offset: int
-    """Of the clip's record in the tar, in bytes."""
-    size: int
-    """Of the record with its headers: one ranged read gets all of it."""
-    clip_id: str
-    num_frames: int
-    num_valid_rows: int
-    valid_runs: list[int]
-    """Runs of valid rows as flattened [start, stop) pairs: windows are counted from these alone."""
-    fps: float
-    game: str
-    source: str
-    session_id: str
-    action_space: str
-    labels: Labels
-    width: int
-    height: int
-    source_width: int
-    """Of the original picture, before it was squashed."""
-    source_height: int
-    idle_share: float
-    licence: str
-    split: Split
-    sha256: str
-    """Of the record's bytes, in hexadecimal."""
-
-
-def describe_record(
-    record: Record, data: bytes, *, shard: str, offset: int, split: Split
-) -> ManifestRow:
-    """Say of a clip what the manifest keeps.
-
-    Args:
-        record: The clip.
-        data: The bytes it is stored as.
-        shard: File name of the tar it is in.
-        offset: Where in it, in bytes.
-        split: What the clip is for.
-    """
-    metadata, provenance, actions = record.metadata, record.metadata.provenance, record.actions
-    return ManifestRow(
-        shard=shard,
-        offset=offset,
-        size=len(data),
-        clip_id=metadata.clip_id,
-        num_frames=metadata.num_frames,
-        num_valid_rows=int(actions.valid.sum()),
-        valid_runs=valid_runs(actions.valid),
-        fps=metadata.fps,
-        game=metadata.game,
-        source=metadata.source,
-        session_id=metadata.session_id,
-        action_space=metadata.action_space,
-        labels=provenance.labels,
-        width=metadata.width,
-        height=metadata.height,
-        source_width=provenance.width,
-        source_height=provenance.height,
-        idle_share=metadata.idle_share,
-        licence=metadata.licence,
-        split=split,
-        sha256=hashlib.sha256(data).hexdigest(),
-    )
 
 
 class Manifest:

@@ -18,7 +18,7 @@ from typing import Protocol, runtime_checkable
 from nitrogen_train.actions import ActionSpace
 from nitrogen_train.data.action_file import MAX_ACTIONS_BYTES, ClipActions
 from nitrogen_train.data.foreign_actions import ACTION_DECODERS
-from nitrogen_train.data.manifest import ManifestRow
+from nitrogen_train.data.manifest_row import ManifestRow
 from nitrogen_train.data.records import MAX_RECORD_BYTES, decode_record, read_record
 from nitrogen_train.data.schema import MAX_METADATA_BYTES, ShardError, get_space, parse_json_object
 from nitrogen_train.data.storage import Storage

@@ -34,7 +34,7 @@ from nitrogen_train.benchmark.stream_contents import (
     measure_gaps,
     spread_steps,
 )
-from nitrogen_train.data.manifest import ManifestRow
+from nitrogen_train.data.manifest_row import ManifestRow
 from nitrogen_train.data.mixture import Source, load_sources
 from nitrogen_train.data.order import STRETCH, Interleaving
 from nitrogen_train.data.plan import WindowPlan

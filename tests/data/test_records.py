@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from nitrogen_train.data.manifest import ManifestRow, read_manifest
+from nitrogen_train.data.manifest import read_manifest
+from nitrogen_train.data.manifest_row import ManifestRow
 from nitrogen_train.data.records import (
     decode_record,
     encode_record,

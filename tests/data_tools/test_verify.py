@@ -11,14 +11,8 @@ from data_tools.plan import ShardSettings
 from data_tools.shard import shard_recordings
 from data_tools.verify import verify_dataset
 from nitrogen_train.data.encode import Encoding, encode_video
-from nitrogen_train.data.manifest import (
-    MANIFEST_NAME,
-    Manifest,
-    ManifestRow,
-    describe_record,
-    read_manifest,
-    write_manifest,
-)
+from nitrogen_train.data.manifest import MANIFEST_NAME, Manifest, read_manifest, write_manifest
+from nitrogen_train.data.manifest_row import ManifestRow, describe_record
 from nitrogen_train.data.records import (
     SHARD_END,
     Record,
