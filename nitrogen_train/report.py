@@ -14,6 +14,7 @@ from nitrogen_train.evaluation.runs import (
     write_runs_csv,
     write_runs_page,
 )
+from nitrogen_train.table import format_table
 
 
 def report(folder: Path) -> str:
@@ -28,12 +29,7 @@ def report(folder: Path) -> str:
     runs = read_runs(folder)
     write_runs_page(folder / "report.html", runs, title=folder.resolve().name)
     write_runs_csv(folder / "report.csv", runs)
-    header, rows = tabulate_runs(runs)
-    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in (header, *rows)
-    )
+    return format_table(*tabulate_runs(runs))
 
 
 def main() -> None:

@@ -49,7 +49,7 @@ def clip_plan() -> type[ClipPlan]:
 @pytest.fixture(scope="session")
 def clip_row() -> Any:
     """A row of a manifest, to be changed with `dataclasses.replace`."""
-    from nitrogen_train.data.manifest import ManifestRow
+    from nitrogen_train.data.manifest_row import ManifestRow
 
     return ManifestRow(
         shard="shard-000000.tar", offset=0, size=2048, clip_id="lap-0000", num_frames=10,
@@ -60,11 +60,25 @@ def clip_row() -> Any:
     )  # fmt: skip
 
 
+@pytest.fixture(scope="session")
+def datasets(
+    tmp_path_factory: pytest.TempPathFactory, write_dataset: Callable[..., Path], clip_plan: Any
+) -> list[str]:
+    """Two small data sets with held-out sessions, as overrides of `experiment=demo`."""
+    folder = tmp_path_factory.mktemp("datasets")
+    for game in ("doom_defend", "doom_gather"):
+        plans = [clip_plan(clip_id=f"{game}-{i}", game=game, session_id=f"s{i}") for i in range(3)]
+        heldout = clip_plan(clip_id=f"{game}-val", game=game, session_id="v", split="val")
+        write_dataset(folder / game, [*plans, heldout])
+    return [f"data.sources.{game}.path={folder / game}" for game in ("doom_defend", "doom_gather")]
+
+
 def _write_dataset(folder: Path, plans: Sequence[ClipPlan], *, size: int = 64) -> Path:
     from nitrogen_train.actions import GAMEPAD
     from nitrogen_train.data.action_file import ClipActions, idle_rows, valid_runs
     from nitrogen_train.data.encode import encode_video
-    from nitrogen_train.data.manifest import ManifestRow, write_manifest
+    from nitrogen_train.data.manifest import write_manifest
+    from nitrogen_train.data.manifest_row import ManifestRow
     from nitrogen_train.data.records import SHARD_END, Record, encode_record
     from nitrogen_train.data.schema import ClipMetadata, Provenance
 

@@ -5,9 +5,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -16,7 +15,8 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "tests" / "training"))
-from run_processes import environment, metric, settings, until, windows  # noqa: E402
+from run_processes import environment, metric, settings, until  # noqa: E402
+from window_recorder import read_windows  # noqa: E402
 
 # One SLURM serves all of these tests, in one of pytest's workers.
 pytestmark = pytest.mark.xdist_group("slurm")
@@ -28,20 +28,6 @@ SETTINGS = (
 )  # fmt: skip
 GRID = ("optimizer.lr=1e-4,3e-4", "seed=0,1")
 SWEPT = (*SETTINGS[1:], "max_steps=4", "val_every_n_steps=4")
-
-
-@pytest.fixture(scope="module")
-def datasets(
-    tmp_path_factory: pytest.TempPathFactory, write_dataset: Callable[..., Path], clip_plan: Any
-) -> list[str]:
-    folder = tmp_path_factory.mktemp("data")
-    for game in ("doom_defend", "doom_gather"):
-        write_dataset(
-            folder / game,
-            [clip_plan(clip_id=f"{game}-{i}", game=game, session_id=f"s{i}") for i in range(3)]
-            + [clip_plan(clip_id=f"{game}-val", game=game, session_id="v", split="val")],
-        )
-    return [f"data.sources.{game}.path={folder / game}" for game in ("doom_defend", "doom_gather")]
 
 
 @pytest.fixture
@@ -90,12 +76,12 @@ def test_a_job_that_is_stopped_requeued_or_killed_ends_as_one_that_is_not(
         assert len(metric(run)) == NUM_STEPS
         assert metric(run) == metric(runs["undisturbed"]), name
         assert metric(run, "val/loss") == metric(runs["undisturbed"], "val/loss"), name
-        assert windows(run) == windows(runs["undisturbed"]), name
+        assert read_windows(run / "windows") == read_windows(runs["undisturbed"] / "windows"), name
         assert ("continuing from" in logs[name]) == (name != "undisturbed")
     assert "SIGTERM: saved" in logs["requeued"]
     assert "SIGUSR1: saved" in logs["warned"]
-    nodes = [path.name for path in runs["undisturbed"].glob("windows-*.jsonl")]
-    assert sorted(nodes) == ["windows-0.jsonl", "windows-1.jsonl"]
+    nodes = [path.name for path in (runs["undisturbed"] / "windows").iterdir()]
+    assert sorted(nodes) == ["rank-0.jsonl", "rank-1.jsonl"]
 
 
 @pytest.mark.slow

@@ -1,15 +1,12 @@
 """Runs of a tiny policy as processes of their own, and what they leave behind."""
 
 import csv
-import json
 import os
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-
-import lightning as L  # noqa: N812 - Lightning's own convention
 
 TINY = (
     "experiment=demo", "loggers=csv", "trainer.accelerator=cpu", "trainer.log_every_n_steps=1",
@@ -19,31 +16,16 @@ TINY = (
     "model.encoder.options.channels=[8,8,16,16]", "model.encoder.width=32",
     "model.dit.num_layers=2", "model.dit.dropout=0.1",
     "schedule.warmup_steps=1", "schedule.decay_steps=0",
-    "+callbacks.windows._target_=run_processes.WindowLog",
+    "+callbacks.windows._target_=window_recorder.WindowRecorder",
 )  # fmt: skip
 HERE = str(Path(__file__).parent)
-
-
-class WindowLog(L.Callback):
-    """Writes which windows each micro-batch holds, and makes a tiny policy's steps last."""
-
-    def __init__(self, *, folder: str, step_s: float = 0.0) -> None:
-        self._folder = Path(folder)
-        self._step_s = step_s
-
-    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx) -> None:
-        ids = [str(window) for window in batch.window_ids]
-        micro_batch = batch_idx % trainer.accumulate_grad_batches
-        line = [trainer.global_step, micro_batch, ids]
-        with (self._folder / f"windows-{trainer.global_rank}.jsonl").open("a") as file:
-            file.write(json.dumps(line) + "\n")
-        time.sleep(self._step_s)
 
 
 def settings(output_dir: Path, datasets: list[str], *, step_s: float = 0.1) -> list[str]:
     output_dir.mkdir(parents=True, exist_ok=True)
     return [
-        *TINY, *datasets, f"output_dir={output_dir}", f"+callbacks.windows.folder={output_dir}",
+        *TINY, *datasets, f"output_dir={output_dir}",
+        f"+callbacks.windows.folder={output_dir}/windows",
         f"+callbacks.windows.step_s={step_s}",
     ]  # fmt: skip
 
@@ -83,18 +65,3 @@ def metric(output_dir: Path, name: str = "train/loss") -> dict[int, str]:
     with path.open() as file:
         rows = [row for row in csv.DictReader(file) if row["name"] == name and row["value"]]
     return {int(row["step"]): row["value"] for row in rows}
-
-
-def windows(output_dir: Path) -> dict[int, list[str]]:
-    """The windows of each step, over all ranks and micro-batches; a repeated step counts once."""
-    parts = {
-        (step, path.name, micro_batch): ids
-        for path in output_dir.glob("windows-*.jsonl")
-        for step, micro_batch, ids in map(json.loads, path.read_text().splitlines())
-    }
-    steps: dict[int, list[str]] = {}
-    for step, _, _ in parts:
-        steps[step] = sorted(
-            window for (other, _, _), ids in parts.items() if other == step for window in ids
-        )
-    return steps

@@ -1,15 +1,13 @@
 """Tiny runs under any strategy: what they trained on, what came out."""
 
-import json
 import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
-import lightning as L  # noqa: N812 - Lightning's own convention
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
+from window_recorder import read_losses, read_windows
 
 HERE = str(Path(__file__).parent)
 TINY = (
@@ -20,29 +18,10 @@ TINY = (
     "model.encoder.options.channels=[8,8,16,16]", "model.encoder.width=32",
     "model.dit.num_layers=2", "model.dit.dropout=0.0", "schedule.warmup_steps=1",
     "schedule.decay_steps=0", "num_sampling_steps=1",
-    "+callbacks.recorder._target_=strategy_runs.Recorder",
+    "+callbacks.recorder._target_=window_recorder.WindowRecorder",
 )  # fmt: skip
 # Smaller parameters would stay whole, and nothing would be shown about those that do not.
 PARTITION_ALL = "strategy.deepspeed.zero_optimization.stage3_param_persistence_threshold=0"
-
-
-class Recorder(L.Callback):
-    """Appends each micro-batch's window ids and share of the loss to a file per rank."""
-
-    def __init__(self, *, folder: str) -> None:
-        self._folder = Path(folder)
-
-    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:
-        line = {
-            "step": batch_idx // trainer.accumulate_grad_batches,
-            "windows": [str(window) for window in batch.window_ids],
-            # The step's loss is the mean over ranks of what each would descend on.
-            "loss": float(outputs["loss"]) / trainer.world_size,
-        }
-        self._folder.mkdir(parents=True, exist_ok=True)
-        path = self._folder / f"rank-{trainer.global_rank}.jsonl"
-        with path.open("a") as file:
-            file.write(json.dumps(line) + "\n")
 
 
 def strategy(name: str, num_ranks: int = 2) -> list[str]:
@@ -92,11 +71,4 @@ def run(output_dir: Path, dataset: Path, *overrides: str) -> Path:
 
 def record(output_dir: Path) -> tuple[dict[int, list[str]], dict[int, float]]:
     """By step: the windows of all ranks, and the loss."""
-    windows: dict[int, list[str]] = {}
-    losses: dict[int, float] = {}
-    for path in sorted((output_dir / "record").iterdir()):
-        for line in path.read_text().splitlines():
-            entry: dict[str, Any] = json.loads(line)
-            windows.setdefault(entry["step"], []).extend(entry["windows"])
-            losses[entry["step"]] = losses.get(entry["step"], 0.0) + entry["loss"]
-    return {step: sorted(ids) for step, ids in windows.items()}, losses
+    return read_windows(output_dir / "record"), read_losses(output_dir / "record")

@@ -3,32 +3,17 @@
 import os
 import signal
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
-from run_processes import metric, start, until, windows
+from run_processes import metric, start, until
+from window_recorder import read_windows
 
 NUM_STEPS = 30
 SETTINGS = (
     f"max_steps={NUM_STEPS}", "val_every_n_steps=10", "checkpoint_every_n_steps=7",
 )  # fmt: skip
 TWO_RANKS = ("strategy=ddp", "trainer.devices=2")
-
-
-@pytest.fixture(scope="module")
-def datasets(
-    tmp_path_factory: pytest.TempPathFactory, write_dataset: Callable[..., Path], clip_plan: Any
-) -> list[str]:
-    folder = tmp_path_factory.mktemp("data")
-    for game in ("doom_defend", "doom_gather"):
-        write_dataset(
-            folder / game,
-            [clip_plan(clip_id=f"{game}-{i}", game=game, session_id=f"s{i}") for i in range(3)]
-            + [clip_plan(clip_id=f"{game}-val", game=game, session_id="v", split="val")],
-        )
-    return [f"data.sources.{game}.path={folder / game}" for game in ("doom_defend", "doom_gather")]
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +32,7 @@ def assert_the_same(run: Path, undisturbed: Path) -> None:
     assert len(metric(undisturbed)) == NUM_STEPS
     assert metric(run) == metric(undisturbed)
     assert metric(run, "val/loss") == metric(undisturbed, "val/loss") != {}
-    assert windows(run) == windows(undisturbed)
+    assert read_windows(run / "windows") == read_windows(undisturbed / "windows") != {}
 
 
 @pytest.mark.slow

@@ -6,14 +6,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
-from window_recorder import read_steps
+from window_recorder import read_windows
 
 from data_tools.__main__ import main as nitrogen_data
+from nitrogen_train.window_id import WindowId
 
 NUM_STEPS = 24
 TINY = (
@@ -26,28 +25,18 @@ TINY = (
 )  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def sources(
-    tmp_path_factory: pytest.TempPathFactory, write_dataset: Callable[..., Path], clip_plan: Any
-) -> list[str]:
-    folder = tmp_path_factory.mktemp("data")
-    for game in ("doom_defend", "doom_gather"):
-        plans = [clip_plan(clip_id=f"{game}-{i}", game=game, session_id=f"s{i}") for i in range(3)]
-        held_out = clip_plan(clip_id=f"{game}-val", game=game, session_id="v", split="val")
-        write_dataset(folder / game, [*plans, held_out])
-    return [f"data.sources.{game}.path={folder / game}" for game in ("doom_defend", "doom_gather")]
-
-
-def start(run_dir: Path, sources: list[str], *overrides: str) -> subprocess.Popen[bytes]:
+def start(run_dir: Path, datasets: list[str], *overrides: str) -> subprocess.Popen[bytes]:
+    """Start a training, whose windows are those of this start alone."""
+    number = len(list(run_dir.glob("windows-*"))) + 1
     recorder = [
         "+callbacks.windows._target_=window_recorder.WindowRecorder",
-        f"+callbacks.windows.folder={run_dir}/windows",
+        f"+callbacks.windows.folder={run_dir}/windows-{number}",
     ]
-    command = [sys.executable, "-m", "nitrogen_train.train", *TINY, *sources, *recorder, *overrides]
+    command = [sys.executable, "-m", "nitrogen_train.train", *TINY, *datasets, *recorder]
     run_dir.mkdir(exist_ok=True)
     with (run_dir / "log.txt").open("ab") as log:
         return subprocess.Popen(
-            [*command, f"output_dir={run_dir}"],
+            [*command, *overrides, f"output_dir={run_dir}"],
             stdout=log,
             stderr=log,
             start_new_session=True,
@@ -55,8 +44,8 @@ def start(run_dir: Path, sources: list[str], *overrides: str) -> subprocess.Pope
         )
 
 
-def train(run_dir: Path, sources: list[str], *overrides: str) -> None:
-    assert start(run_dir, sources, *overrides).wait(timeout=300) == 0, log_of(run_dir)
+def train(run_dir: Path, datasets: list[str], *overrides: str) -> None:
+    assert start(run_dir, datasets, *overrides).wait(timeout=300) == 0, log_of(run_dir)
 
 
 def log_of(run_dir: Path) -> str:
@@ -64,10 +53,10 @@ def log_of(run_dir: Path) -> str:
 
 
 @pytest.fixture(scope="module")
-def straight(tmp_path_factory: pytest.TempPathFactory, sources: list[str]) -> Path:
+def straight(tmp_path_factory: pytest.TempPathFactory, datasets: list[str]) -> Path:
     """The folder of a run of one process that nothing disturbed."""
     run_dir = tmp_path_factory.mktemp("runs") / "straight"
-    train(run_dir, sources, "data.micro_batch_size=4")
+    train(run_dir, datasets, "data.micro_batch_size=4")
     return run_dir
 
 
@@ -78,30 +67,30 @@ def test_a_run_takes_the_windows_that_were_planned(
     assert nitrogen_data(["order", "--run", str(straight), "--steps", str(NUM_STEPS)]) == 0
 
     planned = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    taken = [
-        sample.rpartition(" ")[0] for step in read_steps(straight / "windows") for sample in step
-    ]
-    assert taken == [str([row["source"], row["clip_id"], row["frame"]]) for row in planned]
+    steps = read_windows(straight / "windows-1")
+    taken = [sample.rpartition(" ")[0] for step in range(NUM_STEPS) for sample in steps[step]]
+    ids = [WindowId(row["source"], row["clip_id"], row["frame"]) for row in planned]
+    assert taken == [str(window) for window in ids]
     assert len(taken) == 8 * NUM_STEPS
 
 
 @pytest.mark.slow
 def test_validation_in_the_middle_of_a_run_changes_nothing(
-    tmp_path: Path, sources: list[str], straight: Path
+    tmp_path: Path, datasets: list[str], straight: Path
 ) -> None:
-    train(tmp_path / "run", sources, "data.micro_batch_size=8", "val_every_n_steps=3")
+    train(tmp_path / "run", datasets, "data.micro_batch_size=8", "val_every_n_steps=3")
 
     assert "val/loss" in (tmp_path / "run" / "metrics.csv").read_text()
-    assert read_steps(tmp_path / "run" / "windows") == read_steps(straight / "windows")
+    assert read_windows(tmp_path / "run" / "windows-1") == read_windows(straight / "windows-1")
 
 
 @pytest.mark.slow
 def test_a_run_of_two_ranks_that_was_killed_goes_on_as_one(
-    tmp_path: Path, sources: list[str], straight: Path
+    tmp_path: Path, datasets: list[str], straight: Path
 ) -> None:
     run_dir = tmp_path / "run"
     two = ["strategy=ddp", "trainer.devices=2", "data.micro_batch_size=2", "data.num_workers=1"]
-    killed = start(run_dir, sources, *two)
+    killed = start(run_dir, datasets, *two)
     deadline = time.monotonic() + 240
     while not (run_dir / "checkpoints" / "step-10.ckpt").exists():
         assert time.monotonic() < deadline, log_of(run_dir)
@@ -111,7 +100,15 @@ def test_a_run_of_two_ranks_that_was_killed_goes_on_as_one(
     killed.wait()
     assert not (run_dir / "policy").exists()
 
-    train(run_dir, sources, "data.micro_batch_size=8", "data.num_workers=0")
+    train(run_dir, datasets, "data.micro_batch_size=8", "data.num_workers=0")
 
     assert "continuing from" in log_of(run_dir)
-    assert read_steps(run_dir / "windows") == read_steps(straight / "windows")
+    expected = read_windows(straight / "windows-1")
+    # Of the step at which it was killed, one rank alone may have told.
+    before = {
+        step: ids for step, ids in read_windows(run_dir / "windows-1").items() if len(ids) == 8
+    }
+    after = read_windows(run_dir / "windows-2")
+    assert before == {step: expected[step] for step in range(len(before))}
+    assert after == {step: expected[step] for step in range(min(after), NUM_STEPS)}
+    assert 10 <= min(after) <= len(before)

@@ -1,7 +1,5 @@
 import csv
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -30,20 +28,6 @@ KINDS = {
     "recurrent": ("model=recurrent", "model.hidden_dim=16"),
 }
 PLAIN_DESCENT = ("optimizer._target_=torch.optim.SGD", "~optimizer.betas", "optimizer.lr=0.1")
-
-
-@pytest.fixture(scope="module")
-def datasets(
-    tmp_path_factory: pytest.TempPathFactory, write_dataset: Callable[..., Path], clip_plan: Any
-) -> list[str]:
-    folder = tmp_path_factory.mktemp("data")
-    for game in ("doom_defend", "doom_gather"):
-        write_dataset(
-            folder / game,
-            [clip_plan(clip_id=f"{game}-{i}", game=game, session_id=f"s{i}") for i in range(3)]
-            + [clip_plan(clip_id=f"{game}-val", game=game, session_id="v", split="val")],
-        )
-    return [f"data.sources.{game}.path={folder / game}" for game in ("doom_defend", "doom_gather")]
 
 
 def run(output_dir: Path, datasets: list[str], *overrides: str, kind: str = "small") -> Path:

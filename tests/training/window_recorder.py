@@ -1,6 +1,7 @@
 """What each rank of a training has trained on; given to `nitrogen-train` as one more callback."""
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,48 +12,55 @@ import numpy as np
 class WindowRecorder(L.Callback):
     """Appends a line per micro-batch once the trainer has taken it."""
 
-    def __init__(self, *, folder: str) -> None:
+    def __init__(self, *, folder: str, step_s: float = 0.0) -> None:
+        """Write to a folder; `step_s` makes the steps of a tiny policy last."""
         self._folder = Path(folder)
+        self._step_s = step_s
 
-    def on_train_batch_end(
-        self,
-        trainer: L.Trainer,
-        pl_module: L.LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-    ) -> None:
-        self._folder.mkdir(parents=True, exist_ok=True)
-        micro_batch = batch_idx % trainer.accumulate_grad_batches
-        # After the last micro-batch the trainer has counted the step.
-        step = trainer.global_step - (micro_batch == trainer.accumulate_grad_batches - 1)
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:
+        step, micro_batch = divmod(batch_idx, trainer.accumulate_grad_batches)
         line = {
             "step": step,
             "micro_batch": micro_batch,
-            "windows": [list(window) for window in batch.window_ids],
+            "windows": [str(window) for window in batch.window_ids],
             "seeds": np.asarray(batch.sample_seed).tolist(),
+            # The step's loss is the mean over ranks of what each would descend on.
+            "loss": float(outputs["loss"]) / trainer.world_size,
         }
+        self._folder.mkdir(parents=True, exist_ok=True)
         with (self._folder / f"rank-{trainer.global_rank}.jsonl").open("a") as file:
             file.write(json.dumps(line) + "\n")
+        time.sleep(self._step_s)
 
 
-def read_steps(folder: Path) -> list[list[str]]:
-    """Put together what the ranks took, by step, in the order of the global batch.
+def read_windows(folder: Path) -> dict[int, list[str]]:
+    """What all ranks took, by step, in the order of the global batch, with its seeds."""
+    return {
+        step: [
+            f"{window} {seed}"
+            for line in lines
+            for window, seed in zip(line["windows"], line["seeds"], strict=True)
+        ]
+        for step, lines in _read(folder).items()
+    }
 
-    A step that a killed run had taken, and its next start takes again, must be the same both times.
-    """
-    taken: dict[tuple[int, int, int], list[str]] = {}
-    for path in sorted(folder.glob("rank-*.jsonl")):
+
+def read_losses(folder: Path) -> dict[int, float]:
+    """The loss of the global batch, by step."""
+    return {step: sum(line["loss"] for line in lines) for step, lines in _read(folder).items()}
+
+
+def _read(folder: Path) -> dict[int, list[dict[str, Any]]]:
+    """Lines by step, a step's in the order of ranks; what was taken again counts once."""
+    taken: dict[tuple[int, int, int], dict[str, Any]] = {}
+    for path in folder.glob("rank-*.jsonl"):
         rank = int(path.stem.removeprefix("rank-"))
-        # A kill may have cut the last line short.
-        for line in path.read_text().splitlines():
-            if line.endswith("}"):
-                row = json.loads(line)
-                pairs = zip(row["windows"], row["seeds"], strict=True)
-                samples = [f"{window} {seed}" for window, seed in pairs]
-                place = row["step"], rank, row["micro_batch"]
-                assert taken.setdefault(place, samples) == samples
-    steps: list[list[str]] = [[] for _ in range(1 + max(step for step, _, _ in taken))]
-    for (step, _, _), samples in sorted(taken.items()):
-        steps[step] += samples
+        for text in path.read_text().splitlines():
+            # A kill may have cut the last line short.
+            if text.endswith("}"):
+                line = json.loads(text)
+                taken[line["step"], rank, line["micro_batch"]] = line
+    steps: dict[int, list[dict[str, Any]]] = {}
+    for (step, _, _), line in sorted(taken.items(), key=lambda item: item[0]):
+        steps.setdefault(step, []).append(line)
     return steps
