@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _record(options: argparse.Namespace) -> int:
-    from data_tools.record import record_game
+    from data_tools.recordings.record import record_game
 
     facts = record_game(
         options.game,
@@ -60,8 +60,8 @@ def _record(options: argparse.Namespace) -> int:
 
 
 def _shard(options: argparse.Namespace) -> int:
-    from data_tools.plan import ShardSettings
-    from data_tools.shard import shard_recordings
+    from data_tools.shards.plan import ShardSettings
+    from data_tools.shards.shard import shard_recordings
 
     manifest = shard_recordings(
         options.recordings,
@@ -80,7 +80,7 @@ def _shard(options: argparse.Namespace) -> int:
 
 
 def _verify(options: argparse.Namespace) -> int:
-    from data_tools.verify import verify_dataset
+    from data_tools.inspection.verify import verify_dataset
 
     faults = verify_dataset(options.dataset, workers=options.workers)
     for fault in faults:
@@ -91,14 +91,14 @@ def _verify(options: argparse.Namespace) -> int:
 
 
 def _stats(options: argparse.Namespace) -> int:
-    from data_tools.stats import compute_stats, format_stats
+    from data_tools.inspection.stats import compute_stats, format_stats
 
     print(format_stats(compute_stats(options.dataset)))
     return 0
 
 
 def _preview(options: argparse.Namespace) -> int:
-    from data_tools.preview import preview_clip
+    from data_tools.inspection.preview import preview_clip
 
     row = preview_clip(options.dataset, options.clip_id, out_path=options.out)
     print(f"{options.out} shows {row.clip_id} ({row.game}, {row.split})")
@@ -106,8 +106,8 @@ def _preview(options: argparse.Namespace) -> int:
 
 
 def _order(options: argparse.Namespace) -> int:
-    from data_tools.order import iter_order, split_rank
-    from data_tools.run_choice import choose_run, count_ranks
+    from data_tools.inspection.order import iter_order, split_rank
+    from data_tools.inspection.run_choice import choose_run, count_ranks
     from nitrogen_train.run_plan import build_plan
 
     config = choose_run(
@@ -132,8 +132,8 @@ def _order(options: argparse.Namespace) -> int:
 
 
 def _mixture(options: argparse.Namespace) -> int:
-    from data_tools.mixture import format_use, measure_use
-    from data_tools.run_choice import choose_run
+    from data_tools.inspection.mixture import format_use, measure_use
+    from data_tools.inspection.run_choice import choose_run
     from nitrogen_train.run_plan import build_plan
 
     config = choose_run(
@@ -149,8 +149,8 @@ def _mixture(options: argparse.Namespace) -> int:
 
 
 def _index(options: argparse.Namespace) -> int:
-    from data_tools.index import ForeignFacts, format_report, index_shards
-    from data_tools.run_choice import name_dataset
+    from data_tools.foreign.index import ForeignFacts, format_report, index_shards
+    from data_tools.inspection.run_choice import name_dataset
 
     if options.out is not None and len(options.shards) > 1:
         raise ValueError("--out takes the manifest of one folder: index the others by themselves")

@@ -119,7 +119,11 @@ class VideoWriter:
                 f"frame {self.num_frames} has shape {frame.shape}, the video expects "
                 f"{(self._height, self._width, 3)}"
             )
-        picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
+        self.write_picture(av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24"))
+
+    def write_picture(self, picture: av.VideoFrame) -> None:
+        """Append FFmpeg's own picture, of the video's size, whatever its time says."""
+        picture.time_base, picture.pts = 1 / frame_rate(self._fps), self.num_frames
         self._container.mux(self._stream.encode(picture))
         self.num_frames += 1
 

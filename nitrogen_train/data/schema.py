@@ -22,6 +22,8 @@ MAX_METADATA_BYTES = 256 * 1024
 
 Labels = Literal["raw", "processed"]
 Split = Literal["train", "val"]
+Box = tuple[int, int, int, int]
+"""(x, y, width, height) in pixels, from the top left corner."""
 SPLITS: tuple[str, ...] = get_args(Split)
 
 # A tar name holds 100 bytes, of which `.actions.parquet` takes 16.
@@ -126,8 +128,10 @@ class ClipMetadata:
     """Share of rows with no button down and every axis inside the dead zone."""
     licence: str
     provenance: Provenance
-    masked_boxes: tuple[tuple[int, int, int, int], ...] = ()
-    """Blacked out before the resize: (x, y, width, height) in pixels of the original."""
+    masked_boxes: tuple[Box, ...] = ()
+    """Of the original, blacked out before the resize."""
+    area: Box | None = None
+    """Of the original, the part that is shown; all of it if `None`."""
     schema_version: int = field(default=SCHEMA_VERSION)
 
     def __post_init__(self) -> None:
@@ -166,6 +170,9 @@ class ClipMetadata:
             **_typed_fields(Provenance, cast("dict[str, object]", provenance))
         )
         values["masked_boxes"] = _parse_boxes(values.get("masked_boxes"))
+        # Clips have been written without it.
+        area = values.get("area")
+        values["area"] = None if area is None else _parse_box(area, "area must be")
         return cls(**_typed_fields(cls, values))
 
 
@@ -215,15 +222,18 @@ def _typed_fields(cls: type, values: dict[str, object]) -> dict[str, Any]:
     return values
 
 
-def _parse_boxes(value: object) -> tuple[tuple[int, ...], ...]:
-    boxes = cast("list[object]", value) if isinstance(value, list) else [None]
-    for box in boxes:
-        edges = cast("list[object]", box) if isinstance(box, list) else []
-        if len(edges) != 4 or any(type(edge) is not int for edge in edges):
-            raise ShardError(
-                f"masked_boxes must be a list of [x, y, width, height] in pixels, got {value!r}"
-            )
-    return tuple(tuple(box) for box in cast("list[list[int]]", boxes))
+def _parse_boxes(value: object) -> tuple[Box, ...]:
+    expected = "masked_boxes must be a list of"
+    if not isinstance(value, list):
+        raise ShardError(f"{expected} [x, y, width, height] in pixels, got {value!r}")
+    return tuple(_parse_box(box, expected) for box in cast("list[object]", value))
+
+
+def _parse_box(value: object, expected: str) -> Box:
+    edges = cast("list[Any]", value) if isinstance(value, list) else []
+    if len(edges) != 4 or any(type(edge) is not int for edge in edges):
+        raise ShardError(f"{expected} [x, y, width, height] in pixels, got {value!r}")
+    return (edges[0], edges[1], edges[2], edges[3])
 
 
 def _check_texts(owner: object, *names: str) -> None:

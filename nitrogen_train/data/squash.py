@@ -9,7 +9,7 @@ def squash(frame: UInt8[np.ndarray, "h w 3"], size: int) -> UInt8[np.ndarray, "s
     """Resize the whole picture to a square, without letterbox, as NitroGen's player does.
 
     An axis that shrinks is averaged over areas, so that small things fade rather than flicker; one
-    that grows is interpolated. Sharding and play both come through here.
+    that grows is interpolated. Sharding does the same inside FFmpeg, see `clip_video`.
 
     Args:
         frame: RGB of any size.

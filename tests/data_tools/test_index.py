@@ -19,8 +19,8 @@ import torch
 from PIL import Image
 
 from data_tools.__main__ import main
-from data_tools.index import ForeignFacts, format_report, index_shards
-from data_tools.run_choice import choose_run
+from data_tools.foreign.index import ForeignFacts, format_report, index_shards
+from data_tools.inspection.run_choice import choose_run
 from nitrogen_train.actions import GAMEPAD
 from nitrogen_train.data.clips import ClipReader
 from nitrogen_train.data.collate import WindowCollator

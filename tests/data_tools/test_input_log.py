@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from data_tools.input_log import InputLog, overlapping, read_input_log
+from data_tools.recordings.input_log import InputLog, overlapping, read_input_log
 from nitrogen_train.actions import GAMEPAD
 from nitrogen_train.data.action_file import ClipActions
 from nitrogen_train.data.schema import ShardError

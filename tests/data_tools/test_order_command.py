@@ -11,7 +11,7 @@ import yaml
 from omegaconf import OmegaConf
 
 from data_tools.__main__ import main
-from data_tools.run_choice import choose_run
+from data_tools.inspection.run_choice import choose_run
 from nitrogen_train.actions import GAMEPAD
 from nitrogen_train.batch import WindowId
 from nitrogen_train.config import load_defaults

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from data_tools.plan import Plan, ShardSettings, choose_heldout, make_plan
-from data_tools.recording import find_recordings
+from data_tools.recordings.recording import find_recordings
+from data_tools.shards.plan import Plan, ShardSettings, choose_heldout, make_plan
 from nitrogen_train.data.schema import ShardError
 
 

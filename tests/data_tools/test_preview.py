@@ -4,8 +4,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data_tools.preview import preview_clip
-from data_tools.source_video import open_source_video
+from data_tools.inspection.preview import preview_clip
+from data_tools.shards.source_video import open_source_video
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +21,7 @@ def test_a_preview_shows_each_frame_above_its_row(dataset_dir: Path, tmp_path: P
 
     assert row.clip_id == "b"
     video = open_source_video(tmp_path / "b.mp4")
-    frames = np.stack(list(video.read())).astype(int)
+    frames = np.stack([frame.to_ndarray(format="rgb24") for frame in video.read()]).astype(int)
     assert (len(frames), video.width, video.fps) == (8, 512, 10.0)
     # Frame t is grey of brightness 2 t; SOUTH, held in odd rows, lights its button.
     assert np.abs(frames[:, 50:400, 50:450].mean(axis=(1, 2, 3)) - 2 * np.arange(8)).max() < 3

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from toy_game import ToyGame
 
-from data_tools.record import record_game
-from data_tools.recording import RecordingFacts, find_recordings
-from data_tools.source_video import open_source_video
+from data_tools.recordings.record import record_game
+from data_tools.recordings.recording import RecordingFacts, find_recordings
+from data_tools.shards.source_video import open_source_video
 
 TOY = "toy_game:ToyGame"
 
@@ -44,7 +44,8 @@ def test_an_episode_becomes_a_recording(tmp_path: Path) -> None:
 def test_frame_t_is_what_was_shown_before_row_t(tmp_path: Path) -> None:
     record(tmp_path, num_episodes=1)
 
-    frames = np.stack(list(open_source_video(tmp_path / "toy-000100.mp4").read())).astype(int)
+    video = open_source_video(tmp_path / "toy-000100.mp4")
+    frames = np.stack([frame.to_ndarray(format="rgb24") for frame in video.read()]).astype(int)
     log = log_of(tmp_path, "toy-000100")
 
     assert len(frames) == len(log) == 40

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from data_tools.recording import RecordingFacts, find_recordings
+from data_tools.recordings.recording import RecordingFacts, find_recordings
 from nitrogen_train.data.schema import ShardError
 
 FACTS = {

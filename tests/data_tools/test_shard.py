@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from data_tools.plan import ShardSettings
-from data_tools.shard import shard_recordings
-from data_tools.verify import verify_dataset
+from data_tools.inspection.verify import verify_dataset
+from data_tools.shards.plan import ShardSettings
+from data_tools.shards.shard import shard_recordings
 from nitrogen_train.data.decoders.pyav_decoder import PyAVDecoder
 from nitrogen_train.data.manifest import Manifest, read_manifest
 from nitrogen_train.data.records import read_record

@@ -6,7 +6,7 @@ import av
 import numpy as np
 import pytest
 
-from data_tools.source_video import open_source_video
+from data_tools.shards.source_video import open_source_video
 from nitrogen_train.data.schema import ShardError
 
 
@@ -28,7 +28,7 @@ def write_video(path: Path, ticks: list[int], *, fps: int = 10, b_frames: int = 
 
 def shades(video: Path, start: int, stop: int) -> list[int]:
     frames = open_source_video(video).cut(start, stop).read()
-    return [round(float(frame.mean()) / 2) for frame in frames]
+    return [round(float(frame.to_ndarray(format="rgb24").mean()) / 2) for frame in frames]
 
 
 def test_a_videos_table_is_read(tmp_path: Path, write_recording: Callable) -> None:

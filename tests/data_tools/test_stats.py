@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from data_tools.stats import compute_stats, format_stats
+from data_tools.inspection.stats import compute_stats, format_stats
 
 
 def test_the_numbers_are_those_of_the_clips(

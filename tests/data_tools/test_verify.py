@@ -7,9 +7,9 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from data_tools.plan import ShardSettings
-from data_tools.shard import shard_recordings
-from data_tools.verify import verify_dataset
+from data_tools.inspection.verify import verify_dataset
+from data_tools.shards.plan import ShardSettings
+from data_tools.shards.shard import shard_recordings
 from nitrogen_train.data.encode import Encoding, encode_video
 from nitrogen_train.data.manifest import MANIFEST_NAME, Manifest, read_manifest, write_manifest
 from nitrogen_train.data.manifest_row import ManifestRow, describe_record

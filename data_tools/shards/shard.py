@@ -17,10 +17,10 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from data_tools.plan import Plan, PlannedClip, ShardSettings, make_plan
-from data_tools.recording import find_recordings
+from data_tools.recordings.recording import find_recordings
+from data_tools.shards.clip_video import encode_stretch
+from data_tools.shards.plan import Plan, PlannedClip, ShardSettings, make_plan
 from data_tools.workers import map_in_order
-from nitrogen_train.data.encode import encode_video
 from nitrogen_train.data.files import write_atomically
 from nitrogen_train.data.manifest import (
     MANIFEST_NAME,
@@ -32,7 +32,6 @@ from nitrogen_train.data.manifest import (
 from nitrogen_train.data.manifest_row import ManifestRow, describe_record
 from nitrogen_train.data.records import SHARD_END, Record, encode_record
 from nitrogen_train.data.schema import ShardError
-from nitrogen_train.data.squash import squash
 
 EncodedClip = tuple[bytes, ManifestRow]
 """A record and its row, whose place in a shard is still open."""
@@ -70,10 +69,15 @@ def shard_recordings(
 
 def encode_clip(clip: PlannedClip) -> EncodedClip:
     """Decode a clip's stretch of its recording, and store it as a record."""
-    size = clip.metadata.width
-    frames = (squash(frame, size) for frame in clip.video.read())
-    video = encode_video(frames, fps=clip.metadata.fps, width=size, height=size)
-    record = Record(metadata=clip.metadata, actions=clip.actions, video=video)
+    metadata = clip.metadata
+    video = encode_stretch(
+        clip.video,
+        fps=metadata.fps,
+        size=metadata.width,
+        masked_boxes=metadata.masked_boxes,
+        area=metadata.area,
+    )
+    record = Record(metadata=metadata, actions=clip.actions, video=video)
     data = encode_record(record)
     return data, describe_record(record, data, shard="", offset=0, split=clip.split)
 

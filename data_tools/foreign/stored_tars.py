@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from data_tools.tar_records import Reads
+from data_tools.foreign.tar_records import Reads
 from nitrogen_train.data.remote import describe, list_folder, open_url
 from nitrogen_train.data.storage import Storage
 

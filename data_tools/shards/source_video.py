@@ -9,7 +9,7 @@ from pathlib import Path
 import av
 import numpy as np
 from av.error import FFmpegError
-from jaxtyping import Int64, UInt8
+from jaxtyping import Int64
 
 from nitrogen_train.data.schema import ShardError
 
@@ -45,8 +45,8 @@ class SourceVideo:
         """Keep the frames from `start` up to `stop` (excluded)."""
         return replace(self, ticks=self.ticks[start:stop])
 
-    def read(self) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
-        """Decode the frames, RGB.
+    def read(self) -> Iterator[av.VideoFrame]:
+        """Decode the frames; one whose tick is listed twice comes twice.
 
         Raises:
             ShardError: If the video is damaged there.
@@ -58,16 +58,17 @@ class SourceVideo:
                 stream.thread_count = 1
                 container.seek(wanted[0], stream=stream)
                 for frame in container.decode(stream):
-                    if frame.pts == wanted[0]:
-                        yield frame.to_ndarray(format="rgb24")
+                    while wanted and frame.pts == wanted[0]:
+                        yield frame
                         wanted.popleft()
                     if not wanted:
                         return
         except FFmpegError as error:
-            raise ShardError(f"{self.path} cannot be decoded: {error}") from error
+            raise ShardError(f"{self.path} cannot be decoded: {error}", cause="video") from error
         missing_s = float(wanted[0] * self.time_base)
         raise ShardError(
-            f"{self.path} cannot be decoded: its frame at {missing_s:.2f} s is missing"
+            f"{self.path} cannot be decoded: its frame at {missing_s:.2f} s is missing",
+            cause="video",
         )
 
 

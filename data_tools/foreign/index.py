@@ -18,9 +18,9 @@ from typing import Any
 
 from tqdm import tqdm
 
-from data_tools.plan import choose_heldout
-from data_tools.stored_tars import list_tars, open_tar
-from data_tools.tar_records import RawRecord, iter_records
+from data_tools.foreign.stored_tars import list_tars, open_tar
+from data_tools.foreign.tar_records import RawRecord, iter_records
+from data_tools.shards.plan import choose_heldout
 from nitrogen_train.actions import GAMEPAD, ActionSpace
 from nitrogen_train.data.action_file import idle_rows, valid_runs
 from nitrogen_train.data.decoders.video import open_video

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from data_tools.recording import RecordingFacts
+from data_tools.recordings.recording import RecordingFacts
 from data_tools.workers import map_in_order
 from nitrogen_train.actions import GAMEPAD, Controls
 from nitrogen_train.data.encode import Encoding, VideoWriter, frame_rate

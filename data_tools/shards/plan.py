@@ -14,9 +14,9 @@ import numpy as np
 from jaxtyping import Int64
 from tqdm import tqdm
 
-from data_tools.input_log import InputLog, overlapping, read_input_log
-from data_tools.recording import Recording, RecordingFacts
-from data_tools.source_video import SourceVideo, open_source_video
+from data_tools.recordings.input_log import InputLog, overlapping, read_input_log
+from data_tools.recordings.recording import Recording, RecordingFacts
+from data_tools.shards.source_video import SourceVideo, open_source_video
 from data_tools.workers import map_in_order
 from nitrogen_train.data.action_file import ClipActions, idle_rows
 from nitrogen_train.data.schema import (

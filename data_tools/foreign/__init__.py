@@ -1,0 +1,1 @@
+"""Shards that others wrote: found, opened and listed where they are."""

@@ -1,0 +1,1 @@
+"""Play as it was recorded: videos, input logs and their facts, and what writes them."""

@@ -1,0 +1,1 @@
+"""Recordings to data sets: clips are planned, their videos encoded, shards written."""
