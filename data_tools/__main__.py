@@ -1,4 +1,4 @@
-"""`nitrogen-data VERB`: record, shard, verify, stats, preview, order, mixture, index."""
+"""`nitrogen-data VERB`: record, shard, merge, verify, stats, preview, order, mixture, index."""
 
 import argparse
 import errno
@@ -8,8 +8,10 @@ import sys
 import traceback
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 
 from data_tools.arguments import build_parser
+from data_tools.shards.part import Part
 
 _DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
@@ -61,9 +63,11 @@ def _record(options: argparse.Namespace) -> int:
 
 def _shard(options: argparse.Namespace) -> int:
     from data_tools.shards.plan import ShardSettings
+    from data_tools.shards.report import format_report
     from data_tools.shards.shard import shard_recordings
 
-    manifest = shard_recordings(
+    part = Part.parse(options.part)
+    report = shard_recordings(
         options.recordings,
         out_dir=options.out,
         settings=ShardSettings(
@@ -72,11 +76,30 @@ def _shard(options: argparse.Namespace) -> int:
             heldout_share=options.heldout_share,
             clips_per_shard=options.clips_per_shard,
         ),
+        part=part,
         workers=options.workers,
     )
-    shards = len(set(manifest.table["shard"].to_pylist()))
-    print(f"{len(manifest)} clips in {shards} shards in {options.out}")
+    print(format_report(report))
+    print(_describe_progress(options.out, part))
     return 0
+
+
+def _merge(options: argparse.Namespace) -> int:
+    from data_tools.shards.report import format_report
+    from data_tools.shards.write import join_parts
+
+    print(format_report(join_parts(options.dataset)))
+    print(f"{options.dataset} is a data set")
+    return 0
+
+
+def _describe_progress(out_dir: Path, part: Part) -> str:
+    if part.count == 1:
+        return f"{out_dir} is a data set"
+    return (
+        f"{out_dir} holds part {part.index} of {part.count}; after all of them: "
+        f"nitrogen-data merge {out_dir}"
+    )
 
 
 def _verify(options: argparse.Namespace) -> int:
@@ -171,6 +194,7 @@ def _index(options: argparse.Namespace) -> int:
 _VERBS = {
     "record": _record,
     "shard": _shard,
+    "merge": _merge,
     "verify": _verify,
     "stats": _stats,
     "preview": _preview,

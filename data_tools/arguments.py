@@ -61,6 +61,13 @@ def _add_record(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
 def _add_shard(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     verb = _add_verb(verbs, "shard", "Make a data set of recordings; starts where it stopped.")
     verb.add_argument("recordings", metavar="RECORDINGS_DIR", type=Path, nargs="+")
+    _add_shard_settings(verb)
+    merge = _add_verb(verbs, "merge", "Join the parts that several processes have written.")
+    merge.add_argument("dataset", metavar="DATASET", type=Path, help="folder with all parts")
+
+
+def _add_shard_settings(verb: argparse.ArgumentParser) -> None:
+    """Ask for what shapes every data set, whatever goes into it."""
     verb.add_argument("--out", type=Path, required=True, help="folder for the data set")
     verb.add_argument("--size", type=int, default=256, help="side of the stored picture, in pixels")
     verb.add_argument("--clip-seconds", type=float, default=20.0, help="longest clip, up to 20")
@@ -69,6 +76,12 @@ def _add_shard(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
     )
     verb.add_argument("--clips-per-shard", type=int, default=64, help="clips in one tar")
     verb.add_argument("--workers", type=int, default=2, help="processes")
+    verb.add_argument(
+        "--part",
+        default="0/1",
+        metavar="I/N",
+        help="write the I-th of N parts (from 0), for example in a SLURM array; then `merge`",
+    )
 
 
 def _add_readers(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:

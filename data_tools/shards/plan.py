@@ -1,44 +1,30 @@
-"""What `nitrogen-data shard` will do, with every input checked before anything is written."""
+"""What will be written where, with every input checked before anything is written."""
 
 import hashlib
 import json
-import math
-import re
-from collections import defaultdict
-from collections.abc import Iterable
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import partial
-from itertools import pairwise
+from typing import TypeVar
 
-import numpy as np
-from jaxtyping import Int64
 from tqdm import tqdm
 
-from data_tools.recordings.input_log import InputLog, overlapping, read_input_log
-from data_tools.recordings.recording import Recording, RecordingFacts
-from data_tools.shards.source_video import SourceVideo, open_source_video
+from data_tools.shards.part import Part
+from data_tools.shards.planned import Dropped, PlannedClip, PlannedUnit
 from data_tools.workers import map_in_order
-from nitrogen_train.data.action_file import ClipActions, idle_rows
-from nitrogen_train.data.schema import (
-    MAX_CLIP_SECONDS,
-    SCHEMA_VERSION,
-    ClipMetadata,
-    Provenance,
-    ShardError,
-    Split,
-    check_key,
-    get_space,
-)
+from nitrogen_train.data.schema import MAX_CLIP_SECONDS, SCHEMA_VERSION, ShardError, Split
+
+Unit = TypeVar("Unit")
 
 
 @dataclass(frozen=True, kw_only=True)
 class ShardSettings:
-    """What shapes a data set besides its recordings."""
+    """What shapes a data set besides what goes into it."""
 
     size: int = 256
     """Side of the stored square picture, in pixels, even."""
     clip_seconds: float = MAX_CLIP_SECONDS
-    """Longest clip; a recording is cut evenly."""
+    """Longest clip; a longer stretch is cut evenly."""
     heldout_share: float = 0.15
     """Share of the sessions that goes to `val`."""
     clips_per_shard: int = 64
@@ -58,94 +44,67 @@ class ShardSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PlannedClip:
-    """A clip that is known but for its video."""
-
-    metadata: ClipMetadata
-    actions: ClipActions
-    video: SourceVideo
-    """Just the clip's frames."""
-    split: Split = "train"
-
-
-@dataclass(frozen=True, kw_only=True)
-class PlannedRecording:
-    """A recording whose files have been read and agree."""
-
-    digest: str
-    """Of the three files' bytes."""
-    clips: list[PlannedClip]
-
-
-@dataclass(frozen=True, kw_only=True)
 class Plan:
-    """All clips in the order of the shards."""
+    """All clips of a part, in the order of its shards."""
 
     digest: str
-    """Of the settings and of all recordings: the same plan makes the same data set."""
+    """Of the settings and of all units: the same plan makes the same shards."""
+    settings_digest: str
+    """Of the settings, which all parts share."""
+    part: Part
     shards: list[list[PlannedClip]]
+    dropped: list[Dropped]
+    stops_at_faults: bool
+    """Whether a video that turns out to be damaged ends the command, or is left out."""
 
 
-def make_plan(recordings: list[Recording], settings: ShardSettings, *, workers: int) -> Plan:
-    """Read and check all recordings, cut them and choose splits.
+def make_plan(
+    units: Sequence[Unit],
+    plan_unit: Callable[[Unit], PlannedUnit],
+    *,
+    heldout: set[str],
+    settings: ShardSettings,
+    part: Part,
+    workers: int,
+    stops_at_faults: bool,
+) -> Plan:
+    """Read and check a part's units, and lay its clips out in shards.
+
+    Args:
+        units: Of all parts, in an order that every part finds.
+        plan_unit: Reads one, in a worker process.
+        heldout: Sessions for validation, of all parts; see `choose_heldout`.
+        settings: Of all parts.
+        part: Which units to take.
+        workers: Processes.
+        stops_at_faults: See `Plan`.
 
     Raises:
-        ShardError: If a recording breaks the contract, or names collide.
+        ShardError: If a unit breaks the contract, or names collide.
     """
-    results = map_in_order(partial(plan_recording, settings=settings), recordings, workers=workers)
-    planned = list(tqdm(results, total=len(recordings), desc="check", unit="recording"))
-    _check_agreement(planned)
-    clips = [clip for recording in planned for clip in recording.clips]
-    heldout = choose_heldout(
-        ((clip.metadata.game, clip.metadata.session_id) for clip in clips),
-        share=settings.heldout_share,
-    )
+    mine = part.take(units)
+    results = map_in_order(plan_unit, mine, workers=workers)
+    planned = list(tqdm(results, total=len(mine), desc="check", unit="recording"))
+    clips = [clip for unit in planned for clip in unit.clips]
+    _check_agreement(clips)
     splits: dict[Split, list[PlannedClip]] = {"train": [], "val": []}
     for clip in sorted(clips, key=lambda clip: (clip.metadata.game, clip.metadata.clip_id)):
         split: Split = "val" if clip.metadata.session_id in heldout else "train"
         splits[split].append(replace(clip, split=split))
     per_shard = settings.clips_per_shard
+    settings_digest = _digest(SCHEMA_VERSION, asdict(settings), part.count, sorted(heldout))
     return Plan(
-        digest=_digest(settings, planned),
+        digest=_digest(settings_digest, part.index, [unit.digest for unit in planned]),
+        settings_digest=settings_digest,
+        part=part,
         shards=[
             # No shard mixes splits: who trains reads training shards whole.
             clips[first : first + per_shard]
             for clips in splits.values()
             for first in range(0, len(clips), per_shard)
         ],
-    )
-
-
-def plan_recording(recording: Recording, *, settings: ShardSettings) -> PlannedRecording:
-    """Read a recording's files, and cut it into clips of equal length.
-
-    Raises:
-        ShardError: If a file breaks the contract, or video and log do not span the same time.
-    """
-    facts = recording.read_facts()
-    space = get_space(facts.action_space)
-    video = open_source_video(recording.video_path)
-    log = read_input_log(recording.log_path, space, stick_y_axis=facts.stick_y_axis)
-    edges_ns = video.edges_ns(facts.video_start_ns)
-    _check_span(recording, log, edges_ns)
-    actions = log.rows(edges_ns, space)
-    actions = replace(actions, valid=~overlapping(edges_ns, facts.disturbed_ns))
-    longest = max(1, math.floor(settings.clip_seconds * video.fps))
-    cuts = np.linspace(0, len(video), math.ceil(len(video) / longest) + 1).round().astype(int)
-    return PlannedRecording(
-        digest=_hash_files(recording),
-        clips=[
-            _plan_clip(
-                name=f"{_safe_name(recording.name)}-{index:04d}",
-                facts=facts,
-                original_id=recording.name,
-                video=video,
-                actions=actions,
-                span=range(start, stop),
-                size=settings.size,
-            )
-            for index, (start, stop) in enumerate(pairwise(cuts.tolist()))
-        ],
+        dropped=[item for unit in planned for item in unit.dropped],
+        stops_at_faults=stops_at_faults,
     )
 
 
@@ -171,74 +130,14 @@ def choose_heldout(sessions: Iterable[tuple[str, str]], *, share: float) -> set[
     return heldout
 
 
-def _plan_clip(
-    *,
-    name: str,
-    facts: RecordingFacts,
-    original_id: str,
-    video: SourceVideo,
-    actions: ClipActions,
-    span: range,
-    size: int,
-) -> PlannedClip:
-    clip_actions = actions.cut(span.start, span.stop)
-    return PlannedClip(
-        metadata=ClipMetadata(
-            clip_id=name,
-            source=facts.source,
-            game=facts.game,
-            session_id=facts.session_id,
-            fps=video.fps,
-            num_frames=len(span),
-            width=size,
-            height=size,
-            action_space=facts.action_space,
-            idle_share=float(idle_rows(clip_actions.rows).mean()),
-            licence=facts.licence,
-            provenance=Provenance(
-                original_id=original_id,
-                url=facts.url,
-                start_frame=span.start,
-                end_frame=span.stop,
-                width=video.width,
-                height=video.height,
-                labels=facts.labels,
-            ),
-        ),
-        actions=clip_actions,
-        video=video.cut(span.start, span.stop),
-    )
-
-
-def _check_span(recording: Recording, log: InputLog, edges_ns: Int64[np.ndarray, " edges"]) -> None:
-    row_ns = int(edges_ns[-1] - edges_ns[-2])
-    start, last_frame, end = int(edges_ns[0]), int(edges_ns[-2]), int(edges_ns[-1])
-    begins_late = log.first_ns > start + row_ns
-    ends_early, ends_late = log.last_ns < last_frame - row_ns, log.last_ns > end + row_ns
-    if begins_late or ends_early or ends_late:
-        raise ShardError(
-            f"{recording.video_path} and {recording.log_path.name} differ in length: the video "
-            f"lasts from {start / 1e9:.3f} to {end / 1e9:.3f} s, the log from "
-            f"{log.first_ns / 1e9:.3f} to {log.last_ns / 1e9:.3f} s, expected the same within a "
-            "row; check video_start_ns, cut the longer one, and end a log of changes with an "
-            "empty row at the last frame"
-        )
-
-
-def _check_agreement(planned: list[PlannedRecording]) -> None:
-    clips = [clip for recording in planned for clip in recording.clips]
+def _check_agreement(clips: Sequence[PlannedClip]) -> None:
     names = [clip.metadata.clip_id for clip in clips]
     if len(set(names)) < len(names):
-        twice = sorted({name for name in names if names.count(name) > 1})
+        twice = sorted(name for name, number in Counter(names).items() if number > 1)
         raise ShardError(f"recordings would give clips of one name: {twice[:3]}; rename them")
     spaces = sorted({clip.metadata.action_space for clip in clips})
     if len(spaces) > 1:
         raise ShardError(f"a data set holds one action space, the recordings mix {spaces}")
-
-
-def _safe_name(name: str) -> str:
-    # Names come from recorders, which like dots and spaces; a key has neither.
-    return check_key(re.sub(r"[^A-Za-z0-9_-]", "_", name).lstrip("-")[:70])
 
 
 def _unit_hash(session_id: str) -> float:
@@ -246,14 +145,5 @@ def _unit_hash(session_id: str) -> float:
     return int.from_bytes(digest[:8]) / 2**64
 
 
-def _hash_files(recording: Recording) -> str:
-    digest = hashlib.sha256()
-    for path in (recording.video_path, recording.log_path, recording.facts_path):
-        with path.open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
-    return digest.hexdigest()
-
-
-def _digest(settings: ShardSettings, planned: list[PlannedRecording]) -> str:
-    facts = [SCHEMA_VERSION, asdict(settings), [recording.digest for recording in planned]]
+def _digest(*facts: object) -> str:
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()

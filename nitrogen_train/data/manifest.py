@@ -120,7 +120,7 @@ def read_manifest(dataset_dir: Path) -> Manifest:
 
 
 def read_manifest_table(dataset_dir: Path) -> pa.Table:
-    """Read a manifest's table with nothing but its version checked.
+    """Read a manifest's table, empty or not, with nothing but its version checked.
 
     Raises:
         FileNotFoundError: If there is none.
@@ -174,13 +174,34 @@ def write_manifest(
     Raises:
         ShardError: If the rows break the contract.
     """
-    ordered = sorted(rows, key=lambda row: (row.shard, row.offset))
-    table = pa.Table.from_pylist([asdict(row) for row in ordered], schema=MANIFEST_SCHEMA)
-    manifest = Manifest(table)
-    facts = describe_file(manifest.action_space) | (metadata or {})
-    with write_atomically(dataset_dir / MANIFEST_NAME) as path:
-        pq.write_table(manifest.table.replace_schema_metadata(facts), path, compression="zstd")
+    manifest = Manifest(tabulate(rows))
+    write_manifest_table(dataset_dir, manifest.table, metadata=metadata)
     return manifest
+
+
+def tabulate(rows: Iterable[ManifestRow]) -> pa.Table:
+    """Lay rows out in the order of shards and offsets, unchecked."""
+    ordered = sorted(rows, key=lambda row: (row.shard, row.offset))
+    return pa.Table.from_pylist([asdict(row) for row in ordered], schema=MANIFEST_SCHEMA)
+
+
+def write_manifest_table(
+    folder: Path, table: pa.Table, *, metadata: dict[str, str] | None = None
+) -> None:
+    """Write a table as it is, which replaces a former one only when it is whole.
+
+    Args:
+        folder: Where its manifest goes.
+        table: In `MANIFEST_SCHEMA`; a part of a data set may have no row.
+        metadata: More facts for the file's own metadata.
+    """
+    facts = {"schema_version": str(SCHEMA_VERSION)}
+    if table.num_rows:
+        facts = describe_file(get_space(table["action_space"][0].as_py()))
+    with write_atomically(folder / MANIFEST_NAME) as path:
+        pq.write_table(
+            table.replace_schema_metadata(facts | (metadata or {})), path, compression="zstd"
+        )
 
 
 def describe_file(space: ActionSpace) -> dict[str, str]:

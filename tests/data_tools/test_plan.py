@@ -1,5 +1,6 @@
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -7,12 +8,25 @@ import numpy as np
 import pytest
 
 from data_tools.recordings.recording import find_recordings
+from data_tools.shards.part import ALL
 from data_tools.shards.plan import Plan, ShardSettings, choose_heldout, make_plan
+from data_tools.shards.recording_clips import plan_recording
 from nitrogen_train.data.schema import ShardError
 
 
 def plan(folder: Path, **settings: Any) -> Plan:
-    return make_plan(find_recordings([folder]), ShardSettings(**settings), workers=1)
+    recordings = find_recordings([folder])
+    shaped = ShardSettings(**settings)
+    facts = [recording.read_facts() for recording in recordings]
+    return make_plan(
+        recordings,
+        partial(plan_recording, settings=shaped),
+        heldout=choose_heldout([(f.game, f.session_id) for f in facts], share=shaped.heldout_share),
+        settings=shaped,
+        part=ALL,
+        workers=1,
+        stops_at_faults=True,
+    )
 
 
 def test_a_recording_is_cut_evenly(tmp_path: Path, write_recording: Callable) -> None:

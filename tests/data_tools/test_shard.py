@@ -4,17 +4,25 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from data_tools.__main__ import main
 from data_tools.inspection.verify import verify_dataset
-from data_tools.shards.plan import ShardSettings
+from data_tools.recordings.recording import find_recordings
+from data_tools.shards.part import ALL, Part
+from data_tools.shards.plan import ShardSettings, make_plan
+from data_tools.shards.recording_clips import plan_recording
+from data_tools.shards.report import DatasetReport, format_report, read_report
 from data_tools.shards.shard import shard_recordings
+from data_tools.shards.write import join_parts, write_dataset
 from nitrogen_train.data.decoders.pyav_decoder import PyAVDecoder
-from nitrogen_train.data.manifest import Manifest, read_manifest
+from nitrogen_train.data.manifest import read_manifest
 from nitrogen_train.data.records import read_record
 from nitrogen_train.data.schema import ShardError
 from nitrogen_train.data.storage import Storage
@@ -45,9 +53,9 @@ def dataset_dir(tmp_path_factory: pytest.TempPathFactory, recordings_dir: Path) 
     return folder
 
 
-def shard(folders: list[Path], out_dir: Path, **changes: Any) -> Manifest:
+def shard(folders: list[Path], out_dir: Path, *, part: Part = ALL, **changes: Any) -> DatasetReport:
     settings = ShardSettings(**(vars(SETTINGS) | changes))
-    return shard_recordings(folders, out_dir=out_dir, settings=settings, workers=1)
+    return shard_recordings(folders, out_dir=out_dir, settings=settings, part=part, workers=1)
 
 
 def arguments(recordings_dir: Path, out_dir: Path, *more: str) -> list[str]:
@@ -69,6 +77,7 @@ def test_a_data_set_holds_the_recordings(dataset_dir: Path) -> None:
     assert sum(manifest.table["num_frames"].to_pylist()) == 150
     assert {path.name for path in dataset_dir.iterdir()} == {
         "manifest.parquet",
+        "report.json",
         *manifest.table["shard"].to_pylist(),
     }
     for row in manifest.rows():
@@ -126,6 +135,98 @@ def test_a_bad_recording_is_named_before_anything_is_written(
     assert not (tmp_path / "set").exists()
 
 
+def test_parts_are_joined_to_a_data_set_of_the_same_clips(
+    dataset_dir: Path, recordings_dir: Path, tmp_path: Path
+) -> None:
+    out_dir = tmp_path / "set"
+    for index in (1, 0):
+        shard([recordings_dir], out_dir, part=Part(index=index, count=2))
+
+    report = join_parts(out_dir)
+
+    def list_clips(folder: Path) -> list[tuple[str, str, str]]:
+        rows = read_manifest(folder).rows()
+        return sorted((row.clip_id, row.split, row.sha256) for row in rows)
+
+    assert list_clips(out_dir) == list_clips(dataset_dir)
+    assert verify_dataset(out_dir, workers=1) == []
+    assert report == read_report(dataset_dir / "report.json")
+    assert not (out_dir / ".progress").exists()
+    # Neither a part nor the join does any more.
+    before = contents(out_dir)
+    shard([recordings_dir], out_dir, part=Part(index=1, count=2))
+    assert join_parts(out_dir) == report
+    assert contents(out_dir) == before
+    with pytest.raises(ShardError, match="data set of other recordings or settings"):
+        shard([recordings_dir], out_dir, part=Part(index=1, count=3))
+
+
+def test_parts_that_do_not_fit_are_not_joined(recordings_dir: Path, tmp_path: Path) -> None:
+    out_dir = tmp_path / "set"
+    with pytest.raises(FileNotFoundError, match="holds no parts"):
+        join_parts(out_dir)
+    shard([recordings_dir], out_dir, part=Part(index=1, count=2))
+
+    with pytest.raises(ShardError, match="lacks 1 of 2 parts, part-00000-of-00002 first"):
+        join_parts(out_dir)
+    with pytest.raises(ShardError, match="unfinished data set of other recordings or settings"):
+        shard([recordings_dir], out_dir, part=Part(index=0, count=3))
+    with pytest.raises(ShardError, match="unfinished data set of other recordings or settings"):
+        shard([recordings_dir], out_dir)
+    shard([recordings_dir], out_dir, part=Part(index=0, count=2), size=96)
+    with pytest.raises(ShardError, match="differ in their settings"):
+        join_parts(out_dir)
+
+
+def test_a_part_without_recordings_is_one_too(recordings_dir: Path, tmp_path: Path) -> None:
+    out_dir = tmp_path / "set"
+    for index in range(5):
+        shard([recordings_dir], out_dir, part=Part(index=index, count=5))
+
+    assert [game.num_clips for game in join_parts(out_dir).games] == [9]
+
+
+@pytest.mark.parametrize("text", ["2", "2/2", "-1/2", "0/0", "a/b", "1/2/3"])
+def test_a_part_that_is_none_is_one_line(
+    recordings_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str
+) -> None:
+    assert main([*arguments(recordings_dir, tmp_path / "set"), f"--part={text}"]) == 2
+
+    assert "nitrogen-data shard: a part is " in capsys.readouterr().err
+
+
+def test_damaged_videos_stop_a_plan_or_are_left_out_with_their_reason(
+    recordings_dir: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(recordings_dir, tmp_path / "recordings")
+    video = folder / "run-1.mp4"
+    data = video.read_bytes()
+    video.write_bytes(data[:-700] + b"\xff" * 700)
+    recordings = find_recordings([folder])
+    plan = make_plan(
+        recordings,
+        partial(plan_recording, settings=SETTINGS),
+        heldout={"run-2"},
+        settings=SETTINGS,
+        part=ALL,
+        workers=1,
+        stops_at_faults=False,
+    )
+
+    with pytest.raises(ShardError, match=r"run-1\.mp4 cannot be decoded"):
+        write_dataset(replace(plan, stops_at_faults=True), out_dir=tmp_path / "a", workers=1)
+    report = write_dataset(plan, out_dir=tmp_path / "b", workers=1)
+
+    assert report.dropped
+    assert {item.name.rpartition("-")[0] for item in report.dropped} == {"run-1"}
+    assert {item.reason for item in report.dropped} == {"the video is damaged"}
+    (game,) = report.games
+    assert game.kept_s + game.dropped_s == pytest.approx(15)
+    assert "the video is damaged" in format_report(report)
+    assert verify_dataset(tmp_path / "b", workers=1) == []
+    assert len(read_manifest(tmp_path / "b")) == 9 - len(report.dropped)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("limit_bytes", [1_000, 5_000, 12_000])
 def test_a_full_disk_is_one_line_and_the_next_run_goes_on(
@@ -176,8 +277,8 @@ def test_a_killed_run_goes_on_to_the_same_data_set(
 def test_an_unfinished_data_set_of_other_settings_is_not_mixed(
     recordings_dir: Path, tmp_path: Path
 ) -> None:
-    (tmp_path / ".progress").mkdir()
-    (tmp_path / ".progress" / "plan").write_text("another plan")
+    (tmp_path / ".progress" / "all").mkdir(parents=True)
+    (tmp_path / ".progress" / "all" / "plan").write_text("another plan")
 
     with pytest.raises(ShardError, match="unfinished data set of other recordings"):
         shard([recordings_dir], tmp_path)

@@ -1,0 +1,90 @@
+"""Stretches of play to clips of equal length."""
+
+import math
+import re
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from jaxtyping import Int64
+
+from data_tools.shards.plan import ShardSettings
+from data_tools.shards.planned import PlannedClip
+from data_tools.shards.source_video import SourceVideo
+from nitrogen_train.data.action_file import ClipActions, idle_rows
+from nitrogen_train.data.schema import Box, ClipMetadata, Labels, Provenance, check_key
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stretch:
+    """Consecutive frames of one video, each with its row."""
+
+    name: str
+    """What its clips are named after, unique in the data set."""
+    original_id: str
+    """The recording's name, or the id of a published video."""
+    source: str
+    """The collection."""
+    game: str
+    session_id: str
+    video: SourceVideo
+    """Just the stretch's frames, at a constant rate."""
+    frames: Int64[np.ndarray, " rows"]
+    """Places of these frames in the whole video."""
+    actions: ClipActions
+    action_space: str = "gamepad"
+    labels: Labels = "raw"
+    licence: str = "unknown"
+    url: str = ""
+    masked_boxes: tuple[Box, ...] = ()
+    """Blacked out, inside the picture."""
+    area: Box | None = None
+    """What is kept of the picture; all of it if `None`."""
+
+
+def cut_stretch(stretch: Stretch, settings: ShardSettings) -> list[PlannedClip]:
+    """Cut a stretch evenly into clips of up to `clip_seconds`."""
+    num_rows, fps = len(stretch.video), stretch.video.fps
+    longest = max(1, math.floor(settings.clip_seconds * fps))
+    cuts = np.linspace(0, num_rows, math.ceil(num_rows / longest) + 1).round().astype(int)
+    return [
+        _cut_clip(stretch, f"{safe_key(stretch.name)}-{index:04d}", start, stop, settings.size)
+        for index, (start, stop) in enumerate(pairwise(cuts.tolist()))
+    ]
+
+
+def safe_key(name: str) -> str:
+    """Make a record's key of a name; recorders like dots and spaces, a key has neither."""
+    return check_key(re.sub(r"[^A-Za-z0-9_-]", "_", name).lstrip("-")[:70])
+
+
+def _cut_clip(stretch: Stretch, name: str, start: int, stop: int, size: int) -> PlannedClip:
+    actions, video = stretch.actions.cut(start, stop), stretch.video
+    return PlannedClip(
+        metadata=ClipMetadata(
+            clip_id=name,
+            source=stretch.source,
+            game=stretch.game,
+            session_id=stretch.session_id,
+            fps=video.fps,
+            num_frames=stop - start,
+            width=size,
+            height=size,
+            action_space=stretch.action_space,
+            idle_share=float(idle_rows(actions.rows).mean()),
+            licence=stretch.licence,
+            masked_boxes=stretch.masked_boxes,
+            area=stretch.area,
+            provenance=Provenance(
+                original_id=stretch.original_id,
+                url=stretch.url,
+                start_frame=int(stretch.frames[start]),
+                end_frame=int(stretch.frames[stop - 1]) + 1,
+                width=video.width,
+                height=video.height,
+                labels=stretch.labels,
+            ),
+        ),
+        actions=actions,
+        video=video.cut(start, stop),
+    )

@@ -1,0 +1,97 @@
+"""What came in, what was kept, and what was left out and why."""
+
+import json
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from data_tools.shards.planned import Dropped
+from nitrogen_train.data.files import write_atomically
+from nitrogen_train.data.manifest_row import ManifestRow
+from nitrogen_train.table import format_table
+
+REPORT_NAME = "report.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class GameShare:
+    """What became of one game's play."""
+
+    game: str
+    num_clips: int
+    kept_s: float
+    dropped_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetReport:
+    """What became of all that came in."""
+
+    games: list[GameShare]
+    dropped: list[Dropped]
+
+    def write(self, path: Path) -> None:
+        """Write the report as JSON, each loss with its reason."""
+        with write_atomically(path) as temporary:
+            temporary.write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
+
+
+def make_report(rows: Iterable[ManifestRow], dropped: Sequence[Dropped]) -> DatasetReport:
+    """Sum up clips that were written, and play that was not."""
+    kept: defaultdict[str, list[float]] = defaultdict(list)
+    lost: defaultdict[str, list[float]] = defaultdict(list)
+    for row in rows:
+        kept[row.game].append(row.num_frames / row.fps)
+    for item in dropped:
+        lost[item.game].append(item.seconds)
+    return DatasetReport(
+        games=[
+            GameShare(
+                game=game,
+                num_clips=len(kept[game]),
+                # To whole microseconds, which do not depend on the order.
+                kept_s=round(math.fsum(kept[game]), 6),
+                dropped_s=round(math.fsum(lost[game]), 6),
+            )
+            for game in sorted({*kept, *lost})
+        ],
+        dropped=sorted(dropped, key=lambda item: (item.reason, item.name)),
+    )
+
+
+def read_report(path: Path) -> DatasetReport:
+    """Read what `DatasetReport.write` wrote."""
+    values = json.loads(path.read_bytes())
+    return DatasetReport(
+        games=[GameShare(**game) for game in values["games"]],
+        dropped=[Dropped(**item) for item in values["dropped"]],
+    )
+
+
+def format_report(report: DatasetReport) -> str:
+    """Lay the report out as tables: a line per game, and one per reason with an example."""
+    lines = [
+        format_table(
+            ("game", "clips", "hours kept", "hours dropped"),
+            [
+                (share.game, str(share.num_clips), _hours(share.kept_s), _hours(share.dropped_s))
+                for share in report.games
+            ],
+        )
+    ]
+    reasons: defaultdict[str, list[Dropped]] = defaultdict(list)
+    for item in report.dropped:
+        reasons[item.reason].append(item)
+    if reasons:
+        rows = [
+            (reason, str(len(items)), _hours(sum(item.seconds for item in items)), items[0].name)
+            for reason, items in sorted(reasons.items())
+        ]
+        lines.append(format_table(("dropped because", "number", "hours", "for example"), rows))
+    return "\n\n".join(lines)
+
+
+def _hours(seconds: float) -> str:
+    return f"{seconds / 3600:.3f}"

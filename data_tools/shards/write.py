@@ -1,0 +1,281 @@
+"""A plan to shards, and the finished parts to one data set.
+
+    plan ─► clips: decode, squash, encode ─► shard-NNNNNN.tar, one after the other
+      ─► the part's manifest and report ─► joined with those of the other parts: manifest.parquet
+
+What a run has finished a next one keeps. Until the parts are joined, `.progress/PART` holds the
+plan's digest, what each finished shard holds, and in the end the part's manifest and report.
+"""
+
+import contextlib
+import json
+import math
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from itertools import islice
+from pathlib import Path
+
+import pyarrow as pa
+from tqdm import tqdm
+
+from data_tools.shards.clip_video import encode_stretch
+from data_tools.shards.part import Part
+from data_tools.shards.plan import Plan
+from data_tools.shards.planned import Dropped, PlannedClip
+from data_tools.shards.report import REPORT_NAME, DatasetReport, make_report, read_report
+from data_tools.workers import map_in_order
+from nitrogen_train.data.files import write_atomically
+from nitrogen_train.data.manifest import (
+    MANIFEST_NAME,
+    Manifest,
+    read_manifest_table,
+    tabulate,
+    write_manifest_table,
+)
+from nitrogen_train.data.manifest_row import ManifestRow, describe_record
+from nitrogen_train.data.records import SHARD_END, Record, encode_record
+from nitrogen_train.data.schema import ShardError
+
+_PROGRESS = ".progress"
+_PLANS_KEY = b"plans"
+
+EncodedClip = tuple[bytes, ManifestRow]
+"""A record and its row, whose place in a shard is still open."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Shard:
+    """What a finished shard holds, and what was meant to be in it."""
+
+    rows: list[ManifestRow]
+    dropped: list[Dropped]
+
+
+def write_dataset(plan: Plan, *, out_dir: Path, workers: int) -> DatasetReport:
+    """Write a plan's shards, or what is missing of them; a plan of all parts becomes a data set.
+
+    Args:
+        plan: What to write.
+        out_dir: The data set's folder.
+        workers: Processes.
+
+    Raises:
+        ShardError: If `out_dir` holds another data set, a video is damaged and the plan stops at
+            that, or no clip is left.
+    """
+    progress_dir = out_dir / _PROGRESS / _name(plan.part)
+    if (out_dir / MANIFEST_NAME).exists():
+        _check_finished(out_dir, plan)
+        shutil.rmtree(out_dir / _PROGRESS, ignore_errors=True)
+        return read_report(out_dir / REPORT_NAME)
+    _claim(out_dir, progress_dir, plan)
+    if not (progress_dir / MANIFEST_NAME).exists():
+        shards = _write_shards(out_dir, progress_dir, plan, workers=workers)
+        rows = [row for shard in shards for row in shard.rows]
+        report = make_report(rows, [*plan.dropped, *(d for shard in shards for d in shard.dropped)])
+        report.write(progress_dir / REPORT_NAME)
+        facts = {"plan": plan.digest, "settings": plan.settings_digest}
+        write_manifest_table(progress_dir, tabulate(rows), metadata=facts)
+    if plan.part.count == 1:
+        return join_parts(out_dir)
+    return read_report(progress_dir / REPORT_NAME)
+
+
+def join_parts(out_dir: Path) -> DatasetReport:
+    """Join finished parts to one data set.
+
+    Args:
+        out_dir: The data set's folder, in which all parts have been written.
+
+    Raises:
+        FileNotFoundError: If there are no parts.
+        ShardError: If a part is missing or unfinished or was made with other settings, if two hold
+            one clip, or if none holds any.
+    """
+    if (out_dir / MANIFEST_NAME).exists():
+        shutil.rmtree(out_dir / _PROGRESS, ignore_errors=True)
+        return read_report(out_dir / REPORT_NAME)
+    folders = _find_parts(out_dir)
+    tables = [read_manifest_table(folder) for folder in folders]
+    facts = [table.schema.metadata for table in tables]
+    if len({fact[b"settings"] for fact in facts}) > 1:
+        raise ShardError(
+            f"the parts in {out_dir} differ in their settings or in their list of sessions; "
+            "remove the folder and write all of them again"
+        )
+    report = _add_reports([read_report(folder / REPORT_NAME) for folder in folders])
+    table = pa.concat_tables([table.replace_schema_metadata(None) for table in tables])
+    if not table.num_rows:
+        reasons = sorted({item.reason for item in report.dropped})
+        raise ShardError(f"{out_dir} would hold no clip: {', '.join(reasons) or 'nothing came in'}")
+    table = Manifest(table).table
+    report.write(out_dir / REPORT_NAME)
+    plans = json.dumps([fact[b"plan"].decode() for fact in facts])
+    write_manifest_table(out_dir, table, metadata={_PLANS_KEY.decode(): plans})
+    shutil.rmtree(out_dir / _PROGRESS)
+    return report
+
+
+def encode_clip(clip: PlannedClip, *, stops_at_faults: bool) -> EncodedClip | Dropped:
+    """Decode a clip's stretch of its video, and store it as a record.
+
+    Raises:
+        ShardError: If the video is damaged there, and that is to stop everything.
+    """
+    metadata = clip.metadata
+    try:
+        video = encode_stretch(
+            clip.video,
+            fps=metadata.fps,
+            size=metadata.width,
+            masked_boxes=metadata.masked_boxes,
+            area=metadata.area,
+        )
+    except ShardError as error:
+        if stops_at_faults:
+            raise
+        return Dropped(
+            name=metadata.clip_id,
+            game=metadata.game,
+            seconds=metadata.num_frames / metadata.fps,
+            reason="the video is damaged",
+            detail=str(error),
+        )
+    record = Record(metadata=metadata, actions=clip.actions, video=video)
+    data = encode_record(record)
+    return data, describe_record(record, data, shard="", offset=0, split=clip.split)
+
+
+def _name(part: Part) -> str:
+    return part.name or "all"
+
+
+def _check_finished(out_dir: Path, plan: Plan) -> None:
+    facts = read_manifest_table(out_dir).schema.metadata or {}
+    plans: list[str] = json.loads(facts.get(_PLANS_KEY, b"[]"))
+    if len(plans) != plan.part.count or plans[plan.part.index] != plan.digest:
+        raise ShardError(
+            f"{out_dir} is a data set of other recordings or settings; "
+            "choose another --out, or remove it"
+        )
+
+
+def _claim(out_dir: Path, progress_dir: Path, plan: Plan) -> None:
+    """Take the folder for this plan, or find that an interrupted run of it has.
+
+    Raises:
+        ShardError: If it holds something else.
+    """
+    plan_path = progress_dir / "plan"
+    others = {path.name.rpartition("-")[2] for path in (out_dir / _PROGRESS).glob("*")}
+    if others - {progress_dir.name.rpartition("-")[2]} or (
+        plan_path.exists() and plan_path.read_text() != plan.digest
+    ):
+        raise ShardError(
+            f"{out_dir} holds an unfinished data set of other recordings or settings; "
+            "choose another --out, or remove it"
+        )
+    if not others and any(out_dir.glob("*.tar")):
+        raise ShardError(f"{out_dir} holds tars of unknown origin; choose another --out")
+    if not plan_path.exists():
+        with write_atomically(plan_path) as path:
+            path.write_text(plan.digest)
+
+
+def _find_parts(out_dir: Path) -> list[Path]:
+    folders = sorted((out_dir / _PROGRESS).glob("*"))
+    if not folders:
+        raise FileNotFoundError(
+            f"{out_dir} holds no parts: nitrogen-data shard RECORDINGS --out {out_dir} --part I/N "
+            "writes one"
+        )
+    counts = folders[0].name.rpartition("-of-")[2]
+    count = int(counts) if counts.isdecimal() else 1
+    expected = [_name(Part(index=index, count=count)) for index in range(count)]
+    done = {folder.name for folder in folders if (folder / MANIFEST_NAME).exists()}
+    if missing := [name for name in expected if name not in done]:
+        raise ShardError(
+            f"{out_dir} lacks {len(missing)} of {count} parts, {missing[0]} first: write them with "
+            "the same command and --part"
+        )
+    return folders
+
+
+def _add_reports(reports: Sequence[DatasetReport]) -> DatasetReport:
+    if len(reports) == 1:
+        return reports[0]
+    games = [game for report in reports for game in report.games]
+    names = sorted({game.game for game in games})
+    return DatasetReport(
+        games=[
+            replace(
+                next(game for game in games if game.game == name),
+                num_clips=sum(game.num_clips for game in games if game.game == name),
+                kept_s=math.fsum(game.kept_s for game in games if game.game == name),
+                dropped_s=math.fsum(game.dropped_s for game in games if game.game == name),
+            )
+            for name in names
+        ],
+        dropped=[item for report in reports for item in report.dropped],
+    )
+
+
+def _write_shards(out_dir: Path, progress_dir: Path, plan: Plan, *, workers: int) -> list[_Shard]:
+    names = [plan.part.shard_name(number) for number in range(len(plan.shards))]
+    todo = {
+        name: clips
+        for name, clips in zip(names, plan.shards, strict=True)
+        if not _is_finished(out_dir / name, progress_dir)
+    }
+    clips = [clip for shard in todo.values() for clip in shard]
+    # One stream of clips through all shards: no worker waits for a shard's end.
+    encode = partial(encode_clip, stops_at_faults=plan.stops_at_faults)
+    encoded = map_in_order(encode, clips, workers=workers)
+    with contextlib.closing(encoded), tqdm(total=len(clips), desc="shard", unit="clip") as progress:
+        for name, shard in todo.items():
+            _write_shard(out_dir / name, progress_dir, islice(encoded, len(shard)))
+            progress.update(len(shard))
+    return [_read_shard(progress_dir, name) for name in names]
+
+
+def _write_shard(path: Path, progress_dir: Path, clips: Iterator[EncodedClip | Dropped]) -> None:
+    rows: list[ManifestRow] = []
+    dropped: list[Dropped] = []
+    with contextlib.ExitStack() as stack:
+        # Opened with the first clip: where none is left, there is no shard.
+        file = None
+        for clip in clips:
+            if isinstance(clip, Dropped):
+                dropped.append(clip)
+                continue
+            if file is None:
+                file = stack.enter_context(stack.enter_context(write_atomically(path)).open("wb"))
+            data, row = clip
+            rows.append(replace(row, shard=path.name, offset=file.tell()))
+            file.write(data)
+        if file is not None:
+            file.write(SHARD_END)
+        # Before the shard has its name: from then on it is never opened again.
+        with write_atomically(_contents_path(progress_dir, path.name)) as contents_path:
+            contents_path.write_text(json.dumps(asdict(_Shard(rows=rows, dropped=dropped))))
+
+
+def _is_finished(path: Path, progress_dir: Path) -> bool:
+    contents_path = _contents_path(progress_dir, path.name)
+    if not contents_path.exists():
+        return False
+    return path.exists() or not _read_shard(progress_dir, path.name).rows
+
+
+def _read_shard(progress_dir: Path, name: str) -> _Shard:
+    values = json.loads(_contents_path(progress_dir, name).read_bytes())
+    return _Shard(
+        rows=[ManifestRow(**row) for row in values["rows"]],
+        dropped=[Dropped(**item) for item in values["dropped"]],
+    )
+
+
+def _contents_path(progress_dir: Path, shard: str) -> Path:
+    return progress_dir / f"{shard}.json"
