@@ -1,0 +1,51 @@
+"""`index`."""
+
+import argparse
+from pathlib import Path
+
+from data_tools.command_line import add_verb
+
+
+def add_verbs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add them to the command line."""
+    _add_index(verbs)
+
+
+def _add_index(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    verb = add_verb(
+        verbs, "index", "Write a manifest for foreign shards, which stay as they are.", _index
+    )
+    verb.add_argument("shards", metavar="FOLDER_OR_URL", nargs="+", help="with .tar files")
+    verb.add_argument("--game", required=True, help="that they show")
+    verb.add_argument("--source", help="name of the collection; the folder's")
+    verb.add_argument("--licence", default="unknown", help="of the clips")
+    verb.add_argument(
+        "--session-from-key",
+        metavar="REGEX",
+        help="its first group, found in a record's key, is its session; a tar is one",
+    )
+    verb.add_argument("--fps", type=float, help="of pictures, and of videos that have none")
+    verb.add_argument(
+        "--val-share", type=float, default=0.15, help="share of the sessions for validation"
+    )
+    verb.add_argument("--out", type=Path, help="where a URL's manifest goes; the folder itself")
+
+
+def _index(options: argparse.Namespace) -> int:
+    from data_tools.foreign.index import ForeignFacts, format_report, index_shards
+    from data_tools.inspection.run_choice import name_dataset
+
+    if options.out is not None and len(options.shards) > 1:
+        raise ValueError("--out takes the manifest of one folder: index the others by themselves")
+    for root in options.shards:
+        facts = ForeignFacts(
+            game=options.game,
+            source=options.source or name_dataset(root),
+            licence=options.licence,
+            session_pattern=options.session_from_key,
+            fps=options.fps,
+            val_share=options.val_share,
+        )
+        found = index_shards(root, out_dir=options.out, facts=facts)
+        print(f"{root}: {format_report(found)}")
+    return 0

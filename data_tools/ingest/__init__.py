@@ -1,0 +1,1 @@
+"""Other people's data: each format becomes clips, or recordings, of ours."""

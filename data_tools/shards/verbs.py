@@ -1,0 +1,50 @@
+"""`shard` and `merge`."""
+
+import argparse
+from pathlib import Path
+
+from data_tools.command_line import (
+    add_shard_settings,
+    add_verb,
+    describe_dataset,
+    read_shard_settings,
+)
+
+
+def add_verbs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add them to the command line."""
+    _add_shard(verbs)
+
+
+def _add_shard(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    verb = add_verb(
+        verbs, "shard", "Make a data set of recordings; starts where it stopped.", _shard
+    )
+    verb.add_argument("recordings", metavar="RECORDINGS_DIR", type=Path, nargs="+")
+    add_shard_settings(verb)
+    merge = add_verb(verbs, "merge", "Join the parts that several processes have written.", _merge)
+    merge.add_argument("dataset", metavar="DATASET", type=Path, help="folder with all parts")
+
+
+def _shard(options: argparse.Namespace) -> int:
+    from data_tools.shards.part import Part
+    from data_tools.shards.shard import shard_recordings
+
+    part = Part.parse(options.part)
+    report = shard_recordings(
+        options.recordings,
+        out_dir=options.out,
+        settings=read_shard_settings(options),
+        part=part,
+        workers=options.workers,
+    )
+    print(describe_dataset(options.out, part, report))
+    return 0
+
+
+def _merge(options: argparse.Namespace) -> int:
+    from data_tools.shards.part import ALL
+    from data_tools.shards.write import join_parts
+
+    print(describe_dataset(options.dataset, ALL, join_parts(options.dataset)))
+    return 0
