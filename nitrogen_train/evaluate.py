@@ -27,6 +27,7 @@ from nitrogen_train.evaluation.agent import PlaySettings
 from nitrogen_train.evaluation.closed_loop import evaluate_closed_loop
 from nitrogen_train.evaluation.metrics import SUMMARY
 from nitrogen_train.evaluation.offline import OfflineSettings, evaluate_offline
+from nitrogen_train.evaluation.sampling import SamplingSettings
 from nitrogen_train.evaluation.scores import GameScore
 from nitrogen_train.evaluation.video import record_video
 from nitrogen_train.games import load_game
@@ -58,6 +59,8 @@ class EvaluateConfig:
     """First executed row of a chunk."""
     num_sampling_steps: int = MISSING
     """Solver steps per chunk."""
+    guidance_scale: float = 1.0
+    """1 follows the game's condition, more exaggerates it; for policies that are told the game."""
     frame_stride: int | None = None
     """Rows between observed frames; null: as the run's own config says."""
     action_offset: int | None = None
@@ -102,13 +105,16 @@ def evaluate(config: EvaluateConfig) -> None:
     output_dir = Path(config.output_dir) if config.output_dir else policy_dir.parent / "eval"
     policy = load_policy(policy_dir)
     frame_stride, action_offset = find_window(config, policy_dir, num_frames=policy.num_frames)
+    sampling = SamplingSettings(
+        num_sampling_steps=config.num_sampling_steps, guidance_scale=config.guidance_scale
+    )
     output_dir.mkdir(parents=True, exist_ok=True)
     if config.games:
         settings = PlaySettings(
             execution_horizon=config.execution_horizon,
             start_row=config.start_row,
             frame_stride=frame_stride,
-            num_sampling_steps=config.num_sampling_steps,
+            sampling=sampling,
             seed=config.seed,
         )
         _play(config, policy, settings, policy_dir=policy_dir, output_dir=output_dir)
@@ -118,7 +124,7 @@ def evaluate(config: EvaluateConfig) -> None:
             action_offset=action_offset,
             every_nth_frame=config.every_nth_frame,
             micro_batch_size=config.micro_batch_size,
-            num_sampling_steps=config.num_sampling_steps,
+            sampling=sampling,
             seed=config.seed,
         )
         _predict(config, policy, offline, policy_dir=policy_dir, output_dir=output_dir)

@@ -18,6 +18,7 @@ from jaxtyping import UInt8
 from nitrogen_train.actions import ActionRows, Controls
 from nitrogen_train.data.squash import squash
 from nitrogen_train.evaluation.play import Moment
+from nitrogen_train.evaluation.sampling import SamplingSettings, sample_chunks
 from nitrogen_train.games import Frame, GameInfo
 from nitrogen_train.models.visual_policy import VisualPolicy
 
@@ -32,8 +33,7 @@ class PlaySettings:
     """First executed row; more than 0 skips rows that a slow policy would have missed."""
     frame_stride: int
     """Rows between observed frames, as in training; a policy of one frame ignores it."""
-    num_sampling_steps: int
-    """Solver steps per chunk."""
+    sampling: SamplingSettings
     seed: int
     """The noise of an episode follows from this and from the episode's own seed."""
 
@@ -59,7 +59,6 @@ class Agent:
                 f"{policy.action_horizon}"
             )
         self._policy = policy.eval()
-        self._device = next(policy.parameters()).device
         self._settings = settings
         self._controls = game.controls
         self._game_id = policy.game_id(game.name)
@@ -83,20 +82,16 @@ class Agent:
         if not lanes:
             return
         views = [lane.view() for lane in lanes]
-        frames = torch.from_numpy(np.stack([frames for frames, _ in views])).to(self._device)
-        with torch.inference_mode():
-            tokens = self._policy.encode_frames(
-                frames,
-                frame_mask=torch.tensor([mask for _, mask in views], device=self._device),
-                game_id=torch.full((len(lanes),), self._game_id, device=self._device),
-            )
-            chunk = self._policy.generate_actions(
-                tokens,
-                noise=torch.stack([lane.draw_noise() for lane in lanes]).to(self._device),
-                num_sampling_steps=self._settings.num_sampling_steps,
-            )
+        values = sample_chunks(
+            self._policy,
+            np.stack([frames for frames, _ in views]),
+            frame_mask=np.array([mask for _, mask in views]),
+            game_id=self._game_id,
+            noise=torch.stack([lane.draw_noise() for lane in lanes]),
+            settings=self._settings.sampling,
+        )
         space, first = self._policy.action_space, self._settings.start_row
-        rows = space.decode(chunk.values.float().cpu().numpy())
+        rows = space.decode(values)
         for index, lane in enumerate(lanes):
             for row in range(first, first + self._settings.execution_horizon):
                 state = space.controls_at(

@@ -27,6 +27,7 @@ from nitrogen_train.data.stored_clips import read_clip
 from nitrogen_train.data.windows import WindowShape
 from nitrogen_train.evaluation.baselines import MostCommonAction, predict_idle, predict_repeat
 from nitrogen_train.evaluation.metrics import OfflineMetrics
+from nitrogen_train.evaluation.sampling import SamplingSettings, sample_chunks
 from nitrogen_train.models.visual_policy import VisualPolicy
 
 PLAYERS = ("policy", "repeat", "idle", "most_common")
@@ -44,8 +45,7 @@ class OfflineSettings:
     """Predict from every n-th frame of a clip."""
     micro_batch_size: int
     """Windows predicted at once."""
-    num_sampling_steps: int
-    """Solver steps."""
+    sampling: SamplingSettings
     seed: int
     """The noise of a window follows from it."""
 
@@ -133,7 +133,6 @@ class _Predictor:
 
     def __init__(self, policy: VisualPolicy, *, settings: OfflineSettings) -> None:
         self._policy = policy.eval()
-        self._device = next(policy.parameters()).device
         self._settings = settings
         self.space = policy.action_space
         self.window = WindowShape(
@@ -165,20 +164,15 @@ class _Predictor:
     ) -> Float32[np.ndarray, "windows a"]:
         indices = np.stack([self.window.frame_indices(int(frame)) for frame in frames])
         pictures = clip.frames[np.maximum(indices, 0)].transpose(0, 1, 4, 2, 3)
-        game_id = self._policy.game_id(clip.game)
-        noise = torch.stack([self._draw_noise(clip.clip_id, int(frame)) for frame in frames])
-        with torch.inference_mode():
-            tokens = self._policy.encode_frames(
-                torch.from_numpy(np.ascontiguousarray(pictures)).to(self._device),
-                frame_mask=torch.from_numpy(indices >= 0).to(self._device),
-                game_id=torch.full((len(frames),), game_id, device=self._device),
-            )
-            chunk = self._policy.generate_actions(
-                tokens,
-                noise=noise.to(self._device),
-                num_sampling_steps=self._settings.num_sampling_steps,
-            )
-        return chunk.values[:, 0].float().cpu().numpy()
+        chunks = sample_chunks(
+            self._policy,
+            np.ascontiguousarray(pictures),
+            frame_mask=indices >= 0,
+            game_id=self._policy.game_id(clip.game),
+            noise=torch.stack([self._draw_noise(clip.clip_id, int(frame)) for frame in frames]),
+            settings=self._settings.sampling,
+        )
+        return chunks[:, 0]
 
     def _draw_noise(self, clip_id: str, frame: int) -> torch.Tensor:
         name = f"{self._settings.seed}/{clip_id}/{frame}".encode()

@@ -8,10 +8,15 @@ from tiny_policy import build_tiny_policy
 
 from nitrogen_train.evaluation.agent import Agent, PlaySettings
 from nitrogen_train.evaluation.play import Moment
+from nitrogen_train.evaluation.sampling import SamplingSettings
 from nitrogen_train.models.nitrogen import NitroGen
 
 SETTINGS = PlaySettings(
-    execution_horizon=1, start_row=0, frame_stride=1, num_sampling_steps=2, seed=0
+    execution_horizon=1,
+    start_row=0,
+    frame_stride=1,
+    sampling=SamplingSettings(num_sampling_steps=2),
+    seed=0,
 )
 
 

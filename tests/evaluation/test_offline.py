@@ -5,13 +5,14 @@ import pytest
 from tiny_policy import build_tiny_policy
 
 from nitrogen_train.evaluation.offline import PLAYERS, OfflineSettings, evaluate_offline
+from nitrogen_train.evaluation.sampling import SamplingSettings
 
 SETTINGS = OfflineSettings(
     frame_stride=1,
     action_offset=0,
     every_nth_frame=1,
     micro_batch_size=7,
-    num_sampling_steps=1,
+    sampling=SamplingSettings(num_sampling_steps=1),
     seed=0,
 )
 
