@@ -35,5 +35,5 @@ def test_guidance_extends_the_line_from_unconditional_to_conditional() -> None:
 
 
 def test_guidance_without_a_condition_is_refused() -> None:
-    with pytest.raises(ValueError, match="guidance_scale=2.0 has nothing to follow"):
+    with pytest.raises(ValueError, match=r"guidance_scale=2\.0 has nothing to follow"):
         sample(build_tiny_policy().eval(), game_id=0, guidance_scale=2.0)
