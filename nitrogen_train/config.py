@@ -51,6 +51,8 @@ class DataConfig:
     """Windows that a clip hands out each time it is opened, a multiple of 64."""
     clip_cache_gib: float = 2.0
     """If all data, decoded, take less than about this, each worker decodes a clip once."""
+    max_lane_gib: float = 16.0
+    """What a rank's open clips may take; a run that would take more is refused at its start."""
     index_dir: str | None = None
     """Where each node keeps what it derives from manifests: about 300 bytes per clip, best on its
     own disk; null: $XDG_CACHE_HOME/nitrogen-train or ~/.cache/nitrogen-train."""

@@ -121,6 +121,11 @@ class Source:
             weights.append((count.num_windows * kept) ** (1 / self.options.game_temperature))
         return weights
 
+    @property
+    def mean_record_bytes(self) -> float:
+        """How large a clip's record is, over all clips of the manifest."""
+        return float(self.manifest.table["size"].to_numpy().mean())
+
     def describe(self) -> str:
         """Name what the order of this source depends on; where it lies is not among it."""
         options = replace(self.options, path="", where=None)

@@ -38,6 +38,33 @@ class _Visit:
     """Why a window of the stretch stands in for another; None where it does not."""
 
 
+def estimate_lane_bytes(plan: WindowPlan, *, samples_per_step: int, frame_bytes: int) -> int:
+    """Estimate what a rank's lanes hold: a record each, and the frames of a stretch of windows.
+
+    Args:
+        plan: The order.
+        samples_per_step: Of the rank.
+        frame_bytes: Of a decoded frame.
+    """
+    shares = np.array([source.options.weight for source in plan.sources])
+    sizes = np.array([source.mean_record_bytes for source in plan.sources])
+    windows = [source.window for source in plan.sources]
+    frames = np.array(
+        [
+            min(STRETCH * each.num_frames, STRETCH + (each.num_frames - 1) * each.frame_stride)
+            for each in windows
+        ]
+    )
+    lane_bytes = np.average(sizes + frames * frame_bytes, weights=shares)
+    return int(samples_per_step * plan.interleaving.lane_groups * lane_bytes)
+
+
+def fits_decoded(plan: WindowPlan, *, frame_bytes: int, max_kept_bytes: int) -> bool:
+    """Tell whether all data may be kept decoded: about a frame per window of the plan."""
+    num_frames = sum(source.table.num_windows for source in plan.sources)
+    return num_frames * frame_bytes <= max_kept_bytes
+
+
 class VisitReader:
     """Reads the windows of lanes; each worker has its own."""
 
@@ -54,8 +81,7 @@ class VisitReader:
         self._reader = reader
         self._lanes: dict[int, _Visit] = {}
         self._kept: dict[tuple[int, int], DecodedClip] | None = None
-        num_frames = sum(source.table.num_windows for source in plan.sources)
-        if num_frames * reader.frame_bytes <= max_kept_bytes:
+        if fits_decoded(plan, frame_bytes=reader.frame_bytes, max_kept_bytes=max_kept_bytes):
             self._kept = {}
 
     def read(self, samples: Int64[np.ndarray, " n"]) -> list[Window]:

@@ -20,6 +20,7 @@ from nitrogen_train.data.plan import WindowPlan
 from nitrogen_train.data.quarantine import Quarantine
 from nitrogen_train.data.share import Share
 from nitrogen_train.data.stream import TrainingStream, ValidationStream
+from nitrogen_train.data.visits import VisitReader, estimate_lane_bytes
 from nitrogen_train.data.windows import WindowShape
 
 GAMES = ("doom_defend", "doom_gather")
@@ -258,3 +259,22 @@ def test_a_source_without_windows_is_named(
 
     with pytest.raises(ValueError, match=r"source 'empty'.*no row is valid"):
         build_stream(empty)
+
+
+def test_lanes_hold_about_what_is_estimated(
+    tmp_path: Path, write_dataset: Callable[..., Path], clip_plan: Any
+) -> None:
+    clips = [clip_plan(clip_id=f"c{i}", num_frames=100) for i in range(10)]
+    path = str(write_dataset(tmp_path / "set", clips).absolute())
+    index_dir = tmp_path / "index"
+    sources = load_sources({"a": {"path": path}}, split="train", window=WINDOW, index_dir=index_dir)
+    plan, reader = build_plan(sources), build_reader()
+    visits = VisitReader(plan, reader, max_kept_bytes=0)
+
+    windows = visits.read(np.arange(2 * 8))
+
+    frames = {id(window.clip): window.clip.frames.nbytes for window in windows}
+    # One window of each of the 16 lanes; of a stretch that goes on in another clip it shows a part.
+    held = sum(frames.values()) + 16 * sources[0].mean_record_bytes
+    estimate = estimate_lane_bytes(plan, samples_per_step=8, frame_bytes=reader.frame_bytes)
+    assert 0.6 * estimate < held < 1.1 * estimate
