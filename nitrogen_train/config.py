@@ -41,6 +41,8 @@ class DataConfig:
     frame_stride: int = 1
     action_horizon: int = MISSING
     action_offset: int = MISSING
+    action_hz: float | None = None
+    """Reduce clips to this many frames and rows per second; null leaves them as they are."""
     global_batch_size: int = MISSING
     """Samples in one optimizer step, over all ranks and micro-batches."""
     micro_batch_size: int = MISSING

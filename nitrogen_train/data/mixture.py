@@ -203,8 +203,8 @@ def _refuse_mixed_rates(sources: Sequence[Source]) -> None:
         )
         raise ValueError(
             f"data.sources: the clips' frames per second differ ({found}), and so does how long a "
-            'row of actions lasts; choose one rate, as by where: "fps == 60", or permit it by '
-            "any_fps: true in the source that differs"
+            "row of actions lasts; reduce them to one rate by data.action_hz, choose one, as by "
+            'where: "fps == 60", or permit it by any_fps: true in the source that differs'
         )
 
 

@@ -10,7 +10,6 @@ import numpy as np
 from jaxtyping import Int64
 
 from nitrogen_train.batch import WindowId
-from nitrogen_train.data.action_file import valid_runs
 from nitrogen_train.data.clips import ClipReader, DecodedClip, EncodedClip
 from nitrogen_train.data.collate import Window
 from nitrogen_train.data.decoders.video import DecodeError
@@ -178,14 +177,8 @@ class VisitReader:
     def _fetch(self, source: Source, clip: int) -> EncodedClip | Fault:
         row = source.manifest.row(clip)
         try:
-            encoded = self._reader.fetch(source.storage, row)
-            # The plan counts by the manifest alone what is supervised.
-            if len(encoded.valid) != row.num_frames or valid_runs(encoded.valid) != row.valid_runs:
-                raise ShardError(
-                    f"{row.shard}, byte {row.offset}: the valid rows of clip {row.clip_id!r} are "
-                    "not those that the manifest lists: shard again"
-                )
-            return encoded
+            joined = source.window.rows_per_action(row.fps)
+            return self._reader.fetch(source.storage, row, rows_per_action=joined)
         except ShardError as error:
             return self._note(source, clip, error)
 

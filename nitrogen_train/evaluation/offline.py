@@ -41,6 +41,8 @@ class OfflineSettings:
     """Rows between observed frames, as in training."""
     action_offset: int
     """Rows from the last observed frame to the first predicted one, as in training."""
+    action_hz: float | None
+    """Frames and rows per second that clips are reduced to, as in training."""
     every_nth_frame: int
     """Predict from every n-th frame of a clip."""
     micro_batch_size: int
@@ -74,33 +76,38 @@ def evaluate_offline(
                 f"{dataset} has the action space {manifest.action_space.name!r}, "
                 f"the policy {space.name!r}"
             )
+    predictor = _Predictor(policy, settings=settings)
     common = MostCommonAction(space=space)
     for dataset, manifest in zip(datasets, manifests, strict=True):
-        _count_training_rows(dataset, manifest.filter(split="train"), common)
-    predictor = _Predictor(policy, settings=settings)
+        _count_training_rows(
+            dataset, manifest.filter(split="train"), common, window=predictor.window
+        )
     metrics = {player: OfflineMetrics(space=space) for player in PLAYERS}
     for dataset, manifest in zip(datasets, manifests, strict=True):
-        for clip in _iter_heldout_clips(dataset, manifest, policy=policy):
+        for clip in _iter_heldout_clips(dataset, manifest, policy=policy, window=predictor.window):
             _measure_clip(clip, predictor=predictor, common=common, metrics=metrics)
     return {player: counted.compute() for player, counted in metrics.items()}
 
 
-def _count_training_rows(dataset: Path, manifest: Manifest, common: MostCommonAction) -> None:
+def _count_training_rows(
+    dataset: Path, manifest: Manifest, common: MostCommonAction, *, window: WindowShape
+) -> None:
     storage = Storage(str(dataset))
     for row in tqdm(manifest.rows(), unit="clip", desc=f"count {dataset.name}"):
-        actions = read_clip(storage, row).actions
+        actions = read_clip(storage, row).actions.join(window.rows_per_action(row.fps))
         common.update(row.game, _take(actions.rows, np.flatnonzero(actions.valid)))
 
 
 def _iter_heldout_clips(
-    dataset: Path, manifest: Manifest, *, policy: VisualPolicy
+    dataset: Path, manifest: Manifest, *, policy: VisualPolicy, window: WindowShape
 ) -> Iterator[DecodedClip]:
     storage, heldout = Storage(str(dataset)), manifest.filter(split="val")
     reader = ClipReader(
         space=policy.action_space, decoder=choose_decoder(), image_size=policy.image_size
     )
     for row in tqdm(heldout.rows(), unit="clip", desc=f"predict {dataset.name}"):
-        yield reader.decode(reader.fetch(storage, row))
+        joined = window.rows_per_action(row.fps)
+        yield reader.decode(reader.fetch(storage, row, rows_per_action=joined))
 
 
 def _measure_clip(
@@ -140,6 +147,7 @@ class _Predictor:
             frame_stride=settings.frame_stride,
             action_horizon=policy.action_horizon,
             action_offset=settings.action_offset,
+            action_hz=settings.action_hz,
         )
 
     def choose_windows(

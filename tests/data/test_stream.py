@@ -1,4 +1,5 @@
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -96,6 +97,36 @@ def test_a_window_shows_its_frames_and_the_rows_that_follow(sources: list[Source
             torch.testing.assert_close(x[supervised], expected[supervised], atol=1e-6, rtol=0)
             assert supervised[0]
             assert GAMES[batch.game_id[i] - 1] == f"doom_{window_id.source}"
+
+
+def test_at_half_the_rate_a_window_shows_every_second_frame_and_joined_rows(
+    tmp_path: Path, write_dataset: Callable[..., Path], clip_plan: Any
+) -> None:
+    plans = [clip_plan(clip_id=f"c{i}", num_frames=41, invalid_rows=[20]) for i in range(3)]
+    path = str(write_dataset(tmp_path / "set", plans).absolute())
+    window = replace(WINDOW, action_hz=5.0)
+    sources = load_sources(
+        {"defend": {"path": path}}, split="train", window=window, index_dir=tmp_path / "index"
+    )
+    seen = set[int]()
+
+    for max_kept_bytes in (0, 2**30):
+        for batch in take(build_stream(sources, max_kept_bytes=max_kept_bytes), 150):
+            for i, window_id in enumerate(batch.window_ids):
+                frame = window_id.frame
+                seen.add(frame)
+                # Frame t of the clip is frame 2 t of the video, three before it 2 t - 6.
+                shown = torch.tensor([max(2 * frame - 6, 0), 2 * frame])
+                grey = batch.frames[i].float().mean(dim=(1, 2, 3))
+                torch.testing.assert_close(grey, 2.0 * shown, atol=1.1, rtol=0)
+                supervised = batch.action_mask[i].any(dim=1)
+                x = batch.actions[i, :, GAMEPAD.index("LEFT_STICK_X")] * 2 - 1
+                expected = 2 * (frame + 1 + torch.arange(4)) / 100
+                torch.testing.assert_close(x[supervised], expected[supervised], atol=1e-6, rtol=0)
+                # Down in one row of each pair.
+                assert batch.actions[i, supervised, GAMEPAD.index("SOUTH")].all()
+    # Joined row 10 holds the invalid row 20, and a last single row is left out.
+    assert seen == {*range(9), *range(10, 19)}
 
 
 def test_the_mask_covers_labelled_controls_of_valid_rows(sources: list[Source]) -> None:

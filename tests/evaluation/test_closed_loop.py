@@ -14,6 +14,7 @@ SETTINGS = PlaySettings(
     execution_horizon=2,
     start_row=0,
     frame_stride=1,
+    action_hz=None,
     sampling=SamplingSettings(num_sampling_steps=1),
     seed=0,
 )

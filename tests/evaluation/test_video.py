@@ -14,6 +14,7 @@ def test_the_video_shows_every_row_at_the_games_rate(tmp_path: Path):
         execution_horizon=2,
         start_row=0,
         frame_stride=1,
+        action_hz=None,
         sampling=SamplingSettings(num_sampling_steps=1),
         seed=0,
     )
