@@ -192,10 +192,10 @@ class _Columns:
                 f"{ast.unparse(node)} is neither a number nor a text; put a text with other signs "
                 "than letters, digits and underscores in quotes"
             )
-        if self.is_text[column] and isinstance(value, str) and sign == 1:
-            return value
-        is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        if is_number and not self.is_text[column]:
+        if self.is_text[column]:
+            if isinstance(value, str) and sign == 1:
+                return value
+        elif isinstance(value, int | float) and not isinstance(value, bool):
             return sign * float(value)
         expected = "texts" if self.is_text[column] else "numbers"
         raise ValueError(f"{column} holds {expected}, got {value!r}")
