@@ -92,13 +92,7 @@ class Selection:
         Raises:
             ValueError: If it holds for none; the message counts the rows of each of its parts.
         """
-        masks = [np.zeros(0, bool)]
-        counts = np.zeros(len(self._parts), np.int64)
-        for batch in table.to_batches():
-            of_parts = np.stack([test(batch) for test in self._parts.values()])
-            counts += of_parts.sum(axis=1)
-            masks.append(np.logical_and.reduce(of_parts))
-        mask = np.concatenate(masks)
+        mask, counts = self._mark(table)
         if not mask.any():
             alone = ", ".join(
                 f"{count} by {part}" for part, count in zip(self._parts, counts, strict=True)
@@ -108,6 +102,20 @@ class Selection:
                 f"alone keeps: {alone}"
             )
         return mask
+
+    def mark_rows(self, table: pa.Table) -> Bool[np.ndarray, " rows"]:
+        """Mark the rows of a table of the schema for which the expression holds, perhaps none."""
+        return self._mark(table)[0]
+
+    def _mark(self, table: pa.Table) -> tuple[Bool[np.ndarray, " rows"], list[int]]:
+        """Mark the rows for which all parts hold, and count those of each part."""
+        masks = [np.zeros(0, bool)]
+        counts = np.zeros(len(self._parts), np.int64)
+        for batch in table.to_batches():
+            of_parts = np.stack([test(batch) for test in self._parts.values()])
+            counts += of_parts.sum(axis=1)
+            masks.append(np.logical_and.reduce(of_parts))
+        return np.concatenate(masks), counts.tolist()
 
 
 def _split(node: ast.expr) -> Iterator[ast.expr]:
