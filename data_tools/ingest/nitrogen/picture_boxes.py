@@ -40,7 +40,7 @@ def place_boxes(
         raise ShardError("the labels do not say where the pad is drawn", cause="overlay")
 
     def place(box: LabelBox, *, outwards: bool) -> Box | None:
-        across, down = (1.0, 1.0) if box.is_normalized else labelled
+        across, down = (1, 1) if box.is_normalized else labelled
         left, top, right, bottom = box.corners
         first, last = (math.floor, math.ceil) if outwards else (math.ceil, math.floor)
         # A hair of room, for corners that are whole but for a rounding error.
@@ -70,7 +70,7 @@ def place_boxes(
     return PictureBoxes(masked=(overlay, *(box for box in others if box is not None)), area=area)
 
 
-def _labelled_size(resolution: tuple[int, int], *, width: int, height: int) -> tuple[float, float]:
+def _labelled_size(resolution: tuple[int, int], *, width: int, height: int) -> tuple[int, int]:
     """Find the (width, height) that boxes were drawn on: the card's order is not always kept.
 
     Raises:
