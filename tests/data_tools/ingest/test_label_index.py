@@ -59,7 +59,9 @@ def test_an_index_has_a_row_per_piece(index_dir: Path) -> None:
 def test_the_command_lists_faults_and_goes_on(
     labels_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["labels", "index", str(labels_dir), "--out", str(tmp_path / "index")]) == 0
+    out_dir = str(tmp_path / "index")
+
+    assert main(["labels", "index", str(labels_dir), "--out", out_dir, "--workers", "1"]) == 0
 
     out = capsys.readouterr().out
     assert "the metadata is not readable       1  mixed000000_chunk_0002" in out
@@ -160,6 +162,6 @@ def test_tarballs_of_one_name_are_refused(labels_dir: Path, tmp_path: Path) -> N
 
     with pytest.raises(ValueError, match="have one name"):
         find_tarballs([labels_dir, tmp_path])
+    (tmp_path / "empty").mkdir()
     with pytest.raises(FileNotFoundError, match="nor a folder with some"):
-        (tmp_path / "empty").mkdir()
         find_tarballs([tmp_path / "empty"])
