@@ -1,8 +1,10 @@
-"""`ingest FORMAT`: other people's data to ours."""
+"""`ingest FORMAT`: other people's data to ours; and `labels`, a look into one of the formats."""
 
 import argparse
 
-_FORMATS = ()
+from data_tools.ingest.nitrogen import verbs as nitrogen
+
+_FORMATS = (nitrogen.add_format,)
 
 
 def add_verbs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -12,3 +14,4 @@ def add_verbs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     formats = verb.add_subparsers(dest="format", required=True, metavar="FORMAT")
     for add_format in _FORMATS:
         add_format(formats)
+    nitrogen.add_labels(verbs)

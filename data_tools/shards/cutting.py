@@ -43,10 +43,14 @@ class Stretch:
 
 
 def cut_stretch(stretch: Stretch, settings: ShardSettings) -> list[PlannedClip]:
-    """Cut a stretch evenly into clips of up to `clip_seconds`."""
+    """Cut a stretch evenly into clips of up to `clip_seconds`, and a frame more.
+
+    That frame keeps a piece of the public labels whole: 1200 frames at 59.94 fps are 20.02 s.
+    """
     num_rows, fps = len(stretch.video), stretch.video.fps
-    longest = max(1, math.floor(settings.clip_seconds * fps))
-    cuts = np.linspace(0, num_rows, math.ceil(num_rows / longest) + 1).round().astype(int)
+    longest = math.ceil(settings.clip_seconds * fps)
+    num_clips = max(1, math.ceil((num_rows - 1) / longest))
+    cuts = np.linspace(0, num_rows, num_clips + 1).round().astype(int)
     return [
         _cut_clip(stretch, f"{safe_key(stretch.name)}-{index:04d}", start, stop, settings.size)
         for index, (start, stop) in enumerate(pairwise(cuts.tolist()))
@@ -60,7 +64,7 @@ def safe_key(name: str) -> str:
 
 def _cut_clip(stretch: Stretch, name: str, start: int, stop: int, size: int) -> PlannedClip:
     actions, video = stretch.actions.cut(start, stop), stretch.video
-    return PlannedClip(
+    return PlannedClip.pack(
         metadata=ClipMetadata(
             clip_id=name,
             source=stretch.source,

@@ -1,11 +1,18 @@
 """Clips that are known but for their videos, and play that does not become a clip."""
 
+import io
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
 
 from data_tools.shards.source_video import SourceVideo
+from nitrogen_train.actions import ActionRows
 from nitrogen_train.data.action_file import ClipActions
 from nitrogen_train.data.schema import ClipMetadata, Split
+
+_TRIGGERS = ("left_trigger_value", "right_trigger_value")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -13,10 +20,52 @@ class PlannedClip:
     """A clip that is known but for its video."""
 
     metadata: ClipMetadata
-    actions: ClipActions
-    video: SourceVideo
-    """Just the clip's frames."""
     split: Split = "train"
+    _video: SourceVideo = field(repr=False)
+    """Without its times."""
+    _packed: bytes = field(repr=False)
+    """Rows and times, a tenth of their size: a plan may hold a hundred thousand clips."""
+
+    @classmethod
+    def pack(
+        cls, *, metadata: ClipMetadata, actions: ClipActions, video: SourceVideo
+    ) -> "PlannedClip":
+        """Make one of its rows and just its frames."""
+        arrays: dict[str, Any] = {
+            "buttons": np.packbits(actions.rows.buttons, axis=0),
+            "sticks": actions.rows.sticks,
+            "valid": np.packbits(actions.valid),
+            # Most differences are alike.
+            "ticks": np.diff(video.ticks, prepend=0),
+        }
+        for name in _TRIGGERS:
+            if (values := getattr(actions, name)) is not None:
+                arrays[name] = values
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, **arrays)
+        return cls(
+            metadata=metadata,
+            _video=replace(video, ticks=np.zeros(0, np.int64)),
+            _packed=buffer.getvalue(),
+        )
+
+    @property
+    def actions(self) -> ClipActions:
+        """One row per frame."""
+        num_rows = self.metadata.num_frames
+        with np.load(io.BytesIO(self._packed)) as arrays:
+            buttons = np.unpackbits(arrays["buttons"], axis=0, count=num_rows)
+            return ClipActions(
+                rows=ActionRows(buttons=buttons.astype(bool), sticks=arrays["sticks"]),
+                valid=np.unpackbits(arrays["valid"], count=num_rows).astype(bool),
+                **{name: arrays[name] for name in _TRIGGERS if name in arrays},
+            )
+
+    @property
+    def video(self) -> SourceVideo:
+        """Just the clip's frames."""
+        with np.load(io.BytesIO(self._packed)) as arrays:
+            return replace(self._video, ticks=np.cumsum(arrays["ticks"]))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -174,7 +174,9 @@ def _read_table(data: bytes) -> pa.Table:
             )
         return file.read(use_threads=False)
     except (pa.ArrowException, OSError) as error:
-        raise ShardError(f"actions are not readable as parquet: {error}") from error
+        raise ShardError(
+            f"actions are not readable as parquet: {error}", cause="parquet"
+        ) from error
 
 
 def _column(table: pa.Table, name: str) -> pa.Array:
@@ -211,7 +213,8 @@ def _floats(
         where = int(np.argmax(bad))
         raise ShardError(
             f"actions column {name!r} must lie in [{low:g}, 1], got {values[where]} at row "
-            f"{where // width}"
+            f"{where // width}",
+            cause="range",
         )
     return values.astype(np.float32).clip(low, 1).reshape(-1, width)
 

@@ -1,9 +1,10 @@
-"""Which clips of a manifest to use, written as an expression over its columns.
+"""Which rows of a table to use, written as an expression over its columns.
 
     split == train and idle_share < 0.5 and game in [doom_defend, doom_gather] and not labels == raw
 
 An expression is parsed as Python and then read by this module alone; none of it is ever executed.
-A bare name beside a column is a text.
+A bare name beside a column is a text. The table is a manifest, whose rows are clips, unless said
+otherwise.
 """
 
 import ast
@@ -18,11 +19,6 @@ from jaxtyping import Bool
 from nitrogen_train.data.manifest import Manifest
 from nitrogen_train.data.manifest_table import MANIFEST_SCHEMA, is_one_of
 
-_IS_TEXT = {
-    field.name: pa.types.is_string(field.type)
-    for field in MANIFEST_SCHEMA
-    if not pa.types.is_list(field.type)
-}
 _EXAMPLE = "split == train and idle_share < 0.5 and game in [doom_defend, doom_gather]"
 
 # Names of pyarrow's functions.
@@ -50,27 +46,32 @@ Test = Callable[[pa.RecordBatch], Bool[np.ndarray, " clips"]]
 class Selection:
     """An expression that has been understood."""
 
-    def __init__(self, expression: str) -> None:
-        """Parse an expression; no manifest is needed to find its mistakes.
+    def __init__(
+        self, expression: str, *, schema: pa.Schema = MANIFEST_SCHEMA, example: str = _EXAMPLE
+    ) -> None:
+        """Parse an expression; no table is needed to find its mistakes.
 
         Args:
             expression: Comparisons (== != < <= > >= in, not in) of columns with numbers, texts or
                 lists of them, joined by and, or, not and parentheses.
+            schema: Of the table; columns of texts and numbers can be compared.
+            example: Shown to whoever makes a mistake.
 
         Raises:
             ValueError: If it is anything else, or names an unknown column; the message names the
                 columns and shows an example.
         """
         self.expression = expression
+        columns = _Columns(schema)
         try:
             tree = ast.parse(expression.strip(), mode="eval").body
-            self._parts = {ast.unparse(part): _read_test(part) for part in _split(tree)}
+            self._parts = {ast.unparse(part): columns.read_test(part) for part in _split(tree)}
         # The parser's own, for what is not Python, nested too deeply, or a number too large.
         except (SyntaxError, ValueError, RecursionError, MemoryError, OverflowError) as error:
             reason = error.msg if isinstance(error, SyntaxError) else error
             raise ValueError(
-                f"cannot select clips by {expression!r}: {reason}; compare the columns "
-                f"{', '.join(_IS_TEXT)} as in: {_EXAMPLE}"
+                f"cannot select by {expression!r}: {reason}; compare the columns "
+                f"{', '.join(columns.is_text)} as in: {example}"
             ) from error
 
     def select(self, manifest: Manifest) -> Bool[np.ndarray, " clips"]:
@@ -79,22 +80,42 @@ class Selection:
         Raises:
             ValueError: If it holds for none; the message counts the clips of each of its parts.
         """
-        masks: list[Bool[np.ndarray, " clips"]] = []
-        counts = np.zeros(len(self._parts), np.int64)
-        for batch in manifest.table.to_batches():
-            of_parts = np.stack([test(batch) for test in self._parts.values()])
-            counts += of_parts.sum(axis=1)
-            masks.append(np.logical_and.reduce(of_parts))
-        mask = np.concatenate(masks)
+        return self.select_rows(manifest.table, what="clip")
+
+    def select_rows(self, table: pa.Table, *, what: str) -> Bool[np.ndarray, " rows"]:
+        """Mark the rows of a table of the schema for which the expression holds.
+
+        Args:
+            table: Of any length.
+            what: A row, for the message.
+
+        Raises:
+            ValueError: If it holds for none; the message counts the rows of each of its parts.
+        """
+        mask, counts = self._mark(table)
         if not mask.any():
             alone = ", ".join(
                 f"{count} by {part}" for part, count in zip(self._parts, counts, strict=True)
             )
             raise ValueError(
-                f"no clip is left by {self.expression!r}; of {len(manifest)} clips each part alone "
-                f"keeps: {alone}"
+                f"no {what} is left by {self.expression!r}; of {len(table)} {what}s each part "
+                f"alone keeps: {alone}"
             )
         return mask
+
+    def mark_rows(self, table: pa.Table) -> Bool[np.ndarray, " rows"]:
+        """Mark the rows of a table of the schema for which the expression holds, perhaps none."""
+        return self._mark(table)[0]
+
+    def _mark(self, table: pa.Table) -> tuple[Bool[np.ndarray, " rows"], list[int]]:
+        """Mark the rows for which all parts hold, and count those of each part."""
+        masks = [np.zeros(0, bool)]
+        counts = np.zeros(len(self._parts), np.int64)
+        for batch in table.to_batches():
+            of_parts = np.stack([test(batch) for test in self._parts.values()])
+            counts += of_parts.sum(axis=1)
+            masks.append(np.logical_and.reduce(of_parts))
+        return np.concatenate(masks), counts.tolist()
 
 
 def _split(node: ast.expr) -> Iterator[ast.expr]:
@@ -106,71 +127,83 @@ def _split(node: ast.expr) -> Iterator[ast.expr]:
         yield node
 
 
-def _read_test(node: ast.expr) -> Test:
-    if isinstance(node, ast.BoolOp):
-        join = np.logical_and if isinstance(node.op, ast.And) else np.logical_or
-        tests = [_read_test(value) for value in node.values]
-        return lambda batch: join.reduce([test(batch) for test in tests])
-    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
-        inner = _read_test(node.operand)
-        return lambda batch: ~inner(batch)
-    if isinstance(node, ast.Compare):
-        operands = [node.left, *node.comparators]
-        pairs = zip(operands[:-1], node.ops, operands[1:], strict=True)
-        tests = [_read_comparison(*pair) for pair in pairs]
-        return lambda batch: np.logical_and.reduce([test(batch) for test in tests])
-    raise ValueError(f"{ast.unparse(node)} is not a comparison")
+class _Columns:
+    """Reads tests of the columns that hold texts or numbers."""
 
+    def __init__(self, schema: pa.Schema) -> None:
+        self.is_text = {
+            field.name: pa.types.is_string(field.type)
+            for field in schema
+            if not pa.types.is_list(field.type)
+        }
 
-def _read_comparison(left: ast.expr, operator: ast.cmpop, right: ast.expr) -> Test:
-    kind = type(operator)
-    if not isinstance(left, ast.Name) and kind in _MIRRORED:
-        left, right, kind = right, left, _MIRRORED[kind]
-    if not isinstance(left, ast.Name):
-        raise ValueError(f"{ast.unparse(left)} is not a column")
-    column = left.id
-    if column not in _IS_TEXT:
-        close = difflib.get_close_matches(column, _IS_TEXT, n=1)
-        hint = f", did you mean {close[0]}?" if close else ""
-        raise ValueError(f"there is no column {column!r}{hint}")
-    if kind in _COMPARISONS:
-        value, name = pa.scalar(_read_value(column, right)), _COMPARISONS[kind]
-        return lambda batch: np.asarray(pc.call_function(name, [_values(batch, column), value]))
-    if kind not in (ast.In, ast.NotIn):
-        raise ValueError("`is` compares nothing here, use ==")
-    if not isinstance(right, ast.List | ast.Tuple):
-        raise ValueError(f"in takes a list such as [a, b], got {ast.unparse(right)}")
-    values = [_read_value(column, each) for each in right.elts]
-    is_wanted = kind is ast.In
-    return lambda batch: np.asarray(is_one_of(_values(batch, column), values)) == is_wanted
+    def read_test(self, node: ast.expr) -> Test:
+        if isinstance(node, ast.BoolOp):
+            join = np.logical_and if isinstance(node.op, ast.And) else np.logical_or
+            tests = [self.read_test(value) for value in node.values]
+            return lambda batch: join.reduce([test(batch) for test in tests])
+        if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
+            inner = self.read_test(node.operand)
+            return lambda batch: ~inner(batch)
+        if isinstance(node, ast.Compare):
+            operands = [node.left, *node.comparators]
+            pairs = zip(operands[:-1], node.ops, operands[1:], strict=True)
+            tests = [self._read_comparison(*pair) for pair in pairs]
+            return lambda batch: np.logical_and.reduce([test(batch) for test in tests])
+        raise ValueError(f"{ast.unparse(node)} is not a comparison")
 
+    def _read_comparison(self, left: ast.expr, operator: ast.cmpop, right: ast.expr) -> Test:
+        kind = type(operator)
+        if not isinstance(left, ast.Name) and kind in _MIRRORED:
+            left, right, kind = right, left, _MIRRORED[kind]
+        if not isinstance(left, ast.Name):
+            raise ValueError(f"{ast.unparse(left)} is not a column")
+        column = left.id
+        if column not in self.is_text:
+            close = difflib.get_close_matches(column, self.is_text, n=1)
+            hint = f", did you mean {close[0]}?" if close else ""
+            raise ValueError(f"there is no column {column!r}{hint}")
+        if kind in _COMPARISONS:
+            value, name = pa.scalar(self._read_value(column, right)), _COMPARISONS[kind]
+            return lambda batch: np.asarray(
+                pc.call_function(name, [self._values(batch, column), value])
+            )
+        if kind not in (ast.In, ast.NotIn):
+            raise ValueError("`is` compares nothing here, use ==")
+        if not isinstance(right, ast.List | ast.Tuple):
+            raise ValueError(f"in takes a list such as [a, b], got {ast.unparse(right)}")
+        values = [self._read_value(column, each) for each in right.elts]
+        is_wanted = kind is ast.In
+        return lambda batch: np.asarray(is_one_of(self._values(batch, column), values)) == is_wanted
 
-def _values(batch: pa.RecordBatch, column: str) -> pa.Array:
-    # All numbers as float64, which holds every frame count and byte offset exactly.
-    return batch[column] if _IS_TEXT[column] else batch[column].cast(pa.float64(), safe=False)
-
-
-def _read_value(column: str, node: ast.expr) -> Value:
-    """Read the text or number that a column is compared with.
-
-    Raises:
-        ValueError: If it is neither, or not what the column holds.
-    """
-    sign = 1
-    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
-        node, sign = node.operand, -1
-    if isinstance(node, ast.Name) and sign == 1:
-        value = node.id
-    elif isinstance(node, ast.Constant):
-        value = node.value
-    else:
-        raise ValueError(
-            f"{ast.unparse(node)} is neither a number nor a text; put a text with other signs than "
-            "letters, digits and underscores in quotes"
+    def _values(self, batch: pa.RecordBatch, column: str) -> pa.Array:
+        # All numbers as float64, which holds every frame count and byte offset exactly.
+        return (
+            batch[column] if self.is_text[column] else batch[column].cast(pa.float64(), safe=False)
         )
-    if _IS_TEXT[column] and isinstance(value, str) and sign == 1:
-        return value
-    if not _IS_TEXT[column] and isinstance(value, int | float) and not isinstance(value, bool):
-        return sign * float(value)
-    expected = "texts" if _IS_TEXT[column] else "numbers"
-    raise ValueError(f"{column} holds {expected}, got {value!r}")
+
+    def _read_value(self, column: str, node: ast.expr) -> Value:
+        """Read the text or number that a column is compared with.
+
+        Raises:
+            ValueError: If it is neither, or not what the column holds.
+        """
+        sign = 1
+        if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+            node, sign = node.operand, -1
+        if isinstance(node, ast.Name) and sign == 1:
+            value = node.id
+        elif isinstance(node, ast.Constant):
+            value = node.value
+        else:
+            raise ValueError(
+                f"{ast.unparse(node)} is neither a number nor a text; put a text with other signs "
+                "than letters, digits and underscores in quotes"
+            )
+        if self.is_text[column]:
+            if isinstance(value, str) and sign == 1:
+                return value
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            return sign * float(value)
+        expected = "texts" if self.is_text[column] else "numbers"
+        raise ValueError(f"{column} holds {expected}, got {value!r}")

@@ -1,0 +1,194 @@
+"""Tarballs of labels and a folder of videos to a data set.
+
+tarballs ─► index ─► pieces that are wanted and whose video is at hand
+  ─► each tarball once more: rows and frames to clips ─► shards
+"""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from data_tools.ingest.nitrogen.label_index import TarballIndex, build_index, find_tarballs
+from data_tools.ingest.nitrogen.piece_clips import TarballUnit, plan_tarball
+from data_tools.ingest.nitrogen.query import select_pieces
+from data_tools.recordings.recording import VIDEO_SUFFIXES
+from data_tools.shards.part import ALL, Part
+from data_tools.shards.plan import ShardSettings, choose_heldout, make_plan
+from data_tools.shards.planned import Dropped
+from data_tools.shards.report import DatasetReport
+from data_tools.shards.write import write_dataset
+
+INDEX_NAME = ".labels"
+_COLUMNS = ("video_id", "chunk", "game", "rows", "fps")
+
+Sessions = set[tuple[str, str]]
+"""(game, video id) pairs."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelledVideos:
+    """Public labels, and where their videos lie."""
+
+    tarballs: Sequence[Path]
+    """Of labels, or folders of them."""
+    videos_dir: Path
+    """Holds `VIDEO_ID.mp4`, `.mkv` or `.webm`."""
+    index_dir: Path | None = None
+    """Of the labels; what it lacks is added. By default it is in the data set."""
+    where: str | None = None
+    """Which pieces to take, as a `Selection` of the index; all of them by default."""
+    crops_to_game: bool = False
+    """Whether to keep just the game's area, where the labels name one."""
+
+
+def ingest_nitrogen(
+    inputs: LabelledVideos,
+    *,
+    out_dir: Path,
+    settings: ShardSettings,
+    part: Part = ALL,
+    workers: int,
+) -> DatasetReport:
+    """Make a data set of public labels and the videos that are at hand, or finish one.
+
+    Args:
+        inputs: What it is made of.
+        out_dir: The data set's folder.
+        settings: How to cut and store.
+        part: Which of the tarballs are this process's; all of them.
+        workers: Processes.
+
+    Raises:
+        FileNotFoundError: If a tarball or the folder of videos is missing.
+        ShardError: If `out_dir` holds another data set, or no clip is left.
+        ValueError: If `where` makes no sense, or two tarballs have one name.
+    """
+    tarballs = find_tarballs(inputs.tarballs)
+    videos = find_videos(inputs.videos_dir)
+    index_dir = inputs.index_dir or out_dir / INDEX_NAME
+    indexes = build_index(tarballs, index_dir=index_dir, workers=workers)
+    units, sessions = choose_pieces(indexes, videos, where=inputs.where)
+    plan = make_plan(
+        units,
+        partial(plan_tarball, settings=settings, crops_to_game=inputs.crops_to_game),
+        heldout=choose_heldout(sessions, share=settings.heldout_share),
+        settings=settings,
+        part=part,
+        workers=workers,
+        stops_at_faults=False,
+    )
+    return write_dataset(plan, out_dir=out_dir, workers=workers)
+
+
+def find_videos(folder: Path) -> dict[str, Path]:
+    """Find the videos of a folder by their ids; of two files of one id the first suffix counts.
+
+    Raises:
+        FileNotFoundError: If there is no such folder.
+    """
+    if not folder.is_dir():
+        raise FileNotFoundError(
+            f"{folder} is no folder of videos; nitrogen-data videos fetch LIST --out {folder} "
+            "fills one"
+        )
+    suffixes = VIDEO_SUFFIXES[::-1]
+    paths = [path for path in folder.iterdir() if path.suffix in suffixes and path.is_file()]
+    return {path.stem: path for path in sorted(paths, key=lambda path: suffixes.index(path.suffix))}
+
+
+def choose_pieces(
+    indexes: Sequence[TarballIndex], videos: dict[str, Path], *, where: str | None
+) -> tuple[list[TarballUnit], Sessions]:
+    """Choose what to take of each tarball, and say what is left.
+
+    Args:
+        indexes: Of all tarballs.
+        videos: Files by the id of their video.
+        where: A `Selection` of the pieces, or all of them.
+
+    Returns:
+        A unit per tarball, and the sessions of all of them.
+
+    Raises:
+        ValueError: If `where` makes no sense.
+    """
+    taken: dict[str, set[int]] = defaultdict(set)
+    sessions: Sessions = set()
+    units: list[TarballUnit] = []
+    for index in indexes:
+        table = index.read_table()
+        is_wanted = select_pieces(table, where)
+        table = table.select(_COLUMNS)
+        has_video = np.asarray(
+            pc.call_function(
+                "is_in",
+                [table["video_id"]],
+                pc.SetLookupOptions(value_set=pa.array(list(videos), pa.string())),
+            )
+        )
+        dropped = [
+            Dropped(
+                name=fault.name,
+                game="unknown",
+                seconds=0.0,
+                reason=fault.reason,
+                detail=fault.detail,
+            )
+            for fault in index.faults
+        ]
+        dropped += _sum_up(table, ~is_wanted, "not selected", f"left out by {where!r}")
+        dropped += _sum_up(
+            table, is_wanted & ~has_video, "no video", "the folder of videos lacks it"
+        )
+        wanted: dict[str, list[int]] = defaultdict(list)
+        for row in table.filter(pa.array(is_wanted & has_video)).to_pylist():
+            video_id, chunk = row["video_id"], row["chunk"]
+            if chunk in taken[video_id]:
+                dropped.append(
+                    Dropped(
+                        name=f"{video_id}_chunk_{chunk:04d}",
+                        game=row["game"],
+                        seconds=row["rows"] / row["fps"],
+                        reason="it comes twice",
+                        detail=f"an earlier tarball than {index.path.name} holds it too",
+                    )
+                )
+                continue
+            taken[video_id].add(chunk)
+            sessions.add((row["game"], video_id))
+            wanted[video_id].append(chunk)
+        units.append(
+            TarballUnit(
+                path=index.path,
+                fingerprint=index.fingerprint,
+                wanted=dict(wanted),
+                videos={video_id: videos[video_id] for video_id in wanted},
+                dropped=dropped,
+            )
+        )
+    return units, sessions
+
+
+def _sum_up(table: pa.Table, mask: np.ndarray, reason: str, detail: str) -> list[Dropped]:
+    """Make one entry per video and game: a report lists millions of pieces no one by one."""
+    seconds = pc.call_function("divide", [table["rows"].cast(pa.float64()), table["fps"]])
+    lost = table.append_column("seconds", seconds).filter(pa.array(mask))
+    totals = lost.group_by(["video_id", "game"], use_threads=False).aggregate(
+        [("seconds", "sum"), ("chunk", "count")]
+    )
+    return [
+        Dropped(
+            name=row["video_id"],
+            game=row["game"],
+            seconds=row["seconds_sum"],
+            reason=reason,
+            detail=f"{row['chunk_count']} pieces: {detail}",
+        )
+        for row in totals.to_pylist()
+    ]

@@ -1,0 +1,242 @@
+"""An index of tarballs of labels: a folder with a table of pieces and a list of faults for each.
+
+    TARBALL.tar.gz ─► INDEX/TARBALL.faults.json, INDEX/TARBALL.parquet
+
+A tarball is read once, from its start to its end. It is done when its table has its name; the
+table's own metadata says of which bytes it was made, so that another tarball of that name is read.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from tqdm import tqdm
+
+from data_tools.ingest.nitrogen.label_tar import Fault, iter_pieces
+from data_tools.ingest.nitrogen.labelled_piece import LabelledPiece, read_piece
+from data_tools.ingest.nitrogen.piece_metadata import LabelBox
+from data_tools.workers import map_in_order
+from nitrogen_train.data.files import write_atomically
+from nitrogen_train.data.schema import ShardError
+
+_VERSION = "1"
+_SUFFIXES = (".tar.gz", ".tgz", ".tar")
+_ENDS_BYTES = 2**20
+_BATCH_ROWS = 5_000
+_MAX_FAULTS = 100_000
+_CORNERS = pa.list_(pa.float32(), 4)
+
+INDEX_SCHEMA = pa.schema(
+    [
+        ("tarball", pa.string()),
+        ("video_id", pa.string()),
+        ("chunk", pa.int32()),
+        ("game", pa.string()),
+        ("controller", pa.string()),
+        ("source", pa.string()),
+        ("url", pa.string()),
+        ("fps", pa.float32()),
+        ("rows", pa.int32()),
+        ("labels", pa.string()),
+        ("idle_share", pa.float32()),
+        ("start_frame", pa.int32()),
+        ("end_frame", pa.int32()),
+        ("start_s", pa.float64()),
+        ("end_s", pa.float64()),
+        ("height", pa.int32()),
+        ("width", pa.int32()),
+        # (left, top, right, bottom), in pixels; of the game's area in shares of the picture.
+        ("overlay", _CORNERS),
+        ("game_area", _CORNERS),
+        ("others", pa.list_(_CORNERS)),
+    ]
+)
+"""A row per piece, in the tarball's order; height and width as the card has them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TarballIndex:
+    """What is known of one tarball."""
+
+    path: Path
+    index_path: Path
+    fingerprint: str
+    num_pieces: int
+    faults: list[Fault]
+
+    def read_table(self, columns: Sequence[str] | None = None) -> pa.Table:
+        """Read the pieces, or some of their columns."""
+        names = None if columns is None else list(columns)
+        return pq.read_table(self.index_path, columns=names, use_threads=False)
+
+
+def find_tarballs(paths: Sequence[Path]) -> list[Path]:
+    """List tarballs, those of folders too, ordered by name.
+
+    Raises:
+        FileNotFoundError: If a path does not exist, or a folder holds none.
+        ValueError: If two have one name.
+    """
+    found: dict[str, Path] = {}
+    for path in paths:
+        inside = [path]
+        if path.is_dir():
+            inside = [each for each in sorted(path.iterdir()) if each.name.endswith(_SUFFIXES)]
+        if not inside or not inside[0].exists():
+            raise FileNotFoundError(f"{path} is no tarball of labels, nor a folder with some")
+        for tarball in inside:
+            name = index_name(tarball)
+            if name in found and found[name].resolve() != tarball.resolve():
+                raise ValueError(f"{found[name]} and {tarball} have one name; rename one of them")
+            found[name] = tarball
+    return [found[name] for name in sorted(found)]
+
+
+def index_name(tarball: Path) -> str:
+    """Name a tarball's part of an index."""
+    stem = re.sub(r"(\.tar\.gz|\.tgz|\.tar)$", "", tarball.name)
+    return re.sub(r"[^A-Za-z0-9_-]", "_", stem)
+
+
+def build_index(tarballs: Sequence[Path], *, index_dir: Path, workers: int) -> list[TarballIndex]:
+    """Index tarballs, or what is missing of them.
+
+    Args:
+        tarballs: From `find_tarballs`.
+        index_dir: The index's folder; what it holds of other tarballs stays.
+        workers: Processes.
+
+    Raises:
+        OSError: If a tarball cannot be read.
+    """
+    index = partial(index_tarball, index_dir=index_dir)
+    results = map_in_order(index, tarballs, workers=workers)
+    return list(tqdm(results, total=len(tarballs), desc="index", unit="tarball"))
+
+
+def index_tarball(path: Path, *, index_dir: Path) -> TarballIndex:
+    """Index one tarball, unless that has been done.
+
+    Raises:
+        OSError: If it cannot be read.
+    """
+    fingerprint = _fingerprint(path)
+    table_path = index_dir / f"{index_name(path)}.parquet"
+    faults_path = table_path.with_suffix(".faults.json")
+    if not _is_indexed(table_path, faults_path, fingerprint):
+        faults: list[Fault] = []
+        facts = {"version": _VERSION, "fingerprint": fingerprint}
+        with (
+            write_atomically(table_path) as temporary,
+            pq.ParquetWriter(
+                temporary, INDEX_SCHEMA.with_metadata(facts), compression="zstd"
+            ) as writer,
+        ):
+            _write_pieces(path, writer, faults)
+            # Before the table has its name: from then on the tarball is not read again.
+            with write_atomically(faults_path) as temporary_faults:
+                values = [asdict(fault) for fault in faults]
+                temporary_faults.write_text(json.dumps(values, indent=0) + "\n")
+    return TarballIndex(
+        path=path,
+        index_path=table_path,
+        fingerprint=fingerprint,
+        num_pieces=pq.ParquetFile(table_path).metadata.num_rows,
+        faults=[Fault(**values) for values in json.loads(faults_path.read_bytes())],
+    )
+
+
+def read_index(index_dir: Path, columns: Sequence[str] | None = None) -> pa.Table:
+    """Read the pieces of all tarballs of an index, or some of their columns.
+
+    Raises:
+        FileNotFoundError: If it is no index.
+        ShardError: If a table of it is damaged.
+    """
+    paths = sorted(index_dir.glob("*.parquet"))
+    if not paths:
+        raise FileNotFoundError(
+            f"{index_dir} is no index of labels; nitrogen-data labels index TARBALL... --out "
+            f"{index_dir} makes one"
+        )
+    names = INDEX_SCHEMA.names if columns is None else list(columns)
+    try:
+        return pa.concat_tables(
+            [pq.read_table(path, columns=names, use_threads=False) for path in paths]
+        ).replace_schema_metadata(None)
+    except (pa.ArrowException, OSError) as error:
+        raise ShardError(f"{index_dir} holds a damaged table, index again: {error}") from error
+
+
+def _write_pieces(path: Path, writer: pq.ParquetWriter, faults: list[Fault]) -> None:
+    rows: list[dict[str, object]] = []
+    for raw in iter_pieces(path):
+        piece = raw if isinstance(raw, Fault) else read_piece(raw)
+        if isinstance(piece, LabelledPiece):
+            rows.append(_describe(piece, path))
+        elif len(faults) < _MAX_FAULTS:
+            faults.append(piece)
+        else:
+            faults[-1] = Fault(
+                name=path.name, reason="more faults", detail="the rest is not listed"
+            )
+        if len(rows) == _BATCH_ROWS:
+            writer.write_table(pa.Table.from_pylist(rows, schema=INDEX_SCHEMA))
+            rows.clear()
+    writer.write_table(pa.Table.from_pylist(rows, schema=INDEX_SCHEMA))
+
+
+def _describe(piece: LabelledPiece, path: Path) -> dict[str, object]:
+    metadata = piece.metadata
+
+    def corners(box: LabelBox | None) -> list[float] | None:
+        return None if box is None else list(box.corners)
+
+    return {
+        "tarball": path.name,
+        "video_id": metadata.video_id,
+        "chunk": metadata.chunk,
+        "game": metadata.game,
+        "controller": metadata.controller,
+        "source": metadata.source,
+        "url": metadata.url,
+        "fps": metadata.fps,
+        "rows": len(piece.actions),
+        "labels": piece.labels,
+        "idle_share": piece.idle_share,
+        "start_frame": metadata.start_frame,
+        "end_frame": metadata.end_frame,
+        "start_s": metadata.start_s,
+        "end_s": metadata.end_s,
+        "height": metadata.resolution[0],
+        "width": metadata.resolution[1],
+        "overlay": corners(metadata.overlay),
+        "game_area": corners(metadata.game_area),
+        "others": [corners(box) for box in metadata.others],
+    }
+
+
+def _fingerprint(path: Path) -> str:
+    """Tell a tarball from another one: by its length, its first bytes and its last."""
+    size = path.stat().st_size
+    digest = hashlib.sha256(str(size).encode())
+    with path.open("rb") as file:
+        digest.update(file.read(_ENDS_BYTES))
+        file.seek(max(0, size - _ENDS_BYTES))
+        digest.update(file.read(_ENDS_BYTES))
+    return digest.hexdigest()
+
+
+def _is_indexed(table_path: Path, faults_path: Path, fingerprint: str) -> bool:
+    try:
+        facts = pq.read_schema(table_path).metadata or {}
+    except (FileNotFoundError, pa.ArrowException):
+        return False
+    expected = {b"version": _VERSION.encode(), b"fingerprint": fingerprint.encode()}
+    return faults_path.exists() and expected.items() <= facts.items()

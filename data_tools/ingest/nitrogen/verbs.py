@@ -1,0 +1,105 @@
+"""`labels index`, `labels query` and `ingest nitrogen`."""
+
+import argparse
+from pathlib import Path
+
+from data_tools.command_line import (
+    add_shard_settings,
+    add_verb,
+    add_workers,
+    describe_dataset,
+    read_shard_settings,
+)
+
+_WHERE = "pieces to take, such as 'game in [celeste, hades] and idle_share < 0.5 and fps == 60'"
+
+
+def add_labels(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add `labels` and what it can do to the command line."""
+    summary = "Look into NitroGen's public labels."
+    verb = verbs.add_parser("labels", help=summary, description=summary)
+    actions = verb.add_subparsers(dest="action", required=True, metavar="ACTION")
+    index = add_verb(
+        actions, "index", "List the pieces of tarballs; starts where it stopped.", _index
+    )
+    index.add_argument("tarballs", metavar="TARBALL", type=Path, nargs="+", help="or a folder")
+    index.add_argument("--out", type=Path, required=True, help="folder for the index")
+    add_workers(index)
+    query = add_verb(actions, "query", "Count labelled hours; list videos to get.", _query)
+    query.add_argument("index", metavar="INDEX", type=Path, help="folder from `labels index`")
+    query.add_argument("--where", metavar="EXPRESSION", help=_WHERE)
+    query.add_argument("--min-hours", type=float, default=0.0, help="games with at least this much")
+    query.add_argument("--limit", type=int, default=40, help="lines of the table")
+    query.add_argument(
+        "--videos", type=Path, metavar="FILE", help="write the videos, as JSON lines"
+    )
+
+
+def add_format(formats: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add `nitrogen` to the formats of `ingest`."""
+    verb = add_verb(
+        formats,
+        "nitrogen",
+        "Make a data set of NitroGen's public labels and videos at hand.",
+        _ingest,
+    )
+    verb.add_argument("tarballs", metavar="TARBALL", type=Path, nargs="+", help="or a folder")
+    verb.add_argument(
+        "--videos", type=Path, required=True, help="folder with VIDEO_ID.mp4, .mkv or .webm"
+    )
+    verb.add_argument("--index", type=Path, help="folder from `labels index`; else in --out")
+    verb.add_argument("--where", metavar="EXPRESSION", help=_WHERE)
+    verb.add_argument(
+        "--crop-game-area", action="store_true", help="keep the game's part of the picture only"
+    )
+    add_shard_settings(verb)
+
+
+def _index(options: argparse.Namespace) -> int:
+    from data_tools.ingest.nitrogen.index_report import describe_index
+    from data_tools.ingest.nitrogen.label_index import build_index, find_tarballs
+
+    tarballs = find_tarballs(options.tarballs)
+    indexes = build_index(tarballs, index_dir=options.out, workers=options.workers)
+    print(f"{describe_index(indexes)}\n\n{options.out} is an index")
+    return 0
+
+
+def _query(options: argparse.Namespace) -> int:
+    from data_tools.ingest.nitrogen.query import (
+        format_hours,
+        list_videos,
+        measure_hours,
+        query_index,
+        write_videos,
+    )
+
+    pieces = query_index(options.index, where=options.where, min_hours=options.min_hours)
+    print(format_hours(measure_hours(pieces), limit=options.limit))
+    if options.videos is not None:
+        videos = list_videos(pieces)
+        write_videos(videos, options.videos)
+        print(f"\n{options.videos} lists {len(videos)} videos")
+    return 0
+
+
+def _ingest(options: argparse.Namespace) -> int:
+    from data_tools.ingest.nitrogen.ingest import LabelledVideos, ingest_nitrogen
+    from data_tools.shards.part import Part
+
+    part = Part.parse(options.part)
+    report = ingest_nitrogen(
+        LabelledVideos(
+            tarballs=options.tarballs,
+            videos_dir=options.videos,
+            index_dir=options.index,
+            where=options.where,
+            crops_to_game=options.crop_game_area,
+        ),
+        out_dir=options.out,
+        settings=read_shard_settings(options),
+        part=part,
+        workers=options.workers,
+    )
+    print(describe_dataset(options.out, part, report))
+    return 0

@@ -1,0 +1,1 @@
+"""Videos that labels belong to, from where they were published."""

@@ -1,0 +1,150 @@
+"""The videos of a list, one after the other, and how many of them still exist."""
+
+import json
+import math
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from tqdm import tqdm
+
+from data_tools.videos.download import DownloadSettings, check_downloader, download
+from data_tools.videos.video_list import (
+    Attempt,
+    ListedVideo,
+    add_attempt,
+    find_video,
+    read_attempts,
+)
+from nitrogen_train.data.files import write_atomically
+from nitrogen_train.table import format_table
+
+SURVIVAL_NAME = "survival.json"
+_MOST_FAILURES = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Survival:
+    """What became of a game's videos at a site."""
+
+    source: str
+    game: str
+    got: int
+    gone: int
+    failed: int
+    not_asked: int
+    hours_got: float
+    """Labelled time of the videos that are here."""
+
+
+def fetch_videos(
+    videos: Sequence[ListedVideo],
+    folder: Path,
+    settings: DownloadSettings,
+    *,
+    is_retry: bool = False,
+) -> list[Survival]:
+    """Get videos that are not here yet.
+
+    What is gone is not asked for again; what failed is.
+
+    Args:
+        videos: From a list.
+        folder: Where they go.
+        settings: How to ask.
+        is_retry: Whether to ask for those that were gone, too.
+
+    Raises:
+        RuntimeError: If yt-dlp is missing, or many in a row fail in a way that passes.
+    """
+    check_downloader()
+    folder.mkdir(parents=True, exist_ok=True)
+    attempts = read_attempts(folder)
+    todo = [
+        video
+        for video in videos
+        if find_video(folder, video.video_id) is None
+        and (is_retry or video.video_id not in attempts or _is_open(attempts[video.video_id]))
+    ]
+    failures = 0
+    for number, video in enumerate(tqdm(todo, desc="fetch", unit="video")):
+        if number:
+            time.sleep(settings.pause_s)
+        attempt = download(video, folder, settings)
+        add_attempt(folder, attempt)
+        failures = failures + 1 if attempt.status == "failed" else 0
+        if failures == _MOST_FAILURES:
+            write_survival(videos, folder)
+            raise RuntimeError(
+                f"{failures} videos in a row failed, the last with: {attempt.reason}; wait, or "
+                "give --cookies, and start again"
+            )
+    return write_survival(videos, folder)
+
+
+def write_survival(videos: Sequence[ListedVideo], folder: Path) -> list[Survival]:
+    """Count what became of a list's videos, and write it beside them with the reasons."""
+    attempts = read_attempts(folder)
+    states = {video.video_id: _state(video, folder, attempts) for video in videos}
+    groups: dict[tuple[str, str], list[ListedVideo]] = {}
+    for video in videos:
+        groups.setdefault((video.source, video.game), []).append(video)
+    survivals: list[Survival] = []
+    for (source, game), members in sorted(groups.items()):
+        counts = Counter(states[video.video_id] for video in members)
+        survivals.append(
+            Survival(
+                source=source,
+                game=game,
+                got=counts["got"],
+                gone=counts["gone"],
+                failed=counts["failed"],
+                not_asked=counts["not asked"],
+                hours_got=round(
+                    math.fsum(v.hours for v in members if states[v.video_id] == "got"), 4
+                ),
+            )
+        )
+    reasons = {
+        video.video_id: attempts[video.video_id].reason
+        for video in videos
+        if states[video.video_id] in ("gone", "failed")
+    }
+    with write_atomically(folder / SURVIVAL_NAME) as path:
+        values = {"survival": [asdict(each) for each in survivals], "reasons": reasons}
+        path.write_text(json.dumps(values, indent=1) + "\n")
+    return survivals
+
+
+def format_survival(survivals: Sequence[Survival]) -> str:
+    """Lay survival out as a table, with a last line for all."""
+    rows: list[tuple[str, ...]] = [
+        (
+            f"{each.game[:40]} ({each.source})",
+            str(each.got),
+            str(each.gone),
+            str(each.failed),
+            str(each.not_asked),
+            f"{each.hours_got:.2f}",
+        )
+        for each in survivals
+    ]
+    names = ("got", "gone", "failed", "not_asked")
+    totals = [str(sum(getattr(each, name) for each in survivals)) for name in names]
+    rows.append(("all", *totals, f"{sum(each.hours_got for each in survivals):.2f}"))
+    header = ("game (source)", "here", "gone", "failed", "not asked", "labelled hours here")
+    return format_table(header, rows)
+
+
+def _is_open(attempt: Attempt) -> bool:
+    return attempt.status != "gone"
+
+
+def _state(video: ListedVideo, folder: Path, attempts: dict[str, Attempt]) -> str:
+    if find_video(folder, video.video_id) is not None:
+        return "got"
+    attempt = attempts.get(video.video_id)
+    # One that was got and has been taken away.
+    return "not asked" if attempt is None or attempt.status == "got" else attempt.status

@@ -1,0 +1,48 @@
+"""`videos fetch`."""
+
+import argparse
+from pathlib import Path
+
+from data_tools.command_line import add_verb
+
+_HOSTS = ("youtube.com", "youtu.be", "twitch.tv")
+
+
+def add_verbs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add it to the command line."""
+    summary = "Get videos from where they were published."
+    verb = verbs.add_parser("videos", help=summary, description=summary)
+    actions = verb.add_subparsers(dest="action", required=True, metavar="ACTION")
+    fetch = add_verb(actions, "fetch", "Get the videos of a list; starts where it stopped.", _fetch)
+    fetch.add_argument(
+        "list", metavar="LIST", type=Path, help="JSON lines, from `labels query --videos`"
+    )
+    fetch.add_argument("--out", type=Path, required=True, help="folder for VIDEO_ID.mp4 and so on")
+    fetch.add_argument("--limit", type=int, help="take only the first so many of the list")
+    fetch.add_argument("--max-height", type=int, default=1080, help="of the picture, in pixels")
+    fetch.add_argument("--rate-mb", type=float, help="limit, in megabytes per second")
+    fetch.add_argument("--pause-s", type=float, default=1.0, help="seconds between two videos")
+    fetch.add_argument("--retries", type=int, default=5, help="of a request that fails")
+    fetch.add_argument("--cookies", type=Path, help="file of a browser's cookies (Netscape format)")
+    fetch.add_argument("--retry", action="store_true", help="ask again for what was gone")
+    fetch.add_argument(
+        "--allow-host", action="append", default=[], help=f"beside {', '.join(_HOSTS)}"
+    )
+
+
+def _fetch(options: argparse.Namespace) -> int:
+    from data_tools.videos.download import DownloadSettings
+    from data_tools.videos.fetch import SURVIVAL_NAME, fetch_videos, format_survival
+    from data_tools.videos.video_list import read_list
+
+    settings = DownloadSettings(
+        max_height=options.max_height,
+        bytes_per_s=None if options.rate_mb is None else round(options.rate_mb * 1e6),
+        pause_s=options.pause_s,
+        retries=options.retries,
+        cookies_path=options.cookies,
+    )
+    videos = read_list(options.list, hosts=(*_HOSTS, *options.allow_host))[: options.limit]
+    survivals = fetch_videos(videos, options.out, settings, is_retry=options.retry)
+    print(f"{format_survival(survivals)}\n\nreasons: {options.out / SURVIVAL_NAME}")
+    return 0

@@ -1,0 +1,142 @@
+"""Lists of videos to get, and what became of each.
+
+A list has a JSON object per line, as `labels query --videos` writes it. Beside the videos lies
+`fetch.jsonl`, to which a line is added for each video that was asked for; the last one counts.
+"""
+
+import json
+import os
+import re
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, Literal, cast, get_args
+from urllib.parse import urlsplit
+
+from nitrogen_train.data.schema import ShardError, parse_json_object
+
+LEDGER_NAME = "fetch.jsonl"
+SUFFIXES = (".mp4", ".mkv", ".webm")
+_VIDEO_ID = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,63}")
+
+Status = Literal["got", "gone", "failed"]
+"""Here; refused for good, not asked for again; refused this time."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ListedVideo:
+    """A line of a list."""
+
+    video_id: str
+    url: str
+    source: str = "unknown"
+    game: str = "other"
+    fps: float = 30.0
+    """Of its labels: a copy at a lower rate is of no use."""
+    hours: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attempt:
+    """What became of a video that was asked for."""
+
+    video_id: str
+    status: Status
+    reason: str = ""
+
+
+def read_list(path: Path, *, hosts: tuple[str, ...]) -> list[ListedVideo]:
+    """Read a list that may hold a stranger's ids and URLs.
+
+    Args:
+        path: JSON lines.
+        hosts: Where a URL may lead, subdomains included.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If a line is no video, its URL leads elsewhere, or a video comes twice.
+    """
+    videos: dict[str, ListedVideo] = {}
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            if not line.strip():
+                continue
+            try:
+                video = _parse(parse_json_object(line, "a video"), hosts)
+            except ShardError as error:
+                raise ValueError(f"{path}, line {number}: {error}") from error
+            if video.video_id in videos:
+                raise ValueError(f"{path}, line {number}: {video.video_id} comes twice")
+            videos[video.video_id] = video
+    return list(videos.values())
+
+
+def _parse(values: dict[str, object], hosts: tuple[str, ...]) -> ListedVideo:
+    known = {item.name: item.type for item in fields(ListedVideo)}
+    kept: dict[str, Any] = {}
+    for name, kind in known.items():
+        value = values.get(name)
+        if value is None and name not in ("video_id", "url"):
+            continue
+        if kind is float and type(value) is int:
+            value = float(value)
+        if type(value) is not kind:
+            raise ShardError(f"{name} must be {cast('type', kind).__name__}, got {value!r:.60}")
+        kept[name] = value
+    video = ListedVideo(**kept)
+    if not _VIDEO_ID.fullmatch(video.video_id):
+        raise ShardError(f"video_id must be 1 to 64 of [A-Za-z0-9_.-], got {video.video_id!r:.80}")
+    check_url(video.url, hosts)
+    return video
+
+
+def check_url(url: str, hosts: tuple[str, ...]) -> None:
+    """Refuse what a stranger's list could reach with this machine's rights.
+
+    Raises:
+        ShardError: If the URL is not of one of the hosts, by HTTP.
+    """
+    try:
+        parts = urlsplit(url)
+        host = (parts.hostname or "").lower()
+    except ValueError as error:
+        raise ShardError(f"{url!r:.120} is no URL: {error}") from error
+    if parts.scheme not in ("http", "https") or not any(
+        host == known or host.endswith(f".{known}") for known in hosts
+    ):
+        raise ShardError(
+            f"{url!r:.120} does not lead to {', '.join(hosts)}; name another host with --allow-host"
+        )
+
+
+def find_video(folder: Path, video_id: str) -> Path | None:
+    """Find a finished video."""
+    paths = [folder / f"{video_id}{suffix}" for suffix in SUFFIXES]
+    return next((path for path in paths if path.is_file()), None)
+
+
+def read_attempts(folder: Path) -> dict[str, Attempt]:
+    """Read the last attempt of each video; a line that a kill cut short is as if it never was."""
+    attempts: dict[str, Attempt] = {}
+    path = folder / LEDGER_NAME
+    if path.exists():
+        with path.open("rb") as file:
+            for line in file:
+                try:
+                    attempt = Attempt(**json.loads(line))
+                except (ValueError, TypeError):
+                    continue
+                if attempt.status in get_args(Status):
+                    attempts[attempt.video_id] = attempt
+    return attempts
+
+
+def add_attempt(folder: Path, attempt: Attempt) -> None:
+    """Note what became of a video."""
+    line = json.dumps(asdict(attempt)).encode() + b"\n"
+    with (folder / LEDGER_NAME).open("ab+") as file:
+        # After a line that was cut short.
+        if file.tell() and file.seek(-1, os.SEEK_END) is not None and file.read(1) != b"\n":
+            line = b"\n" + line
+        file.write(line)
+        file.flush()
+        os.fsync(file.fileno())
