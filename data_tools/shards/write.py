@@ -24,7 +24,7 @@ from data_tools.shards.clip_video import encode_stretch
 from data_tools.shards.part import Part
 from data_tools.shards.plan import Plan
 from data_tools.shards.planned import Dropped, PlannedClip
-from data_tools.shards.report import REPORT_NAME, DatasetReport, make_report, read_report
+from data_tools.shards.report import REPORT_NAME, DatasetReport, add_notes, make_report, read_report
 from data_tools.workers import map_in_order
 from nitrogen_train.data.files import write_atomically
 from nitrogen_train.data.manifest import (
@@ -74,7 +74,8 @@ def write_dataset(plan: Plan, *, out_dir: Path, workers: int) -> DatasetReport:
     if not (progress_dir / MANIFEST_NAME).exists():
         shards = _write_shards(out_dir, progress_dir, plan, workers=workers)
         rows = [row for shard in shards for row in shard.rows]
-        report = make_report(rows, [*plan.dropped, *(d for shard in shards for d in shard.dropped)])
+        dropped = [*plan.dropped, *(item for shard in shards for item in shard.dropped)]
+        report = make_report(rows, dropped, plan.notes)
         report.write(progress_dir / REPORT_NAME)
         facts = {"plan": plan.digest, "settings": plan.settings_digest}
         write_manifest_table(progress_dir, tabulate(rows), metadata=facts)
@@ -219,6 +220,7 @@ def _add_reports(reports: Sequence[DatasetReport]) -> DatasetReport:
             for name in names
         ],
         dropped=[item for report in reports for item in report.dropped],
+        notes=add_notes(report.notes for report in reports),
     )
 
 
