@@ -2,7 +2,10 @@
 
 import argparse
 
-_FORMATS = ()
+from data_tools.ingest.open_p2p.verbs import add_open_p2p
+from data_tools.ingest.vpt.verbs import add_vpt
+
+_FORMATS = (add_vpt, add_open_p2p)
 
 
 def add_verbs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:

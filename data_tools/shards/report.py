@@ -71,7 +71,7 @@ def add_notes(notes: Iterable[Mapping[str, int]]) -> dict[str, int]:
     total: Counter[str] = Counter()
     for each in notes:
         total.update(each)
-    return dict(sorted(total.items()))
+    return {words: number for words, number in sorted(total.items()) if number}
 
 
 def read_report(path: Path) -> DatasetReport:
