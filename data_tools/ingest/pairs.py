@@ -4,11 +4,10 @@ pairs ─► video's table, rows ─► clips, or the reason why not ─► the 
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Protocol
 
 from data_tools.shards.cutting import Stretch, cut_stretch
 from data_tools.shards.part import Part
@@ -46,19 +45,9 @@ class Pair:
     inputs_path: Path
 
 
-class ReadPair(Protocol):
-    """Reads a recording's inputs to rows that match its video; can be pickled."""
-
-    def __call__(self, pair: Pair, video: SourceVideo) -> tuple[Stretch, Mapping[str, int]]:
-        """Read.
-
-        Returns:
-            The recording, and notes on what was changed in its rows.
-
-        Raises:
-            ShardError: If it cannot be used.
-        """
-        ...
+ReadPair = Callable[[Pair, SourceVideo], tuple[Stretch, Mapping[str, int]]]
+"""Reads a recording's inputs to rows that match its video, with notes on what was changed in them;
+raises a `ShardError` if it cannot be used. A worker process must be able to get it."""
 
 
 def find_pairs(

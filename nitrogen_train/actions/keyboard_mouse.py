@@ -21,8 +21,9 @@ class MotionScale:
     :math:`L` the limit; a motion beyond it is clipped to it.
 
     Example:
-        >>> MOUSE_SCALE.encode(np.array([0.0, 1.0, -4.0, 64.0, 512.0, 2000.0])).round(2).tolist()
-        [0.0, 0.07, -0.2, 0.63, 1.0, 1.0]
+        >>> values = MOUSE_SCALE.encode(np.array([0.0, 1.0, -4.0, 64.0, 512.0, 2000.0]))
+        >>> [f"{value:.2f}" for value in values]
+        ['0.00', '0.07', '-0.20', '0.63', '1.00', '1.00']
     """
 
     limit: float

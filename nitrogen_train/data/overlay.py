@@ -1,31 +1,17 @@
 """The drawing of each action space's controller below a frame."""
 
-from typing import Protocol
+from collections.abc import Callable
 
 import numpy as np
 from jaxtyping import UInt8
 
-from nitrogen_train.actions import GAMEPAD, ActionSpace, Controls
+from nitrogen_train.actions import GAMEPAD, ActionSpace
 from nitrogen_train.actions.keyboard_mouse import KEYBOARD_MOUSE
 from nitrogen_train.data.keyboard_overlay import draw_keyboard
 from nitrogen_train.data.pad_overlay import draw_pad
 
-
-class DrawControls(Protocol):
-    """Enlarges a frame and draws a controller's state below it; see `draw_pad`."""
-
-    def __call__(
-        self,
-        frame: UInt8[np.ndarray, "h w 3"],
-        controls: Controls,
-        *,
-        width: int = 512,
-        aspect: float | None = None,
-        caption: str = "",
-    ) -> UInt8[np.ndarray, "tall wide 3"]:
-        """Draw."""
-        ...
-
+DrawControls = Callable[..., UInt8[np.ndarray, "tall wide 3"]]
+"""Enlarges a frame and draws a controller's state below it; called as `draw_pad` is."""
 
 _DRAWINGS: dict[str, DrawControls] = {GAMEPAD.name: draw_pad, KEYBOARD_MOUSE.name: draw_keyboard}
 
