@@ -36,7 +36,7 @@ _ROWS = (
 )
 _LABELS = {
     "INSERT": "INS", "DELETE": "DEL", "GRAVE": "`", "MINUS": "-", "EQUAL": "=",
-    "BACKSPACE": "BACK", "HOME": "HOM", "LEFTBRACE": "[", "RIGHTBRACE": "]", "BACKSLASH": "\\",
+    "BACKSPACE": "BACK", "LEFTBRACE": "[", "RIGHTBRACE": "]", "BACKSLASH": "\\",
     "CAPSLOCK": "CAPS", "SEMICOLON": ";", "APOSTROPHE": "'", "PAGEUP": "PU",
     "LEFTSHIFT": "SHIFT", "COMMA": ",", "DOT": ".", "SLASH": "/", "RIGHTSHIFT": "SHIFT",
     "UP": "^", "PAGEDOWN": "PD", "LEFTCTRL": "CTRL", "LEFTALT": "ALT", "RIGHTALT": "ALT",

@@ -24,10 +24,11 @@ TINY = (
     "val_every_n_steps=2", "num_threads=1", "checkpoint_every_n_steps=2", "max_steps=2",
     "schedule.warmup_steps=1", "schedule.decay_steps=0", "trainer.accelerator=cpu",
     "model.encoder.options.channels=[8,8,16,16]", "model.encoder.width=32",
-    "~data.sources.doom_defend", "~data.sources.doom_gather", "data.games=[minecraft]", "data.action_space=keyboard_mouse",
+    "~data.sources.doom_defend", "~data.sources.doom_gather", "data.games=[minecraft]",
+    "data.action_space=keyboard_mouse",
 )  # fmt: skip
 KINDS = {
-    "flow": ("model.dit.num_layers=2", "+model.control_weights.BTN_LEFT=5"),
+    "flow": ("model.dit.num_layers=2", "+model.control_weights.BTN_LEFT=5.0"),
     "regression": ("model=regression", "model.dit.num_layers=2"),
     "recurrent": ("model=recurrent", "model.hidden_dim=16"),
 }
