@@ -1,4 +1,4 @@
-"""A clip with its gamepad drawn below it, for people to look at."""
+"""A clip with its controller drawn below it, for people to look at."""
 
 import difflib
 from pathlib import Path
@@ -11,13 +11,13 @@ from nitrogen_train.data.decode import choose_decoder
 from nitrogen_train.data.encode import VideoWriter
 from nitrogen_train.data.manifest import Manifest, read_manifest
 from nitrogen_train.data.manifest_row import ManifestRow
-from nitrogen_train.data.pad_overlay import draw_pad
+from nitrogen_train.data.overlay import choose_drawing
 from nitrogen_train.data.storage import Storage
 from nitrogen_train.data.stored_clips import read_clip
 
 
 def preview_clip(dataset_dir: Path, clip_id: str | None, *, out_path: Path) -> ManifestRow:
-    """Write a clip as a video, enlarged and with its pad; frame t shows row t.
+    """Write a clip as a video, enlarged and with its controller; frame t shows row t.
 
     Args:
         dataset_dir: The data set's folder.
@@ -37,8 +37,9 @@ def preview_clip(dataset_dir: Path, clip_id: str | None, *, out_path: Path) -> M
     storage = Storage(str(dataset_dir))
     record = read_clip(storage, row)
     frames = choose_decoder().decode(record.video)
+    draw = choose_drawing(manifest.action_space)
     drawn = (
-        draw_pad(
+        draw(
             frame,
             _controls(manifest, record.actions, index),
             aspect=row.source_width / row.source_height,

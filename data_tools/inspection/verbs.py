@@ -22,7 +22,7 @@ def _add_readers(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     verify.add_argument("--workers", type=int, default=2, help="processes")
     stats = add_verb(verbs, "stats", "Count clips, hours and presses per game and split.", _stats)
     preview = add_verb(
-        verbs, "preview", "Write a clip as a video with its gamepad drawn on it.", _preview
+        verbs, "preview", "Write a clip as a video with its controller drawn below it.", _preview
     )
     for verb in (verify, stats, preview):
         verb.add_argument("dataset", metavar="DATASET", type=Path, help="folder with a manifest")

@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from data_tools.shards.part import Part
 from data_tools.shards.planned import Dropped, PlannedClip, PlannedUnit
+from data_tools.shards.report import add_notes
 from data_tools.workers import map_in_order
 from nitrogen_train.data.schema import MAX_CLIP_SECONDS, SCHEMA_VERSION, ShardError, Split
 
@@ -54,6 +55,8 @@ class Plan:
     part: Part
     shards: list[list[PlannedClip]]
     dropped: list[Dropped]
+    notes: dict[str, int]
+    """Sums of the units'."""
     stops_at_faults: bool
     """Whether a video that turns out to be damaged ends the command, or is left out."""
 
@@ -104,6 +107,7 @@ def make_plan(
             for first in range(0, len(clips), per_shard)
         ],
         dropped=[item for unit in planned for item in unit.dropped],
+        notes=add_notes(unit.notes for unit in planned),
         stops_at_faults=stops_at_faults,
     )
 

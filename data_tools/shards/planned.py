@@ -1,7 +1,7 @@
 """Clips that are known but for their videos, and play that does not become a clip."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -91,3 +91,5 @@ class PlannedUnit:
     """Of all that its clips depend on."""
     clips: Sequence[PlannedClip]
     dropped: Sequence[Dropped] = ()
+    notes: Mapping[str, int] = field(default_factory=dict)
+    """What was changed or lost in rows that were kept, in a few words, and how often."""

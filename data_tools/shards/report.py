@@ -2,9 +2,9 @@
 
 import json
 import math
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from data_tools.shards.planned import Dropped
@@ -31,6 +31,8 @@ class DatasetReport:
 
     games: list[GameShare]
     dropped: list[Dropped]
+    notes: dict[str, int] = field(default_factory=dict)
+    """What was changed or lost in rows that came in, and how often."""
 
     def write(self, path: Path) -> None:
         """Write the report as JSON, each loss with its reason."""
@@ -38,7 +40,9 @@ class DatasetReport:
             temporary.write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
 
 
-def make_report(rows: Iterable[ManifestRow], dropped: Sequence[Dropped]) -> DatasetReport:
+def make_report(
+    rows: Iterable[ManifestRow], dropped: Sequence[Dropped], notes: Mapping[str, int] | None = None
+) -> DatasetReport:
     """Sum up clips that were written, and play that was not."""
     kept: defaultdict[str, list[float]] = defaultdict(list)
     lost: defaultdict[str, list[float]] = defaultdict(list)
@@ -58,7 +62,16 @@ def make_report(rows: Iterable[ManifestRow], dropped: Sequence[Dropped]) -> Data
             for game in sorted({*kept, *lost})
         ],
         dropped=sorted(dropped, key=lambda item: (item.reason, item.name)),
+        notes=add_notes([notes or {}]),
     )
+
+
+def add_notes(notes: Iterable[Mapping[str, int]]) -> dict[str, int]:
+    """Sum up notes, in the order of their words."""
+    total: Counter[str] = Counter()
+    for each in notes:
+        total.update(each)
+    return {words: number for words, number in sorted(total.items()) if number}
 
 
 def read_report(path: Path) -> DatasetReport:
@@ -67,6 +80,7 @@ def read_report(path: Path) -> DatasetReport:
     return DatasetReport(
         games=[GameShare(**game) for game in values["games"]],
         dropped=[Dropped(**item) for item in values["dropped"]],
+        notes=values["notes"],
     )
 
 
@@ -90,6 +104,9 @@ def format_report(report: DatasetReport) -> str:
             for reason, items in sorted(reasons.items())
         ]
         lines.append(format_table(("dropped because", "number", "hours", "for example"), rows))
+    if report.notes:
+        noted = [(words, str(number)) for words, number in report.notes.items()]
+        lines.append(format_table(("noted", "number"), noted))
     return "\n\n".join(lines)
 
 

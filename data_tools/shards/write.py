@@ -11,6 +11,7 @@ import contextlib
 import json
 import math
 import shutil
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -24,7 +25,14 @@ from data_tools.shards.clip_video import encode_stretch
 from data_tools.shards.part import Part
 from data_tools.shards.plan import Plan
 from data_tools.shards.planned import Dropped, PlannedClip
-from data_tools.shards.report import REPORT_NAME, DatasetReport, make_report, read_report
+from data_tools.shards.report import (
+    REPORT_NAME,
+    DatasetReport,
+    GameShare,
+    add_notes,
+    make_report,
+    read_report,
+)
 from data_tools.workers import map_in_order
 from nitrogen_train.data.files import write_atomically
 from nitrogen_train.data.manifest import (
@@ -74,7 +82,8 @@ def write_dataset(plan: Plan, *, out_dir: Path, workers: int) -> DatasetReport:
     if not (progress_dir / MANIFEST_NAME).exists():
         shards = _write_shards(out_dir, progress_dir, plan, workers=workers)
         rows = [row for shard in shards for row in shard.rows]
-        report = make_report(rows, [*plan.dropped, *(d for shard in shards for d in shard.dropped)])
+        dropped = [*plan.dropped, *(item for shard in shards for item in shard.dropped)]
+        report = make_report(rows, dropped, plan.notes)
         report.write(progress_dir / REPORT_NAME)
         facts = {"plan": plan.digest, "settings": plan.settings_digest}
         write_manifest_table(progress_dir, tabulate(rows), metadata=facts)
@@ -206,19 +215,22 @@ def _find_parts(out_dir: Path) -> list[Path]:
 def _add_reports(reports: Sequence[DatasetReport]) -> DatasetReport:
     if len(reports) == 1:
         return reports[0]
-    games = [game for report in reports for game in report.games]
-    names = sorted({game.game for game in games})
+    games: defaultdict[str, list[GameShare]] = defaultdict(list)
+    for report in reports:
+        for share in report.games:
+            games[share.game].append(share)
     return DatasetReport(
         games=[
-            replace(
-                next(game for game in games if game.game == name),
-                num_clips=sum(game.num_clips for game in games if game.game == name),
-                kept_s=math.fsum(game.kept_s for game in games if game.game == name),
-                dropped_s=math.fsum(game.dropped_s for game in games if game.game == name),
+            GameShare(
+                game=game,
+                num_clips=sum(share.num_clips for share in shares),
+                kept_s=round(math.fsum(share.kept_s for share in shares), 6),
+                dropped_s=round(math.fsum(share.dropped_s for share in shares), 6),
             )
-            for name in names
+            for game, shares in sorted(games.items())
         ],
         dropped=[item for report in reports for item in report.dropped],
+        notes=add_notes(report.notes for report in reports),
     )
 
 

@@ -28,7 +28,8 @@ class ActionRows:
     buttons: Bool[np.ndarray, "*rows n"]
     """True where the button was down at any moment of the row."""
     sticks: Float32[np.ndarray, "*rows s"]
-    """Axes in [-1, 1], y down-positive: the last value at or before the row's frame."""
+    """Axes in [-1, 1], y down-positive: the last value at or before the row's frame, or all of a
+    motion during the row."""
 
     def __len__(self) -> int:
         return len(self.buttons)
@@ -49,6 +50,8 @@ class ActionSpace:
     """Button names, in the order of the action vector."""
     sticks: tuple[str, ...]
     """Axis names, in the order of the action vector, after the buttons."""
+    motions: frozenset[str] = frozenset()
+    """Axes that hold what happened during a row, such as a mouse's way; others hold a state."""
     unlabelled: frozenset[str] = frozenset()
     """Controls that no data set labels: never supervised."""
     trigger_threshold: float = 0.5
@@ -184,16 +187,3 @@ GAMEPAD = ActionSpace(
     unlabelled=frozenset({"RIGHT_BOTTOM", "RIGHT_LEFT", "RIGHT_RIGHT", "RIGHT_UP"}),
 )  # fmt: skip
 """NitroGen's 25-dim gamepad, in the order of the released checkpoint (ng.pt)."""
-
-_SPACES = {GAMEPAD.name: GAMEPAD}
-
-
-def get_action_space(name: str) -> ActionSpace:
-    """Look a layout up by its name on disk.
-
-    Raises:
-        ValueError: If there is no such layout.
-    """
-    if name not in _SPACES:
-        raise ValueError(f"unknown action space {name!r}; known: {', '.join(_SPACES)}")
-    return _SPACES[name]

@@ -10,8 +10,7 @@ import re
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, cast, get_args
 
-from nitrogen_train.actions import ActionSpace
-from nitrogen_train.actions.space import get_action_space
+from nitrogen_train.actions import ActionSpace, get_action_space
 
 SCHEMA_VERSION = 1
 """Written into every clip and manifest; a reader refuses a newer one."""

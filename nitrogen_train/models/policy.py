@@ -108,24 +108,17 @@ class ActionChunk:
     """Model space, not clamped."""
     buttons: Bool[Tensor, "b t num_buttons"]
     """True where pressed, in the order of the action space."""
-    left_stick: Float[Tensor, "b t 2"]
-    """x and y in [-1, 1], y down-positive."""
-    right_stick: Float[Tensor, "b t 2"]
-    """x and y in [-1, 1], y down-positive."""
+    sticks: Float[Tensor, "b t num_axes"]
+    """Axes in [-1, 1], in the order of the action space."""
 
 
 def decode_actions(values: Float[Tensor, "b t a"], space: ActionSpace) -> ActionChunk:
-    """Read a chunk of a gamepad's actions out of model space: pressed above 0.5, axes clamped."""
-
-    def axes(side: str) -> Float[Tensor, "b t 2"]:
-        indices = [space.index(f"{side}_STICK_{axis}") for axis in "XY"]
-        return (values[..., indices] * 2 - 1).clamp(-1, 1)
-
+    """Read a chunk of actions out of model space: pressed above 0.5, axes clamped."""
+    num_buttons = len(space.buttons)
     return ActionChunk(
         values=values,
-        buttons=values[..., : len(space.buttons)] > 0.5,
-        left_stick=axes("LEFT"),
-        right_stick=axes("RIGHT"),
+        buttons=values[..., :num_buttons] > 0.5,
+        sticks=(values[..., num_buttons:] * 2 - 1).clamp(-1, 1),
     )
 
 

@@ -1,0 +1,168 @@
+"""Recordings that are a video and a file of inputs beside it: one that cannot be used is left out.
+
+pairs ─► video's table, rows ─► clips, or the reason why not ─► the writer of data sets
+"""
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from data_tools.shards.cutting import Stretch, cut_stretch
+from data_tools.shards.part import Part
+from data_tools.shards.plan import ShardSettings, choose_heldout, make_plan
+from data_tools.shards.planned import Dropped, PlannedUnit
+from data_tools.shards.report import DatasetReport
+from data_tools.shards.source_video import SourceVideo, open_source_video
+from data_tools.shards.write import write_dataset
+from nitrogen_train.data.schema import ShardError
+
+
+class UnusableError(ShardError):
+    """A recording that cannot become clips."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        """Say why.
+
+        Args:
+            reason: A few words, the same for all that went wrong in this way.
+            detail: What was expected and what came.
+        """
+        super().__init__(detail)
+        self.reason = reason
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pair:
+    """A video and its inputs; either may turn out to be missing."""
+
+    name: str
+    """Unique in the data set."""
+    game: str
+    session_id: str
+    video_path: Path
+    inputs_path: Path
+
+
+ReadPair = Callable[[Pair, SourceVideo], tuple[Stretch, Mapping[str, int]]]
+"""Reads a recording's inputs to rows that match its video, with notes on what was changed in them;
+raises a `ShardError` if it cannot be used. A worker process must be able to get it."""
+
+
+def find_pairs(
+    folders: Sequence[Path], patterns: Sequence[str], *, what: str
+) -> dict[Path, set[str]]:
+    """Look for files in folders and all folders in them.
+
+    Args:
+        folders: Where to look.
+        patterns: Of file names.
+        what: Is looked for, in words.
+
+    Returns:
+        The names of the files in each folder that has some.
+
+    Raises:
+        FileNotFoundError: If a folder is missing, or nothing was found in it.
+    """
+    found: dict[Path, set[str]] = {}
+    for folder in folders:
+        if not folder.is_dir():
+            raise FileNotFoundError(f"{folder} is not a folder")
+        paths = [path for pattern in patterns for path in folder.rglob(pattern) if path.is_file()]
+        if not paths:
+            raise FileNotFoundError(f"{folder} holds no {what}")
+        for path in paths:
+            found.setdefault(path.parent, set()).add(path.name)
+    return dict(sorted(found.items()))
+
+
+def ingest_pairs(
+    pairs: Sequence[Pair],
+    read: ReadPair,
+    *,
+    out_dir: Path,
+    settings: ShardSettings,
+    part: Part,
+    workers: int,
+) -> DatasetReport:
+    """Make a data set of recordings, or finish one, or a part of one.
+
+    Args:
+        pairs: Of all parts, in an order that every part finds.
+        read: Reads one.
+        out_dir: The data set's folder.
+        settings: How to cut and store.
+        part: Which recordings are this process's.
+        workers: Processes.
+
+    Returns:
+        What became of the part's recordings.
+
+    Raises:
+        ShardError: If names collide, nothing can be used, or `out_dir` holds another data set.
+    """
+    plan = make_plan(
+        pairs,
+        partial(plan_pair, read=read, settings=settings),
+        heldout=choose_heldout(
+            ((pair.game, pair.session_id) for pair in pairs), share=settings.heldout_share
+        ),
+        settings=settings,
+        part=part,
+        workers=workers,
+        stops_at_faults=False,
+    )
+    return write_dataset(plan, out_dir=out_dir, workers=workers)
+
+
+def plan_pair(pair: Pair, *, read: ReadPair, settings: ShardSettings) -> PlannedUnit:
+    """Read a recording and cut it into clips, or say why it is left out."""
+    seconds = 0.0
+    try:
+        _check_both_exist(pair)
+        video = _open_video(pair.video_path)
+        seconds = len(video) / video.fps
+        stretch, notes = read(pair, video)
+        clips = cut_stretch(stretch, settings)
+        digest = _hash_stretch(stretch)
+    except (ShardError, OSError) as error:
+        known = error.reason if isinstance(error, UnusableError) else None
+        dropped = Dropped(
+            name=pair.name,
+            game=pair.game,
+            seconds=seconds,
+            reason=known or "it breaks the rules of clips or files",
+            detail=str(error),
+        )
+        return PlannedUnit(digest=f"{pair.name}: {error}", clips=[], dropped=[dropped])
+    return PlannedUnit(digest=digest, clips=clips, notes=notes)
+
+
+def _check_both_exist(pair: Pair) -> None:
+    for what, path in (("video", pair.video_path), ("inputs", pair.inputs_path)):
+        if not path.is_file():
+            raise UnusableError(f"no {what}", f"{path} does not exist")
+
+
+def _open_video(path: Path) -> SourceVideo:
+    try:
+        return open_source_video(path)
+    except ShardError as error:
+        raise UnusableError(
+            "the video is not readable, or of no constant rate", str(error)
+        ) from error
+
+
+def _hash_stretch(stretch: Stretch) -> str:
+    # What the inputs were read as, with whichever options.
+    rows = stretch.actions.rows
+    digest = hashlib.sha256(
+        repr((stretch.name, stretch.game, stretch.session_id, stretch.licence)).encode()
+    )
+    for values in (stretch.frames, rows.buttons, rows.sticks, stretch.actions.valid):
+        digest.update(values.tobytes())
+    with stretch.video.path.open("rb") as file:
+        digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()

@@ -1,0 +1,1 @@
+"""OpenAI's Video PreTraining data: contractors who play Minecraft."""

@@ -1,0 +1,173 @@
+"""`NAME.jsonl`: one JSON object per frame, what keyboard and mouse did from it to the next.
+
+Line i belongs to frame i, as in OpenAI's own loader (openai/Video-Pre-Training, data_loader.py).
+Two of that loader's repairs are made here too:
+
+* some recordings begin with the attack button down, as a fresh press in the first line, and it
+  stays down until the player does press it: it is released until then;
+* the wheel was not recorded by all recorders: where the selected slot of the hotbar changes without
+  a key or the wheel, the slot's key is pressed.
+"""
+
+import json
+from pathlib import Path
+from typing import Any, cast
+
+from data_tools.ingest.keyboard_mouse_rows import KeyboardMouseRows
+from data_tools.ingest.pairs import UnusableError
+
+_MAX_LINE_BYTES = 1024 * 1024
+_MAX_MOTION = 1e6
+_MAX_ITEMS = 200
+_ATTACK = 0
+_NUM_SLOTS = 9
+_KEY_PREFIX = "key.keyboard."
+_BAD_LINE = "a line of the action file is not readable"
+
+
+def read_action_log(
+    path: Path, *, num_frames: int, max_difference: int, keep_menus: bool
+) -> KeyboardMouseRows:
+    """Read a recording's inputs.
+
+    Args:
+        path: The `.jsonl`.
+        num_frames: Of the video.
+        max_difference: How many lines there may be more or less than frames; the surplus of either
+            at the end is left out.
+        keep_menus: Whether rows with a menu open are valid. The mouse moves a pointer there, which
+            the videos do not show.
+
+    Raises:
+        UnusableError: If a line is not what it should be, or lines and frames do not match.
+    """
+    lines = _read_lines(path, limit=num_frames + max_difference + 1)
+    if not lines or abs(len(lines) - num_frames) > max_difference:
+        raise UnusableError(
+            "lines and frames differ in number",
+            f"{path} has {len(lines)} lines{' or more' * (len(lines) > num_frames)}, the video "
+            f"{num_frames} frames; expected the same number, give or take {max_difference}",
+        )
+    rows = KeyboardMouseRows(min(len(lines), num_frames))
+    is_stuck = False
+    slot: int | None = None
+    for row, line in enumerate(lines[: len(rows.valid)]):
+        mouse, keyboard = line.get("mouse"), line.get("keyboard")
+        if mouse is None or keyboard is None:
+            rows.notes["rows without mouse or keyboard, not valid"] += 1
+            continue
+        where = f"{path} line {row + 1}"
+        fresh = _integers(mouse, "newButtons", where)
+        is_stuck = fresh == [_ATTACK] if row == 0 else is_stuck and _ATTACK not in fresh
+        _read_mouse(rows, row, mouse, fresh, where, is_stuck=is_stuck)
+        _read_keys(rows, row, keyboard, where)
+        is_menu = line.get("isGuiOpen") is True
+        rows.valid[row] = keep_menus or not is_menu
+        rows.notes["rows with a menu open" + ", not valid" * (not keep_menus)] += is_menu
+        former, slot = slot, _read_slot(line, where)
+        if slot is not None and former not in (None, slot) and not is_menu:
+            _explain_slot(rows, row, slot)
+    return rows
+
+
+def _read_lines(path: Path, *, limit: int) -> list[dict[str, Any]]:
+    lines: list[dict[str, Any]] = []
+    with path.open("rb") as file:
+        while len(lines) < limit and (data := file.readline(_MAX_LINE_BYTES + 1)):
+            where = f"{path} line {len(lines) + 1}"
+            if len(data) > _MAX_LINE_BYTES:
+                raise UnusableError(_BAD_LINE, f"{where} is longer than {_MAX_LINE_BYTES} bytes")
+            try:
+                line = json.loads(data)
+            # Deeply nested brackets.
+            except (ValueError, RecursionError) as error:
+                raise UnusableError(_BAD_LINE, f"{where} is not JSON: {error}") from error
+            if not isinstance(line, dict):
+                raise UnusableError(_BAD_LINE, f"{where} must be an object, got {data[:60]!r}")
+            # The inventory and the statistics are most of it.
+            known = ("mouse", "keyboard", "isGuiOpen", "hotbar")
+            lines.append({name: line[name] for name in known if name in line})
+    return lines
+
+
+def _read_mouse(
+    rows: KeyboardMouseRows,
+    row: int,
+    mouse: object,
+    fresh: list[int],
+    where: str,
+    *,
+    is_stuck: bool,
+) -> None:
+    down = {*_integers(mouse, "buttons", where), *fresh}
+    if is_stuck and _ATTACK in down:
+        rows.notes["rows with the attack button released, which was stuck"] += 1
+        down.discard(_ATTACK)
+    for number in sorted(down):
+        rows.press_mouse(row, number)
+    rows.motions[row] = [
+        _number(mouse, "dx", where),
+        _number(mouse, "dy", where),
+        _number(mouse, "dwheel", where, default=0.0),
+    ]
+
+
+def _read_keys(rows: KeyboardMouseRows, row: int, keyboard: object, where: str) -> None:
+    # A key that is pressed and released between two frames is only in the second.
+    names = [*_list(keyboard, "keys", where), *_list(keyboard, "newKeys", where, default=[])]
+    if not all(isinstance(name, str) for name in names):
+        raise UnusableError(_BAD_LINE, f"{where}: keys must be names, got {names!r:.60}")
+    for name in sorted(set(cast("list[str]", names))):
+        rows.press_key(row, name.removeprefix(_KEY_PREFIX))
+
+
+def _read_slot(line: dict[str, Any], where: str) -> int | None:
+    # Early recorders do not say.
+    slot = line.get("hotbar")
+    if slot is not None and (type(slot) is not int or not 0 <= slot < _NUM_SLOTS):
+        raise UnusableError(_BAD_LINE, f"{where}: hotbar must be 0 to 8, got {slot!r:.60}")
+    return slot
+
+
+def _explain_slot(rows: KeyboardMouseRows, row: int, slot: int) -> None:
+    key = f"KEY_{slot + 1}"
+    recent = range(max(0, row - 1), row + 1)
+    if not any(rows.is_pressed(each, key) or rows.motions[each, 2] for each in recent):
+        rows.press(row, key)
+        rows.notes["rows given the key of a hotbar slot, which was chosen unseen"] += 1
+
+
+def _field(owner: object, name: str, where: str, default: object) -> object:
+    if not isinstance(owner, dict):
+        raise UnusableError(_BAD_LINE, f"{where}: expected an object, got {owner!r:.60}")
+    value = cast("dict[str, object]", owner).get(name, default)
+    if value is None:
+        raise UnusableError(_BAD_LINE, f"{where} has no {name!r}")
+    return value
+
+
+def _number(owner: object, name: str, where: str, default: float | None = None) -> float:
+    value = _field(owner, name, where, default)
+    # Written so that NaN fails too.
+    if type(value) not in (int, float) or not abs(cast("float", value)) <= _MAX_MOTION:
+        raise UnusableError(
+            _BAD_LINE, f"{where}: {name} must be a number up to {_MAX_MOTION:g}, got {value!r:.60}"
+        )
+    return float(cast("float", value))
+
+
+def _list(owner: object, name: str, where: str, default: object = None) -> list[object]:
+    value = _field(owner, name, where, default)
+    if not isinstance(value, list) or len(value) > _MAX_ITEMS:
+        raise UnusableError(
+            _BAD_LINE,
+            f"{where}: {name} must be a list of up to {_MAX_ITEMS}, got {value!r:.60}",
+        )
+    return cast("list[object]", value)
+
+
+def _integers(owner: object, name: str, where: str) -> list[int]:
+    values = _list(owner, name, where, default=[])
+    if any(type(value) is not int for value in values):
+        raise UnusableError(_BAD_LINE, f"{where}: {name} must be whole numbers, got {values!r:.60}")
+    return cast("list[int]", values)

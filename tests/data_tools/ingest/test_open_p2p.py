@@ -1,0 +1,225 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+from foreign_recordings import p2p_annotation, p2p_frame, read_dataset, write_p2p
+
+from data_tools.__main__ import main
+from data_tools.ingest.open_p2p.annotation import iter_frames, read_facts
+from data_tools.ingest.open_p2p.dataset import ingest_open_p2p
+from data_tools.inspection.verify import verify_dataset
+from data_tools.shards.plan import ShardSettings
+from data_tools.shards.report import DatasetReport
+from nitrogen_train.actions.keyboard_mouse import KEYBOARD_MOUSE, MOUSE_SCALE, WHEEL_SCALE
+from nitrogen_train.data.records import Record
+
+SETTINGS = ShardSettings(clip_seconds=0.5, heldout_share=0.0)
+GOOD = "good"
+BAD = "01993060-06a0-7352-ac0b-d77d50a1aba7"
+
+
+def ingest(folder: Path, **options: Any) -> DatasetReport:
+    return ingest_open_p2p(
+        [folder], out_dir=folder / "set", **({"settings": SETTINGS, "workers": 1} | options)
+    )
+
+
+def read_one(folder: Path, frames: list[dict[str, Any]]) -> tuple[Record, DatasetReport]:
+    report = ingest(write_p2p(folder, frames, num_frames=len(frames)))
+    [(record, _)] = read_dataset(folder / "set")
+    return record, report
+
+
+def held(record: Record, row: int) -> set[str]:
+    controls = KEYBOARD_MOUSE.controls_at(record.actions.rows, row)
+    return {name for name in KEYBOARD_MOUSE.buttons if controls[name]}
+
+
+def only_drop(folder: Path) -> tuple[str, str]:
+    """Ingest a good recording beside a bad one: the reason and the detail of the loss."""
+    write_p2p(folder, name=GOOD, num_frames=4)
+    report = ingest(folder)
+
+    assert sum(share.num_clips for share in report.games) == 1
+    [dropped] = report.dropped
+    assert dropped.name == BAD
+    return dropped.reason, dropped.detail
+
+
+def test_every_frame_has_what_was_done_until_the_next_one(tmp_path: Path) -> None:
+    report = ingest(write_p2p(tmp_path))
+
+    clips = read_dataset(tmp_path / "set")
+    assert [index for _, indices in clips for index in indices] == list(range(29))
+    for record, indices in clips:
+        rows = record.actions.rows
+        following = [index + 1 for index in indices]
+        assert MOUSE_SCALE.decode(rows.sticks[:, 0]).round(4).tolist() == following
+        assert MOUSE_SCALE.decode(rows.sticks[:, 1]).round(4).tolist() == [-i for i in following]
+        for row, index in enumerate(following):
+            assert held(record, row) == ({"KEY_W", "KEY_LEFTSHIFT"} if index % 2 else set())
+        assert record.actions.valid.all()
+    metadata = clips[0][0].metadata
+    assert (metadata.action_space, metadata.game, metadata.source, metadata.session_id) == (
+        "keyboard_mouse", "roblox-rivals", "open-p2p", BAD,
+    )  # fmt: skip
+    assert (metadata.width, metadata.provenance.width, metadata.licence) == (256, 192, "MIT")
+    assert metadata.provenance.labels == "raw"
+    assert not report.dropped
+    assert not report.notes
+    assert not verify_dataset(tmp_path / "set", workers=1)
+
+
+def test_buttons_and_the_wheel_have_their_places(tmp_path: Path) -> None:
+    mouse = {
+        "mouse_delta_px": {"x": -3, "y": 700}, "scroll_delta_px": {"y": -2},
+        "buttons_down": ["0", "2"],
+    }  # fmt: skip
+    record, report = read_one(tmp_path, [p2p_frame(0), p2p_frame(2, user={"mouse": mouse})])
+
+    assert held(record, 0) == {"BTN_LEFT", "BTN_MIDDLE"}
+    sticks = record.actions.rows.sticks[0]
+    assert MOUSE_SCALE.decode(sticks[:2]).round(3).tolist() == [-3, 512]
+    assert WHEEL_SCALE.decode(sticks[2:]).round(3).tolist() == [-2]
+    assert report.notes == {"rows with MOUSE_Y clipped to 512": 1}
+
+
+def test_only_what_the_player_is_known_to_have_done_is_valid(tmp_path: Path) -> None:
+    model = {"is_known": True, "keyboard": {"keys": ["d"]}}
+    pad = {"game_pad": {"left_stick": {"x": 0.5}}}
+    at_rest = {"game_pad": {"buttons": {}, "left_stick": {"x": 0.02}, "left_trigger": 0.0}}
+    record, report = read_one(
+        tmp_path,
+        [
+            p2p_frame(0),
+            p2p_frame(2, user={"is_known": False}, system=model),
+            p2p_frame(4, user={"is_known": False}),
+            p2p_frame(6, user=pad),
+            p2p_frame(8, user={"game_pad": {"buttons": {"south": True}}}),
+            p2p_frame(10, user=at_rest),
+        ],
+    )
+
+    assert record.actions.valid.tolist() == [False, False, False, False, True]
+    assert held(record, 0) == {"KEY_D"}
+    assert report.notes == {
+        "rows of unknown actions, not valid": 1,
+        "rows that a model played, not valid": 1,
+        "rows with a gamepad in use, not valid": 2,
+    }
+
+
+def test_names_that_nobody_knows_are_counted(tmp_path: Path) -> None:
+    user = {"keyboard": {"keys": ["VolumeUp", "e"]}, "mouse": {"buttons_down": ["7", "left"]}}
+
+    record, report = read_one(tmp_path, [p2p_frame(0), p2p_frame(2, user=user)])
+
+    assert held(record, 0) == {"KEY_E"}
+    assert report.notes == {
+        "rows without their key 'VolumeUp', which the action space lacks": 1,
+        "rows without their mouse button -1, which the action space lacks": 1,
+        "rows without their mouse button 7, which the action space lacks": 1,
+    }
+
+
+@pytest.mark.parametrize("num_annotated", [1, 29, 31])
+def test_frames_that_do_not_match_drop_the_recording(tmp_path: Path, num_annotated: int) -> None:
+    write_p2p(tmp_path, [p2p_frame(index) for index in range(num_annotated)])
+
+    reason, detail = only_drop(tmp_path)
+
+    assert reason == "annotation and video differ in their number of frames"
+    assert f"has {num_annotated} frames, 192x192.mp4 30" in detail
+
+
+def test_a_recording_of_one_frame_is_dropped(tmp_path: Path) -> None:
+    write_p2p(tmp_path, num_frames=1)
+
+    assert only_drop(tmp_path)[0] == "annotation and video differ in their number of frames"
+
+
+def test_another_frame_rate_drops_the_recording(tmp_path: Path) -> None:
+    write_p2p(tmp_path, frames_per_second=30.0)
+
+    assert only_drop(tmp_path)[0] == "annotation and video differ in their frame rate"
+
+
+WHOLE = p2p_annotation([p2p_frame(index) for index in range(30)])
+DAMAGED = {
+    "cut off": WHOLE[:-5],
+    "a field longer than the file": WHOLE + bytes([0x1A, 0x80, 0x80, 0x80, 0x80, 0x80, 0x20]),
+    "a number that never ends": WHOLE + b"\xff" * 11,
+    "a group": WHOLE + bytes([0x1B]),
+    "the field 0": WHOLE + bytes([0x02, 0x00]),
+    "a number for a frame": WHOLE + bytes([0x18, 0x01]),
+    "no UTF-8": WHOLE + bytes([0x1A, 7, 0x0A, 5, 0x12, 3, 0x0A, 1, 0xFF]),
+    "text": b"this is no annotation",
+    "a number for the metadata": bytes([0x10, 0x01]) + WHOLE,
+    "a short frame rate": bytes([0x12, 3, 0x2A, 1, 0]) + WHOLE,
+}
+
+
+@pytest.mark.parametrize("name", DAMAGED)
+def test_a_damaged_annotation_drops_the_recording(tmp_path: Path, name: str) -> None:
+    write_p2p(tmp_path, data=DAMAGED[name])
+
+    reason, detail = only_drop(tmp_path)
+
+    assert reason == "the annotation is not readable"
+    assert "annotation.proto: " in detail
+
+
+def test_an_empty_annotation_drops_the_recording(tmp_path: Path) -> None:
+    write_p2p(tmp_path, data=b"")
+
+    assert only_drop(tmp_path)[0] == "annotation and video differ in their number of frames"
+
+
+def test_more_keys_than_a_keyboard_has_drop_the_recording(tmp_path: Path) -> None:
+    frames = [p2p_frame(index) for index in range(30)]
+    frames[3] = p2p_frame(3, user={"keyboard": {"keys": ["w"] * 201}})
+    write_p2p(tmp_path, frames)
+
+    assert "201 keys" in only_drop(tmp_path)[1]
+
+
+@pytest.mark.parametrize(
+    ("file", "reason"), [("192x192.mp4", "no video"), ("annotation.proto", "no inputs")]
+)
+def test_a_missing_file_drops_the_recording(tmp_path: Path, file: str, reason: str) -> None:
+    write_p2p(tmp_path)
+    (tmp_path / "dataset" / BAD / file).unlink()
+
+    assert only_drop(tmp_path)[0] == reason
+
+
+def test_another_video_of_the_recording_can_be_taken(tmp_path: Path) -> None:
+    write_p2p(tmp_path)
+    folder = tmp_path / "dataset" / BAD
+    (folder / "192x192.mp4").rename(folder / "video.mp4")
+
+    command = ["ingest", "open-p2p", str(tmp_path), "--out", str(tmp_path / "set")]
+    options = ["--video-name", "video.mp4", "--size", "64", "--workers", "1"]
+    assert main([*command, *options]) == 0
+
+    assert len(read_dataset(tmp_path / "set")) == 1
+
+
+def test_a_file_that_does_not_say_its_game_has_none(tmp_path: Path) -> None:
+    path = tmp_path / "annotation.proto"
+    path.write_bytes(p2p_annotation([p2p_frame(0)], env={"env": "  !"}))
+    assert (read_facts(path).game, read_facts(path).fps) == ("unknown", 20.0)
+
+    path.write_bytes(p2p_annotation([p2p_frame(0)], env={"env": "Grand Theft/Auto" * 20}))
+    assert read_facts(path).game.startswith("grand-theft-auto")
+    assert len(read_facts(path).game) <= 80
+
+
+def test_numbers_are_signed(tmp_path: Path) -> None:
+    path = tmp_path / "annotation.proto"
+    motion = {"mouse_delta_px": {"x": -(2**31), "y": 2**31 - 1}}
+    path.write_bytes(p2p_annotation([p2p_frame(0, user={"mouse": motion})]))
+
+    [(user, _)] = iter_frames(path)
+
+    assert user.motion == (-(2**31), 2**31 - 1)
