@@ -2,7 +2,9 @@
 
 import argparse
 
-_FORMATS = ()
+from data_tools.lerobot.verbs import add_ingest as add_lerobot
+
+_FORMATS = (add_lerobot,)
 
 
 def add_verbs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:

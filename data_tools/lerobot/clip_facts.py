@@ -1,4 +1,4 @@
-"""What LeRobot has no place for, as one line of JSON beside each episode that was a clip of ours."""
+"""What LeRobot has no place for: a line of JSON beside each episode that was a clip of ours."""
 
 import json
 from dataclasses import dataclass
@@ -63,9 +63,7 @@ class ClipFacts:
             metadata = ClipMetadata.from_json(json.dumps(values["metadata"]).encode())
         except ShardError as error:
             raise ShardError(f"{what}: {error}") from error
-        return cls(
-            metadata=metadata, split=cast("Split", split), analogue_triggers=tuple(triggers)
-        )
+        return cls(metadata=metadata, split=cast("Split", split), analogue_triggers=tuple(triggers))
 
 
 def list_analogue_triggers(actions: ClipActions) -> tuple[str, ...]:

@@ -3,17 +3,15 @@
 from dataclasses import dataclass
 
 import numpy as np
-import pyarrow as pa
 
-from data_tools.lerobot.clip_facts import TRIGGER_CONTROLS, ClipFacts, list_analogue_triggers
+from data_tools.lerobot.clip_facts import ClipFacts, list_analogue_triggers
+from data_tools.lerobot.rows import lay_out_rows
 from data_tools.lerobot.statistics import (
     Statistics,
     choose_frames,
     describe_pictures,
     describe_rows,
 )
-from nitrogen_train.actions import ActionSpace
-from nitrogen_train.data.action_file import ClipActions
 from nitrogen_train.data.decode import choose_decoder
 from nitrogen_train.data.manifest_row import ManifestRow
 from nitrogen_train.data.records import Record
@@ -69,47 +67,3 @@ def read_episode(row: ManifestRow, *, dataset: str) -> Episode:
         statistics={**statistics, CAMERA: describe_pictures(frames)},
         video=clip.video,
     )
-
-
-def lay_out_rows(actions: ClipActions, space: ActionSpace) -> dict[str, np.ndarray]:
-    """Lay rows out as features; `read_rows` is the inverse.
-
-    Returns:
-        `action` in physical units, in the order of the layout; `valid`; and of each trigger that
-        the layout has its pull, or 0 and 1 where it was recorded as a button.
-    """
-    buttons = actions.rows.buttons.astype(np.float32)
-    features: dict[str, np.ndarray] = {
-        "action": np.concatenate([buttons, actions.rows.sticks], axis=1),
-        "valid": actions.valid,
-    }
-    for name, control in TRIGGER_CONTROLS.items():
-        if control in space.buttons:
-            pull = getattr(actions, name)
-            features[name] = buttons[:, space.index(control)] if pull is None else pull
-    return features
-
-
-def describe_features(space: ActionSpace) -> dict[str, dict[str, object]]:
-    """Describe the features of the rows, as `info.json` does."""
-    triggers = [name for name, control in TRIGGER_CONTROLS.items() if control in space.buttons]
-    return {
-        "action": {
-            "dtype": "float32",
-            "shape": [space.action_dim],
-            "names": list(space.controls),
-        },
-        "valid": {"dtype": "bool", "shape": [1], "names": None},
-        **{name: {"dtype": "float32", "shape": [1], "names": None} for name in triggers},
-    }
-
-
-def to_columns(features: dict[str, np.ndarray]) -> dict[str, pa.Array]:
-    """Turn features into columns, vectors into lists of fixed size."""
-    columns: dict[str, pa.Array] = {}
-    for name, values in features.items():
-        flat = pa.array(values.ravel())
-        columns[name] = (
-            pa.FixedSizeListArray.from_arrays(flat, values.shape[1]) if values.ndim > 1 else flat
-        )
-    return columns

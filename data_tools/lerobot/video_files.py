@@ -67,7 +67,7 @@ class VideoFiles:
             ShardError: If it is damaged, or its frames are not evenly spaced at the rate.
         """
         try:
-            with av.open(io.BytesIO(video), format="mp4") as source:
+            with av.open(io.BytesIO(video), "r", format="mp4") as source:
                 stream = source.streams.video[0]
                 packets = [packet for packet in source.demux(stream) if packet.size]
                 ticks_per_frame = self._check(stream, packets, num_frames, what)
@@ -90,10 +90,12 @@ class VideoFiles:
             to_s=float(self._num_frames / self._rate),
         )
 
-    def _check(
-        self, stream: VideoStream, packets: list[Packet], num_frames: int, what: str
-    ) -> int:
-        """Find the ticks from frame to frame."""
+    def _check(self, stream: VideoStream, packets: list[Packet], num_frames: int, what: str) -> int:
+        """Find the ticks from frame to frame.
+
+        Raises:
+            ShardError: If they differ.
+        """
         ticks_per_frame = 1 / (self._rate * (stream.time_base or Fraction(1)))
         ticks = np.sort([packet.pts or 0 for packet in packets])
         expected = np.arange(num_frames) * int(ticks_per_frame)

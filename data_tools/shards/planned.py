@@ -17,6 +17,8 @@ class PlannedClip:
     video: SourceVideo
     """Just the clip's frames."""
     split: Split = "train"
+    is_squashed: bool = False
+    """Whether the video shows what `masked_boxes` and `area` leave of the original, not all."""
 
 
 @dataclass(frozen=True, kw_only=True)
