@@ -20,6 +20,7 @@ from data_tools.lerobot.dataset_writer import DatasetWriter
 from data_tools.lerobot.episode import read_episode
 from data_tools.lerobot.layout import FileLimits
 from data_tools.workers import map_in_order
+from nitrogen_train.data.encode import frame_rate
 from nitrogen_train.data.files import sync
 from nitrogen_train.data.manifest import Manifest, read_manifest
 from nitrogen_train.data.schema import SPLITS, ShardError
@@ -89,10 +90,14 @@ def export_lerobot(
 
 
 def _check_common(manifest: Manifest, column: str) -> None:
-    values = sorted(manifest.table[column].unique().to_pylist())
+    values = manifest.table[column].unique().to_pylist()
+    if column == "fps":
+        # Two recorders may have written one rate with other last digits.
+        values = [float(rate) for rate in {frame_rate(fps) for fps in values}]
     if len(values) > 1:
         games = sorted(manifest.table["game"].unique().to_pylist())
+        some = sorted(values)[:5]
         raise ShardError(
-            f"a LeRobotDataset holds clips of one {column}, the data set's have {values[:5]}; "
+            f"a LeRobotDataset holds clips of one {column}, the data set's have {some}; "
             f"choose some of its games by --game: {', '.join(games)[:400]}"
         )

@@ -42,9 +42,9 @@ class FilePlace(NamedTuple):
 class FileLimits:
     """When a file is full; LeRobot's own defaults."""
 
-    data_mb: float = 100
+    data_mb: float = 100.0
     """Of a table, in MiB."""
-    video_mb: float = 200
+    video_mb: float = 200.0
     """Of a video, in MiB."""
     files_per_chunk: int = 1000
 

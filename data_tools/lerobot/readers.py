@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import pyarrow as pa
@@ -36,6 +36,7 @@ class ShownEpisode:
     """The file's path in the data set."""
 
 
+@runtime_checkable
 class EpisodeReader(Protocol):
     """Makes clips of episodes."""
 

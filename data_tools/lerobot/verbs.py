@@ -21,8 +21,8 @@ def add_verbs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     verb.add_argument("dataset", metavar="DATASET", type=Path, help="folder of a data set")
     verb.add_argument("--out", type=Path, required=True, help="folder for the LeRobotDataset")
     verb.add_argument("--game", action="append", help="take these alone; may come several times")
-    verb.add_argument("--data-mb", type=float, default=100, help="size of a table, in MiB")
-    verb.add_argument("--video-mb", type=float, default=200, help="size of a video, in MiB")
+    verb.add_argument("--data-mb", type=float, default=100.0, help="size of a table, in MiB")
+    verb.add_argument("--video-mb", type=float, default=200.0, help="size of a video, in MiB")
     add_workers(verb)
 
 
