@@ -15,6 +15,7 @@ from nitrogen_train.data.action_file import ClipActions
 from nitrogen_train.data.schema import ShardError
 
 _ACTION = "action"
+_VALID = "valid"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,14 +37,17 @@ class ActionMap:
 
     space: ActionSpace
     controls: tuple[MappedControl, ...]
+    has_valid: bool
+    """Whether a feature `valid` says which rows may be learned from, as in our exports."""
 
     @property
     def features(self) -> list[str]:
         """The columns that are read."""
-        return sorted({item.feature for item in self.controls})
+        mapped = {item.feature for item in self.controls}
+        return sorted(mapped | ({_VALID} if self.has_valid else set()))
 
     def read_actions(self, table: pa.Table, *, what: str) -> ClipActions:
-        """Read an episode's rows, all valid.
+        """Read an episode's rows.
 
         Args:
             table: With the columns of `features`.
@@ -73,7 +77,10 @@ class ActionMap:
                 pull = values[:, self.space.index(control)]
                 if not np.isin(pull, (0, 1)).all():
                     triggers[name] = pull.clip(0, 1)
-        return ClipActions(rows=rows, valid=np.ones(len(rows), dtype=bool), **triggers)
+        valid = np.ones(len(rows), dtype=bool)
+        if self.has_valid:
+            valid = to_vectors(table[_VALID], what=f"{what}, {_VALID}")[:, 0] > 0
+        return ClipActions(rows=rows, valid=valid, **triggers)
 
 
 def build_action_map(
@@ -123,7 +130,12 @@ def build_action_map(
         controls.append(
             MappedControl(control=control, feature=feature, width=width, place=place, sign=sign)
         )
-    return ActionMap(space=space, controls=tuple(controls))
+    valid = folder.features.get(_VALID, {})
+    return ActionMap(
+        space=space,
+        controls=tuple(controls),
+        has_valid=(valid.get("dtype"), len(list_names(valid))) == ("bool", 1),
+    )
 
 
 def list_names(feature: Mapping[str, Any]) -> list[str]:
