@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from data_tools.foreign import verbs as foreign
 from data_tools.ingest import verbs as ingest
 from data_tools.inspection import verbs as inspection
+from data_tools.lerobot import verbs as lerobot
 from data_tools.recordings import verbs as recordings
 from data_tools.shards import verbs as shards
 from data_tools.videos import verbs as videos
@@ -24,7 +25,7 @@ def build_parser() -> argparse.ArgumentParser:
         description="Gameplay recordings to data sets that nitrogen-train reads.",
     )
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
-    for package in (recordings, videos, ingest, shards, inspection, foreign):
+    for package in (recordings, videos, ingest, shards, inspection, foreign, lerobot):
         package.add_verbs(verbs)
     return parser
 

@@ -21,6 +21,8 @@ class PlannedClip:
 
     metadata: ClipMetadata
     split: Split = "train"
+    is_squashed: bool = False
+    """Whether the video shows what `masked_boxes` and `area` leave of the original, not all."""
     _video: SourceVideo = field(repr=False)
     """Without its times."""
     _packed: bytes = field(repr=False)

@@ -139,8 +139,8 @@ def encode_clip(clip: PlannedClip, *, stops_at_faults: bool) -> EncodedClip | Dr
             clip.video,
             fps=metadata.fps,
             size=metadata.width,
-            masked_boxes=metadata.masked_boxes,
-            area=metadata.area,
+            masked_boxes=() if clip.is_squashed else metadata.masked_boxes,
+            area=None if clip.is_squashed else metadata.area,
         )
     except ShardError as error:
         if stops_at_faults:

@@ -1,0 +1,195 @@
+"""A LeRobotDataset v3.0 as a stranger left it: its facts and its episodes, each checked."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, cast
+
+from data_tools.lerobot.clip_facts import ClipFacts
+from data_tools.lerobot.layout import (
+    CLIP_COLUMN,
+    CODEBASE_VERSION,
+    EPISODES_DIR,
+    INFO_PATH,
+    FilePlace,
+    fill_template,
+)
+from data_tools.lerobot.tables import read_column_names, read_rows
+from nitrogen_train.data.schema import MAX_METADATA_BYTES, ShardError, parse_json_object
+
+_CONVERTER = "python -m lerobot.datasets.v30.convert_dataset_v21_to_v30 --repo-id=..."
+_MAX_INDEX = 10**9
+_MAX_FPS = 1000
+
+
+@dataclass(frozen=True, kw_only=True)
+class LeRobotFolder:
+    """`meta/info.json`."""
+
+    root: Path
+    fps: float
+    features: Mapping[str, Mapping[str, Any]]
+    data_path: str
+    video_path: str
+
+    @property
+    def cameras(self) -> list[str]:
+        """The features that are videos."""
+        return [name for name, item in self.features.items() if item["dtype"] == "video"]
+
+    def locate_data(self, place: FilePlace) -> Path:
+        """Find a table of rows."""
+        return self.root / fill_template(self.data_path, place)
+
+    def locate_video(self, place: FilePlace, *, camera: str) -> Path:
+        """Find a video of one camera."""
+        return self.root / fill_template(self.video_path, place, video_key=camera)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpisodeRow:
+    """What the table of episodes says of one."""
+
+    index: int
+    num_rows: int
+    task: str
+    data: FilePlace
+    video: FilePlace
+    from_s: float
+    """When its first frame is shown in its video."""
+    facts: ClipFacts | None
+    """Of the clip that it was, if it was one of ours."""
+
+
+def open_folder(root: Path) -> LeRobotFolder:
+    """Read `meta/info.json`.
+
+    Raises:
+        FileNotFoundError: If there is none.
+        ShardError: If it is of another version, or breaks the layout.
+    """
+    path = root / INFO_PATH
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} does not exist: is {root} a LeRobotDataset?")
+    with path.open("rb") as file:
+        info = parse_json_object(file.read(MAX_METADATA_BYTES + 1), str(path))
+    _check_version(info.get("codebase_version"), path)
+    fps = info.get("fps")
+    if type(fps) not in (int, float) or not 0 < cast("float", fps) <= _MAX_FPS:
+        raise ShardError(f"{path}: fps must be a number up to {_MAX_FPS}, got {fps!r}")
+    templates = {name: info.get(name) for name in ("data_path", "video_path")}
+    for name, template in templates.items():
+        if not isinstance(template, str):
+            raise ShardError(
+                f"{path}: {name} must be a path, got {template!r}; only data sets with videos "
+                "are read, pictures inside tables are not"
+            )
+        try:
+            fill_template(template, FilePlace(0, 0), video_key="camera")
+        except ShardError as error:
+            raise ShardError(f"{path}, {name}: {error}") from error
+    features = cast("Any", info.get("features"))
+    if not isinstance(features, dict) or not all(
+        isinstance(item, dict) and isinstance(item.get("dtype"), str) for item in features.values()
+    ):
+        raise ShardError(f"{path}: features must be objects with a dtype each")
+    return LeRobotFolder(
+        root=root,
+        fps=float(cast("float", fps)),
+        features=features,
+        data_path=cast("str", templates["data_path"]),
+        video_path=cast("str", templates["video_path"]),
+    )
+
+
+def choose_camera(folder: LeRobotFolder, wanted: str | None) -> str:
+    """Find the feature whose pictures become clips.
+
+    Raises:
+        ShardError: If there is no such video, or there are several and none is named.
+    """
+    cameras = folder.cameras
+    known = ", ".join(cameras) or "none: pictures inside tables are not read"
+    if wanted is None and len(cameras) == 1:
+        return cameras[0]
+    if wanted not in cameras:
+        got = "there is more or less than one" if wanted is None else f"got {wanted!r}"
+        raise ShardError(f"--camera must name a video of {folder.root}, {got}; it has {known}")
+    return wanted
+
+
+def read_episodes(folder: LeRobotFolder, *, camera: str) -> list[EpisodeRow]:
+    """Read the table of episodes.
+
+    Raises:
+        FileNotFoundError: If there is none.
+        ShardError: If it is damaged, a column is missing, or a value is out of range.
+    """
+    paths = sorted((folder.root / EPISODES_DIR).glob("*/*.parquet"))
+    if not paths:
+        raise FileNotFoundError(f"{folder.root / EPISODES_DIR} holds no table of episodes")
+    episodes: list[EpisodeRow] = []
+    for path in paths:
+        columns = [
+            "episode_index",
+            "tasks",
+            "length",
+            "data/chunk_index",
+            "data/file_index",
+            *(f"videos/{camera}/{name}" for name in ("chunk_index", "file_index")),
+            f"videos/{camera}/from_timestamp",
+        ]
+        if CLIP_COLUMN in read_column_names(path):
+            columns.append(CLIP_COLUMN)
+        episodes += [_parse_episode(row, camera, path) for row in read_rows(path, columns)]
+    episodes.sort(key=lambda episode: episode.index)
+    if any(a.index == b.index for a, b in pairwise(episodes)):
+        raise ShardError(f"{folder.root / EPISODES_DIR} lists an episode twice")
+    if not episodes:
+        raise ShardError(f"{folder.root / EPISODES_DIR} lists no episode")
+    return episodes
+
+
+def _check_version(version: object, path: Path) -> None:
+    if version == CODEBASE_VERSION:
+        return
+    is_older = isinstance(version, str) and version.startswith(("v1", "v2"))
+    advice = (
+        f"convert it with LeRobot's own {_CONVERTER}"
+        if is_older
+        else "update nitrogen-train, if a newer LeRobot wrote it"
+    )
+    raise ShardError(
+        f"{path} has codebase_version {version!r}, {CODEBASE_VERSION} is read; {advice}"
+    )
+
+
+def _parse_episode(row: dict[str, Any], camera: str, path: Path) -> EpisodeRow:
+    what = f"{path}, episode {row['episode_index']!r}"
+    names = (
+        "episode_index",
+        "length",
+        "data/chunk_index",
+        "data/file_index",
+        f"videos/{camera}/chunk_index",
+        f"videos/{camera}/file_index",
+    )
+    for name in names:
+        if type(row[name]) is not int or not 0 <= row[name] < _MAX_INDEX:
+            raise ShardError(f"{what}: {name} must be a whole number from 0, got {row[name]!r}")
+    from_s = row[f"videos/{camera}/from_timestamp"]
+    if type(from_s) not in (int, float) or not (math.isfinite(from_s) and from_s >= 0):
+        raise ShardError(f"{what}: from_timestamp must be seconds from 0, got {from_s!r}")
+    tasks = row["tasks"]
+    text = row.get(CLIP_COLUMN)
+    return EpisodeRow(
+        index=row["episode_index"],
+        num_rows=row["length"],
+        task=str(tasks[0]) if isinstance(tasks, list) and tasks else "",
+        data=FilePlace(row["data/chunk_index"], row["data/file_index"]),
+        video=FilePlace(row[names[-2]], row[names[-1]]),
+        from_s=float(from_s),
+        facts=None if text is None else ClipFacts.from_json(str(text), what=what),
+    )
