@@ -5,7 +5,7 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 from tqdm import tqdm
 
@@ -15,6 +15,7 @@ from data_tools.workers import map_in_order
 from nitrogen_train.data.schema import MAX_CLIP_SECONDS, SCHEMA_VERSION, ShardError, Split
 
 Unit = TypeVar("Unit")
+Clip = TypeVar("Clip")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +45,7 @@ class ShardSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
+class Plan(Generic[Clip]):
     """All clips of a part, in the order of its shards."""
 
     digest: str
@@ -52,7 +53,7 @@ class Plan:
     settings_digest: str
     """Of the settings, which all parts share."""
     part: Part
-    shards: list[list[PlannedClip]]
+    shards: list[list[Clip]]
     dropped: list[Dropped]
     stops_at_faults: bool
     """Whether a video that turns out to be damaged ends the command, or is left out."""
@@ -67,7 +68,7 @@ def make_plan(
     part: Part,
     workers: int,
     stops_at_faults: bool,
-) -> Plan:
+) -> Plan[PlannedClip]:
     """Read and check a part's units, and lay its clips out in shards.
 
     Args:
