@@ -1,11 +1,8 @@
 """What is said of one clip, by itself."""
 
-import hashlib
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-
-import numpy as np
 
 from data_tools.filtering.action_rules import find_corner, find_idle
 from data_tools.filtering.picture_rules import find_black, find_frozen, find_menu, make_signature
@@ -20,6 +17,7 @@ from data_tools.filtering.settings import (
     OUT_OF_RANGE,
     FilterSettings,
 )
+from data_tools.fingerprint import hash_actions, hash_video
 from nitrogen_train.data.action_file import ClipActions, idle_rows
 from nitrogen_train.data.decode import VideoDecoder, choose_decoder
 from nitrogen_train.data.manifest_row import ManifestRow
@@ -95,8 +93,8 @@ def _judge_pictures(clip: StoredClip, row: ManifestRow, settings: FilterSettings
     return Verdict(
         clip_id=row.clip_id,
         rule=None,
-        actions_hash=_hash_actions(clip.actions, row.fps),
-        video_hash=hashlib.sha256(clip.video).hexdigest()[:32],
+        actions_hash=hash_actions(clip.actions, row.fps),
+        video_hash=hash_video(clip.video),
         signature=make_signature(samples).tobytes().hex(),
     )
 
@@ -104,10 +102,3 @@ def _judge_pictures(clip: StoredClip, row: ManifestRow, settings: FilterSettings
 @cache
 def _decoder() -> VideoDecoder:
     return choose_decoder()
-
-
-def _hash_actions(actions: ClipActions, fps: float) -> str:
-    digest = hashlib.sha256(f"{len(actions)}/{fps:.6f}".encode())
-    for values in (actions.rows.buttons, actions.rows.sticks.astype("<f4")):
-        digest.update(np.ascontiguousarray(values).tobytes())
-    return digest.hexdigest()[:32]
