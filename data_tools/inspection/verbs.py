@@ -33,6 +33,8 @@ def _add_readers(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     )
     for verb in (stats, preview):
         verb.add_argument("dataset", metavar="DATASET", type=Path, help="folder with a manifest")
+    stats.add_argument("--html", type=Path, metavar="PAGE", help="a page with charts to write")
+    add_workers(stats)
     preview.add_argument("clip_id", metavar="CLIP_ID", nargs="?", help="the first clip if left out")
     preview.add_argument("--out", type=Path, required=True, help="the mp4 to write")
 
@@ -89,9 +91,14 @@ def _verify(options: argparse.Namespace) -> int:
 
 
 def _stats(options: argparse.Namespace) -> int:
-    from data_tools.inspection.stats import compute_stats, format_stats
+    from data_tools.inspection.stats import compute_stats, count_dataset, format_stats
+    from data_tools.inspection.stats_page import write_stats_page
 
-    print(format_stats(compute_stats(options.dataset)))
+    counts = count_dataset(options.dataset, workers=options.workers)
+    print(format_stats(compute_stats(counts)))
+    if options.html is not None:
+        write_stats_page(options.html, options.dataset, counts)
+        print(f"\n{options.html} shows it")
     return 0
 
 
