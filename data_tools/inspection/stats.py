@@ -2,17 +2,16 @@
 
 from collections import defaultdict
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
-from nitrogen_train.actions import ActionRows, ActionSpace
-from nitrogen_train.data.action_file import idle_rows
-from nitrogen_train.data.manifest import read_manifest
-from nitrogen_train.data.manifest_row import ManifestRow
-from nitrogen_train.data.storage import Storage
-from nitrogen_train.data.stored_clips import read_clip
+from data_tools.inspection.play_counts import PlayCounts, count_clip
+from data_tools.workers import map_in_order
+from nitrogen_train.actions import ActionSpace
+from nitrogen_train.data.manifest import Manifest, read_manifest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,23 +33,56 @@ class GroupStats:
     """Mean of the absolute value, for the axes that are used at all."""
 
 
-def compute_stats(dataset_dir: Path) -> list[GroupStats]:
+@dataclass(frozen=True, kw_only=True)
+class DatasetCounts:
+    """All clips of a data set, counted."""
+
+    manifest: Manifest
+    groups: dict[tuple[str, str, str], PlayCounts]
+    """By game, source and split."""
+    sessions: dict[tuple[str, str], set[str]]
+    """By game and split."""
+
+    def sum_by(self, *names: str) -> dict[tuple[str, ...], PlayCounts]:
+        """Add the groups up, by some of `game`, `source` and `split`; in order."""
+        places = [("game", "source", "split").index(name) for name in names]
+        sums: dict[tuple[str, ...], PlayCounts] = {}
+        for key, counts in sorted(self.groups.items()):
+            short = tuple(key[place] for place in places)
+            sums[short] = sums[short] + counts if short in sums else counts
+        return dict(sorted(sums.items()))
+
+
+def count_dataset(dataset_dir: Path, *, workers: int = 1) -> DatasetCounts:
     """Read all actions of a data set and count.
 
     Args:
         dataset_dir: The data set's folder.
+        workers: Processes.
 
     Raises:
         FileNotFoundError: If it has no manifest.
         ShardError: If a record breaks the contract.
     """
-    manifest, storage = read_manifest(dataset_dir), Storage(str(dataset_dir))
-    groups: dict[tuple[str, str], list[tuple[ManifestRow, ActionRows]]] = defaultdict(list)
-    for row in tqdm(manifest.rows(), desc="stats", unit="clip"):
-        groups[row.game, row.split].append((row, read_clip(storage, row).actions.rows))
+    manifest = read_manifest(dataset_dir)
+    rows = manifest.rows()
+    groups: dict[tuple[str, str, str], PlayCounts] = {}
+    sessions: dict[tuple[str, str], set[str]] = defaultdict(set)
+    counted = map_in_order(partial(count_clip, dataset_dir), rows, workers=workers)
+    progress = tqdm(counted, total=len(rows), desc="stats", unit="clip")
+    for row, counts in zip(rows, progress, strict=True):
+        key = (row.game, row.source, row.split)
+        groups[key] = groups[key] + counts if key in groups else counts
+        sessions[row.game, row.split].add(row.session_id)
+    return DatasetCounts(manifest=manifest, groups=groups, sessions=sessions)
+
+
+def compute_stats(counts: DatasetCounts) -> list[GroupStats]:
+    """Turn the counts into numbers, per game and split."""
+    space = counts.manifest.action_space
     return [
-        _count(game, split, clips, manifest.action_space)
-        for (game, split), clips in sorted(groups.items())
+        _describe(game, split, group, len(counts.sessions[game, split]), space)
+        for (game, split), group in counts.sum_by("game", "split").items()
     ]
 
 
@@ -70,24 +102,19 @@ def format_stats(groups: list[GroupStats]) -> str:
     return "\n".join(lines)
 
 
-def _count(
-    game: str, split: str, clips: list[tuple[ManifestRow, ActionRows]], space: ActionSpace
+def _describe(
+    game: str, split: str, counts: PlayCounts, num_sessions: int, space: ActionSpace
 ) -> GroupStats:
-    rows = ActionRows(
-        buttons=np.concatenate([actions.buttons for _, actions in clips]),
-        sticks=np.concatenate([actions.sticks for _, actions in clips]),
-    )
-    pressed, moved = rows.buttons.mean(axis=0), np.abs(rows.sticks).mean(axis=0)
     return GroupStats(
         game=game,
         split=split,
-        num_clips=len(clips),
-        num_sessions=len({row.session_id for row, _ in clips}),
-        hours=sum(row.num_frames / row.fps for row, _ in clips) / 3600,
-        valid_share=sum(row.num_valid_rows for row, _ in clips) / len(rows),
-        idle_share=float(idle_rows(rows).mean()),
-        press_rates=_used(space.buttons, pressed),
-        axis_means=_used(space.sticks, moved),
+        num_clips=counts.num_clips,
+        num_sessions=num_sessions,
+        hours=counts.seconds / 3600,
+        valid_share=counts.num_valid_rows / counts.num_rows,
+        idle_share=counts.num_idle_rows / counts.num_rows,
+        press_rates=_used(space.buttons, counts.pressed / counts.num_rows),
+        axis_means=_used(space.sticks, counts.axis_sums / counts.num_rows),
     )
 
 

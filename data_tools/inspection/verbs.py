@@ -5,7 +5,7 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from data_tools.command_line import add_verb
+from data_tools.command_line import add_verb, add_workers
 
 
 def add_verbs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -19,13 +19,22 @@ def _add_readers(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     verify = add_verb(
         verbs, "verify", "Check all that a data set promises; 1 if it is faulty.", _verify
     )
-    verify.add_argument("--workers", type=int, default=2, help="processes")
+    verify.add_argument(
+        "datasets", metavar="DATASET", type=Path, nargs="+", help="folders that one run trains on"
+    )
+    verify.add_argument(
+        "--strict", action="store_true", help="1 also if something looks like a mistake"
+    )
+    verify.add_argument("--report", type=Path, metavar="FILE", help="JSON to write")
+    add_workers(verify)
     stats = add_verb(verbs, "stats", "Count clips, hours and presses per game and split.", _stats)
     preview = add_verb(
         verbs, "preview", "Write a clip as a video with its controller drawn below it.", _preview
     )
-    for verb in (verify, stats, preview):
+    for verb in (stats, preview):
         verb.add_argument("dataset", metavar="DATASET", type=Path, help="folder with a manifest")
+    stats.add_argument("--html", type=Path, metavar="PAGE", help="a page with charts to write")
+    add_workers(stats)
     preview.add_argument("clip_id", metavar="CLIP_ID", nargs="?", help="the first clip if left out")
     preview.add_argument("--out", type=Path, required=True, help="the mp4 to write")
 
@@ -67,20 +76,29 @@ def _add_run_choice(verb: argparse.ArgumentParser) -> None:
 
 
 def _verify(options: argparse.Namespace) -> int:
-    from data_tools.inspection.verify import verify_dataset
+    from data_tools.inspection.finding import summarize, write_findings
+    from data_tools.inspection.verify import verify_datasets
 
-    faults = verify_dataset(options.dataset, workers=options.workers)
-    for fault in faults:
-        print(fault)
-    number = f"{len(faults)} fault{'s' if len(faults) > 1 else ''}"
-    print(f"{options.dataset}: {number if faults else 'sound'}")
-    return 1 if faults else 0
+    findings = verify_datasets(options.datasets, workers=options.workers)
+    for finding in findings:
+        is_named = len(options.datasets) > 1 and finding.dataset
+        print(f"{finding.level}: {f'{finding.dataset}: ' if is_named else ''}{finding.text}")
+    if options.report is not None:
+        write_findings(options.report, datasets=options.datasets, findings=findings)
+    print(f"{', '.join(map(str, options.datasets))}: {summarize(findings)}")
+    has_fault = any(finding.level == "fault" for finding in findings)
+    return 1 if has_fault or (options.strict and findings) else 0
 
 
 def _stats(options: argparse.Namespace) -> int:
-    from data_tools.inspection.stats import compute_stats, format_stats
+    from data_tools.inspection.stats import compute_stats, count_dataset, format_stats
+    from data_tools.inspection.stats_page import write_stats_page
 
-    print(format_stats(compute_stats(options.dataset)))
+    counts = count_dataset(options.dataset, workers=options.workers)
+    print(format_stats(compute_stats(counts)))
+    if options.html is not None:
+        write_stats_page(options.html, options.dataset, counts)
+        print(f"\n{options.html} shows it")
     return 0
 
 

@@ -1,33 +1,32 @@
-"""Everything that a data set promises, checked clip by clip."""
+"""The doctor: all that data sets promise, and what looks like a mistake.
 
-import hashlib
-import io
+manifests ─► splits, shards, rates ─► each clip, in worker processes ─► games and sessions
+"""
+
 from collections import defaultdict
-from collections.abc import Iterator
-from dataclasses import fields
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
-import av
-import numpy as np
 from tqdm import tqdm
 
+from data_tools.inspection.clip_checks import examine_clip
+from data_tools.inspection.finding import Finding
+from data_tools.inspection.set_checks import (
+    check_frame_rates,
+    check_shards,
+    check_splits,
+    check_splits_together,
+)
+from data_tools.inspection.shared_play import SharedPlay
+from data_tools.inspection.suspicions import Play, find_suspicions
 from data_tools.workers import map_in_order
-from nitrogen_train.data.action_file import idle_rows
-from nitrogen_train.data.decoders.pyav_decoder import PyAVDecoder
 from nitrogen_train.data.manifest import Manifest, read_manifest
-from nitrogen_train.data.manifest_row import ManifestRow, describe_record
-from nitrogen_train.data.records import SHARD_END, Record, decode_record, read_record_bytes
 from nitrogen_train.data.schema import ShardError
-from nitrogen_train.data.storage import Storage
-
-_LONGEST_GROUP_SECONDS = 2
-# Other writers of tars fill up to this size with zeros.
-_TAR_RECORD_BYTES = 10_240
 
 
 def verify_dataset(dataset_dir: Path, *, workers: int) -> list[str]:
-    """Check a data set: manifest, shards, records, videos, splits.
+    """Check one data set for faults alone.
 
     Args:
         dataset_dir: The data set's folder.
@@ -36,107 +35,59 @@ def verify_dataset(dataset_dir: Path, *, workers: int) -> list[str]:
     Returns:
         A line for each fault, which says what to do; empty if there is none.
     """
-    try:
-        manifest = read_manifest(dataset_dir)
-    except (ShardError, FileNotFoundError) as error:
-        return [f"{error}; nothing else can be checked"]
-    faults = [*_check_splits(manifest), *_check_shards(dataset_dir, manifest)]
-    check = partial(verify_clip, dataset_dir)
-    rows = manifest.rows()
-    for found in tqdm(
-        map_in_order(check, rows, workers=workers), total=len(rows), desc="verify", unit="clip"
-    ):
-        faults += found
-    return faults
+    findings = verify_datasets([dataset_dir], workers=workers)
+    return [finding.text for finding in findings if finding.level == "fault"]
 
 
-def verify_clip(dataset_dir: Path, row: ManifestRow) -> list[str]:
-    """Check a clip's bytes, its members, its video, and the manifest's word on it."""
-    try:
-        storage = Storage(str(dataset_dir))
-        data = read_record_bytes(storage, row.shard, offset=row.offset, size=row.size)
-        if hashlib.sha256(data).hexdigest() != row.sha256:
-            return [f"clip {row.clip_id}: checksum differs; copy {row.shard} again, or shard again"]
-        record = decode_record(data)
-        found = describe_record(record, data, shard=row.shard, offset=row.offset, split=row.split)
-        faults = [*_compare(row, found), *_check_idle(record), *_check_video(row, record.video)]
-    except ShardError as error:
-        faults = [str(error)]
-    return [f"clip {row.clip_id}: {fault}; shard its recording again" for fault in faults]
+def verify_datasets(dataset_dirs: Sequence[Path], *, workers: int) -> list[Finding]:
+    """Check data sets, each by itself and all together.
 
+    Args:
+        dataset_dirs: Their folders; a run would train on all of them.
+        workers: Processes.
 
-def _compare(row: ManifestRow, found: ManifestRow) -> Iterator[str]:
-    for item in fields(ManifestRow):
-        said, is_so = getattr(row, item.name), getattr(found, item.name)
-        if said != is_so:
-            yield f"{item.name} is {is_so!r} in the record and {said!r} in the manifest"
-
-
-def _check_idle(record: Record) -> Iterator[str]:
-    idle = float(idle_rows(record.actions.rows).mean())
-    if abs(idle - record.metadata.idle_share) > 1e-6:
-        yield f"idle_share is {record.metadata.idle_share:.4f}, by the actions it is {idle:.4f}"
-
-
-def _check_video(row: ManifestRow, video: bytes) -> Iterator[str]:
-    # One backend on every machine: it reads every file, and damage crashes none of it.
-    frames = PyAVDecoder().decode(video)
-    if frames.shape != (row.num_frames, row.height, row.width, 3):
-        yield (
-            f"the video has {len(frames)} frames of {frames.shape[2]}x{frames.shape[1]}, expected "
-            f"{row.num_frames} of {row.width}x{row.height}"
-        )
-    yield from _check_format(video)
-
-
-def _check_format(video: bytes) -> Iterator[str]:
-    with av.open(io.BytesIO(video), "r") as container:
-        stream = container.streams.video[0]
-        codec = stream.codec_context
-        found = (codec.name, stream.pix_fmt, bool(codec.has_b_frames))
-        keys = [packet.is_keyframe for packet in container.demux(stream) if packet.size]
-    if found != ("h264", "yuv420p", False):
-        yield f"the video is (codec, pixels, B-frames) {found}, expected h264, yuv420p, none"
-    gap = int(np.diff(np.flatnonzero([*keys, True])).max(initial=0))
-    if not keys[0] or gap > _LONGEST_GROUP_SECONDS * float(stream.average_rate or 1):
-        yield f"the video has {gap} frames between key frames, too many to seek in"
-
-
-def _check_splits(manifest: Manifest) -> list[str]:
-    splits: dict[str, set[str]] = defaultdict(set)
-    for row in manifest.rows():
-        splits[row.session_id].add(row.split)
-    return [
-        f"session {session_id} is in {' and '.join(sorted(names))}: a policy would be measured on "
-        "what it learned from; give the session one split"
-        for session_id, names in splits.items()
-        if len(names) > 1
+    Returns:
+        Faults and suspicions, each with what to do; empty if there is none.
+    """
+    findings: list[Finding] = []
+    manifests: dict[Path, Manifest] = {}
+    for dataset in dataset_dirs:
+        try:
+            manifests[dataset] = read_manifest(dataset)
+        except (ShardError, FileNotFoundError) as error:
+            findings.append(_fault(dataset, f"{error}; nothing else can be checked"))
+    findings += [
+        Finding(level="fault", dataset="", text=text) for text in check_splits_together(manifests)
     ]
+    findings += [
+        Finding(level="suspicion", dataset="", text=text) for text in check_frame_rates(manifests)
+    ]
+    shared = SharedPlay()
+    for dataset, manifest in manifests.items():
+        findings += [_fault(dataset, text) for text in check_splits(manifest)]
+        findings += [_fault(dataset, text) for text in check_shards(dataset, manifest)]
+        findings += _check_clips(dataset, manifest, shared, workers=workers)
+    return findings
 
 
-def _check_shards(dataset_dir: Path, manifest: Manifest) -> Iterator[str]:
-    """Check that each shard is its records, one after the other, and a tar's end mark."""
-    shards: dict[str, list[ManifestRow]] = defaultdict(list)
-    for row in manifest.rows():
-        shards[row.shard].append(row)
-    for path in sorted(dataset_dir.glob("*.tar")):
-        if path.name not in shards:
-            yield f"{path} is not in the manifest; remove it, or shard again"
-    for name, rows in shards.items():
-        path = dataset_dir / name
-        if not path.is_file():
-            yield f"{path} is missing; copy it again or shard again"
+def _check_clips(
+    dataset: Path, manifest: Manifest, shared: SharedPlay, *, workers: int
+) -> Iterator[Finding]:
+    rows = manifest.rows()
+    exams = map_in_order(partial(examine_clip, dataset), rows, workers=workers)
+    sessions: dict[str, dict[str, Play]] = defaultdict(dict)
+    for row, exam in zip(
+        rows, tqdm(exams, total=len(rows), desc="verify", unit="clip"), strict=True
+    ):
+        yield from (_fault(dataset, text) for text in exam.faults)
+        if exam.facts is None:
             continue
-        end = 0
-        for row in sorted(rows, key=lambda row: row.offset):
-            if row.offset != end:
-                yield (
-                    f"clip {row.clip_id} is at byte {row.offset} of {name}, expected {end}; "
-                    "shard again"
-                )
-            end = row.offset + row.size
-        with path.open("rb") as file:
-            file.seek(end)
-            tail = file.read(_TAR_RECORD_BYTES + 1)
-        if len(tail) not in range(len(SHARD_END), _TAR_RECORD_BYTES + 1) or any(tail):
-            yield f"{path} does not end after its last record; copy it again or shard again"
+        yield from shared.look_at(dataset, row, exam.facts)
+        play, known = Play.of_clip(exam.facts, row.fps), sessions[row.game]
+        known[row.session_id] = known[row.session_id] + play if row.session_id in known else play
+    for text in find_suspicions(sessions, manifest.action_space):
+        yield Finding(level="suspicion", dataset=str(dataset), text=text)
+
+
+def _fault(dataset: Path, text: str) -> Finding:
+    return Finding(level="fault", dataset=str(dataset), text=text)

@@ -5,7 +5,7 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 from tqdm import tqdm
 
@@ -16,6 +16,7 @@ from data_tools.workers import map_in_order
 from nitrogen_train.data.schema import MAX_CLIP_SECONDS, SCHEMA_VERSION, ShardError, Split
 
 Unit = TypeVar("Unit")
+Clip = TypeVar("Clip")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +46,7 @@ class ShardSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
+class Plan(Generic[Clip]):
     """All clips of a part, in the order of its shards."""
 
     digest: str
@@ -53,7 +54,7 @@ class Plan:
     settings_digest: str
     """Of the settings, which all parts share."""
     part: Part
-    shards: list[list[PlannedClip]]
+    shards: list[list[Clip]]
     dropped: list[Dropped]
     notes: dict[str, int]
     """Sums of the units'."""
@@ -70,7 +71,7 @@ def make_plan(
     part: Part,
     workers: int,
     stops_at_faults: bool,
-) -> Plan:
+) -> Plan[PlannedClip]:
     """Read and check a part's units, and lay its clips out in shards.
 
     Args:

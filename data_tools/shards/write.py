@@ -12,7 +12,7 @@ import json
 import math
 import shutil
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import islice
@@ -21,9 +21,9 @@ from pathlib import Path
 import pyarrow as pa
 from tqdm import tqdm
 
-from data_tools.shards.clip_video import encode_stretch
+from data_tools.shards.encode_clip import EncodedClip, encode_clip
 from data_tools.shards.part import Part
-from data_tools.shards.plan import Plan
+from data_tools.shards.plan import Clip, Plan
 from data_tools.shards.planned import Dropped, PlannedClip
 from data_tools.shards.report import (
     REPORT_NAME,
@@ -42,15 +42,12 @@ from nitrogen_train.data.manifest import (
     tabulate,
     write_manifest_table,
 )
-from nitrogen_train.data.manifest_row import ManifestRow, describe_record
-from nitrogen_train.data.records import SHARD_END, Record, encode_record
+from nitrogen_train.data.manifest_row import ManifestRow
+from nitrogen_train.data.records import SHARD_END
 from nitrogen_train.data.schema import ShardError
 
 _PROGRESS = ".progress"
 _PLANS_KEY = b"plans"
-
-EncodedClip = tuple[bytes, ManifestRow]
-"""A record and its row, whose place in a shard is still open."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +58,7 @@ class _Shard:
     dropped: list[Dropped]
 
 
-def write_dataset(plan: Plan, *, out_dir: Path, workers: int) -> DatasetReport:
+def write_dataset(plan: Plan[PlannedClip], *, out_dir: Path, workers: int) -> DatasetReport:
     """Write a plan's shards, or what is missing of them; a plan of all parts becomes a data set.
 
     Args:
@@ -73,14 +70,29 @@ def write_dataset(plan: Plan, *, out_dir: Path, workers: int) -> DatasetReport:
         ShardError: If `out_dir` holds another data set, a video is damaged and the plan stops at
             that, or no clip is left.
     """
+    encode = partial(encode_clip, stops_at_faults=plan.stops_at_faults)
+    return write_plan(plan, encode=encode, out_dir=out_dir, workers=workers)
+
+
+def write_plan(
+    plan: Plan[Clip],
+    *,
+    encode: Callable[[Clip], EncodedClip | Dropped],
+    out_dir: Path,
+    workers: int,
+) -> DatasetReport:
+    """As `write_dataset`, of clips that `encode` makes records of, in a worker process.
+
+    Raises:
+        ShardError: As there, and what `encode` raises.
+    """
+    finished = read_finished(out_dir, digest=plan.digest, part=plan.part)
+    if finished is not None:
+        return finished
     progress_dir = out_dir / _PROGRESS / _name(plan.part)
-    if (out_dir / MANIFEST_NAME).exists():
-        _check_finished(out_dir, plan)
-        shutil.rmtree(out_dir / _PROGRESS, ignore_errors=True)
-        return read_report(out_dir / REPORT_NAME)
-    _claim(out_dir, progress_dir, plan)
+    _claim(out_dir, progress_dir, plan.digest)
     if not (progress_dir / MANIFEST_NAME).exists():
-        shards = _write_shards(out_dir, progress_dir, plan, workers=workers)
+        shards = _write_shards(out_dir, progress_dir, plan, encode=encode, workers=workers)
         rows = [row for shard in shards for row in shard.rows]
         dropped = [*plan.dropped, *(item for shard in shards for item in shard.dropped)]
         report = make_report(rows, dropped, plan.notes)
@@ -90,6 +102,25 @@ def write_dataset(plan: Plan, *, out_dir: Path, workers: int) -> DatasetReport:
     if plan.part.count == 1:
         return join_parts(out_dir)
     return read_report(progress_dir / REPORT_NAME)
+
+
+def read_finished(out_dir: Path, *, digest: str, part: Part) -> DatasetReport | None:
+    """Read the report of a data set if a plan of this digest has made it; None if it is not done.
+
+    Raises:
+        ShardError: If another plan has made it.
+    """
+    if not (out_dir / MANIFEST_NAME).exists():
+        return None
+    facts = read_manifest_table(out_dir).schema.metadata or {}
+    plans: list[str] = json.loads(facts.get(_PLANS_KEY, b"[]"))
+    if len(plans) != part.count or plans[part.index] != digest:
+        raise ShardError(
+            f"{out_dir} is a data set of other recordings or settings; "
+            "choose another --out, or remove it"
+        )
+    shutil.rmtree(out_dir / _PROGRESS, ignore_errors=True)
+    return read_report(out_dir / REPORT_NAME)
 
 
 def join_parts(out_dir: Path) -> DatasetReport:
@@ -127,51 +158,11 @@ def join_parts(out_dir: Path) -> DatasetReport:
     return report
 
 
-def encode_clip(clip: PlannedClip, *, stops_at_faults: bool) -> EncodedClip | Dropped:
-    """Decode a clip's stretch of its video, and store it as a record.
-
-    Raises:
-        ShardError: If the video is damaged there, and that is to stop everything.
-    """
-    metadata = clip.metadata
-    try:
-        video = encode_stretch(
-            clip.video,
-            fps=metadata.fps,
-            size=metadata.width,
-            masked_boxes=() if clip.is_squashed else metadata.masked_boxes,
-            area=None if clip.is_squashed else metadata.area,
-        )
-    except ShardError as error:
-        if stops_at_faults:
-            raise
-        return Dropped(
-            name=metadata.clip_id,
-            game=metadata.game,
-            seconds=metadata.num_frames / metadata.fps,
-            reason="the video is damaged",
-            detail=str(error),
-        )
-    record = Record(metadata=metadata, actions=clip.actions, video=video)
-    data = encode_record(record)
-    return data, describe_record(record, data, shard="", offset=0, split=clip.split)
-
-
 def _name(part: Part) -> str:
     return part.name or "all"
 
 
-def _check_finished(out_dir: Path, plan: Plan) -> None:
-    facts = read_manifest_table(out_dir).schema.metadata or {}
-    plans: list[str] = json.loads(facts.get(_PLANS_KEY, b"[]"))
-    if len(plans) != plan.part.count or plans[plan.part.index] != plan.digest:
-        raise ShardError(
-            f"{out_dir} is a data set of other recordings or settings; "
-            "choose another --out, or remove it"
-        )
-
-
-def _claim(out_dir: Path, progress_dir: Path, plan: Plan) -> None:
+def _claim(out_dir: Path, progress_dir: Path, digest: str) -> None:
     """Take the folder for this plan, or find that an interrupted run of it has.
 
     Raises:
@@ -180,7 +171,7 @@ def _claim(out_dir: Path, progress_dir: Path, plan: Plan) -> None:
     plan_path = progress_dir / "plan"
     others = {path.name.rpartition("-")[2] for path in (out_dir / _PROGRESS).glob("*")}
     if others - {progress_dir.name.rpartition("-")[2]} or (
-        plan_path.exists() and plan_path.read_text() != plan.digest
+        plan_path.exists() and plan_path.read_text() != digest
     ):
         raise ShardError(
             f"{out_dir} holds an unfinished data set of other recordings or settings; "
@@ -190,7 +181,7 @@ def _claim(out_dir: Path, progress_dir: Path, plan: Plan) -> None:
         raise ShardError(f"{out_dir} holds tars of unknown origin; choose another --out")
     if not plan_path.exists():
         with write_atomically(plan_path) as path:
-            path.write_text(plan.digest)
+            path.write_text(digest)
 
 
 def _find_parts(out_dir: Path) -> list[Path]:
@@ -234,7 +225,14 @@ def _add_reports(reports: Sequence[DatasetReport]) -> DatasetReport:
     )
 
 
-def _write_shards(out_dir: Path, progress_dir: Path, plan: Plan, *, workers: int) -> list[_Shard]:
+def _write_shards(
+    out_dir: Path,
+    progress_dir: Path,
+    plan: Plan[Clip],
+    *,
+    encode: Callable[[Clip], EncodedClip | Dropped],
+    workers: int,
+) -> list[_Shard]:
     names = [plan.part.shard_name(number) for number in range(len(plan.shards))]
     todo = {
         name: clips
@@ -243,7 +241,6 @@ def _write_shards(out_dir: Path, progress_dir: Path, plan: Plan, *, workers: int
     }
     clips = [clip for shard in todo.values() for clip in shard]
     # One stream of clips through all shards: no worker waits for a shard's end.
-    encode = partial(encode_clip, stops_at_faults=plan.stops_at_faults)
     encoded = map_in_order(encode, clips, workers=workers)
     with contextlib.closing(encoded), tqdm(total=len(clips), desc="shard", unit="clip") as progress:
         for name, shard in todo.items():

@@ -20,7 +20,8 @@ from nitrogen_train.data.schema import MAX_CLIP_FRAMES, ShardError
 MAX_ACTIONS_BYTES = 16 * 1024 * 1024
 """Of the file, and of its columns unpacked."""
 
-_DEAD_ZONE = 0.1
+DEAD_ZONE = 0.1
+"""An axis this near its centre counts as released."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,9 +83,9 @@ class ClipActions:
         )
 
 
-def idle_rows(rows: ActionRows) -> Bool[np.ndarray, " rows"]:
-    """Mark the rows with no button down and every axis within 0.1 of its centre."""
-    is_centred = (np.abs(rows.sticks) <= _DEAD_ZONE).all(axis=-1)
+def idle_rows(rows: ActionRows, *, dead_zone: float = DEAD_ZONE) -> Bool[np.ndarray, " rows"]:
+    """Mark the rows with no button down and every axis inside the dead zone around its centre."""
+    is_centred = (np.abs(rows.sticks) <= dead_zone).all(axis=-1)
     return np.logical_and(~rows.buttons.any(axis=-1), is_centred)
 
 

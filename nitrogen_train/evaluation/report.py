@@ -12,8 +12,8 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from nitrogen_train.evaluation.charts import Series, draw_curves, draw_scores
-from nitrogen_train.evaluation.page import format_table, write_page
+from nitrogen_train.pages.charts import Series, draw_curves, draw_scores
+from nitrogen_train.pages.page import format_table, write_page
 
 _OFFLINE_COLUMNS = {
     "onset_f1": "onset F1",

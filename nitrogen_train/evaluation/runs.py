@@ -11,9 +11,9 @@ from typing import Any
 import yaml
 
 from nitrogen_train.data.files import write_atomically
-from nitrogen_train.evaluation.charts import NUM_COLOURS, Series, draw_curves
-from nitrogen_train.evaluation.page import write_page
 from nitrogen_train.evaluation.report import read_metrics
+from nitrogen_train.pages.charts import NUM_COLOURS, Series, draw_curves
+from nitrogen_train.pages.page import write_page
 
 _EVERY_RUN_HAS_ITS_OWN = ("output_dir", "ckpt_path", "loggers.", "hydra.")
 

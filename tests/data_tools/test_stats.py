@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from data_tools.inspection.stats import compute_stats, format_stats
+from data_tools.inspection.stats import compute_stats, count_dataset, format_stats
 
 
 def test_the_numbers_are_those_of_the_clips(
@@ -16,7 +16,7 @@ def test_the_numbers_are_those_of_the_clips(
         clip_plan(clip_id="c", num_frames=10, session_id="two", split="val"),
     ]
 
-    train, val = compute_stats(write_dataset(tmp_path, clips))
+    train, val = compute_stats(count_dataset(write_dataset(tmp_path, clips)))
 
     assert (train.game, train.split, train.num_clips, train.num_sessions) == (
         "doom_defend",
@@ -38,7 +38,7 @@ def test_the_table_names_each_group(
 ) -> None:
     clips = [clip_plan(clip_id="a"), clip_plan(clip_id="b", game="carracing", split="val")]
 
-    table = format_stats(compute_stats(write_dataset(tmp_path, clips))).splitlines()
+    table = format_stats(compute_stats(count_dataset(write_dataset(tmp_path, clips)))).splitlines()
 
     assert table[1].split()[:4] == ["carracing", "val", "1", "1"]
     assert table[2].split()[:4] == ["doom_defend", "train", "1", "1"]

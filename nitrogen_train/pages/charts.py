@@ -6,13 +6,13 @@ Lengths are in user units of the picture, which scales with the page.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float64
 
-Number = int | float
+from nitrogen_train.pages.svg import Number, draw_line, draw_svg, draw_text
+
 Series = tuple[Sequence[Number], Sequence[Number]]
 """x and y of a line, in order of x."""
 
@@ -62,22 +62,22 @@ def draw_scores(games: Mapping[str, Mapping[str, Any]]) -> str:
     )
     marks = ((0, "random", "axis"), (0.5, "", "grid"), (1, "expert", "axis"))
     parts = [
-        _line(style, x1=x(value), x2=x(value), y1=top, y2=height - 14)
-        + _text("tick", label, x=x(value), y=16, anchor="middle")
+        draw_line(style, x1=x(value), x2=x(value), y1=top, y2=height - 14)
+        + draw_text("tick", label, x=x(value), y=16, anchor="middle")
         for value, label, style in marks
     ]
     for index, (name, game) in enumerate(games.items()):
         y = top + row_height * (index + 0.5)
         zero, score = x(0), x(game["score"])
         parts += [
-            _text("name", name, x=0, y=y + 4),
+            draw_text("name", name, x=0, y=y + 4),
             f'<rect class="bar" x="{min(zero, score)}" y="{y - 9}" rx="3" '
             f'width="{abs(score - zero):.1f}" height="18"/>',
-            _line("interval", x1=x(game["low"]), x2=x(game["high"]), y1=y, y2=y),
+            draw_line("interval", x1=x(game["low"]), x2=x(game["high"]), y1=y, y2=y),
             f'<circle class="dot" cx="{score}" cy="{y}" r="5"/>',
-            _text("value", f"{game['score']:.2f}", x=width, y=y + 5, anchor="end"),
+            draw_text("value", f"{game['score']:.2f}", x=width, y=y + 5, anchor="end"),
         ]
-    return _svg(parts, width=width, height=height, label="Normalized score of each game")
+    return draw_svg(parts, width=width, height=height, label="Normalized score of each game")
 
 
 def draw_curves(title: str, lines: Mapping[str, Series]) -> str:
@@ -91,14 +91,15 @@ def draw_curves(title: str, lines: Mapping[str, Series]) -> str:
     thinned = {name: _thin(line) for name, line in lines.items()}
     x = _axis(np.concatenate([xs for xs, _ in thinned.values()]), left, right, is_steps=True)
     y = _axis(np.concatenate([ys for _, ys in thinned.values()]), bottom, top)
-    parts = [_text("name", title, x=0, y=14)]
+    parts = [draw_text("name", title, x=0, y=14)]
     for tick in y.ticks:
         parts += [
-            _line("grid", x1=left, x2=right, y1=y(tick), y2=y(tick)),
-            _text("tick", _short(tick), x=left - 6, y=y(tick) + 4, anchor="end"),
+            draw_line("grid", x1=left, x2=right, y1=y(tick), y2=y(tick)),
+            draw_text("tick", _short(tick), x=left - 6, y=y(tick) + 4, anchor="end"),
         ]
     parts += [
-        _text("tick", _short(tick), x=x(tick), y=height - 6, anchor="middle") for tick in x.ticks
+        draw_text("tick", _short(tick), x=x(tick), y=height - 6, anchor="middle")
+        for tick in x.ticks
     ]
     for index, (name, (xs, ys)) in enumerate(thinned.items()):
         points = " ".join(f"{x(a)},{y(b)}" for a, b in zip(xs, ys, strict=True))
@@ -106,8 +107,8 @@ def draw_curves(title: str, lines: Mapping[str, Series]) -> str:
             parts.append(f'<polyline class="line{index % NUM_COLOURS}" points="{points}"/>')
         if 1 < len(thinned) <= _MAX_NAMED:
             place = right - 50 * (len(thinned) - 1 - index)
-            parts.append(_text(f"key{index % NUM_COLOURS}", name, x=place, y=14, anchor="end"))
-    return _svg(parts, width=width, height=height, label=title)
+            parts.append(draw_text(f"key{index % NUM_COLOURS}", name, x=place, y=14, anchor="end"))
+    return draw_svg(parts, width=width, height=height, label=title)
 
 
 def _axis(
@@ -146,18 +147,3 @@ def _short(value: Number) -> str:
         if abs(value) >= limit:
             return f"{value / limit:g}{letter}"
     return f"{value:.3g}"
-
-
-def _text(style: str, text: str, *, x: Number, y: Number, anchor: str = "start") -> str:
-    return f'<text class="{style}" x="{x}" y="{y}" text-anchor="{anchor}">{escape(text)}</text>'
-
-
-def _line(style: str, *, x1: Number, x2: Number, y1: Number, y2: Number) -> str:
-    return f'<line class="{style}" x1="{x1}" x2="{x2}" y1="{y1}" y2="{y2}"/>'
-
-
-def _svg(parts: Sequence[str], *, width: int, height: int, label: str) -> str:
-    return (
-        f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{escape(label)}">'
-        f"{''.join(parts)}</svg>"
-    )

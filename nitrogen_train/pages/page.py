@@ -17,7 +17,7 @@ def write_page(output_path: Path, *, title: str, lead: str, sections: Iterable[s
         lead: A sentence below it.
         sections: HTML, in order; empty ones leave nothing.
     """
-    style = files("nitrogen_train.evaluation").joinpath("report.css").read_text(encoding="utf-8")
+    style = files("nitrogen_train.pages").joinpath("page.css").read_text(encoding="utf-8")
     page = (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'

@@ -1,0 +1,1 @@
+"""Which clips of a data set are worth learning from, and a data set of just these."""

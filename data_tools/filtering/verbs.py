@@ -1,0 +1,76 @@
+"""`filter`."""
+
+import argparse
+from pathlib import Path
+
+from data_tools.command_line import add_verb, add_workers
+from data_tools.filtering.settings import SWITCHABLE, FilterSettings
+
+_NUMBERS = {
+    "min_active": "idle: share of the rows that must not be idle",
+    "dead_zone": "idle: of an axis",
+    "corner_share": "corner: share of the rows with a stick in one corner",
+    "black_level": "black: brightness of the brightest part of a black picture, of 255",
+    "black_share": "black: share of the pictures",
+    "frozen_share": "frozen: share of the time with input in which nothing moves",
+    "constant_share": "menu: share of the picture that never changes while another part does",
+    "same_level": "copy: largest difference in brightness of any part, of 255",
+    "sample_hz": "pictures that are looked at, per second",
+}
+
+
+def add_verbs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add it to the command line."""
+    verb = add_verb(
+        verbs, "filter", "Make a data set of the clips that are worth learning from.", _filter
+    )
+    verb.add_argument("dataset", metavar="DATASET", type=Path, help="folder with a manifest")
+    verb.add_argument("--out", type=Path, help="folder for the new data set")
+    verb.add_argument("--dry-run", action="store_true", help="only say what would be kept")
+    verb.add_argument(
+        "--off", nargs="+", choices=SWITCHABLE, default=[], metavar="RULE",
+        help=f"rules that are not asked, of {', '.join(SWITCHABLE)}",
+    )  # fmt: skip
+    for name, text in _NUMBERS.items():
+        default = getattr(FilterSettings, name)
+        verb.add_argument(f"--{name.replace('_', '-')}", type=float, default=default, help=text)
+    verb.add_argument(
+        "--idle-window",
+        type=float,
+        metavar="SECONDS",
+        help="idle: ask in stretches of this length, of which half must pass; the whole clip",
+    )
+    verb.add_argument("--clips-per-shard", type=int, default=64, help="clips in one tar")
+    verb.add_argument(
+        "--part", default="0/1", metavar="I/N",
+        help="filter the I-th of N parts of the shards (from 0); then `merge`",
+    )  # fmt: skip
+    add_workers(verb)
+
+
+def _filter(options: argparse.Namespace) -> int:
+    from data_tools.filtering.filter import filter_dataset
+    from data_tools.filtering.rule_report import format_rules
+    from data_tools.shards.part import Part
+
+    if options.dry_run == (options.out is not None):
+        raise ValueError("give either --out FOLDER or --dry-run")
+    settings = FilterSettings(
+        off=tuple(sorted(options.off)),
+        idle_window_s=options.idle_window,
+        **{name: getattr(options, name) for name in _NUMBERS},
+    )
+    part = Part.parse(options.part)
+    report = filter_dataset(
+        options.dataset,
+        out_dir=options.out,
+        settings=settings,
+        clips_per_shard=options.clips_per_shard,
+        part=part,
+        workers=options.workers,
+    )
+    print(format_rules(report, settings.on))
+    if options.out is not None:
+        rest = f"; after all parts: nitrogen-data merge {options.out}" if part.count > 1 else ""
+        print(f"{options.out} holds them{rest}")
+    return 0
