@@ -7,6 +7,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 
+from data_tools.capture import verbs as capture
 from data_tools.foreign import verbs as foreign
 from data_tools.ingest import verbs as ingest
 from data_tools.inspection import verbs as inspection
@@ -23,7 +24,7 @@ def build_parser() -> argparse.ArgumentParser:
         description="Gameplay recordings to data sets that nitrogen-train reads.",
     )
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
-    for package in (recordings, ingest, shards, inspection, foreign):
+    for package in (recordings, capture, ingest, shards, inspection, foreign):
         package.add_verbs(verbs)
     return parser
 
