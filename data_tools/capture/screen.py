@@ -139,8 +139,8 @@ class ScreenGrab:
         options = {
             "framerate": str(self._fps),
             "draw_mouse": str(int(part.shows_cursor)),
-            # Without it FFmpeg takes pictures to estimate a rate that is known.
-            "fflags": "nobuffer",
+            # Else FFmpeg takes pictures for most of a second to estimate a rate that is known.
+            "probesize": "32",
         }
         if region:
             width, height, left, top = region
