@@ -7,6 +7,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 
+from data_tools.capture import verbs as capture
 from data_tools.filtering import verbs as filtering
 from data_tools.foreign import verbs as foreign
 from data_tools.ingest import verbs as ingest
@@ -26,7 +27,10 @@ def build_parser() -> argparse.ArgumentParser:
         description="Gameplay recordings to data sets that nitrogen-train reads.",
     )
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
-    for package in (recordings, videos, ingest, shards, filtering, inspection, foreign, lerobot):
+    packages = (
+        recordings, capture, videos, ingest, shards, filtering, inspection, foreign, lerobot,
+    )  # fmt: skip
+    for package in packages:
         package.add_verbs(verbs)
     return parser
 

@@ -63,9 +63,7 @@ def read_session(folder: Path, *, num_recordings: int | None) -> Session:
         ]
         game, frame_s = facts.game, 1 / video.fps
         start_s += len(video) / video.fps
-    return Session(
-        game=game, windows=windows, log=_join(logs), frame_s=frame_s, length_s=start_s
-    )
+    return Session(game=game, windows=windows, log=_join(logs), frame_s=frame_s, length_s=start_s)
 
 
 def measure_errors(session: Session) -> list[str]:
@@ -79,10 +77,17 @@ def measure_errors(session: Session) -> list[str]:
             try:
                 fit = session.measure(inverse.move(session.log))
             except UnknownClockError as error:
-                rows.append(_row(session, f"{offset_s * 1e3:.0f}", f"{drift * 1e6:.0f}", str(error)))
+                rows.append(
+                    _row(session, f"{offset_s * 1e3:.0f}", f"{drift * 1e6:.0f}", str(error))
+                )
                 continue
             ends = [
-                fit.lag_s + fit.drift * time - own.lag_s - own.drift * time - offset_s - drift * time
+                fit.lag_s
+                + fit.drift * time
+                - own.lag_s
+                - own.drift * time
+                - offset_s
+                - drift * time
                 for time in (0.0, session.length_s)
             ]
             worst_s = max(ends, key=abs)
@@ -105,8 +110,9 @@ def measure_errors(session: Session) -> list[str]:
 def measure_strangers(session: Session) -> str:
     """Ask for the clock of a log that belongs to another time; returns a row of a table."""
     half_s = session.length_s / 2
-    late, early = ClockMap(offset_s=half_s).move(session.log), ClockMap(offset_s=-half_s).move(
-        session.log
+    late, early = (
+        ClockMap(offset_s=half_s).move(session.log),
+        ClockMap(offset_s=-half_s).move(session.log),
     )
     stranger = _join([_cut(early, 0, half_s), _cut(late, half_s, session.length_s)])
     try:

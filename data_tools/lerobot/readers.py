@@ -98,7 +98,7 @@ class ExportReader:
             shown.table, self.space, analogue_triggers=facts.analogue_triggers, what=what
         )
         return [
-            PlannedClip(
+            PlannedClip.pack(
                 metadata=replace(facts.metadata, width=size, height=size),
                 actions=actions,
                 video=shown.video,

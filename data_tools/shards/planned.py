@@ -30,7 +30,12 @@ class PlannedClip:
 
     @classmethod
     def pack(
-        cls, *, metadata: ClipMetadata, actions: ClipActions, video: SourceVideo
+        cls,
+        *,
+        metadata: ClipMetadata,
+        actions: ClipActions,
+        video: SourceVideo,
+        is_squashed: bool = False,
     ) -> "PlannedClip":
         """Make one of its rows and just its frames."""
         arrays: dict[str, Any] = {
@@ -47,6 +52,7 @@ class PlannedClip:
         np.savez_compressed(buffer, **arrays)
         return cls(
             metadata=metadata,
+            is_squashed=is_squashed,
             _video=replace(video, ticks=np.zeros(0, np.int64)),
             _packed=buffer.getvalue(),
         )

@@ -26,6 +26,10 @@ class Encoding:
     """From one key frame to the next, at least one frame."""
     decodes_fast: bool = True
     """Without x264's loop filter and arithmetic coding: twice as fast, for a tenth more bytes."""
+    preset: str = "veryfast"
+    """x264's name for how hard it tries."""
+    num_threads: int = 1
+    """With more, the same frames may give other bytes."""
 
     def group_frames(self, fps: float) -> int:
         """Count the frames from one key frame to the next."""
@@ -35,9 +39,9 @@ class Encoding:
         """Spell this out for FFmpeg."""
         group = self.group_frames(fps)
         # mbtree's AVX-512 code gives other bytes now and then; short groups gain nothing by it.
-        fixed = "scenecut=0:bframes=0:open-gop=0:mbtree=0:threads=1"
+        fixed = f"scenecut=0:bframes=0:open-gop=0:mbtree=0:threads={self.num_threads}"
         return {
-            "preset": "veryfast",
+            "preset": self.preset,
             **({"tune": "fastdecode"} if self.decodes_fast else {}),
             "crf": str(self.crf),
             "x264-params": f"keyint={group}:min-keyint={group}:{fixed}",
@@ -55,7 +59,7 @@ def frame_rate(fps: float) -> Fraction:
 class VideoWriter:
     """Writes one mp4 frame by frame; the file appears whole at the end, or not at all.
 
-    Frames of the same encoder give the same bytes: it runs on one thread. x264 does not keep that
+    Frames of the same encoder give the same bytes on one thread. x264 does not keep that
     below 48 pixels a side.
 
     Example:

@@ -1,0 +1,123 @@
+"""A gamepad's state over time, none of it made up.
+
+Events count once the kernel has closed their packet with SYN_REPORT. Where the kernel has dropped
+some (SYN_DROPPED), the state is asked for anew, and the time in between is reported as unknown.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from data_tools.capture.event_device import (
+    EV_SYN,
+    SYN_DROPPED,
+    SYN_REPORT,
+    Event,
+    EventDevice,
+    EventSource,
+    list_devices,
+    read_events,
+)
+from data_tools.capture.pad_layout import FaceButtons, build_layout, describe_pad
+
+
+@dataclass(frozen=True, kw_only=True)
+class Change:
+    """Controls that took new values at one moment."""
+
+    time_ns: int
+    """On CLOCK_MONOTONIC; never before an earlier change."""
+    controls: dict[str, float]
+    unknown_since_ns: int | None = None
+    """Where events were lost: what the pad did from here to `time_ns` is not known."""
+
+
+class Gamepad:
+    """Reads a device as controls by name."""
+
+    def __init__(self, source: EventSource, *, face_buttons: FaceButtons = "auto") -> None:
+        """Ask the device what it holds.
+
+        Args:
+            source: The open device.
+            face_buttons: Which of north and west is which.
+
+        Raises:
+            ValueError: If it is no gamepad.
+        """
+        self._source = source
+        state = source.read_state()
+        self._layout = build_layout(source.description, state, face_buttons=face_buttons)
+        self.initial = Change(time_ns=state.time_ns, controls=self._layout.name_state(state))
+        """Every control of the pad, when it was opened."""
+        self._last_ns = state.time_ns
+        self._packet: dict[str, float] = {}
+        self._is_lost = False
+
+    @property
+    def name(self) -> str:
+        """What was played with, in one line."""
+        return describe_pad(self._source.description, self._layout)
+
+    def fileno(self) -> int:
+        """Name the descriptor to wait on."""
+        return self._source.fileno()
+
+    def read(self) -> list[Change]:
+        """Read the changes that have arrived, without waiting for more.
+
+        Raises:
+            OSError: If the device has been unplugged.
+        """
+        changes = [self._take(event) for event in read_events(self._source)]
+        return [change for change in changes if change is not None]
+
+    def _take(self, event: Event) -> Change | None:
+        if event.kind != EV_SYN:
+            self._packet |= self._layout.name(event)
+            return None
+        if event.code == SYN_DROPPED:
+            self._is_lost = True
+        if event.code != SYN_REPORT:
+            return None
+        packet, self._packet = self._packet, {}
+        if self._is_lost:
+            # The rest of a packet that has lost events means nothing.
+            self._is_lost = False
+            state, since_ns = self._source.read_state(), self._last_ns
+            self._last_ns = max(since_ns, state.time_ns)
+            held = self._layout.name_state(state)
+            return Change(time_ns=self._last_ns, controls=held, unknown_since_ns=since_ns)
+        # Events that waited while the state was read are older than it.
+        self._last_ns = max(self._last_ns, event.time_ns)
+        return Change(time_ns=self._last_ns, controls=packet) if packet else None
+
+
+def find_gamepad(path: Path | None) -> EventDevice:
+    """Open a gamepad.
+
+    Args:
+        path: `/dev/input/eventN`, or a link to it; None takes the only gamepad that there is.
+
+    Raises:
+        FileNotFoundError: If there is none, or not this one.
+        ValueError: If there are several to choose from.
+        PermissionError: If this user may not read it.
+    """
+    devices = list_devices()
+    if path is not None:
+        chosen = [device for device in devices if device.path == path.resolve()]
+        if not chosen:
+            raise FileNotFoundError(f"{path} is no gamepad; {_describe_choice(devices)}")
+        return EventDevice(chosen[0])
+    if not devices:
+        raise FileNotFoundError(
+            "no gamepad is plugged in (none of /dev/input/event* has BTN_SOUTH); "
+            "nitrogen-data gamepads shows what is there"
+        )
+    if len(devices) > 1:
+        raise ValueError(f"choose a gamepad with --device; {_describe_choice(devices)}")
+    return EventDevice(devices[0])
+
+
+def _describe_choice(devices: list) -> str:
+    return "there are " + (", ".join(f"{d.path} ({d.name})" for d in devices) or "none")

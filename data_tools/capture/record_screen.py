@@ -1,0 +1,196 @@
+"""A gamepad and a screen on one clock, written down as a recording.
+
+    gamepad ─► changes with the kernel's times ─────────────┐
+    screen  ─► pictures ─► constant frame rate ─► mp4 ──────┴─► log up to the last frame ─► facts
+
+The facts are written last; until then a killed recorder leaves hidden `.part` files, which nothing
+reads.
+"""
+
+import contextlib
+import json
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
+
+from av import VideoFrame
+
+from data_tools.capture.frame_slots import FrameSlots
+from data_tools.capture.gamepad import Change, Gamepad
+from data_tools.capture.input_collector import InputCollector
+from data_tools.capture.screen import ScreenGrab, ScreenPart
+from data_tools.recordings.recording import RecordingFacts
+from nitrogen_train.data.encode import Encoding, VideoWriter
+from nitrogen_train.data.files import write_atomically
+
+LIVE_ENCODING = Encoding(crf=15, preset="ultrafast", num_threads=min(4, os.cpu_count() or 1))
+"""As little work as x264 can do: what it saves in bytes later, it must not cost the game now."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScreenSession:
+    """What is recorded, and what is known of it."""
+
+    part: ScreenPart
+    fps: float
+    out_dir: Path
+    name: str
+    """Of the recording's files."""
+    game: str
+    session_id: str
+    source: str
+    licence: str
+    size: int | None = None
+    """Side of the square that pictures are squashed to; None keeps them as they are."""
+    seconds: float | None = None
+    """Longest duration."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScreenReport:
+    """What came of it."""
+
+    facts: RecordingFacts
+    slots: FrameSlots
+    num_changes: int
+    """Of the gamepad."""
+    ended_by: str
+
+
+def record_screen(
+    session: ScreenSession, gamepad: Gamepad, *, stop: threading.Event
+) -> ScreenReport:
+    """Record until told to stop, the time is over, or the gamepad is unplugged.
+
+    Args:
+        session: What to record.
+        gamepad: Freshly opened.
+        stop: Set when it is enough.
+
+    Raises:
+        FileExistsError: If there is a recording of this name.
+        OSError: If the screen cannot be read.
+        ValueError: If not one picture was taken.
+    """
+    facts_path = session.out_dir / f"{session.name}.json"
+    video_path = session.out_dir / f"{session.name}.mp4"
+    for path in (facts_path, video_path):
+        if path.exists():
+            raise FileExistsError(f"{path} exists; choose another --name or --out")
+    log_path = session.out_dir / f"{session.name}.inputs.jsonl"
+    with contextlib.ExitStack() as stack:
+        # Opened before the screen: the log must reach back to the first picture.
+        collector = stack.enter_context(InputCollector(gamepad))
+        grab = stack.enter_context(ScreenGrab(session.part, fps=session.fps))
+        log = stack.enter_context(_open_log(log_path))
+        width, height = (session.size, session.size) if session.size else (grab.width, grab.height)
+        video = stack.enter_context(
+            VideoWriter(
+                video_path, fps=session.fps, width=width, height=height, encoding=LIVE_ENCODING
+            )
+        )
+        recorder = _Recorder(session, collector, video, log)
+        ended_by = recorder.run(grab, stop)
+        recorder.finish()
+    facts = RecordingFacts(
+        video_start_ns=recorder.slots.time_ns(0),
+        game=session.game,
+        session_id=session.session_id,
+        stick_y_axis="down",
+        device=gamepad.name,
+        source=session.source,
+        licence=session.licence,
+        disturbed_ns=tuple(recorder.unknown_ns),
+    )
+    facts.write(facts_path)
+    return ScreenReport(
+        facts=facts, slots=recorder.slots, num_changes=recorder.num_changes, ended_by=ended_by
+    )
+
+
+@contextlib.contextmanager
+def stop_on_signals() -> Iterator[threading.Event]:
+    """Offer an event that Ctrl-C or a polite kill sets, so that a recording is finished first."""
+    stop = threading.Event()
+    before = {
+        number: signal.signal(number, lambda *_: stop.set())
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+class _Recorder:
+    def __init__(
+        self, session: ScreenSession, collector: InputCollector, video: VideoWriter, log: TextIO
+    ) -> None:
+        self._session, self._collector, self._video, self._log = session, collector, video, log
+        self._picture: VideoFrame | None = None
+        self.slots = FrameSlots(fps=session.fps)
+        self.unknown_ns: list[tuple[int, int]] = []
+        self.num_changes = 0
+
+    def run(self, grab: ScreenGrab, stop: threading.Event) -> str:
+        longest = self._session.seconds
+        for picture, time_ns in grab.pictures():
+            if stop.is_set():
+                return "stopped"
+            if self._collector.failure:
+                return f"gamepad lost: {self._collector.failure}"
+            start_ns = self.slots.start_ns
+            if longest and start_ns is not None and time_ns - start_ns >= longest * 1e9:
+                return f"{longest:g} s are over"
+            self._take(picture, time_ns)
+        return "the screen ended"
+
+    def finish(self) -> None:
+        """Close the log with an empty row at the last frame: until there it was running.
+
+        Raises:
+            ValueError: If there is no frame.
+        """
+        self._collector.stop()
+        if not self.slots.num_frames:
+            raise ValueError("stopped before the first picture: nothing is recorded")
+        end_ns = self.slots.time_ns(self.slots.num_frames)
+        self._write(self._collector.take(until_ns=end_ns - 1))
+        self._write([Change(time_ns=end_ns, controls={})])
+        self.num_changes -= 1
+
+    def _take(self, picture: VideoFrame, time_ns: int) -> None:
+        repeats = self.slots.place(time_ns)
+        if repeats is None:
+            return
+        if self._session.size:
+            side = self._session.size
+            picture = picture.reformat(
+                width=side, height=side, format="yuv420p", interpolation="AREA"
+            )
+        for _ in range(repeats):
+            assert self._picture is not None  # noqa: S101 - frame 0 repeats nothing
+            self._video.write_picture(self._picture)
+        self._video.write_picture(picture)
+        self._picture = picture
+        # Not beyond the frame: the log must not be longer than the video.
+        self._write(self._collector.take(until_ns=self.slots.time_ns(self.slots.num_frames - 1)))
+
+    def _write(self, changes: list[Change]) -> None:
+        for change in changes:
+            entry = {"t_ns": change.time_ns, "controls": change.controls}
+            self._log.write(json.dumps(entry) + "\n")
+            if (since := change.unknown_since_ns) is not None and since < change.time_ns:
+                self.unknown_ns.append((since, change.time_ns))
+        self.num_changes += len(changes)
+
+
+@contextlib.contextmanager
+def _open_log(path: Path) -> Iterator[TextIO]:
+    with write_atomically(path) as temporary, temporary.open("w") as file:
+        yield file

@@ -1,0 +1,117 @@
+"""`gamepads` and `record-screen`."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from data_tools.command_line import add_verb
+
+if TYPE_CHECKING:
+    from data_tools.capture.record_screen import ScreenReport
+
+
+def add_verbs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add them to the command line."""
+    add_verb(verbs, "gamepads", "List the gamepads of this machine (Linux).", _gamepads)
+    _add_record_screen(verbs)
+
+
+def add_gamepad(verb: argparse.ArgumentParser) -> None:
+    """Ask which gamepad is played with."""
+    verb.add_argument(
+        "--device", type=Path, metavar="PATH", help="/dev/input/eventN; the only gamepad there is"
+    )
+    verb.add_argument(
+        "--face-buttons",
+        choices=("auto", "xbox", "convention"),
+        default="auto",
+        help="whether BTN_NORTH's code is the button in the west, as of Xbox drivers",
+    )
+
+
+def _add_record_screen(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    verb = add_verb(
+        verbs,
+        "record-screen",
+        "Record a gamepad and an X11 screen, region or window, until Ctrl-C (Linux).",
+        _record_screen,
+    )
+    verb.add_argument("--out", type=Path, required=True, help="folder for the recording")
+    verb.add_argument("--game", required=True, help="what is played: lower case, no dots")
+    add_gamepad(verb)
+    verb.add_argument("--display", help="X server, for example :0; $DISPLAY")
+    part = verb.add_mutually_exclusive_group()
+    part.add_argument("--region", metavar="WxH+X+Y", help="in pixels; the whole screen")
+    part.add_argument("--window", metavar="ID", help="a window as xwininfo names it")
+    verb.add_argument("--no-cursor", action="store_true", help="leave the mouse pointer out")
+    verb.add_argument("--fps", type=float, default=30.0, help="constant frame rate")
+    verb.add_argument("--size", type=int, help="squash pictures to this square; as they are")
+    verb.add_argument("--seconds", type=float, help="stop by itself")
+    verb.add_argument("--name", help="of the files; the game and the time")
+    verb.add_argument("--session", help="recordings of one stay on one side of a split; the name")
+    verb.add_argument("--source", default="recordings", help="collection it belongs to")
+    verb.add_argument("--licence", default="unknown", help="terms of the pictures")
+
+
+def _gamepads(_: argparse.Namespace) -> int:
+    import os
+
+    from data_tools.capture.event_device import list_devices, permission_hint
+
+    devices = list_devices()
+    for device in devices:
+        print(
+            f"{device.path}  {device.name}  "
+            f"{device.vendor:04x}:{device.product:04x}  {device.driver or '-'}"
+        )
+        if not os.access(device.path, os.R_OK):
+            print(f"  {permission_hint(device.path)}")
+    if not devices:
+        print("no gamepad: none of /dev/input/event* has BTN_SOUTH; plug one in or pair it")
+    return 0
+
+
+def _record_screen(options: argparse.Namespace) -> int:
+    import contextlib
+    import time
+
+    from data_tools.capture.gamepad import Gamepad, find_gamepad
+    from data_tools.capture.record_screen import ScreenSession, record_screen, stop_on_signals
+    from data_tools.capture.screen import ScreenPart, choose_display, parse_region, parse_window
+
+    name = options.name or f"{options.game}-{time.strftime('%Y%m%d-%H%M%S')}"
+    session = ScreenSession(
+        part=ScreenPart(
+            display=choose_display(options.display),
+            region=parse_region(options.region) if options.region else None,
+            window_id=parse_window(options.window) if options.window else None,
+            shows_cursor=not options.no_cursor,
+        ),
+        fps=options.fps,
+        out_dir=options.out,
+        name=name,
+        game=options.game,
+        session_id=options.session or name,
+        source=options.source,
+        licence=options.licence,
+        size=options.size,
+        seconds=options.seconds,
+    )
+    with contextlib.closing(find_gamepad(options.device)) as device, stop_on_signals() as stop:
+        gamepad = Gamepad(device, face_buttons=options.face_buttons)
+        print(f"{gamepad.name}; Ctrl-C ends the recording", flush=True)
+        report = record_screen(session, gamepad, stop=stop)
+    print(_describe(session.out_dir / name, report))
+    return 0
+
+
+def _describe(path: Path, report: "ScreenReport") -> str:
+    slots = report.slots
+    text = (
+        f"{path}.mp4 ({report.ended_by}): {slots.num_frames} frames, {slots.num_repeated} repeated "
+        f"because none came in time, {slots.num_surplus} left out, none further than "
+        f"{slots.largest_error_ns / 1e6:.1f} ms from its time; {report.num_changes} input changes"
+    )
+    if report.facts.disturbed_ns:
+        text += f", {len(report.facts.disturbed_ns)} gaps, which are not learned from"
+    return text
