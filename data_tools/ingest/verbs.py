@@ -3,6 +3,7 @@
 import argparse
 
 from data_tools.ingest.nitrogen.verbs import add_format as add_nitrogen
+from data_tools.ingest.nitrogen.verbs import add_labels
 from data_tools.ingest.open_p2p.verbs import add_open_p2p
 from data_tools.ingest.vpt.verbs import add_vpt
 from data_tools.lerobot.verbs import add_ingest as add_lerobot
@@ -17,4 +18,4 @@ def add_verbs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     formats = verb.add_subparsers(dest="format", required=True, metavar="FORMAT")
     for add_format in _FORMATS:
         add_format(formats)
-    nitrogen.add_labels(verbs)
+    add_labels(verbs)

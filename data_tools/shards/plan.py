@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Generic, TypeVar
 
 from tqdm import tqdm
@@ -56,7 +56,7 @@ class Plan(Generic[Clip]):
     part: Part
     shards: list[list[Clip]]
     dropped: list[Dropped]
-    notes: dict[str, int]
+    notes: dict[str, int] = field(default_factory=dict)
     """Sums of the units'."""
     stops_at_faults: bool
     """Whether a video that turns out to be damaged ends the command, or is left out."""
