@@ -187,9 +187,14 @@ def _parse_episode(row: dict[str, Any], camera: str, path: Path) -> EpisodeRow:
     return EpisodeRow(
         index=row["episode_index"],
         num_rows=row["length"],
-        task=str(tasks[0]) if isinstance(tasks, list) and tasks else "",
+        task=_clean(str(tasks[0])) if isinstance(tasks, list) and tasks else "",
         data=FilePlace(row["data/chunk_index"], row["data/file_index"]),
         video=FilePlace(row[names[-2]], row[names[-1]]),
         from_s=float(from_s),
         facts=None if text is None else ClipFacts.from_json(str(text), what=what),
     )
+
+
+def _clean(task: str) -> str:
+    """Make a game's name of a sentence, which may have lines."""
+    return "".join(letter if letter.isprintable() else " " for letter in task[:500]).strip()

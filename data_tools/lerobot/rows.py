@@ -79,8 +79,11 @@ def read_rows(
         rows = space.rows_from_values(columns["action"])
     except (ValueError, IndexError) as error:
         raise ShardError(f"{what}: {error}", cause="an action is out of range") from error
-    return ClipActions(
-        rows=rows,
-        valid=columns["valid"][:, 0] > 0,
-        **{name: columns[name][:, 0] for name in analogue_triggers},
-    )
+    pulls = {name: columns[name][:, 0] for name in analogue_triggers}
+    for name, values in pulls.items():
+        # Written so that NaN fails too.
+        if not ((values >= 0) & (values <= 1)).all():
+            raise ShardError(
+                f"{what}: {name} must lie in [0, 1]", cause="an action is out of range"
+            )
+    return ClipActions(rows=rows, valid=columns["valid"][:, 0] > 0, **pulls)

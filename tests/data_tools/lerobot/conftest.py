@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -40,6 +41,7 @@ def dataset_dir(tmp_path_factory: pytest.TempPathFactory, write_recording: Calla
     ]
     for index, facts in enumerate(more):
         write_recording(recordings, f"run-{index}", num_frames=50, fps=FPS, **facts)
+        write_video(recordings / f"run-{index}.mp4", seed=index)
     shard_recordings(
         [recordings],
         out_dir=folder / "set",
@@ -47,6 +49,18 @@ def dataset_dir(tmp_path_factory: pytest.TempPathFactory, write_recording: Calla
         workers=1,
     )
     return folder / "set"
+
+
+def write_video(path: Path, *, seed: int) -> None:
+    """Frame t is grey of brightness 4 t on the left, and on the right what no other video shows."""
+    from nitrogen_train.data.encode import VideoWriter
+
+    blocks = np.random.default_rng(seed).integers(0, 256, (6, 4, 3))
+    right = np.kron(blocks, np.ones((8, 8, 1))).astype(np.uint8)
+    with VideoWriter(path, fps=FPS, width=64, height=48) as video:
+        for t in range(50):
+            left = np.full((48, 32, 3), 4 * t, np.uint8)
+            video.write(np.hstack([left, right]))
 
 
 @pytest.fixture(scope="session")

@@ -348,6 +348,19 @@ def test_a_little_jitter_is_no_fault(robot_dir: Path, edit_table: Callable[..., 
     assert reasons(robot_dir) == []
 
 
+def test_a_task_of_several_lines_becomes_a_game(
+    robot_dir: Path, edit_table: Callable[..., None]
+) -> None:
+    edit_table(episodes_file(robot_dir), tasks=[["pick\n\x1b[31mit "], []])
+
+    found = plan(robot_dir)
+
+    assert found.shards[0][0].metadata.game == "pick  [31mit"
+    # Without a task it needs --game.
+    assert [item.reason for item in found.dropped] == ["it breaks the contract of clips"]
+    assert "game must be 1 to 500" in found.dropped[0].detail
+
+
 def test_nothing_left_is_one_line(robot_dir: Path, tmp_path: Path) -> None:
     (video,) = robot_dir.rglob("*.mp4")
     video.unlink()

@@ -49,8 +49,8 @@ def assert_same_play(got_dir: Path, expected_dir: Path) -> None:
 
 
 def read_shades(video: bytes) -> np.ndarray:
-    """The brightness that the test's recorder gave frame t, 4 t."""
-    return choose_decoder().decode(video).mean(axis=(1, 2, 3))
+    """The brightness on the left, 4 t in frame t; where it meets the right it is not so exact."""
+    return choose_decoder().decode(video)[:, :, :28].mean(axis=(1, 2, 3))
 
 
 def ingest(folder: Path, out_dir: Path, *, part: Part = ALL) -> None:
