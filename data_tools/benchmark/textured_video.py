@@ -6,6 +6,7 @@ import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import av
 import numpy as np
@@ -16,6 +17,7 @@ from nitrogen_train.data.action_file import ClipActions, encode_actions
 from nitrogen_train.data.files import write_atomically
 
 _PIECE_S = 20
+_UNIT_S = 10
 _NUM_SPRITES = 12
 
 
@@ -40,20 +42,53 @@ class VideoShape:
 
 
 def write_video(shape: VideoShape, folder: Path) -> Path:
-    """Write a panning, noisy picture with things that move, compressed as videos on the web are."""
+    """Write a panning, noisy picture with things that move, compressed as videos on the web are.
+
+    Ten seconds are encoded, and repeated as they are.
+    """
     path = folder / f"{shape.video_id}.mp4"
     if path.exists():
         return path
-    with write_atomically(path) as temporary, av.open(str(temporary), "w", format="mp4") as file:
+    with TemporaryDirectory() as temporary_dir:
+        unit = Path(temporary_dir) / "unit.mp4"
+        _encode(shape, unit)
+        with write_atomically(path) as temporary:
+            _repeat(unit, temporary, shape.num_frames)
+    return path
+
+
+def _encode(shape: VideoShape, path: Path) -> None:
+    with av.open(str(path), "w") as file:
         # B-frames, and a key frame every five seconds.
-        options = {"preset": "veryfast", "crf": "23", "g": str(5 * shape.fps)}
+        options = {
+            "preset": "veryfast",
+            "crf": "23",
+            "x264-params": f"keyint={5 * shape.fps}:open-gop=0",
+        }
         stream = file.add_stream("libx264", rate=shape.fps, options=options)
         stream.width, stream.height, stream.pix_fmt = shape.width, shape.height, "yuv420p"
         for picture in _iter_pictures(shape):
             frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
             file.mux(stream.encode(frame))
         file.mux(stream.encode(None))
-    return path
+
+
+def _repeat(unit: Path, path: Path, num_frames: int) -> None:
+    """Append a video to itself, without encoding it anew, until it has enough frames."""
+    with av.open(str(path), "w", format="mp4") as file:
+        stream, offset, left = None, 0, num_frames
+        while left:
+            with av.open(str(unit)) as source:
+                video = source.streams.video[0]
+                stream = stream or file.add_stream_from_template(video)
+                packets = [packet for packet in source.demux(video) if packet.size][:left]
+                step = packets[0].duration or 1
+                for packet in packets:
+                    packet.pts, packet.dts = (packet.pts or 0) + offset, (packet.dts or 0) + offset
+                    packet.stream = stream
+                    file.mux(packet)
+                offset += len(packets) * step
+                left -= len(packets)
 
 
 def write_labels(shape: VideoShape, path: Path) -> None:
@@ -78,7 +113,7 @@ def _iter_pictures(shape: VideoShape) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
     places = rng.uniform(0, 1, (_NUM_SPRITES, 2))
     speeds = rng.uniform(-0.3, 0.3, (_NUM_SPRITES, 2))
     sprites = rng.integers(0, 256, (_NUM_SPRITES, height // 10, height // 10, 3), np.uint8)
-    for t in range(shape.num_frames):
+    for t in range(min(shape.num_frames, _UNIT_S * shape.fps)):
         time_s = t / shape.fps
         left = round((world.shape[1] - width) * (0.5 - 0.5 * np.cos(time_s * 0.4)))
         top = round(64 * (0.5 - 0.5 * np.cos(time_s)))
