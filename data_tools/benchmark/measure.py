@@ -39,12 +39,16 @@ def find_ffmpeg() -> str:
     return path
 
 
+def run_data_tools(*arguments: str) -> Cost:
+    """Run a verb of `nitrogen-data` in a process of its own."""
+    return _run([sys.executable, "-m", "data_tools", *arguments])
+
+
 def run_ingest(video: Path, labels: Path, out_dir: Path) -> Cost:
     """Make a data set of one video, in one process."""
     shutil.rmtree(out_dir, ignore_errors=True)
-    command = [sys.executable, "-m", "data_tools", "ingest", "nitrogen", str(labels)]
     options = ["--videos", str(video.parent), "--out", str(out_dir), "--size", str(SIZE)]
-    return _run([*command, *options, "--workers", "1"])
+    return run_data_tools("ingest", "nitrogen", str(labels), *options, "--workers", "1")
 
 
 def run_ffmpeg(ffmpeg: str, video: Path, out_path: Path, *, fps: float) -> Cost:
