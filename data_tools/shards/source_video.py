@@ -83,12 +83,16 @@ class SourceVideo:
                 stream = container.streams.video[0]
                 stream.thread_count = 1
                 container.seek(wanted[0], stream=stream)
-                for frame in container.decode(stream):
-                    while wanted and frame.pts == wanted[0]:
-                        yield frame
-                        wanted.popleft()
-                    if not wanted:
-                        return
+                for packet in container.demux(stream):
+                    # What is shown before, and referred to by no other frame, is not decoded.
+                    is_early = packet.pts is not None and packet.pts < wanted[0]
+                    stream.codec_context.skip_frame = "NONREF" if is_early else "DEFAULT"
+                    for frame in packet.decode():
+                        while wanted and frame.pts == wanted[0]:
+                            yield frame
+                            wanted.popleft()
+                        if not wanted:
+                            return
         except FFmpegError as error:
             raise ShardError(f"{self.path} cannot be decoded: {error}", cause="video") from error
         missing_s = float(wanted[0] * self.time_base)

@@ -1,0 +1,1 @@
+"""How fast videos become data sets, against FFmpeg's own command."""
