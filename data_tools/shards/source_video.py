@@ -9,7 +9,7 @@ from pathlib import Path
 import av
 import numpy as np
 from av.error import FFmpegError
-from jaxtyping import Int64
+from jaxtyping import Float64, Int64
 
 from nitrogen_train.data.schema import ShardError
 
@@ -40,6 +40,32 @@ class SourceVideo:
         end = ticks[-1] + round(1 / (Fraction(self.fps) * self.time_base))
         seconds = [int(tick) * self.time_base for tick in [*ticks, end]]
         return np.array([start_ns + round(time * 10**9) for time in seconds], dtype=np.int64)
+
+    def find_unsteady(self) -> int | None:
+        """Find the first frame that is half a frame or more off a constant rate.
+
+        Half a frame of room: Matroska rounds times to milliseconds.
+        """
+        unsteady = np.abs(self._drift()) > 0.5
+        return int(np.argmax(unsteady)) if unsteady.any() else None
+
+    def check_constant_rate(self) -> None:
+        """Refuse a video whose frames are not shown at a constant rate.
+
+        Raises:
+            ShardError: If a frame is half a frame or more off.
+        """
+        frame = self.find_unsteady()
+        if frame is not None:
+            raise ShardError(
+                f"{self.path} has no constant frame rate: frame {frame} is "
+                f"{self._drift()[frame]:+.1f} frames off at {self.fps:.3f} fps; "
+                "re-encode it with ffmpeg -fps_mode cfr"
+            )
+
+    def _drift(self) -> Float64[np.ndarray, " frames"]:
+        ticks_per_frame = float(1 / (Fraction(self.fps) * self.time_base))
+        return (self.ticks - self.ticks[0]) / ticks_per_frame - np.arange(len(self))
 
     def cut(self, start: int, stop: int) -> "SourceVideo":
         """Keep the frames from `start` up to `stop` (excluded)."""
@@ -73,10 +99,21 @@ class SourceVideo:
 
 
 def open_source_video(path: Path) -> SourceVideo:
-    """Read a video's table, without decoding it.
+    """Read the table of a video of constant frame rate, without decoding it.
 
     Raises:
         ShardError: If it is not a video, or its frame rate is not constant.
+    """
+    video = read_video_table(path)
+    video.check_constant_rate()
+    return video
+
+
+def read_video_table(path: Path) -> SourceVideo:
+    """Read a video's table, without decoding it; its frame rate may vary.
+
+    Raises:
+        ShardError: If it is not a video.
     """
     try:
         with av.open(str(path)) as container:
@@ -94,7 +131,7 @@ def open_source_video(path: Path) -> SourceVideo:
         raise ShardError(f"{path} is not readable as a video: {error}") from error
     if not ticks or rate is None or time_base is None:
         raise ShardError(f"{path} holds no frame, or no frame rate")
-    video = SourceVideo(
+    return SourceVideo(
         path=path,
         width=width,
         height=height,
@@ -102,18 +139,3 @@ def open_source_video(path: Path) -> SourceVideo:
         time_base=time_base,
         ticks=np.array(sorted(ticks), dtype=np.int64),
     )
-    _check_constant_rate(video)
-    return video
-
-
-def _check_constant_rate(video: SourceVideo) -> None:
-    # Half a frame of room: Matroska rounds times to milliseconds.
-    ticks_per_frame = float(1 / (Fraction(video.fps) * video.time_base))
-    drift = video.ticks - video.ticks[0] - np.arange(len(video)) * ticks_per_frame
-    late = np.abs(drift) > ticks_per_frame / 2
-    if late.any():
-        raise ShardError(
-            f"{video.path} has no constant frame rate: frame {int(np.argmax(late))} is "
-            f"{drift[late][0] / ticks_per_frame:+.1f} frames off at {video.fps:.3f} fps; "
-            "re-encode it with ffmpeg -fps_mode cfr"
-        )

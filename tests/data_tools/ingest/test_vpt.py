@@ -1,8 +1,9 @@
 from pathlib import Path
 from typing import Any
 
+import av
 import pytest
-from foreign_recordings import VPT_NAME, read_dataset, vpt_line, write_vpt
+from foreign_recordings import VPT_NAME, read_dataset, vpt_line, write_barcode_video, write_vpt
 
 from data_tools.__main__ import main
 from data_tools.ingest.vpt.dataset import find_segments, ingest_vpt
@@ -10,6 +11,7 @@ from data_tools.inspection.verify import verify_dataset
 from data_tools.shards.part import Part
 from data_tools.shards.plan import ShardSettings
 from data_tools.shards.report import DatasetReport, format_report
+from data_tools.shards.source_video import read_video_table
 from data_tools.shards.write import join_parts
 from nitrogen_train.actions.keyboard_mouse import KEYBOARD_MOUSE, MOUSE_SCALE
 from nitrogen_train.data.manifest import read_manifest
@@ -155,11 +157,41 @@ def test_a_missing_file_drops_the_segment(tmp_path: Path, suffix: str, what: str
     assert only_drop(tmp_path)[0] == f"no {what}"
 
 
+NO_VIDEO = "the video is not readable, or does not keep to 20 frames per second"
+
+
 def test_a_damaged_video_drops_the_segment(tmp_path: Path) -> None:
     write_vpt(tmp_path)
     (tmp_path / f"{VPT_NAME}.mp4").write_bytes(b"no video")
 
-    assert only_drop(tmp_path)[0] == "the video is not readable, or of no constant rate"
+    assert only_drop(tmp_path)[0] == NO_VIDEO
+
+
+def test_another_frame_rate_drops_the_segment(tmp_path: Path) -> None:
+    write_vpt(tmp_path)
+    path = tmp_path / f"{VPT_NAME}.mp4"
+    write_barcode_video(path, num_frames=30, width=160, height=90, fps=30.0)
+
+    assert only_drop(tmp_path)[0] == NO_VIDEO
+
+
+def test_a_last_frame_of_another_length_does_not_change_the_rate(tmp_path: Path) -> None:
+    write_vpt(tmp_path)
+    path = tmp_path / f"{VPT_NAME}.mp4"
+    path.rename(tmp_path / "whole")
+    with av.open(str(tmp_path / "whole")) as source, av.open(str(path), "w") as out:
+        stream = out.add_stream_from_template(source.streams.video[0])
+        packets = [packet for packet in source.demux(source.streams.video[0]) if packet.size]
+        packets[-1].duration *= 20
+        for packet in packets:
+            packet.stream = stream
+            out.mux(packet)
+    assert read_video_table(path).fps < 19
+    ingest(tmp_path)
+
+    clips = read_dataset(tmp_path / "set")
+    assert {record.metadata.fps for record, _ in clips} == {20.0}
+    assert [index for _, indices in clips for index in indices] == list(range(30))
 
 
 def test_parts_make_the_data_set_of_one_run_and_a_second_run_changes_nothing(
