@@ -6,7 +6,7 @@ from collections import Counter
 import numpy as np
 
 from nitrogen_train.actions import ActionRows
-from nitrogen_train.actions.keyboard_mouse import KEYBOARD_MOUSE, MOUSE_SCALE, WHEEL_SCALE
+from nitrogen_train.actions.keyboard_mouse import KEYBOARD_MOUSE
 from nitrogen_train.data.action_file import ClipActions
 
 # Recorders' names, in small letters and without what stands between words, where Linux's differs.
@@ -28,7 +28,6 @@ MOUSE_BUTTONS = ("BTN_LEFT", "BTN_RIGHT", "BTN_MIDDLE")
 """As recorders number them, from 0."""
 
 _MAX_UNKNOWN_NAMES = 20
-_SCALES = (MOUSE_SCALE, MOUSE_SCALE, WHEEL_SCALE)
 
 
 def find_key(name: str) -> str | None:
@@ -77,11 +76,12 @@ class KeyboardMouseRows:
 
     def to_actions(self) -> ClipActions:
         """Scale the motions; those beyond the scale are clipped, and noted."""
-        for name, scale, motion in zip(KEYBOARD_MOUSE.sticks, _SCALES, self.motions.T, strict=True):
-            self.notes[f"rows with {name} clipped to {scale.limit:g}"] += int(
-                (np.abs(motion) > scale.limit).sum()
-            )
-        axes = [scale.encode(motion) for scale, motion in zip(_SCALES, self.motions.T, strict=True)]
+        axes: list[np.ndarray] = []
+        for name, motion in zip(KEYBOARD_MOUSE.sticks, self.motions.T, strict=True):
+            scale = KEYBOARD_MOUSE.motions[name]
+            is_clipped = np.abs(motion) > scale.limit
+            self.notes[f"rows with {name} clipped to {scale.limit:g}"] += int(is_clipped.sum())
+            axes.append(scale.encode(motion))
         return ClipActions(
             rows=ActionRows(buttons=self.buttons, sticks=np.stack(axes, axis=1)), valid=self.valid
         )

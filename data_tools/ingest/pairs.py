@@ -5,7 +5,7 @@ pairs ─► video's table, rows ─► clips, or the reason why not ─► the 
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -14,9 +14,12 @@ from data_tools.shards.part import Part
 from data_tools.shards.plan import ShardSettings, choose_heldout, make_plan
 from data_tools.shards.planned import Dropped, PlannedUnit
 from data_tools.shards.report import DatasetReport
-from data_tools.shards.source_video import SourceVideo, open_source_video
+from data_tools.shards.source_video import SourceVideo, read_video_table
 from data_tools.shards.write import write_dataset
 from nitrogen_train.data.schema import ShardError
+
+FPS = 20.0
+"""Of all such recordings."""
 
 
 class UnusableError(ShardError):
@@ -148,11 +151,14 @@ def _check_both_exist(pair: Pair) -> None:
 
 def _open_video(path: Path) -> SourceVideo:
     try:
-        return open_source_video(path)
+        # Not the rate that the file states: a last frame of another length changes it, and with it
+        # that of all clips, which then could not be mixed with others.
+        video = replace(read_video_table(path), fps=FPS)
+        video.check_constant_rate()
     except ShardError as error:
-        raise UnusableError(
-            "the video is not readable, or of no constant rate", str(error)
-        ) from error
+        reason = f"the video is not readable, or does not keep to {FPS:g} frames per second"
+        raise UnusableError(reason, str(error)) from error
+    return video
 
 
 def _hash_stretch(stretch: Stretch) -> str:

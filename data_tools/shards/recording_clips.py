@@ -27,7 +27,7 @@ def plan_recording(recording: Recording, *, settings: ShardSettings) -> PlannedU
     log = read_input_log(recording.log_path, space, stick_y_axis=facts.stick_y_axis)
     edges_ns = video.edges_ns(facts.video_start_ns)
     _check_span(recording, log, edges_ns)
-    if motions := sorted(space.motions & log.tracks.keys()):
+    if motions := sorted(space.motions.keys() & log.tracks.keys()):
         raise ShardError(
             f"{recording.log_path} logs {motions[0]}, a motion: a row holds all of it, and such a "
             "log gives states; leave it out, or write an adapter as in data_tools/ingest"

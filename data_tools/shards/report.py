@@ -80,7 +80,8 @@ def read_report(path: Path) -> DatasetReport:
     return DatasetReport(
         games=[GameShare(**game) for game in values["games"]],
         dropped=[Dropped(**item) for item in values["dropped"]],
-        notes=values["notes"],
+        # Reports have been written without them.
+        notes=values.get("notes", {}),
     )
 
 

@@ -11,11 +11,13 @@ stick is 0.5, so never zero-pad an action.
 
 import difflib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32
+
+from nitrogen_train.actions.motion import MotionScale
 
 Controls = Mapping[str, float | bool]
 """A controller's state by name. What is not named is released or centred."""
@@ -50,8 +52,8 @@ class ActionSpace:
     """Button names, in the order of the action vector."""
     sticks: tuple[str, ...]
     """Axis names, in the order of the action vector, after the buttons."""
-    motions: frozenset[str] = frozenset()
-    """Axes that hold what happened during a row, such as a mouse's way; others hold a state."""
+    motions: Mapping[str, MotionScale] = field(default_factory=dict[str, MotionScale], hash=False)
+    """Axes that hold what happened during a row, each with its scale; the others hold a state."""
     unlabelled: frozenset[str] = frozenset()
     """Controls that no data set labels: never supervised."""
     trigger_threshold: float = 0.5

@@ -54,11 +54,11 @@ class ClipActions:
             **triggers,
         )
 
-    def join(self, rows_per_action: int) -> "ClipActions":
+    def join(self, rows_per_action: int, space: ActionSpace) -> "ClipActions":
         """Reduce the rate: each `rows_per_action` rows become one, what is left at the end goes.
 
-        A button is down if it was at any moment, a stick is where it was at first, a trigger's
-        value is the largest; a row is valid if all that it is made of are.
+        A button is down if it was at any moment, a stick is where it was at first, a motion is the
+        sum, a trigger's value is the largest; a row is valid if all that it is made of are.
         """
         if rows_per_action == 1:
             return self
@@ -73,10 +73,14 @@ class ClipActions:
             for name in _TRIGGER_COLUMNS
             if (values := getattr(self, name)) is not None
         }
+        axes = group(self.rows.sticks)
+        sticks = axes[:, 0].copy()
+        for name, scale in space.motions.items():
+            index = space.sticks.index(name)
+            sticks[:, index] = scale.encode(scale.decode(axes[:, :, index]).sum(axis=1))
         return ClipActions(
             rows=ActionRows(
-                buttons=np.logical_or.reduce(group(self.rows.buttons), axis=1),
-                sticks=group(self.rows.sticks)[:, 0],
+                buttons=np.logical_or.reduce(group(self.rows.buttons), axis=1), sticks=sticks
             ),
             valid=np.logical_and.reduce(group(self.valid), axis=1),
             **triggers,

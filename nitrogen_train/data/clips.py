@@ -95,7 +95,7 @@ class ClipReader:
                 f"{row.shard}, byte {row.offset}: the valid rows of clip {row.clip_id!r} are "
                 "not those that the manifest lists: shard again"
             )
-        actions = record.actions.join(rows_per_action)
+        actions = record.actions.join(rows_per_action, self._space)
         return EncodedClip(
             clip_id=row.clip_id,
             game=row.game,

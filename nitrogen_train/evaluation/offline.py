@@ -94,7 +94,8 @@ def _count_training_rows(
 ) -> None:
     storage = Storage(str(dataset))
     for row in tqdm(manifest.rows(), unit="clip", desc=f"count {dataset.name}"):
-        actions = read_clip(storage, row).actions.join(window.rows_per_action(row.fps))
+        recorded = read_clip(storage, row).actions
+        actions = recorded.join(window.rows_per_action(row.fps), manifest.action_space)
         common.update(row.game, _take(actions.rows, np.flatnonzero(actions.valid)))
 
 

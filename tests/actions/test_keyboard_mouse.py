@@ -8,8 +8,8 @@ from nitrogen_train.actions.keyboard_mouse import (
     KEYBOARD_MOUSE,
     MOUSE_SCALE,
     WHEEL_SCALE,
-    MotionScale,
 )
+from nitrogen_train.actions.motion import MotionScale
 from nitrogen_train.data.action_file import ClipActions, decode_actions, encode_actions, idle_rows
 
 
@@ -61,3 +61,17 @@ def test_rows_survive_the_file_and_model_space() -> None:
     assert (read.valid == actions.valid).all()
     assert (decoded.buttons == rows.buttons).all()
     np.testing.assert_allclose(decoded.sticks, rows.sticks, atol=1e-6)
+
+
+def test_a_reduced_rate_keeps_all_of_a_motion() -> None:
+    moves = np.array([[1, -5, 0], [2, 300, 1], [30, 300, 1], [0, 0, 0], [0, 0, 0]], float)
+    scales = [KEYBOARD_MOUSE.motions[name] for name in KEYBOARD_MOUSE.sticks]
+    axes = [scale.encode(motion) for scale, motion in zip(scales, moves.T, strict=True)]
+    rows = ActionRows(
+        buttons=np.zeros((5, len(KEYBOARD_MOUSE.buttons)), bool), sticks=np.stack(axes, axis=1)
+    )
+
+    joined = ClipActions(rows=rows, valid=np.ones(5, bool)).join(2, KEYBOARD_MOUSE)
+
+    said = [scale.decode(axis) for scale, axis in zip(scales, joined.rows.sticks.T, strict=True)]
+    np.testing.assert_allclose(np.stack(said, axis=1), [[3, 295, 1], [30, 300, 1]], atol=1e-2)

@@ -171,7 +171,7 @@ def test_joined_rows_follow_the_rule_of_a_reduced_rate() -> None:
     pull = np.linspace(0, 1, 11, dtype=np.float32)
     actions = random_actions(GAMEPAD, 11, left_trigger_value=pull)
 
-    joined = actions.join(3)
+    joined = actions.join(3, GAMEPAD)
 
     assert len(joined) == 3
     for row in range(3):
@@ -183,4 +183,4 @@ def test_joined_rows_follow_the_rule_of_a_reduced_rate() -> None:
         assert joined.valid[row] == actions.valid[span].all()
         assert joined.left_trigger_value is not None
         assert joined.left_trigger_value[row] == pull[3 * row + 2]
-    assert actions.join(1) is actions
+    assert actions.join(1, GAMEPAD) is actions

@@ -1,17 +1,17 @@
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+import av
 import pytest
-from foreign_recordings import VPT_NAME, read_dataset, vpt_line, write_vpt
+from foreign_recordings import VPT_NAME, read_dataset, vpt_line, write_barcode_video, write_vpt
 
 from data_tools.__main__ import main
-from data_tools.ingest.vpt.action_log import read_action_log
 from data_tools.ingest.vpt.dataset import find_segments, ingest_vpt
 from data_tools.inspection.verify import verify_dataset
 from data_tools.shards.part import Part
 from data_tools.shards.plan import ShardSettings
 from data_tools.shards.report import DatasetReport, format_report
+from data_tools.shards.source_video import read_video_table
 from data_tools.shards.write import join_parts
 from nitrogen_train.actions.keyboard_mouse import KEYBOARD_MOUSE, MOUSE_SCALE
 from nitrogen_train.data.manifest import read_manifest
@@ -30,17 +30,6 @@ def ingest(folder: Path, **options: Any) -> DatasetReport:
 def held(record: Record, row: int) -> set[str]:
     controls = KEYBOARD_MOUSE.controls_at(record.actions.rows, row)
     return {name for name in KEYBOARD_MOUSE.buttons if controls[name]}
-
-
-def read_rows(folder: Path, lines: list[Any], **options: Any) -> tuple[list[set[str]], Any]:
-    """Read the rows of lines alone: what each holds, and all that was gathered."""
-    path = folder / "segment.jsonl"
-    write_vpt(folder, lines, name="segment", num_frames=2)
-    rows = read_action_log(
-        path, **({"num_frames": len(lines), "max_difference": 0, "keep_menus": False} | options)
-    )
-    names = np.array(KEYBOARD_MOUSE.buttons)
-    return [set(names[row].tolist()) for row in rows.buttons], rows
 
 
 def only_drop(folder: Path, **options: Any) -> tuple[str, str]:
@@ -106,78 +95,6 @@ def test_a_segment_of_more_or_fewer_lines_is_dropped(tmp_path: Path, num_lines: 
     assert "30 frames" in detail
 
 
-def test_attack_that_is_stuck_from_the_start_is_released_until_it_is_pressed(
-    tmp_path: Path,
-) -> None:
-    stuck, pressed = {"buttons": [0, 1]}, {"buttons": [0], "newButtons": [0]}
-    first = {"buttons": [0], "newButtons": [0]}
-
-    states, rows = read_rows(
-        tmp_path,
-        [
-            vpt_line(0, mouse=first),
-            vpt_line(2, mouse=stuck),
-            vpt_line(4, mouse=pressed),
-            vpt_line(6, mouse={"buttons": [0]}),
-        ],
-    )
-
-    assert states == [set(), {"BTN_RIGHT"}, {"BTN_LEFT"}, {"BTN_LEFT"}]
-    assert rows.notes["rows with the attack button released, which was stuck"] == 2
-
-
-def test_attack_that_is_pressed_later_is_not_stuck(tmp_path: Path) -> None:
-    pressed = {"buttons": [0], "newButtons": [0]}
-
-    states, _ = read_rows(tmp_path, [vpt_line(0), vpt_line(2, mouse=pressed)])
-
-    assert states == [set(), {"BTN_LEFT"}]
-
-
-def test_a_slot_that_was_chosen_unseen_gets_its_key(tmp_path: Path) -> None:
-    key, wheel = {"keys": ["key.keyboard.3"]}, {"dwheel": -1.0}
-
-    states, rows = read_rows(
-        tmp_path,
-        [
-            vpt_line(0, hotbar=5),
-            vpt_line(2, hotbar=4),
-            vpt_line(4, hotbar=4),
-            vpt_line(6, hotbar=2, keyboard=key),
-            vpt_line(8, hotbar=2),
-            vpt_line(10, hotbar=3, mouse=wheel),
-            vpt_line(12, hotbar=7, isGuiOpen=True),
-        ],
-    )
-
-    assert states == [set(), {"KEY_5"}, set(), {"KEY_3"}, set(), set(), set()]
-    assert rows.notes["rows given the key of a hotbar slot, which was chosen unseen"] == 1
-    assert rows.motions[5].tolist() == [10, -1, -1]
-
-
-def test_rows_with_a_menu_open_are_not_valid_unless_asked_for(tmp_path: Path) -> None:
-    lines = [vpt_line(0), vpt_line(1, isGuiOpen=True)]
-
-    _, rows = read_rows(tmp_path, lines)
-    _, kept = read_rows(tmp_path, lines, keep_menus=True)
-
-    assert (rows.valid.tolist(), kept.valid.tolist()) == ([True, False], [True, True])
-    assert rows.notes["rows with a menu open, not valid"] == 1
-    assert kept.notes["rows with a menu open"] == 1
-
-
-def test_a_row_without_mouse_is_not_valid(tmp_path: Path) -> None:
-    states, rows = read_rows(tmp_path, [vpt_line(0), vpt_line(1) | {"mouse": None}])
-
-    assert (states, rows.valid.tolist()) == ([set(), set()], [True, False])
-
-
-def test_a_key_pressed_and_released_between_frames_is_seen(tmp_path: Path) -> None:
-    states, _ = read_rows(tmp_path, [vpt_line(0, keyboard={"newKeys": ["key.keyboard.q"]})])
-
-    assert states == [{"KEY_Q"}]
-
-
 def test_what_the_space_lacks_is_counted_and_what_is_too_fast_is_clipped(tmp_path: Path) -> None:
     lines = [vpt_line(index) for index in range(4)]
     lines[1] = vpt_line(
@@ -194,15 +111,6 @@ def test_what_the_space_lacks_is_counted_and_what_is_too_fast_is_clipped(tmp_pat
         "rows without their mouse button 7, which the action space lacks": 1,
     }
     assert "rows with MOUSE_X clipped to 512" in format_report(report)
-
-
-def test_names_from_strangers_do_not_fill_the_report(tmp_path: Path) -> None:
-    keys = {"keys": [f"\ud800{'x' * 500}{index}" for index in range(150)]}
-    _, rows = read_rows(tmp_path, [vpt_line(0, keyboard=keys)])
-
-    assert len(rows.notes) < 30
-    assert all(len(words) < 200 for words in rows.notes)
-    assert sum(rows.notes.values()) >= 150
 
 
 BAD_LINES = {
@@ -249,11 +157,41 @@ def test_a_missing_file_drops_the_segment(tmp_path: Path, suffix: str, what: str
     assert only_drop(tmp_path)[0] == f"no {what}"
 
 
+NO_VIDEO = "the video is not readable, or does not keep to 20 frames per second"
+
+
 def test_a_damaged_video_drops_the_segment(tmp_path: Path) -> None:
     write_vpt(tmp_path)
     (tmp_path / f"{VPT_NAME}.mp4").write_bytes(b"no video")
 
-    assert only_drop(tmp_path)[0] == "the video is not readable, or of no constant rate"
+    assert only_drop(tmp_path)[0] == NO_VIDEO
+
+
+def test_another_frame_rate_drops_the_segment(tmp_path: Path) -> None:
+    write_vpt(tmp_path)
+    path = tmp_path / f"{VPT_NAME}.mp4"
+    write_barcode_video(path, num_frames=30, width=160, height=90, fps=30.0)
+
+    assert only_drop(tmp_path)[0] == NO_VIDEO
+
+
+def test_a_last_frame_of_another_length_does_not_change_the_rate(tmp_path: Path) -> None:
+    write_vpt(tmp_path)
+    path = tmp_path / f"{VPT_NAME}.mp4"
+    path.rename(tmp_path / "whole")
+    with av.open(str(tmp_path / "whole")) as source, av.open(str(path), "w") as out:
+        stream = out.add_stream_from_template(source.streams.video[0])
+        packets = [packet for packet in source.demux(source.streams.video[0]) if packet.size]
+        packets[-1].duration *= 20
+        for packet in packets:
+            packet.stream = stream
+            out.mux(packet)
+    assert read_video_table(path).fps < 19
+    ingest(tmp_path)
+
+    clips = read_dataset(tmp_path / "set")
+    assert {record.metadata.fps for record, _ in clips} == {20.0}
+    assert [index for _, indices in clips for index in indices] == list(range(30))
 
 
 def test_parts_make_the_data_set_of_one_run_and_a_second_run_changes_nothing(
