@@ -3,6 +3,7 @@
 Lengths are in hundredths of the picture's width, so that one drawing serves every size.
 """
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -66,12 +67,34 @@ def draw_pad(
     Returns:
         RGB with even sides, as video wants them.
     """
+    pads = [(caption, controls)]
+    return draw_pads(frame, pads, width=width, aspect=aspect)
+
+
+def draw_pads(
+    frame: UInt8[np.ndarray, "h w 3"],
+    pads: Sequence[tuple[str, Controls]],
+    *,
+    width: int = 512,
+    aspect: float | None = None,
+) -> UInt8[np.ndarray, "tall wide 3"]:
+    """Enlarge a frame and draw several gamepads below it, one below the other.
+
+    Args:
+        frame: RGB of any size.
+        pads: A caption and what is held, for each of at least one.
+        width: As for `draw_pad`.
+        aspect: As for `draw_pad`.
+
+    Returns:
+        RGB with even sides, as video wants them.
+    """
     width += width % 2
     shown_height = round(width / (aspect or frame.shape[1] / frame.shape[0]))
-    strip = _draw_strip(controls, width, caption)
-    height = shown_height + (shown_height + strip.height) % 2
+    strips = [np.array(_draw_strip(controls, width, caption)) for caption, controls in pads]
+    height = shown_height + (shown_height + sum(map(len, strips))) % 2
     shown = Image.fromarray(frame).resize((width, height), Image.Resampling.BICUBIC)
-    return np.concatenate([np.array(shown), np.array(strip)])
+    return np.concatenate([np.array(shown), *strips])
 
 
 class _Canvas:
