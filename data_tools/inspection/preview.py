@@ -88,7 +88,7 @@ def _lay_out_pads(
         return [(caption, recorded)]
     place = int(np.searchsorted(predictions.rows, row))
     if place == len(predictions.rows) or predictions.rows[place] != row:
-        return [(f"recorded, {caption}", recorded), ("predicted: nothing", {})]
+        return [(f"recorded, {caption}", recorded), ("no prediction", {})]
     predicted = manifest.action_space.controls_at(predictions.actions, place)
     return [(f"recorded, {caption}", recorded), ("predicted", predicted)]
 
