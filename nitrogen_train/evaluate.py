@@ -3,10 +3,11 @@
     nitrogen-eval policy=FOLDER games=[doom_defend,doom_gather] episodes=20
     nitrogen-eval policy=FOLDER datasets=[FOLDER,...]
 
-Writes `scores.json` and `offline.json`, and prints them as tables. Finished episodes are kept: the
-same command started again continues.
+Writes `scores.json`, `offline.json` and, if asked to, `predictions.parquet`, and prints tables.
+Finished episodes are kept: the same command started again continues.
 """
 
+import contextlib
 import json
 import os
 import sys
@@ -23,6 +24,7 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from nitrogen_train.config import find_config_dir
 from nitrogen_train.console import report_errors
 from nitrogen_train.data.files import write_atomically
+from nitrogen_train.data.predictions import open_predictions
 from nitrogen_train.evaluation.agent import PlaySettings
 from nitrogen_train.evaluation.closed_loop import evaluate_closed_loop
 from nitrogen_train.evaluation.metrics import SUMMARY
@@ -72,6 +74,8 @@ class EvaluateConfig:
     """Offline, predict from every n-th frame of a clip."""
     micro_batch_size: int = 64
     """Offline, windows predicted at once."""
+    predictions: bool = False
+    """Offline, also write what was predicted, for `nitrogen-data preview --predictions`."""
     seed: int = 0
     """Noise follows from it."""
     group_size: int = 10
@@ -232,7 +236,17 @@ def _predict(
     output_dir: Path,
 ) -> None:
     datasets = [Path(dataset) for dataset in config.datasets]
-    players = evaluate_offline(policy, datasets=datasets, settings=settings)
+    with contextlib.ExitStack() as stack:
+        writer = None
+        if config.predictions:
+            path = output_dir / "predictions.parquet"
+            writer = stack.enter_context(open_predictions(path, policy.action_space))
+        players = evaluate_offline(
+            policy,
+            datasets=datasets,
+            settings=settings,
+            on_predicted=writer.write if writer is not None else None,
+        )
     results = {"policy": str(policy_dir), "settings": asdict(settings), "players": players}
     _write_json(output_dir / "offline.json", results)
     sys.stdout.write(format_offline(players) + "\n")

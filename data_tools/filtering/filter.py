@@ -84,10 +84,7 @@ def filter_dataset(
     )
     copy = partial(copy_record, dataset_dir)
     report = write_plan(plan, encode=copy, out_dir=out_dir, workers=workers)
-    shutil.rmtree(out_dir / _JUDGED / digest[:16])
-    with contextlib.suppress(OSError):
-        # Not while another part needs it.
-        (out_dir / _JUDGED).rmdir()
+    _clear_verdicts(out_dir, digest, part)
     return report
 
 
@@ -136,6 +133,17 @@ def _verdict_folder(out_dir: Path | None, digest: str) -> Iterator[Path]:
         return
     with TemporaryDirectory() as folder:
         yield Path(folder)
+
+
+def _clear_verdicts(out_dir: Path, digest: str, part: Part) -> None:
+    if part.count == 1:
+        # With what was left of tries with other rules.
+        shutil.rmtree(out_dir / _JUDGED)
+        return
+    shutil.rmtree(out_dir / _JUDGED / digest[:16], ignore_errors=True)
+    with contextlib.suppress(OSError):
+        # Not while another part needs it.
+        (out_dir / _JUDGED).rmdir()
 
 
 def _divide(

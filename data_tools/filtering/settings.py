@@ -8,6 +8,8 @@ DAMAGED, OUT_OF_RANGE = "damaged", "out-of-range"
 IDLE, CORNER, BLACK, FROZEN, MENU, COPY = "idle", "corner", "black", "frozen", "menu", "copy"
 RULES = (DAMAGED, OUT_OF_RANGE, IDLE, CORNER, BLACK, FROZEN, MENU, COPY)
 """In the order in which they are asked: a clip is dropped by the first that it breaks."""
+PICTURE_RULES = frozenset({BLACK, FROZEN, MENU, COPY})
+"""If none of them is asked, no video is decoded."""
 SWITCHABLE = RULES[2:]
 """What breaks the others cannot be learned from at all."""
 

@@ -15,6 +15,7 @@ from data_tools.filtering.settings import (
     IDLE,
     MENU,
     OUT_OF_RANGE,
+    PICTURE_RULES,
     FilterSettings,
 )
 from data_tools.fingerprint import hash_actions, hash_video
@@ -52,6 +53,8 @@ def judge_clip(dataset_dir: Path, settings: FilterSettings, row: ManifestRow) ->
     try:
         clip = read_clip(Storage(str(dataset_dir)), row)
         found = _judge_actions(clip.actions, row, settings)
+        if found is None and PICTURE_RULES.isdisjoint(settings.on):
+            found = Verdict(clip_id=row.clip_id, rule=None)
         return found or _judge_pictures(clip, row, settings)
     except ShardError as error:
         if error.cause == "missing":

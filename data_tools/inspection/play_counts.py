@@ -16,7 +16,7 @@ from nitrogen_train.data.stored_clips import read_clip
 
 MAP_SIDE = 33
 """Of a stick's map: odd, so that a centred stick has a cell of its own."""
-IDLE_EDGES = np.linspace(0, 1, 11)
+IDLE_EDGES = np.arange(11) / 10
 CLIP_EDGES_S = np.linspace(0, MAX_CLIP_SECONDS, 11)
 PRESS_EDGES_S = np.array([0, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, np.inf])
 

@@ -3,6 +3,7 @@
 import difflib
 from pathlib import Path
 
+import numpy as np
 from tqdm import tqdm
 
 from nitrogen_train.actions import Controls
@@ -11,24 +12,34 @@ from nitrogen_train.data.decode import choose_decoder
 from nitrogen_train.data.encode import VideoWriter
 from nitrogen_train.data.manifest import Manifest, read_manifest
 from nitrogen_train.data.manifest_row import ManifestRow
-from nitrogen_train.data.overlay import choose_drawing
+from nitrogen_train.data.overlay import draw_controls
+from nitrogen_train.data.predictions import Predictions, read_predictions
 from nitrogen_train.data.storage import Storage
 from nitrogen_train.data.stored_clips import read_clip
 
 
-def preview_clip(dataset_dir: Path, clip_id: str | None, *, out_path: Path) -> ManifestRow:
+def preview_clip(
+    dataset_dir: Path,
+    clip_id: str | None,
+    *,
+    out_path: Path,
+    predictions_path: Path | None = None,
+) -> ManifestRow:
     """Write a clip as a video, enlarged and with its controller; frame t shows row t.
 
     Args:
         dataset_dir: The data set's folder.
         clip_id: Which clip; the first if None.
         out_path: The mp4 to write.
+        predictions_path: What a policy predicted for it, drawn as a second one; see
+            `nitrogen_train.data.predictions`.
 
     Returns:
         The clip's row of the manifest.
 
     Raises:
-        ValueError: If there is no such clip, or `out_path` is no mp4.
+        ValueError: If there is no such clip, `out_path` is no mp4, or nothing was predicted for it.
+        FileNotFoundError: If a file does not exist.
     """
     if out_path.suffix != ".mp4":
         raise ValueError(f"a preview is an mp4, got {out_path}")
@@ -36,14 +47,17 @@ def preview_clip(dataset_dir: Path, clip_id: str | None, *, out_path: Path) -> M
     row = _find_clip(manifest, clip_id)
     storage = Storage(str(dataset_dir))
     record = read_clip(storage, row)
+    predictions = None
+    if predictions_path is not None:
+        space = manifest.action_space
+        predictions = read_predictions(predictions_path, row.clip_id, space=space)
     frames = choose_decoder().decode(record.video)
-    draw = choose_drawing(manifest.action_space)
     drawn = (
-        draw(
+        draw_controls(
             frame,
-            _controls(manifest, record.actions, index),
+            _list_states(manifest, record.actions, predictions, index),
+            space=manifest.action_space,
             aspect=row.source_width / row.source_height,
-            caption=f"row {index}" if record.actions.valid[index] else f"row {index}, not valid",
         )
         for index, frame in enumerate(tqdm(frames, desc="preview", unit="frame"))
     )
@@ -64,6 +78,20 @@ def _find_clip(manifest: Manifest, clip_id: str | None) -> ManifestRow:
         close = difflib.get_close_matches(clip_id, known, n=1) or known[:1]
         raise ValueError(f"no clip {clip_id!r} among {len(known)}; did you mean {close[0]}?")
     return manifest.row(known.index(clip_id))
+
+
+def _list_states(
+    manifest: Manifest, actions: ClipActions, predictions: Predictions | None, row: int
+) -> list[tuple[str, Controls]]:
+    caption = f"row {row}" if actions.valid[row] else f"row {row}, not valid"
+    recorded = _controls(manifest, actions, row)
+    if predictions is None:
+        return [(caption, recorded)]
+    place = int(np.searchsorted(predictions.rows, row))
+    if place == len(predictions.rows) or predictions.rows[place] != row:
+        return [(f"recorded, {caption}", recorded), ("no prediction", {})]
+    predicted = manifest.action_space.controls_at(predictions.actions, place)
+    return [(f"recorded, {caption}", recorded), ("predicted", predicted)]
 
 
 def _controls(manifest: Manifest, actions: ClipActions, row: int) -> Controls:

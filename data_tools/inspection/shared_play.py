@@ -1,10 +1,12 @@
-"""Play that is in both splits, under whatever names."""
+"""Play that is in both splits, under whatever names.
+
+Suspicions, not faults: what a data set promises is that sessions are not divided, and two black
+screens are the same without being one play.
+"""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 from data_tools.inspection.clip_checks import ClipFacts
-from data_tools.inspection.finding import Finding
 from nitrogen_train.data.manifest_row import ManifestRow
 
 # Fewer changes of input may be the same by chance: an idle clip is like any other.
@@ -18,27 +20,30 @@ class SharedPlay:
         self._videos: dict[int, tuple[str, str]] = {}
         self._actions: dict[int, tuple[str, str]] = {}
 
-    def look_at(self, dataset: Path, row: ManifestRow, facts: ClipFacts) -> Iterator[Finding]:
-        """Compare a clip with those before it."""
+    def look_at(self, dataset: str, row: ManifestRow, facts: ClipFacts) -> Iterator[str]:
+        """Compare a clip with those before it.
+
+        Args:
+            dataset: Whose clip it is.
+            row: The clip.
+            facts: What it holds.
+        """
         name = f"{row.clip_id} of {dataset}"
+        clip = f"clip {row.clip_id} ({row.split})"
         other = _find(self._videos, facts.video_hash, row.split, name)
         if other is not None:
-            yield Finding(
-                level="fault",
-                dataset=str(dataset),
-                text=f"clip {row.clip_id} ({row.split}) has the picture of {other}: a policy would "
-                "be measured on what it learned from; remove one of them",
+            yield (
+                f"{clip} has the picture of {other}, byte by byte: a policy would be measured on "
+                "what it learned from; remove one of them"
             )
             return
         if facts.controls.num_changes < _FEWEST_CHANGES:
             return
         other = _find(self._actions, facts.actions_hash, row.split, name)
         if other is not None:
-            yield Finding(
-                level="suspicion",
-                dataset=str(dataset),
-                text=f"clip {row.clip_id} ({row.split}) has the actions of {other}, row by row; "
-                "look at both: if they are the same play, remove one of them",
+            yield (
+                f"{clip} has the actions of {other}, row by row; look at both: if they are the "
+                "same play, remove one of them"
             )
 
 

@@ -11,7 +11,7 @@ from nitrogen_train.data.action_file import ClipActions, idle_rows
 from nitrogen_train.data.decode import choose_decoder
 from nitrogen_train.data.manifest import Manifest
 from nitrogen_train.data.manifest_row import ManifestRow
-from nitrogen_train.data.pad_overlay import draw_pad
+from nitrogen_train.data.overlay import draw_controls
 from nitrogen_train.data.storage import Storage
 from nitrogen_train.data.stored_clips import read_clip
 
@@ -52,9 +52,10 @@ def draw_thumbnail(
     clip = read_clip(Storage(str(dataset_dir)), row)
     moment = _choose_moment(clip.actions)
     (frame,) = choose_decoder().decode(clip.video, indices=[moment])
-    picture = draw_pad(
+    picture = draw_controls(
         frame,
-        manifest.action_space.controls_at(clip.actions.rows, moment),
+        [("", manifest.action_space.controls_at(clip.actions.rows, moment))],
+        space=manifest.action_space,
         width=_WIDTH_PX,
         aspect=row.source_width / row.source_height,
     )

@@ -37,6 +37,9 @@ def _add_readers(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     add_workers(stats)
     preview.add_argument("clip_id", metavar="CLIP_ID", nargs="?", help="the first clip if left out")
     preview.add_argument("--out", type=Path, required=True, help="the mp4 to write")
+    preview.add_argument(
+        "--predictions", type=Path, metavar="FILE", help="parquet of nitrogen-eval, drawn as well"
+    )
 
 
 def _add_order(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -105,7 +108,12 @@ def _stats(options: argparse.Namespace) -> int:
 def _preview(options: argparse.Namespace) -> int:
     from data_tools.inspection.preview import preview_clip
 
-    row = preview_clip(options.dataset, options.clip_id, out_path=options.out)
+    row = preview_clip(
+        options.dataset,
+        options.clip_id,
+        out_path=options.out,
+        predictions_path=options.predictions,
+    )
     print(f"{options.out} shows {row.clip_id} ({row.game}, {row.split})")
     return 0
 

@@ -82,7 +82,8 @@ def _check_clips(
         yield from (_fault(dataset, text) for text in exam.faults)
         if exam.facts is None:
             continue
-        yield from shared.look_at(dataset, row, exam.facts)
+        for text in shared.look_at(str(dataset), row, exam.facts):
+            yield Finding(level="suspicion", dataset=str(dataset), text=text)
         play, known = Play.of_clip(exam.facts, row.fps), sessions[row.game]
         known[row.session_id] = known[row.session_id] + play if row.session_id in known else play
     for text in find_suspicions(sessions, manifest.action_space):

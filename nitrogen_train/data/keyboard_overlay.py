@@ -1,12 +1,10 @@
-"""Draws a keyboard and a mouse below a frame, for people to see what was pressed.
+"""Draws a keyboard and a mouse, for people to see what was pressed.
 
 Lengths are in hundredths of the picture's width, as in `pad_overlay`.
 """
 
 from functools import lru_cache
 
-import numpy as np
-from jaxtyping import UInt8
 from PIL import Image
 
 from nitrogen_train.actions import Controls
@@ -19,7 +17,6 @@ from nitrogen_train.data.overlay_canvas import (
     TEXT,
     WELL,
     Canvas,
-    put_below,
 )
 
 _STRIP_HEIGHT = 36.0
@@ -59,31 +56,8 @@ _MOUSE_BUTTONS = {
 _WHEEL_X, _WHEEL_REACH = 96.5, 8.0
 
 
-def draw_keyboard(
-    frame: UInt8[np.ndarray, "h w 3"],
-    controls: Controls,
-    *,
-    width: int = 512,
-    aspect: float | None = None,
-    caption: str = "",
-) -> UInt8[np.ndarray, "tall wide 3"]:
-    """Enlarge a frame and draw below it what is pressed and how the mouse moves.
-
-    Args:
-        frame: RGB of any size.
-        controls: Of `KEYBOARD_MOUSE`.
-        width: Of the result, in pixels.
-        aspect: Width over height of the picture as it was played; the frame's own if None.
-        caption: A few words for the strip's lower left corner.
-
-    Returns:
-        RGB with even sides, as video wants them.
-    """
-    strip = _draw_strip(controls, width + width % 2, caption)
-    return put_below(frame, strip, aspect=aspect)
-
-
-def _draw_strip(controls: Controls, width: int, caption: str) -> Image.Image:
+def draw_keyboard_strip(controls: Controls, width: int, caption: str) -> Image.Image:
+    """Draw what is pressed and how the mouse moves, `width` pixels wide."""
     canvas = Canvas(_draw_released(width).copy())
     values = {name: float(value) for name, value in controls.items()}
     for name, key in _place_keys().items():

@@ -2,8 +2,6 @@
 
 from functools import lru_cache
 
-import numpy as np
-from jaxtyping import UInt8
 from PIL import Image, ImageDraw, ImageFont
 
 Colour = tuple[int, int, int]
@@ -57,25 +55,6 @@ class Canvas:
 
     def _scale(self, *lengths: float) -> list[float]:
         return [length * self._unit for length in lengths]
-
-
-def put_below(
-    frame: UInt8[np.ndarray, "h w 3"], strip: Image.Image, *, aspect: float | None
-) -> UInt8[np.ndarray, "tall wide 3"]:
-    """Enlarge a frame to the strip's width, and put the strip below it.
-
-    Args:
-        frame: RGB of any size.
-        strip: Of even width.
-        aspect: Width over height of the picture as it was played; the frame's own if None.
-
-    Returns:
-        RGB with even sides, as video wants them.
-    """
-    shown_height = round(strip.width / (aspect or frame.shape[1] / frame.shape[0]))
-    height = shown_height + (shown_height + strip.height) % 2
-    shown = Image.fromarray(frame).resize((strip.width, height), Image.Resampling.BICUBIC)
-    return np.concatenate([np.array(shown), np.array(strip)])
 
 
 @lru_cache(maxsize=8)

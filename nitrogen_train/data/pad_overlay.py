@@ -1,4 +1,4 @@
-"""Draws a gamepad below a frame, for people to see what was pressed.
+"""Draws a gamepad, for people to see what was pressed.
 
 Lengths are in hundredths of the picture's width, so that one drawing serves every size.
 """
@@ -6,7 +6,6 @@ Lengths are in hundredths of the picture's width, so that one drawing serves eve
 from functools import lru_cache
 
 import numpy as np
-from jaxtyping import UInt8
 from PIL import Image
 
 from nitrogen_train.actions import Controls
@@ -21,7 +20,6 @@ from nitrogen_train.data.overlay_canvas import (
     WELL,
     Canvas,
     Colour,
-    put_below,
 )
 
 STRIP_HEIGHT = 36.0
@@ -46,31 +44,8 @@ _OUTLINE = (
 )  # fmt: skip
 
 
-def draw_pad(
-    frame: UInt8[np.ndarray, "h w 3"],
-    controls: Controls,
-    *,
-    width: int = 512,
-    aspect: float | None = None,
-    caption: str = "",
-) -> UInt8[np.ndarray, "tall wide 3"]:
-    """Enlarge a frame and draw the gamepad's state below it.
-
-    Args:
-        frame: RGB of any size.
-        controls: What is held; a trigger may be a value in [0, 1].
-        width: Of the result, in pixels.
-        aspect: Width over height of the picture as it was played; the frame's own if None.
-        caption: A few words for the strip's lower left corner.
-
-    Returns:
-        RGB with even sides, as video wants them.
-    """
-    strip = _draw_strip(controls, width + width % 2, caption)
-    return put_below(frame, strip, aspect=aspect)
-
-
-def _draw_strip(controls: Controls, width: int, caption: str) -> Image.Image:
+def draw_pad_strip(controls: Controls, width: int, caption: str) -> Image.Image:
+    """Draw a gamepad's state, `width` pixels wide; a trigger may be a value in [0, 1]."""
     canvas = Canvas(_draw_body(width).copy())
     values = {name: float(value) for name, value in controls.items()}
     _draw_triggers(canvas, values)

@@ -8,7 +8,7 @@ result depends neither on the batch size nor on the order.
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,9 @@ from nitrogen_train.evaluation.baselines import MostCommonAction, predict_idle, 
 from nitrogen_train.evaluation.metrics import OfflineMetrics
 from nitrogen_train.evaluation.sampling import SamplingSettings, sample_chunks
 from nitrogen_train.models.visual_policy import VisualPolicy
+
+OnPredicted = Callable[[str, Int64[np.ndarray, " n"], ActionRows], None]
+"""Takes a clip's id, rows of it, and what the policy predicted for them."""
 
 PLAYERS = ("policy", "repeat", "idle", "most_common")
 
@@ -53,7 +56,11 @@ class OfflineSettings:
 
 
 def evaluate_offline(
-    policy: VisualPolicy, *, datasets: Sequence[Path], settings: OfflineSettings
+    policy: VisualPolicy,
+    *,
+    datasets: Sequence[Path],
+    settings: OfflineSettings,
+    on_predicted: OnPredicted | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Measure a policy and the baselines on the held-out clips of data sets.
 
@@ -61,6 +68,7 @@ def evaluate_offline(
         policy: It is put into evaluation mode.
         datasets: Folders with shards and a manifest.
         settings: Which windows, and how they are predicted.
+        on_predicted: Is told what the policy predicted, clip by clip.
 
     Returns:
         By player (`policy`, `repeat`, `idle`, `most_common`), what `OfflineMetrics.compute` gives.
@@ -85,7 +93,13 @@ def evaluate_offline(
     metrics = {player: OfflineMetrics(space=space) for player in PLAYERS}
     for dataset, manifest in zip(datasets, manifests, strict=True):
         for clip in _iter_heldout_clips(dataset, manifest, policy=policy, window=predictor.window):
-            _measure_clip(clip, predictor=predictor, common=common, metrics=metrics)
+            _measure_clip(
+                clip,
+                predictor=predictor,
+                common=common,
+                metrics=metrics,
+                on_predicted=on_predicted,
+            )
     return {player: counted.compute() for player, counted in metrics.items()}
 
 
@@ -117,6 +131,7 @@ def _measure_clip(
     predictor: "_Predictor",
     common: MostCommonAction,
     metrics: Mapping[str, OfflineMetrics],
+    on_predicted: OnPredicted | None,
 ) -> None:
     frames, rows = predictor.choose_windows(clip)
     if not len(rows):
@@ -129,6 +144,8 @@ def _measure_clip(
         "idle": predict_idle(previous),
         "most_common": common.predict(clip.game, num_rows=len(rows)),
     }
+    if on_predicted is not None:
+        on_predicted(clip.clip_id, rows, predictions["policy"])
     every = np.ones(len(rows), dtype=bool)
     for player, predicted in predictions.items():
         metrics[player].update(

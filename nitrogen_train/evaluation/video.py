@@ -5,7 +5,7 @@ from pathlib import Path
 
 from nitrogen_train.actions import Controls
 from nitrogen_train.data.encode import Encoding, VideoWriter
-from nitrogen_train.data.pad_overlay import draw_pad
+from nitrogen_train.data.overlay import draw_controls
 from nitrogen_train.evaluation.agent import Agent, PlaySettings
 from nitrogen_train.evaluation.play import Moment, Outcome, Player, play_episodes
 from nitrogen_train.games import Frame, load_game
@@ -39,7 +39,10 @@ def record_video(
     filmed = _FilmedPlayer(Agent(policy, game=info, settings=settings))
     (outcome,) = play_episodes(game_class, seeds=[seed], player=filmed)
     caption = f"{info.name}, seed {seed}"
-    pictures = (draw_pad(frame, controls, caption=caption) for frame, controls in filmed.rows)
+    pictures = (
+        draw_controls(frame, [(caption, controls)], space=policy.action_space)
+        for frame, controls in filmed.rows
+    )
     first = next(pictures)
     height, width, _ = first.shape
     with VideoWriter(path, fps=info.fps, width=width, height=height, encoding=_ENCODING) as video:

@@ -4,15 +4,21 @@ from jaxtyping import UInt8
 
 from nitrogen_train.actions import GAMEPAD, Controls
 from nitrogen_train.actions.keyboard_mouse import KEYBOARD_MOUSE
-from nitrogen_train.data.keyboard_overlay import draw_keyboard
-from nitrogen_train.data.overlay import choose_drawing
-from nitrogen_train.data.pad_overlay import draw_pad
+from nitrogen_train.data.overlay import draw_controls
 
 FRAME = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
 
 
+def draw_keyboard(
+    controls: Controls, *, width: int = 256, aspect: float | None = None, caption: str = ""
+) -> UInt8[np.ndarray, "h w 3"]:
+    return draw_controls(
+        FRAME, [(caption, controls)], space=KEYBOARD_MOUSE, width=width, aspect=aspect
+    )
+
+
 def strip(controls: Controls) -> UInt8[np.ndarray, "h w 3"]:
-    return draw_keyboard(FRAME, controls, width=256)[192:]
+    return draw_keyboard(controls)[192:]
 
 
 def changed(controls: Controls) -> np.ndarray:
@@ -20,8 +26,26 @@ def changed(controls: Controls) -> np.ndarray:
 
 
 def test_every_space_has_its_drawing() -> None:
-    assert choose_drawing(GAMEPAD) is draw_pad
-    assert choose_drawing(KEYBOARD_MOUSE) is draw_keyboard
+    pad, keyboard = (
+        draw_controls(FRAME, [("", {})], space=space, width=256)
+        for space in (GAMEPAD, KEYBOARD_MOUSE)
+    )
+
+    assert pad.shape == keyboard.shape
+    assert (pad[192:] != keyboard[192:]).any()
+
+
+def test_several_are_drawn_one_below_the_other() -> None:
+    one = draw_keyboard({"KEY_W": True}, caption="played")
+    both = draw_controls(
+        FRAME,
+        [("played", {"KEY_W": True}), ("predicted", {})],
+        space=KEYBOARD_MOUSE,
+        width=256,
+    )
+
+    np.testing.assert_array_equal(both[: len(one)], one)
+    np.testing.assert_array_equal(both[len(one) :], draw_keyboard({}, caption="predicted")[192:])
 
 
 def test_every_control_shows_in_a_place_of_its_own() -> None:
@@ -48,12 +72,12 @@ def test_the_wheel_away_from_the_user_is_drawn_upwards() -> None:
 
 @pytest.mark.parametrize("width", [255, 256, 301, 512])
 def test_the_sides_suit_a_video(width: int) -> None:
-    shape = draw_keyboard(FRAME, {}, width=width, aspect=1.37).shape
+    shape = draw_keyboard({}, width=width, aspect=1.37).shape
 
     assert shape[0] % 2 == shape[1] % 2 == 0
 
 
 def test_a_caption_shows() -> None:
-    captioned = draw_keyboard(FRAME, {}, width=256, caption="row 7")
+    captioned = draw_keyboard({}, caption="row 7")
 
-    assert (captioned != draw_keyboard(FRAME, {}, width=256)).any()
+    assert (captioned != draw_keyboard({})).any()

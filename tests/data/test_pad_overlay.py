@@ -3,14 +3,20 @@ import pytest
 from jaxtyping import UInt8
 
 from nitrogen_train.actions import GAMEPAD, Controls
-from nitrogen_train.data.pad_overlay import draw_pad
+from nitrogen_train.data.overlay import draw_controls
 
 FRAME = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
 DRAWN = [name for name in GAMEPAD.controls if name not in GAMEPAD.unlabelled]
 
 
+def draw_pad(
+    controls: Controls, *, width: int = 256, aspect: float | None = None, caption: str = ""
+) -> UInt8[np.ndarray, "h w 3"]:
+    return draw_controls(FRAME, [(caption, controls)], space=GAMEPAD, width=width, aspect=aspect)
+
+
 def strip(controls: Controls) -> UInt8[np.ndarray, "h w 3"]:
-    return draw_pad(FRAME, controls, width=256)[192:]
+    return draw_pad(controls)[192:]
 
 
 @pytest.mark.parametrize("name", DRAWN)
@@ -43,18 +49,18 @@ def test_a_half_pulled_trigger_is_half_lit() -> None:
 
 
 def test_the_picture_is_shown_as_it_was_played() -> None:
-    assert draw_pad(FRAME, {}, width=256).shape[:2] == (192 + 92, 256)
-    assert draw_pad(FRAME, {}, width=256, aspect=2.0).shape[:2] == (128 + 92, 256)
+    assert draw_pad({}).shape[:2] == (192 + 92, 256)
+    assert draw_pad({}, aspect=2.0).shape[:2] == (128 + 92, 256)
 
 
 @pytest.mark.parametrize("width", [255, 256, 301, 512])
 def test_the_sides_suit_a_video(width: int) -> None:
-    shape = draw_pad(FRAME, {}, width=width, aspect=1.37).shape
+    shape = draw_pad({}, width=width, aspect=1.37).shape
 
     assert shape[0] % 2 == shape[1] % 2 == 0
 
 
 def test_a_caption_shows() -> None:
-    captioned = draw_pad(FRAME, {}, width=256, caption="row 7")
+    captioned = draw_pad({}, caption="row 7")
 
-    assert (captioned != draw_pad(FRAME, {}, width=256)).any()
+    assert (captioned != draw_pad({})).any()

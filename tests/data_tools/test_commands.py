@@ -35,13 +35,15 @@ def test_every_verb_runs_on_a_real_game_without_torch(tmp_path: Path) -> None:
     )
     sharded = run("shard", recordings, "--out", dataset, "--size", "64", "--workers", "1")
     verified = run("verify", dataset, "--workers", "1")
-    counted = run("stats", dataset)
+    filtered = run("filter", dataset, "--dry-run", "--workers", "1")
+    counted = run("stats", dataset, "--html", str(tmp_path / "page.html"), "--workers", "1")
     shown = run("preview", dataset, "doom_defend-000001-0000", "--out", video)
 
     assert recorded.startswith(f"2 recordings in {recordings}, mean score ")
     assert float(recorded.split()[-1]) > 10
     assert sharded.endswith(f"{dataset} is a data set\n")
     assert verified == f"{dataset}: sound\n"
+    assert "hours are kept" in filtered
     assert "RIGHT_TRIGGER" in counted
     assert "doom_defend-000001-0000" in shown
     assert Path(video).stat().st_size > 50_000
@@ -115,7 +117,18 @@ def test_debug_shows_where_an_error_came_from(
 
 @pytest.mark.parametrize(
     "verb",
-    ["record", "shard", "verify", "stats", "preview", "order", "mixture", "index"],
+    [
+        "record",
+        "shard",
+        "merge",
+        "filter",
+        "verify",
+        "stats",
+        "preview",
+        "order",
+        "mixture",
+        "index",
+    ],
 )
 def test_every_verb_explains_itself(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:

@@ -6,6 +6,8 @@ import pytest
 
 from data_tools.inspection.preview import preview_clip
 from data_tools.shards.source_video import open_source_video
+from nitrogen_train.actions import GAMEPAD
+from nitrogen_train.data.predictions import open_predictions
 
 
 @pytest.fixture(scope="module")
@@ -42,3 +44,36 @@ def test_an_unknown_clip_is_refused(dataset_dir: Path, tmp_path: Path) -> None:
 def test_only_an_mp4_is_written(dataset_dir: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="a preview is an mp4"):
         preview_clip(dataset_dir, "a", out_path=tmp_path / "a.gif")
+
+
+def write_predictions(path: Path, clip_id: str, rows: list[int]) -> Path:
+    """SOUTH in every predicted row."""
+    states: list[dict[str, float | bool]] = [{"SOUTH": True} for _ in rows]
+    with open_predictions(path, GAMEPAD) as writer:
+        writer.write(clip_id, np.array(rows), GAMEPAD.rows_from_controls(states))
+    return path
+
+
+def test_predictions_are_a_second_pad(dataset_dir: Path, tmp_path: Path) -> None:
+    predictions = write_predictions(tmp_path / "p.parquet", "b", [2, 3, 6])
+
+    preview_clip(dataset_dir, "b", out_path=tmp_path / "b.mp4", predictions_path=predictions)
+
+    video = open_source_video(tmp_path / "b.mp4")
+    frames = np.stack([frame.to_ndarray(format="rgb24") for frame in video.read()]).astype(int)
+    assert (video.width, video.height) == (512, 512 + 2 * 184)
+    x, y = round(66.5 * 5.12), 512 + round(20 * 5.12)
+
+    def lit(top: int) -> list[int]:
+        green = frames[:, top + y + 5 : top + y + 9, x - 9 : x - 6, 1].mean(axis=(1, 2))
+        return np.flatnonzero(green > 120).tolist()
+
+    assert lit(0) == [1, 3, 5, 7]
+    assert lit(184) == [2, 3, 6]
+
+
+def test_predictions_of_other_clips_are_refused(dataset_dir: Path, tmp_path: Path) -> None:
+    predictions = write_predictions(tmp_path / "p.parquet", "a", [2])
+
+    with pytest.raises(ValueError, match="has 0 predictions for clip b"):
+        preview_clip(dataset_dir, "b", out_path=tmp_path / "b.mp4", predictions_path=predictions)

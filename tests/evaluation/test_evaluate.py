@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from tiny_policy import build_tiny_policy
 
+from nitrogen_train.actions import GAMEPAD
+from nitrogen_train.data.predictions import read_predictions
 from nitrogen_train.evaluate import (
     EvaluateConfig,
     TrainedWindow,
@@ -115,6 +117,25 @@ def test_results_are_written_and_printed(
     printed = capsys.readouterr().out
     assert f"{game['score']:.3f}" in printed
     assert f"{offline['players']['policy']['macro']['stick_mae']:.3f}" in printed
+
+
+def test_predictions_are_written_if_asked_for(run_dir: Path, dataset: Path):
+    evaluate(
+        EvaluateConfig(
+            policy=str(run_dir),
+            datasets=[str(dataset)],
+            episodes=1,
+            execution_horizon=1,
+            num_sampling_steps=1,
+            predictions=True,
+        )
+    )
+
+    path = run_dir / "eval" / "predictions.parquet"
+    predictions = read_predictions(path, "val", space=GAMEPAD)
+    assert predictions.rows.tolist() == list(range(1, 30))
+    with pytest.raises(ValueError, match="only clips of split val are predicted"):
+        read_predictions(path, "train", space=GAMEPAD)
 
 
 @pytest.mark.slow

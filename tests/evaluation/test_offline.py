@@ -82,3 +82,22 @@ def test_a_data_set_without_heldout_clips_is_refused(tmp_path: Path, write_datas
 
     with pytest.raises(ValueError, match="no clip has split in"):
         evaluate(only_train)
+
+
+def test_what_the_policy_predicted_is_told_clip_by_clip(dataset: Path):
+    told = {}
+
+    players = evaluate_offline(
+        build_tiny_policy(),
+        datasets=[dataset],
+        settings=replace(SETTINGS, action_offset=2, every_nth_frame=3),
+        on_predicted=lambda clip_id, rows, actions: told.update({clip_id: (rows, actions)}),
+    )
+
+    rows, actions = told.pop("val")
+    assert not told
+    # Frames 0, 3 ... 15, two rows on; row 11 follows the invalid row 10.
+    assert rows.tolist() == [2, 5, 8, 14, 17]
+    truth = rows / 100
+    mae = players["policy"]["games"]["doom_defend"]["sticks"]["LEFT_STICK_X"]["mae"]
+    assert abs(actions.sticks[:, 0] - truth).mean() == pytest.approx(mae, rel=1e-4)

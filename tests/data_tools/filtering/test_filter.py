@@ -200,6 +200,23 @@ def test_damage_and_values_out_of_range_are_dropped_and_named(
     assert "'j_left' must lie in [-1, 1], got 1.3499" in dropped["loud"].detail
 
 
+def test_videos_are_decoded_only_for_rules_on_pictures(
+    tmp_path: Path, make_clip: Callable, write_clips: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clips = [make_clip("moving"), make_clip("idle", states=[IDLE] * 40)]
+    folder = write_clips(tmp_path, clips)
+
+    class NoDecoder:
+        def decode(self, *_: Any, **__: Any) -> np.ndarray:
+            raise ShardError("decoded")
+
+    monkeypatch.setattr("data_tools.filtering.verdict._decoder", NoDecoder)
+
+    assert reasons(dry_run(folder)) == {"moving": "damaged", "idle": "idle"}
+    off = ("black", "frozen", "menu", "copy")
+    assert reasons(dry_run(folder, off=off)) == {"idle": "idle"}
+
+
 def test_a_missing_shard_ends_it(
     tmp_path: Path, make_clip: Callable, write_clips: Callable
 ) -> None:

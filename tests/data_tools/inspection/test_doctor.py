@@ -190,7 +190,7 @@ def test_a_session_in_both_splits_of_two_data_sets_is_a_fault(
 
 
 @pytest.mark.parametrize("together", [True, False])
-def test_a_clip_in_both_splits_is_a_fault_whatever_its_name(
+def test_a_clip_in_both_splits_is_suspicious_whatever_its_name(
     tmp_path: Path, make_clip: Callable, write_clips: Callable, together: bool
 ) -> None:
     clip = make_clip("original")

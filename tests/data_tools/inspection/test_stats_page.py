@@ -100,6 +100,7 @@ def test_presses_are_counted_by_their_length() -> None:
     assert (total.num_clips, total.seconds, total.press_lengths[3]) == (2, 2.0, 4)
 
 
+@pytest.mark.slow
 def test_counts_do_not_depend_on_the_workers(dataset_dir: Path) -> None:
     one, two = (count_dataset(dataset_dir, workers=workers) for workers in (1, 2))
 
