@@ -45,6 +45,18 @@ def add_workers(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--workers", type=int, default=2, help="processes")
 
 
+def add_gamepad(verb: "argparse.ArgumentParser | argparse._ArgumentGroup") -> None:
+    """Ask which gamepad is played with."""
+    verb.add_argument(
+        "--device", type=Path, metavar="PATH", help="/dev/input/eventN; the only gamepad there is"
+    )
+    verb.add_argument(
+        "--face-buttons",
+        choices=("auto", "xbox", "convention"),
+        help="whether BTN_NORTH's code lies in the west, as of Xbox drivers (auto)",
+    )
+
+
 def add_shard_settings(verb: argparse.ArgumentParser) -> None:
     """Ask for what shapes every data set, whatever goes into it."""
     verb.add_argument("--out", type=Path, required=True, help="folder for the data set")

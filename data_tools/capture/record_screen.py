@@ -132,6 +132,7 @@ class _Recorder:
         self, session: ScreenSession, collector: InputCollector, video: VideoWriter, log: TextIO
     ) -> None:
         self._session, self._collector, self._video, self._log = session, collector, video, log
+        self._side = session.size
         self._picture: VideoFrame | None = None
         self.slots = FrameSlots(fps=session.fps)
         self.unknown_ns: list[tuple[int, int]] = []
@@ -168,11 +169,13 @@ class _Recorder:
         repeats = self.slots.place(time_ns)
         if repeats is None:
             return
-        if self._session.size:
-            side = self._session.size
-            picture = picture.reformat(
-                width=side, height=side, format="yuv420p", interpolation="AREA"
-            )
+        # Once for all that show it: a repeated picture costs next to nothing.
+        picture = picture.reformat(
+            width=self._side or picture.width,
+            height=self._side or picture.height,
+            format="yuv420p",
+            interpolation="AREA",
+        )
         for _ in range(repeats):
             assert self._picture is not None  # noqa: S101 - frame 0 repeats nothing
             self._video.write_picture(self._picture)

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from data_tools.command_line import add_verb
+from data_tools.command_line import add_gamepad, add_verb
 
 if TYPE_CHECKING:
     from data_tools.capture.record_screen import ScreenReport
@@ -14,19 +14,6 @@ def add_verbs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     """Add them to the command line."""
     add_verb(verbs, "gamepads", "List the gamepads of this machine (Linux).", _gamepads)
     _add_record_screen(verbs)
-
-
-def add_gamepad(verb: argparse.ArgumentParser) -> None:
-    """Ask which gamepad is played with."""
-    verb.add_argument(
-        "--device", type=Path, metavar="PATH", help="/dev/input/eventN; the only gamepad there is"
-    )
-    verb.add_argument(
-        "--face-buttons",
-        choices=("auto", "xbox", "convention"),
-        default="auto",
-        help="whether BTN_NORTH's code is the button in the west, as of Xbox drivers",
-    )
 
 
 def _add_record_screen(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -98,7 +85,7 @@ def _record_screen(options: argparse.Namespace) -> int:
         seconds=options.seconds,
     )
     with contextlib.closing(find_gamepad(options.device)) as device, stop_on_signals() as stop:
-        gamepad = Gamepad(device, face_buttons=options.face_buttons)
+        gamepad = Gamepad(device, face_buttons=options.face_buttons or "auto")
         print(f"{gamepad.name}; Ctrl-C ends the recording", flush=True)
         report = record_screen(session, gamepad, stop=stop)
     print(_describe(session.out_dir / name, report))
