@@ -55,9 +55,7 @@ class ClockFit:
     num_windows: int
 
 
-def fit_clock(
-    windows: list[PictureMotion], controls: HeldControls, *, frame_s: float
-) -> ClockFit:
+def fit_clock(windows: list[PictureMotion], controls: HeldControls, *, frame_s: float) -> ClockFit:
     """Find the lag at which a picture answers the controls.
 
     Args:
@@ -70,8 +68,7 @@ def fit_clock(
     """
     if len(controls) == 0 or controls.num_onsets < MIN_ONSETS:
         raise UnknownClockError(
-            f"{controls.num_onsets} presses and turns of a stick, at least {MIN_ONSETS} are "
-            "needed"
+            f"{controls.num_onsets} presses and turns of a stick, at least {MIN_ONSETS} are needed"
         )
     picture = WhitenedPicture(windows)
     middles = np.array([(window.starts_s[0] + window.stops_s[-1]) / 2 for window in windows])

@@ -93,9 +93,7 @@ def _find_shift(
     return np.array(shift)
 
 
-def _sub_pixel(
-    surface: Float64[np.ndarray, "h w"], place: tuple[np.intp, ...], axis: int
-) -> float:
+def _sub_pixel(surface: Float64[np.ndarray, "h w"], place: tuple[np.intp, ...], axis: int) -> float:
     """Place the peak between pixels: a parabola through it and its two neighbours."""
     around = np.roll(surface, 1 - place[axis], axis=axis).take(range(3), axis=axis)
     before, peak, after = around.take(place[1 - axis], axis=1 - axis)

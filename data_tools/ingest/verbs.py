@@ -2,7 +2,9 @@
 
 import argparse
 
-_FORMATS = ()
+from data_tools.ingest.recording.verbs import add_format as add_recording
+
+_FORMATS = (add_recording,)
 
 
 def add_verbs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
