@@ -3,8 +3,7 @@
 Each folder holds recordings of one game, whose logs are exact. They are taken as one session, one
 after the other; known offsets and drifts are put into its log and measured. The error is the worst
 over the session, against what is measured where nothing was put in: that is the game's own time to
-answer. The last line asks for what cannot be known: the same log, played backwards in time order of
-its recordings.
+answer. The last row asks for what cannot be known: the log's halves have changed places.
 """
 
 import argparse
@@ -69,42 +68,30 @@ def read_session(folder: Path, *, num_recordings: int | None) -> Session:
 def measure_errors(session: Session) -> list[str]:
     """Put offsets and drifts into a session's log; returns rows of a table."""
     own = session.measure(session.log)
-    rows: list[str] = []
-    for offset_s in _OFFSETS_S:
-        for drift in _DRIFTS:
-            # The log reads early by the offset, and falls behind by the drift.
-            inverse = ClockMap(offset_s=-offset_s / (1 - drift), drift=-drift / (1 - drift))
-            try:
-                fit = session.measure(inverse.move(session.log))
-            except UnknownClockError as error:
-                rows.append(
-                    _row(session, f"{offset_s * 1e3:.0f}", f"{drift * 1e6:.0f}", str(error))
-                )
-                continue
-            ends = [
-                fit.lag_s
-                + fit.drift * time
-                - own.lag_s
-                - own.drift * time
-                - offset_s
-                - drift * time
-                for time in (0.0, session.length_s)
-            ]
-            worst_s = max(ends, key=abs)
-            rows.append(
-                _row(
-                    session,
-                    f"{offset_s * 1e3:.0f}",
-                    f"{drift * 1e6:.0f}",
-                    f"{fit.lag_s * 1e3:.0f} ± {fit.lag_error_s * 1e3:.0f}",
-                    f"{fit.drift * 1e6:.0f} ± {fit.drift_error * 1e6:.0f}",
-                    f"{worst_s * 1e3:+.0f}",
-                    f"{abs(worst_s) / session.frame_s:.2f}",
-                    f"{fit.confidence:.0%}",
-                    f"{fit.evidence:.0f}",
-                )
-            )
-    return rows
+    injected = [(offset_s, drift) for offset_s in _OFFSETS_S for drift in _DRIFTS]
+    return [_measure_error(session, own, offset_s, drift) for offset_s, drift in injected]
+
+
+def _measure_error(session: Session, own: ClockFit, offset_s: float, drift: float) -> str:
+    name = (f"{offset_s * 1e3:.0f}", f"{drift * 1e6:.0f}")
+    # The log reads early by the offset, and falls behind by the drift.
+    inverse = ClockMap(offset_s=-offset_s / (1 - drift), drift=-drift / (1 - drift))
+    try:
+        fit = session.measure(inverse.move(session.log))
+    except UnknownClockError as error:
+        return _row(session, *name, str(error))
+    lag_s, growth = fit.lag_s - own.lag_s - offset_s, fit.drift - own.drift - drift
+    worst_s = max((lag_s, lag_s + growth * session.length_s), key=abs)
+    return _row(
+        session,
+        *name,
+        f"{fit.lag_s * 1e3:.0f} ± {fit.lag_error_s * 1e3:.0f}",
+        f"{fit.drift * 1e6:.0f} ± {fit.drift_error * 1e6:.0f}",
+        f"{worst_s * 1e3:+.0f}",
+        f"{abs(worst_s) / session.frame_s:.2f}",
+        f"{fit.confidence:.0%}",
+        f"{fit.evidence:.0f}",
+    )
 
 
 def measure_strangers(session: Session) -> str:

@@ -24,6 +24,13 @@ class ClockMap:
             return moved
         return moved + np.round(moved * (self.drift / (1 - self.drift))).astype(np.int64)
 
+    def then(self, other: "ClockMap") -> "ClockMap":
+        """Join two maps, `other` on the clock that this one leads to."""
+        return ClockMap(
+            offset_s=self.offset_s + other.offset_s * (1 - self.drift),
+            drift=1 - (1 - self.drift) * (1 - other.drift),
+        )
+
     def move(self, log: InputLog) -> InputLog:
         """Bring a log to the video's clock."""
         first_ns, last_ns = self.to_video(np.array([log.first_ns, log.last_ns])).tolist()

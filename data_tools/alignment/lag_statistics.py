@@ -48,10 +48,9 @@ class LagStatistics:
             first_lags: The place of each window's first lag, if clocks drift apart; 0.
             num_lags: How many from there on; all.
         """
-        num_windows, num_all = self.cross.shape[:2]
-        first_lags = first_lags or [0] * num_windows
-        num_lags = num_lags or num_all
-        places = np.array(first_lags)[:, None] + np.arange(num_lags)
+        num_windows, num_all = int(self.cross.shape[0]), int(self.cross.shape[1])
+        first = np.array([0] * num_windows if first_lags is None else first_lags)
+        places = first[:, None] + np.arange(num_all if num_lags is None else num_lags)
         windows = np.arange(num_windows)[:, None]
         total = weights @ self.counts
         # (draws, lags, ., .), as means over steps

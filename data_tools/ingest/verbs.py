@@ -5,10 +5,11 @@ import argparse
 from data_tools.ingest.nitrogen.verbs import add_format as add_nitrogen
 from data_tools.ingest.nitrogen.verbs import add_labels
 from data_tools.ingest.open_p2p.verbs import add_open_p2p
+from data_tools.ingest.recording.verbs import add_format as add_recording
 from data_tools.ingest.vpt.verbs import add_vpt
 from data_tools.lerobot.verbs import add_ingest as add_lerobot
 
-_FORMATS = (add_nitrogen, add_lerobot, add_vpt, add_open_p2p)
+_FORMATS = (add_recording, add_nitrogen, add_lerobot, add_vpt, add_open_p2p)
 
 
 def add_verbs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:

@@ -22,6 +22,9 @@ from nitrogen_train.data.encode import frame_rate
 from nitrogen_train.data.schema import ShardError
 
 _MAX_GROWTH = 10
+_USUAL_RATES = (24.0, 25.0, 30.0, 50.0, 60.0, 120.0)
+_NEAR = 0.05
+"""Times in milliseconds make 60 frames a second 59 or 63."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +84,14 @@ class ConstantRateVideo:
             valid=join(actions.valid, np.logical_and),
             **triggers,
         )
+
+
+def choose_rate(video: SourceVideo) -> float:
+    """Find the rate that most frames of a video follow; a usual one if it is near."""
+    step_s = float(np.median(np.diff(video.ticks))) * float(video.time_base)
+    fps = 1 / step_s if step_s > 0 else video.fps
+    nearest = min(_USUAL_RATES, key=lambda rate: abs(rate - fps))
+    return nearest if abs(nearest - fps) < _NEAR * fps else fps
 
 
 def to_constant_rate(video: SourceVideo, fps: float) -> ConstantRateVideo:

@@ -2,16 +2,18 @@
 
 import hashlib
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import Int64
 
 from data_tools.recordings.input_log import InputLog, overlapping, read_input_log
 from data_tools.recordings.recording import Recording
+from data_tools.shards.constant_rate import choose_rate, to_constant_rate
 from data_tools.shards.cutting import Stretch, cut_stretch
 from data_tools.shards.plan import ShardSettings
 from data_tools.shards.planned import PlannedUnit
-from data_tools.shards.source_video import open_source_video
+from data_tools.shards.source_video import SourceVideo, read_video_table
 from nitrogen_train.data.schema import ShardError, get_space
 
 
@@ -23,9 +25,8 @@ def plan_recording(recording: Recording, *, settings: ShardSettings) -> PlannedU
     """
     facts = recording.read_facts()
     space = get_space(facts.action_space)
-    video = open_source_video(recording.video_path)
+    video, frames, edges_ns = _lay_out(recording.video_path, facts.video_start_ns)
     log = read_input_log(recording.log_path, space, stick_y_axis=facts.stick_y_axis)
-    edges_ns = video.edges_ns(facts.video_start_ns)
     _check_span(recording, log, edges_ns)
     if motions := sorted(space.motions.keys() & log.tracks.keys()):
         raise ShardError(
@@ -41,7 +42,7 @@ def plan_recording(recording: Recording, *, settings: ShardSettings) -> PlannedU
         game=facts.game,
         session_id=facts.session_id,
         video=video,
-        frames=np.arange(len(video)),
+        frames=frames,
         actions=actions,
         action_space=facts.action_space,
         labels=facts.labels,
@@ -49,6 +50,17 @@ def plan_recording(recording: Recording, *, settings: ShardSettings) -> PlannedU
         url=facts.url,
     )
     return PlannedUnit(digest=_hash_files(recording), clips=cut_stretch(stretch, settings))
+
+
+def _lay_out(
+    path: Path, start_ns: int
+) -> tuple[SourceVideo, Int64[np.ndarray, " rows"], Int64[np.ndarray, " edges"]]:
+    """Read a video, at a constant rate, with its frames' places and its rows' edges."""
+    video = read_video_table(path)
+    if video.find_unsteady() is None:
+        return video, np.arange(len(video)), video.edges_ns(start_ns)
+    steady = to_constant_rate(video, choose_rate(video))
+    return steady.video, steady.frames, steady.edges_ns(start_ns)
 
 
 def _check_span(recording: Recording, log: InputLog, edges_ns: Int64[np.ndarray, " edges"]) -> None:

@@ -1,0 +1,5 @@
+"""Recordings of a video and an input log by anything that can write timestamps.
+
+log ─► adapter: columns, units, ranges ─► `InputLog` in our conventions ─► dead zone
+  ─► the video's clock: offset and drift, given or measured ─► cut to the video ─► recording
+"""

@@ -1,0 +1,144 @@
+"""Videos and their logs to recordings, one after the other."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from data_tools.alignment.clock_fit import UnknownClockError
+from data_tools.ingest.recording.convert import convert_log
+from data_tools.ingest.recording.settings import (
+    ClockSettings,
+    Description,
+    LogSettings,
+    Outcome,
+)
+from data_tools.ingest.recording.write import place_video
+from data_tools.recordings.recording import FACTS_SUFFIX, LOG_SUFFIXES, VIDEO_SUFFIXES
+from nitrogen_train.data.files import write_atomically
+from nitrogen_train.data.schema import ShardError
+
+_NOTES_SUFFIX = ".ingest.json"
+_LOG_SUFFIXES = (*LOG_SUFFIXES, ".parquet", ".csv", ".jsonl")
+
+
+def ingest_recordings(
+    videos: Sequence[Path],
+    *,
+    logs: Sequence[Path],
+    out_dir: Path,
+    log_settings: LogSettings,
+    clock_settings: ClockSettings,
+    description: Description,
+    copy: bool,
+) -> list[Outcome]:
+    """Make a recording of each video and its log; those that are made already are kept.
+
+    Args:
+        videos: `.mp4`, `.mkv` or `.webm`, of different names.
+        logs: One for each video; if empty, the files of the videos' names beside them.
+        out_dir: Where the recordings go.
+        log_settings: How the logs are read.
+        clock_settings: How their times become those of the videos.
+        description: What becomes of the facts.
+        copy: Copy the videos; else they are linked to.
+
+    Returns:
+        What became of each; a fault of one does not stop the others.
+
+    Raises:
+        ValueError: If the videos and logs do not pair, or a setting is out of range.
+    """
+    if logs and len(logs) != len(videos):
+        raise ValueError(f"got {len(logs)} logs for {len(videos)} videos; give one for each")
+    names = [video.stem for video in videos]
+    if len(set(names)) < len(names):
+        raise ValueError("two videos have one name; rename one of them, or use another --out")
+    if not 0 <= log_settings.dead_zone < 1:
+        raise ValueError(f"dead-zone is a radius in [0, 1), got {log_settings.dead_zone}")
+    job = _Job(
+        out_dir=out_dir,
+        log=log_settings,
+        clock=clock_settings,
+        description=description,
+        copy=copy,
+    )
+    pairs = zip(videos, logs or [None] * len(videos), strict=True)
+    return [_try_one(job, video, log) for video, log in pairs]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Job:
+    out_dir: Path
+    log: LogSettings
+    clock: ClockSettings
+    description: Description
+    copy: bool
+
+
+def _try_one(job: _Job, video: Path, log: Path | None) -> Outcome:
+    try:
+        return _ingest_one(job, video, log or _find_log(video))
+    except (ShardError, UnknownClockError, FileNotFoundError) as error:
+        return Outcome(video=video, dropped=str(error))
+
+
+def _ingest_one(job: _Job, video_path: Path, log_path: Path) -> Outcome:
+    if video_path.suffix not in VIDEO_SUFFIXES:
+        raise ShardError(
+            f"{video_path} is not of {', '.join(VIDEO_SUFFIXES)}; ffmpeg -i IN -c copy OUT.mkv "
+            "puts it into another container without loss"
+        )
+    name = video_path.stem
+    notes_path = job.out_dir / f"{name}{_NOTES_SUFFIX}"
+    facts_path = job.out_dir / f"{name}{FACTS_SUFFIX}"
+    digest = _digest(job, video_path, log_path)
+    if facts_path.exists():
+        return _read_notes(notes_path, facts_path, digest, video_path)
+    outcome, facts = convert_log(
+        video_path,
+        log_path,
+        target=job.out_dir / f"{name}.inputs.parquet",
+        log_settings=job.log,
+        clock_settings=job.clock,
+        description=job.description,
+    )
+    place_video(video_path, job.out_dir / video_path.name, copy=job.copy)
+    with write_atomically(notes_path) as temporary:
+        notes = asdict(outcome) | {"video": str(video_path), "digest": digest}
+        temporary.write_text(json.dumps(notes, indent=1) + "\n")
+    # Last: where there are facts, everything is there.
+    facts.write(facts_path)
+    return outcome
+
+
+def _find_log(video: Path) -> Path:
+    found = [path for suffix in _LOG_SUFFIXES if (path := video.with_suffix(suffix)).is_file()]
+    if not found:
+        raise FileNotFoundError(
+            f"{video} has no log beside it ({', '.join(_LOG_SUFFIXES)}); name it with --log"
+        )
+    if len(found) > 1:
+        names = " and ".join(path.name for path in found)
+        raise ShardError(f"{video} has {names} beside it; choose one with --log")
+    return found[0]
+
+
+def _read_notes(notes_path: Path, facts_path: Path, digest: str, video_path: Path) -> Outcome:
+    notes = json.loads(notes_path.read_bytes()) if notes_path.exists() else {}
+    if notes.pop("digest", None) != digest:
+        raise ShardError(
+            f"{facts_path} is of another video, log or settings; choose another --out, or remove it"
+        )
+    outcome = Outcome(**notes)
+    return replace(outcome, video=video_path, ignored=tuple(outcome.ignored))
+
+
+def _digest(job: _Job, video_path: Path, log_path: Path) -> str:
+    settings = [asdict(part) for part in (job.log, job.clock, job.description)]
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
+    for path in (video_path, log_path):
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()
