@@ -41,6 +41,8 @@ class DataConfig:
     frame_stride: int = 1
     action_horizon: int = MISSING
     action_offset: int = MISSING
+    action_hz: float | None = None
+    """Reduce clips to this many frames and rows per second; null leaves them as they are."""
     global_batch_size: int = MISSING
     """Samples in one optimizer step, over all ranks and micro-batches."""
     micro_batch_size: int = MISSING
@@ -51,6 +53,8 @@ class DataConfig:
     """Windows that a clip hands out each time it is opened, a multiple of 64."""
     clip_cache_gib: float = 2.0
     """If all data, decoded, take less than about this, each worker decodes a clip once."""
+    max_lane_gib: float = 16.0
+    """What a rank's open clips may take; a run that would take more is refused at its start."""
     index_dir: str | None = None
     """Where each node keeps what it derives from manifests: about 300 bytes per clip, best on its
     own disk; null: $XDG_CACHE_HOME/nitrogen-train or ~/.cache/nitrogen-train."""

@@ -29,6 +29,7 @@ from nitrogen_train.evaluation.agent import PlaySettings
 from nitrogen_train.evaluation.closed_loop import evaluate_closed_loop
 from nitrogen_train.evaluation.metrics import SUMMARY
 from nitrogen_train.evaluation.offline import OfflineSettings, evaluate_offline
+from nitrogen_train.evaluation.sampling import SamplingSettings
 from nitrogen_train.evaluation.scores import GameScore
 from nitrogen_train.evaluation.video import record_video
 from nitrogen_train.games import load_game
@@ -60,11 +61,15 @@ class EvaluateConfig:
     """First executed row of a chunk."""
     num_sampling_steps: int = MISSING
     """Solver steps per chunk."""
+    guidance_scale: float = 1.0
+    """1 follows the game's condition, more exaggerates it; for policies that are told the game."""
     frame_stride: int | None = None
     """Rows between observed frames; null: as the run's own config says."""
     action_offset: int | None = None
     """Rows from the last observed frame to the first predicted one; null: as the run's config says.
     Offline only: at play a chunk's first row is executed at once."""
+    action_hz: float | None = None
+    """Rows per second that clips and games are reduced to; null: as the run's config says."""
     every_nth_frame: int = 1
     """Offline, predict from every n-th frame of a clip."""
     micro_batch_size: int = 64
@@ -105,24 +110,29 @@ def evaluate(config: EvaluateConfig) -> None:
     policy_dir = find_policy(Path(config.policy))
     output_dir = Path(config.output_dir) if config.output_dir else policy_dir.parent / "eval"
     policy = load_policy(policy_dir)
-    frame_stride, action_offset = find_window(config, policy_dir, num_frames=policy.num_frames)
+    window = find_window(config, policy_dir, num_frames=policy.num_frames)
+    sampling = SamplingSettings(
+        num_sampling_steps=config.num_sampling_steps, guidance_scale=config.guidance_scale
+    )
     output_dir.mkdir(parents=True, exist_ok=True)
     if config.games:
         settings = PlaySettings(
             execution_horizon=config.execution_horizon,
             start_row=config.start_row,
-            frame_stride=frame_stride,
-            num_sampling_steps=config.num_sampling_steps,
+            frame_stride=window.frame_stride,
+            action_hz=window.action_hz,
+            sampling=sampling,
             seed=config.seed,
         )
         _play(config, policy, settings, policy_dir=policy_dir, output_dir=output_dir)
     if config.datasets:
         offline = OfflineSettings(
-            frame_stride=frame_stride,
-            action_offset=action_offset,
+            frame_stride=window.frame_stride,
+            action_offset=window.action_offset,
+            action_hz=window.action_hz,
             every_nth_frame=config.every_nth_frame,
             micro_batch_size=config.micro_batch_size,
-            num_sampling_steps=config.num_sampling_steps,
+            sampling=sampling,
             seed=config.seed,
         )
         _predict(config, policy, offline, policy_dir=policy_dir, output_dir=output_dir)
@@ -145,8 +155,17 @@ def find_policy(path: Path) -> Path:
     )
 
 
-def find_window(config: EvaluateConfig, policy_dir: Path, *, num_frames: int) -> tuple[int, int]:
-    """Tell `frame_stride` and `action_offset`: as given, else as the policy was trained.
+@dataclass(frozen=True, kw_only=True)
+class TrainedWindow:
+    """What a policy was trained on, as far as its weights do not say."""
+
+    frame_stride: int
+    action_offset: int
+    action_hz: float | None
+
+
+def find_window(config: EvaluateConfig, policy_dir: Path, *, num_frames: int) -> TrainedWindow:
+    """Tell how windows were cut: as given, else as the policy was trained.
 
     Args:
         config: What was asked for.
@@ -170,7 +189,11 @@ def find_window(config: EvaluateConfig, policy_dir: Path, *, num_frames: int) ->
                 f"{policy_dir} is no run's policy, and does not say its {name}: give {name}=N, as "
                 "in training (the released ng.pt: frame_stride=1 action_offset=3)"
             )
-    return given["frame_stride"] or 1, given["action_offset"] or 0
+    return TrainedWindow(
+        frame_stride=given["frame_stride"] or 1,
+        action_offset=given["action_offset"] or 0,
+        action_hz=trained.get("action_hz") if config.action_hz is None else config.action_hz,
+    )
 
 
 def _play(

@@ -22,6 +22,7 @@ def open_sources(data: DataConfig, *, split: Split) -> list[Source]:
         frame_stride=data.frame_stride,
         action_horizon=data.action_horizon,
         action_offset=data.action_offset,
+        action_hz=data.action_hz,
     )
     index_dir = default_index_dir() if data.index_dir is None else Path(data.index_dir)
     return load_sources(data.sources, split=split, window=window, index_dir=index_dir, cache=cache)

@@ -163,6 +163,7 @@ def build_datamodule(config: RunConfig) -> WindowDataModule:
         loading=Loading(
             micro_batch_size=data.micro_batch_size,
             clip_cache_gib=data.clip_cache_gib,
+            max_lane_gib=data.max_lane_gib,
             num_val_windows=data.num_val_windows,
             num_workers=data.num_workers,
             prefetch_factor=data.prefetch_factor,

@@ -54,6 +54,34 @@ class ClipActions:
             **triggers,
         )
 
+    def join(self, rows_per_action: int) -> "ClipActions":
+        """Reduce the rate: each `rows_per_action` rows become one, what is left at the end goes.
+
+        A button is down if it was at any moment, a stick is where it was at first, a trigger's
+        value is the largest; a row is valid if all that it is made of are.
+        """
+        if rows_per_action == 1:
+            return self
+        num_rows = len(self) // rows_per_action
+
+        def group(values: np.ndarray) -> np.ndarray:
+            kept = values[: num_rows * rows_per_action]
+            return kept.reshape(num_rows, rows_per_action, *values.shape[1:])
+
+        triggers = {
+            name: group(values).max(axis=1)
+            for name in _TRIGGER_COLUMNS
+            if (values := getattr(self, name)) is not None
+        }
+        return ClipActions(
+            rows=ActionRows(
+                buttons=np.logical_or.reduce(group(self.rows.buttons), axis=1),
+                sticks=group(self.rows.sticks)[:, 0],
+            ),
+            valid=np.logical_and.reduce(group(self.valid), axis=1),
+            **triggers,
+        )
+
 
 def idle_rows(rows: ActionRows, *, dead_zone: float = DEAD_ZONE) -> Bool[np.ndarray, " rows"]:
     """Mark the rows with no button down and every axis inside the dead zone around its centre."""

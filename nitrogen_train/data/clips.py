@@ -7,9 +7,11 @@ import numpy as np
 from jaxtyping import Bool, Float32, Int64, UInt8
 
 from nitrogen_train.actions import ActionSpace
+from nitrogen_train.data.action_file import valid_runs
 from nitrogen_train.data.decode import VideoDecoder
 from nitrogen_train.data.manifest_row import ManifestRow
 from nitrogen_train.data.report import LoadReport
+from nitrogen_train.data.schema import ShardError
 from nitrogen_train.data.squash import squash
 from nitrogen_train.data.storage import Storage
 from nitrogen_train.data.stored_clips import read_clip
@@ -25,6 +27,8 @@ class EncodedClip:
     values: Float32[np.ndarray, "rows a"]
     """Actions in model space."""
     valid: Bool[np.ndarray, " rows"]
+    frame_step: int
+    """Frames of the video per frame of the clip."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,27 +71,38 @@ class ClipReader:
         self.frame_bytes = 3 * image_size**2
         """Of a decoded frame."""
 
-    def fetch(self, storage: Storage, row: ManifestRow) -> EncodedClip:
+    def fetch(self, storage: Storage, row: ManifestRow, *, rows_per_action: int = 1) -> EncodedClip:
         """Read a clip with one ranged read, and check all of it but the video.
 
         Args:
             storage: Where its data set lies.
             row: Its own of the manifest.
+            rows_per_action: Reduce its rate by this factor.
 
         Raises:
-            ShardError: If it cannot be had, however often one tries.
+            ShardError: If it cannot be had, however often one tries, or has not the valid rows
+                that the manifest lists.
             OSError: If it could not be had now.
         """
         started = time.perf_counter()
         record = read_clip(storage, row)
         self.report.read_s += time.perf_counter() - started
         self.report.bytes_read += row.size
+        # Windows are counted by the manifest alone.
+        valid = record.actions.valid
+        if len(valid) != row.num_frames or valid_runs(valid) != row.valid_runs:
+            raise ShardError(
+                f"{row.shard}, byte {row.offset}: the valid rows of clip {row.clip_id!r} are "
+                "not those that the manifest lists: shard again"
+            )
+        actions = record.actions.join(rows_per_action)
         return EncodedClip(
             clip_id=row.clip_id,
             game=row.game,
             video=record.video,
-            values=self._space.encode(record.actions.rows),
-            valid=record.actions.valid,
+            values=self._space.encode(actions.rows),
+            valid=actions.valid,
+            frame_step=rows_per_action,
         )
 
     def decode(
@@ -99,8 +114,10 @@ class ClipReader:
             DecodeError: If a frame cannot be had.
         """
         started = time.perf_counter()
+        if indices is None and clip.frame_step > 1:
+            indices = np.arange(len(clip.valid))
         frames = self._decoder.decode(
-            clip.video, indices=None if indices is None else indices.tolist()
+            clip.video, indices=None if indices is None else (indices * clip.frame_step).tolist()
         )
         if frames.shape[1:3] != (self._image_size, self._image_size):
             frames = np.stack([squash(frame, self._image_size) for frame in frames])

@@ -121,6 +121,11 @@ class Source:
             weights.append((count.num_windows * kept) ** (1 / self.options.game_temperature))
         return weights
 
+    @property
+    def mean_record_bytes(self) -> float:
+        """How large a clip's record is, over all clips of the manifest."""
+        return float(self.manifest.table["size"].to_numpy().mean())
+
     def describe(self) -> str:
         """Name what the order of this source depends on; where it lies is not among it."""
         options = replace(self.options, path="", where=None)
@@ -198,8 +203,8 @@ def _refuse_mixed_rates(sources: Sequence[Source]) -> None:
         )
         raise ValueError(
             f"data.sources: the clips' frames per second differ ({found}), and so does how long a "
-            'row of actions lasts; choose one rate, as by where: "fps == 60", or permit it by '
-            "any_fps: true in the source that differs"
+            "row of actions lasts; reduce them to one rate by data.action_hz, choose one, as by "
+            'where: "fps == 60", or permit it by any_fps: true in the source that differs'
         )
 
 

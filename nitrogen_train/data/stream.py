@@ -168,7 +168,9 @@ class ValidationStream(IterableDataset[PolicyBatch]):
     def _decode(self, source: Source, clip: int, frames: Sequence[int]) -> DecodedClip | None:
         seen = np.concatenate([source.window.frame_indices(frame) for frame in frames])
         try:
-            encoded = self._reader.fetch(source.storage, source.manifest.row(clip))
+            row = source.manifest.row(clip)
+            joined = source.window.rows_per_action(row.fps)
+            encoded = self._reader.fetch(source.storage, row, rows_per_action=joined)
             return self._reader.decode(encoded, np.unique(np.maximum(seen, 0)))
         except ShardError:
             return None

@@ -10,7 +10,6 @@ import numpy as np
 from jaxtyping import Int64
 
 from nitrogen_train.batch import WindowId
-from nitrogen_train.data.action_file import valid_runs
 from nitrogen_train.data.clips import ClipReader, DecodedClip, EncodedClip
 from nitrogen_train.data.collate import Window
 from nitrogen_train.data.decoders.video import DecodeError
@@ -38,6 +37,33 @@ class _Visit:
     """Why a window of the stretch stands in for another; None where it does not."""
 
 
+def estimate_lane_bytes(plan: WindowPlan, *, samples_per_step: int, frame_bytes: int) -> int:
+    """Estimate what a rank's lanes hold: a record each, and the frames of a stretch of windows.
+
+    Args:
+        plan: The order.
+        samples_per_step: Of the rank.
+        frame_bytes: Of a decoded frame.
+    """
+    shares = np.array([source.options.weight for source in plan.sources])
+    sizes = np.array([source.mean_record_bytes for source in plan.sources])
+    windows = [source.window for source in plan.sources]
+    frames = np.array(
+        [
+            min(STRETCH * each.num_frames, STRETCH + (each.num_frames - 1) * each.frame_stride)
+            for each in windows
+        ]
+    )
+    lane_bytes = np.average(sizes + frames * frame_bytes, weights=shares)
+    return int(samples_per_step * plan.interleaving.lane_groups * lane_bytes)
+
+
+def fits_decoded(plan: WindowPlan, *, frame_bytes: int, max_kept_bytes: int) -> bool:
+    """Tell whether all data may be kept decoded: about a frame per window of the plan."""
+    num_frames = sum(source.table.num_windows for source in plan.sources)
+    return num_frames * frame_bytes <= max_kept_bytes
+
+
 class VisitReader:
     """Reads the windows of lanes; each worker has its own."""
 
@@ -54,8 +80,7 @@ class VisitReader:
         self._reader = reader
         self._lanes: dict[int, _Visit] = {}
         self._kept: dict[tuple[int, int], DecodedClip] | None = None
-        num_frames = sum(source.table.num_windows for source in plan.sources)
-        if num_frames * reader.frame_bytes <= max_kept_bytes:
+        if fits_decoded(plan, frame_bytes=reader.frame_bytes, max_kept_bytes=max_kept_bytes):
             self._kept = {}
 
     def read(self, samples: Int64[np.ndarray, " n"]) -> list[Window]:
@@ -152,14 +177,8 @@ class VisitReader:
     def _fetch(self, source: Source, clip: int) -> EncodedClip | Fault:
         row = source.manifest.row(clip)
         try:
-            encoded = self._reader.fetch(source.storage, row)
-            # The plan counts by the manifest alone what is supervised.
-            if len(encoded.valid) != row.num_frames or valid_runs(encoded.valid) != row.valid_runs:
-                raise ShardError(
-                    f"{row.shard}, byte {row.offset}: the valid rows of clip {row.clip_id!r} are "
-                    "not those that the manifest lists: shard again"
-                )
-            return encoded
+            joined = source.window.rows_per_action(row.fps)
+            return self._reader.fetch(source.storage, row, rows_per_action=joined)
         except ShardError as error:
             return self._note(source, clip, error)
 

@@ -23,7 +23,7 @@ from nitrogen_train.data.manifest import Manifest
 from nitrogen_train.data.selection import Selection
 from nitrogen_train.data.windows import WindowShape
 
-_FORMAT = 2
+_FORMAT = 3
 """Of the files; higher when their content changes."""
 
 _SUMMARY_NAME = "table.json"
@@ -123,24 +123,25 @@ def open_window_table(
     Raises:
         ValueError: If no clip is selected, or `cache_dir` cannot be written.
     """
-    key = (_FORMAT, manifest.hash, selection.expression, window.action_offset, by_game)
+    offset, rate = window.action_offset, window.action_hz
+    key = (_FORMAT, manifest.hash, selection.expression, offset, rate, by_game)
     digest = hashlib.sha256(json.dumps(key).encode()).hexdigest()
     folder = cache_dir / f"windows-{digest[:32]}"
-    build = partial(
-        _build, folder, manifest, selection, action_offset=window.action_offset, by_game=by_game
-    )
+    build = partial(_build, folder, manifest, selection, window=window, by_game=by_game)
     # Written last: the arrays beside it are whole.
     build_once(folder / _SUMMARY_NAME, build)
     return WindowTable(folder, window=window)
 
 
 def _build(
-    folder: Path, manifest: Manifest, selection: Selection, *, action_offset: int, by_game: bool
+    folder: Path, manifest: Manifest, selection: Selection, *, window: WindowShape, by_game: bool
 ) -> None:
     is_used = selection.select(manifest)
     games, game_of_clip = number_games(manifest)
     num_frames, fps = (_read_numbers(manifest, name) for name in ("num_frames", "fps"))
-    runs = np.concatenate(list(_iter_runs(manifest, is_used, action_offset)), axis=1)
+    joined = _count_joined_rows(fps, is_used, window)
+    offset = window.action_offset
+    runs = np.concatenate(list(_iter_runs(manifest, is_used, joined, offset)), axis=1)
     if by_game:
         runs = runs[:, np.argsort(game_of_clip[runs[0]], kind="stable")]
     clips, stops, num_windows = runs
@@ -169,13 +170,35 @@ def _build(
         summary = {
             "by_game": by_game,
             "game_counts": [asdict(count) for count in counts],
-            "fps_range": [float(fps[is_used].min()), float(fps[is_used].max())],
+            "fps_range": _find_rates(fps[is_used], window),
         }
         path.write_text(json.dumps(summary), encoding="utf-8")
 
 
+def _count_joined_rows(
+    fps: Float64[np.ndarray, " clips"], is_used: Bool[np.ndarray, " clips"], window: WindowShape
+) -> Int32[np.ndarray, " clips"]:
+    """Count for each clip how many of its rows become one."""
+    rates, rate_of_clip = np.unique(fps, return_inverse=True)
+    in_use = np.bincount(rate_of_clip[is_used], minlength=len(rates)) > 0
+    joined = [
+        window.rows_per_action(float(rate)) if used else 1
+        for rate, used in zip(rates, in_use, strict=True)
+    ]
+    return np.array(joined, np.int32)[rate_of_clip]
+
+
+def _find_rates(fps: Float64[np.ndarray, " clips"], window: WindowShape) -> tuple[float, float]:
+    if window.action_hz is not None:
+        return window.action_hz, window.action_hz
+    return float(fps.min()), float(fps.max())
+
+
 def _iter_runs(
-    manifest: Manifest, is_used: Bool[np.ndarray, " clips"], action_offset: int
+    manifest: Manifest,
+    is_used: Bool[np.ndarray, " clips"],
+    joined: Int32[np.ndarray, " clips"],
+    action_offset: int,
 ) -> Iterator[Int32[np.ndarray, "3 runs"]]:
     """List the runs of rows that may be the first of a window: clip, one past the last row, rows.
 
@@ -186,7 +209,8 @@ def _iter_runs(
         edges = batch["valid_runs"].flatten().to_numpy()
         runs_per_clip = batch["valid_runs"].value_lengths().to_numpy() // 2
         clip = np.repeat(np.arange(first, first + len(batch), dtype=np.int32), runs_per_clip)
-        starts, stops = edges[::2], edges[1::2]
+        # What is joined is valid if all of it is.
+        starts, stops = -(-edges[::2] // joined[clip]), edges[1::2] // joined[clip]
         num_rows = stops - np.maximum(starts, np.int32(action_offset))
         yield np.stack([clip, stops, num_rows])[:, is_used[clip] & (num_rows > 0)]
         first += len(batch)

@@ -15,6 +15,28 @@ import numpy as np
 from jaxtyping import Bool, Int64
 
 
+def count_rows_per_action(fps: float, action_hz: float | None) -> int:
+    """Tell how many rows become one where a rate is reduced.
+
+    Args:
+        fps: Rows per second that there are.
+        action_hz: Rows per second that are wanted; None leaves all.
+
+    Raises:
+        ValueError: If one is not a multiple of the other, to 1 %.
+    """
+    if action_hz is None:
+        return 1
+    ratio = fps / action_hz
+    whole = round(ratio)
+    if whole < 1 or abs(ratio - whole) > 0.01 * whole:
+        raise ValueError(
+            f"{fps:g} frames per second are no multiple of action_hz={action_hz:g}: choose another "
+            f'rate, or leave such clips out, as by where: "fps == {action_hz:g}"'
+        )
+    return whole
+
+
 @dataclass(frozen=True, kw_only=True)
 class WindowShape:
     """What a policy observes and predicts at one moment."""
@@ -28,12 +50,26 @@ class WindowShape:
     action_offset: int
     """Rows from the last observed frame to the first predicted row: 3 in ng.pt, 0 in recordings
     of games."""
+    action_hz: float | None = None
+    """Rows per second that clips are reduced to, frames and actions alike: of a clip of twice the
+    rate every second frame is seen, and its rows are joined in pairs. `None` leaves clips as they
+    are. Frames and rows are counted at this rate."""
 
     def __post_init__(self) -> None:
         least = {"num_frames": 1, "frame_stride": 1, "action_horizon": 1, "action_offset": 0}
         for name, low in least.items():
             if getattr(self, name) < low:
                 raise ValueError(f"{name} must be at least {low}, got {getattr(self, name)}")
+        if self.action_hz is not None and not 0 < self.action_hz <= 1000:
+            raise ValueError(f"action_hz must lie above 0 and up to 1000, got {self.action_hz}")
+
+    def rows_per_action(self, fps: float) -> int:
+        """Tell how many rows of a clip become one.
+
+        Raises:
+            ValueError: If the clip's rate is not a multiple of `action_hz`, to 1 %.
+        """
+        return count_rows_per_action(fps, self.action_hz)
 
     def last_frames(self, valid_runs: Sequence[int]) -> Int64[np.ndarray, " windows"]:
         """List the last observed frame of each window of a clip, in order.

@@ -17,7 +17,9 @@ from jaxtyping import UInt8
 
 from nitrogen_train.actions import ActionRows, Controls
 from nitrogen_train.data.squash import squash
+from nitrogen_train.data.windows import count_rows_per_action
 from nitrogen_train.evaluation.play import Moment
+from nitrogen_train.evaluation.sampling import SamplingSettings, sample_chunks
 from nitrogen_train.games import Frame, GameInfo
 from nitrogen_train.models.visual_policy import VisualPolicy
 
@@ -32,8 +34,10 @@ class PlaySettings:
     """First executed row; more than 0 skips rows that a slow policy would have missed."""
     frame_stride: int
     """Rows between observed frames, as in training; a policy of one frame ignores it."""
-    num_sampling_steps: int
-    """Solver steps per chunk."""
+    sampling: SamplingSettings
+    action_hz: float | None
+    """Rows per second, as in training; a game of a higher rate is seen less often, and each row is
+    held for several of its steps. None: as the game."""
     seed: int
     """The noise of an episode follows from this and from the episode's own seed."""
 
@@ -45,7 +49,8 @@ class Agent:
         """Prepare to play; nothing is seen yet.
 
         Raises:
-            ValueError: If the settings do not fit the policy, or the policy does not know the game.
+            ValueError: If the settings do not fit the policy or the game, or the policy does not
+                know the game.
         """
         last_row = settings.start_row + settings.execution_horizon
         if settings.execution_horizon < 1 or settings.start_row < 0:
@@ -58,8 +63,8 @@ class Agent:
                 f"start_row + execution_horizon = {last_row} rows, but a chunk of this policy has "
                 f"{policy.action_horizon}"
             )
+        self._held = count_rows_per_action(game.fps, settings.action_hz)
         self._policy = policy.eval()
-        self._device = next(policy.parameters()).device
         self._settings = settings
         self._controls = game.controls
         self._game_id = policy.game_id(game.name)
@@ -73,7 +78,10 @@ class Agent:
         """
         for seed, moment in moments.items():
             if seed not in self._lanes:
-                self._lanes[seed] = _Lane(seed, settings=self._settings, policy=self._policy)
+                stride = self._settings.frame_stride * self._held
+                self._lanes[seed] = _Lane(
+                    seed, settings=self._settings, policy=self._policy, stride=stride
+                )
             self._lanes[seed].observe(moment.frame)
         running = {seed: self._lanes[seed] for seed in moments}
         self._plan([lane for lane in running.values() if not lane.plan])
@@ -83,41 +91,37 @@ class Agent:
         if not lanes:
             return
         views = [lane.view() for lane in lanes]
-        frames = torch.from_numpy(np.stack([frames for frames, _ in views])).to(self._device)
-        with torch.inference_mode():
-            tokens = self._policy.encode_frames(
-                frames,
-                frame_mask=torch.tensor([mask for _, mask in views], device=self._device),
-                game_id=torch.full((len(lanes),), self._game_id, device=self._device),
-            )
-            chunk = self._policy.generate_actions(
-                tokens,
-                noise=torch.stack([lane.draw_noise() for lane in lanes]).to(self._device),
-                num_sampling_steps=self._settings.num_sampling_steps,
-            )
+        values = sample_chunks(
+            self._policy,
+            np.stack([frames for frames, _ in views]),
+            frame_mask=np.array([mask for _, mask in views]),
+            game_id=self._game_id,
+            noise=torch.stack([lane.draw_noise() for lane in lanes]),
+            settings=self._settings.sampling,
+        )
         space, first = self._policy.action_space, self._settings.start_row
-        rows = space.decode(chunk.values.float().cpu().numpy())
+        rows = space.decode(values)
         for index, lane in enumerate(lanes):
             for row in range(first, first + self._settings.execution_horizon):
                 state = space.controls_at(
                     ActionRows(buttons=rows.buttons[index], sticks=rows.sticks[index]), row
                 )
-                lane.plan.append({name: state[name] for name in self._controls})
+                lane.plan += [{name: state[name] for name in self._controls}] * self._held
 
 
 class _Lane:
     """One running episode, as the agent sees it."""
 
-    def __init__(self, seed: int, *, settings: PlaySettings, policy: VisualPolicy) -> None:
+    def __init__(
+        self, seed: int, *, settings: PlaySettings, policy: VisualPolicy, stride: int
+    ) -> None:
         sequence = np.random.SeedSequence([settings.seed, seed])
         self._noise = torch.Generator().manual_seed(int(sequence.generate_state(1, np.uint64)[0]))
         self._noise_shape = (policy.action_horizon, policy.action_space.action_dim)
         self._image_size = policy.image_size
-        self._stride = settings.frame_stride
+        self._stride = stride
         self._num_frames = policy.num_frames
-        self._frames: deque[Frame] = deque(
-            maxlen=1 + (policy.num_frames - 1) * settings.frame_stride
-        )
+        self._frames: deque[Frame] = deque(maxlen=1 + (policy.num_frames - 1) * stride)
         self.plan: deque[Controls] = deque()
         """Rows that are decided and not yet executed."""
 

@@ -27,10 +27,12 @@ from nitrogen_train.data.stored_clips import read_clip
 from nitrogen_train.data.windows import WindowShape
 from nitrogen_train.evaluation.baselines import MostCommonAction, predict_idle, predict_repeat
 from nitrogen_train.evaluation.metrics import OfflineMetrics
+from nitrogen_train.evaluation.sampling import SamplingSettings, sample_chunks
 from nitrogen_train.models.visual_policy import VisualPolicy
 
 OnPredicted = Callable[[str, Int64[np.ndarray, " n"], ActionRows], None]
-"""Takes a clip's id, rows of it, and what the policy predicted for them."""
+"""Takes a clip's id, rows of it as they are stored, and what the policy predicted for them; of rows
+that were joined to one, it is the first."""
 
 PLAYERS = ("policy", "repeat", "idle", "most_common")
 
@@ -43,12 +45,13 @@ class OfflineSettings:
     """Rows between observed frames, as in training."""
     action_offset: int
     """Rows from the last observed frame to the first predicted one, as in training."""
+    action_hz: float | None
+    """Frames and rows per second that clips are reduced to, as in training."""
     every_nth_frame: int
     """Predict from every n-th frame of a clip."""
     micro_batch_size: int
     """Windows predicted at once."""
-    num_sampling_steps: int
-    """Solver steps."""
+    sampling: SamplingSettings
     seed: int
     """The noise of a window follows from it."""
 
@@ -82,39 +85,44 @@ def evaluate_offline(
                 f"{dataset} has the action space {manifest.action_space.name!r}, "
                 f"the policy {space.name!r}"
             )
+    predictor = _Predictor(policy, settings=settings)
     common = MostCommonAction(space=space)
     for dataset, manifest in zip(datasets, manifests, strict=True):
-        _count_training_rows(dataset, manifest.filter(split="train"), common)
-    predictor = _Predictor(policy, settings=settings)
+        _count_training_rows(
+            dataset, manifest.filter(split="train"), common, window=predictor.window
+        )
     metrics = {player: OfflineMetrics(space=space) for player in PLAYERS}
     for dataset, manifest in zip(datasets, manifests, strict=True):
-        for clip in _iter_heldout_clips(dataset, manifest, policy=policy):
-            _measure_clip(
-                clip,
-                predictor=predictor,
-                common=common,
-                metrics=metrics,
-                on_predicted=on_predicted,
-            )
+        for clip, rows_per_action in _iter_heldout_clips(
+            dataset, manifest, policy=policy, window=predictor.window
+        ):
+            told = _measure_clip(clip, predictor=predictor, common=common, metrics=metrics)
+            if on_predicted is not None and told is not None:
+                rows, actions = told
+                on_predicted(clip.clip_id, rows * rows_per_action, actions)
     return {player: counted.compute() for player, counted in metrics.items()}
 
 
-def _count_training_rows(dataset: Path, manifest: Manifest, common: MostCommonAction) -> None:
+def _count_training_rows(
+    dataset: Path, manifest: Manifest, common: MostCommonAction, *, window: WindowShape
+) -> None:
     storage = Storage(str(dataset))
     for row in tqdm(manifest.rows(), unit="clip", desc=f"count {dataset.name}"):
-        actions = read_clip(storage, row).actions
+        actions = read_clip(storage, row).actions.join(window.rows_per_action(row.fps))
         common.update(row.game, _take(actions.rows, np.flatnonzero(actions.valid)))
 
 
 def _iter_heldout_clips(
-    dataset: Path, manifest: Manifest, *, policy: VisualPolicy
-) -> Iterator[DecodedClip]:
+    dataset: Path, manifest: Manifest, *, policy: VisualPolicy, window: WindowShape
+) -> Iterator[tuple[DecodedClip, int]]:
+    """Read the clips, each with how many of its stored rows became one."""
     storage, heldout = Storage(str(dataset)), manifest.filter(split="val")
     reader = ClipReader(
         space=policy.action_space, decoder=choose_decoder(), image_size=policy.image_size
     )
     for row in tqdm(heldout.rows(), unit="clip", desc=f"predict {dataset.name}"):
-        yield reader.decode(reader.fetch(storage, row))
+        joined = window.rows_per_action(row.fps)
+        yield reader.decode(reader.fetch(storage, row, rows_per_action=joined)), joined
 
 
 def _measure_clip(
@@ -123,11 +131,11 @@ def _measure_clip(
     predictor: "_Predictor",
     common: MostCommonAction,
     metrics: Mapping[str, OfflineMetrics],
-    on_predicted: OnPredicted | None,
-) -> None:
+) -> tuple[Int64[np.ndarray, " n"], ActionRows] | None:
+    """Judge every player, and return the policy's rows; None where there is no window."""
     frames, rows = predictor.choose_windows(clip)
     if not len(rows):
-        return
+        return None
     actions = predictor.space.decode(clip.values)
     labels, previous = _take(actions, rows), _take(actions, rows - 1)
     predictions = {
@@ -136,13 +144,12 @@ def _measure_clip(
         "idle": predict_idle(previous),
         "most_common": common.predict(clip.game, num_rows=len(rows)),
     }
-    if on_predicted is not None:
-        on_predicted(clip.clip_id, rows, predictions["policy"])
     every = np.ones(len(rows), dtype=bool)
     for player, predicted in predictions.items():
         metrics[player].update(
             clip.game, predicted=predicted, labels=labels, previous=previous, valid=every
         )
+    return rows, predictions["policy"]
 
 
 class _Predictor:
@@ -150,7 +157,6 @@ class _Predictor:
 
     def __init__(self, policy: VisualPolicy, *, settings: OfflineSettings) -> None:
         self._policy = policy.eval()
-        self._device = next(policy.parameters()).device
         self._settings = settings
         self.space = policy.action_space
         self.window = WindowShape(
@@ -158,6 +164,7 @@ class _Predictor:
             frame_stride=settings.frame_stride,
             action_horizon=policy.action_horizon,
             action_offset=settings.action_offset,
+            action_hz=settings.action_hz,
         )
 
     def choose_windows(
@@ -182,20 +189,15 @@ class _Predictor:
     ) -> Float32[np.ndarray, "windows a"]:
         indices = np.stack([self.window.frame_indices(int(frame)) for frame in frames])
         pictures = clip.frames[np.maximum(indices, 0)].transpose(0, 1, 4, 2, 3)
-        game_id = self._policy.game_id(clip.game)
-        noise = torch.stack([self._draw_noise(clip.clip_id, int(frame)) for frame in frames])
-        with torch.inference_mode():
-            tokens = self._policy.encode_frames(
-                torch.from_numpy(np.ascontiguousarray(pictures)).to(self._device),
-                frame_mask=torch.from_numpy(indices >= 0).to(self._device),
-                game_id=torch.full((len(frames),), game_id, device=self._device),
-            )
-            chunk = self._policy.generate_actions(
-                tokens,
-                noise=noise.to(self._device),
-                num_sampling_steps=self._settings.num_sampling_steps,
-            )
-        return chunk.values[:, 0].float().cpu().numpy()
+        chunks = sample_chunks(
+            self._policy,
+            np.ascontiguousarray(pictures),
+            frame_mask=indices >= 0,
+            game_id=self._policy.game_id(clip.game),
+            noise=torch.stack([self._draw_noise(clip.clip_id, int(frame)) for frame in frames]),
+            settings=self._settings.sampling,
+        )
+        return chunks[:, 0]
 
     def _draw_noise(self, clip_id: str, frame: int) -> torch.Tensor:
         name = f"{self._settings.seed}/{clip_id}/{frame}".encode()

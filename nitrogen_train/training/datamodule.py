@@ -21,6 +21,7 @@ from nitrogen_train.data.quarantine import Quarantine
 from nitrogen_train.data.report import LoadReport
 from nitrogen_train.data.share import Share
 from nitrogen_train.data.stream import TrainingStream, ValidationStream
+from nitrogen_train.data.visits import estimate_lane_bytes, fits_decoded
 
 _log = logging.getLogger(__name__)
 
@@ -31,6 +32,7 @@ class Loading:
 
     micro_batch_size: int
     clip_cache_gib: float
+    max_lane_gib: float
     num_val_windows: int
     num_workers: int
     prefetch_factor: int
@@ -79,14 +81,23 @@ class WindowDataModule(L.LightningDataModule):
         self._training_loader: TrainingLoader | None = None
 
     def train_dataloader(self) -> TrainingLoader:
-        """Build this rank's endless stream, from the step to resume at."""
-        share = self._share()
+        """Build this rank's endless stream, from the step to resume at.
+
+        Raises:
+            ValueError: If what its lanes would hold exceeds the limit.
+        """
+        share, reader = self._share(), self._reader()
+        max_kept_bytes = int(self._loading.clip_cache_gib * 2**30)
+        if not fits_decoded(
+            self._plan, frame_bytes=reader.frame_bytes, max_kept_bytes=max_kept_bytes
+        ):
+            self._check_lanes(share, reader)
         stream = TrainingStream(
             plan=self._plan,
             share=share,
-            reader=self._reader(),
+            reader=reader,
             collator=self._collator,
-            max_kept_bytes=int(self._loading.clip_cache_gib * 2**30),
+            max_kept_bytes=max_kept_bytes,
             start_step=self._start_step,
         )
         quarantine = Quarantine(
@@ -166,6 +177,23 @@ class WindowDataModule(L.LightningDataModule):
             rank=self.trainer.global_rank,
             world_size=self.trainer.world_size,
         )
+
+    def _check_lanes(self, share: Share, reader: ClipReader) -> None:
+        samples = share.global_batch_size // share.world_size
+        gib = (
+            estimate_lane_bytes(
+                self._plan, samples_per_step=samples, frame_bytes=reader.frame_bytes
+            )
+            / 2**30
+        )
+        limit = self._loading.max_lane_gib
+        if gib > limit:
+            raise ValueError(
+                f"{samples} samples a step on each of {share.world_size} ranks hold about "
+                f"{gib:.1f} GiB of open clips, data.max_lane_gib is {limit:g}: use more ranks, a "
+                "smaller data.global_batch_size or data.lane_groups, or raise the limit if each "
+                "rank has the memory"
+            )
 
     def _count_workers(self) -> int:
         asked, most = self._loading.num_workers, self._loading.micro_batch_size

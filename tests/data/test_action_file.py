@@ -165,3 +165,22 @@ def test_a_cut_keeps_its_rows() -> None:
     np.testing.assert_array_equal(cut.rows.sticks, actions.rows.sticks[10:30])
     np.testing.assert_array_equal(cut.left_trigger_value, pull[10:30])
     assert cut.right_trigger_value is None
+
+
+def test_joined_rows_follow_the_rule_of_a_reduced_rate() -> None:
+    pull = np.linspace(0, 1, 11, dtype=np.float32)
+    actions = random_actions(GAMEPAD, 11, left_trigger_value=pull)
+
+    joined = actions.join(3)
+
+    assert len(joined) == 3
+    for row in range(3):
+        span = slice(3 * row, 3 * row + 3)
+        np.testing.assert_array_equal(
+            joined.rows.buttons[row], np.logical_or.reduce(actions.rows.buttons[span])
+        )
+        np.testing.assert_array_equal(joined.rows.sticks[row], actions.rows.sticks[3 * row])
+        assert joined.valid[row] == actions.valid[span].all()
+        assert joined.left_trigger_value is not None
+        assert joined.left_trigger_value[row] == pull[3 * row + 2]
+    assert actions.join(1) is actions

@@ -1,4 +1,5 @@
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from nitrogen_train.data.plan import WindowPlan
 from nitrogen_train.data.quarantine import Quarantine
 from nitrogen_train.data.share import Share
 from nitrogen_train.data.stream import TrainingStream, ValidationStream
+from nitrogen_train.data.visits import VisitReader, estimate_lane_bytes
 from nitrogen_train.data.windows import WindowShape
 
 GAMES = ("doom_defend", "doom_gather")
@@ -95,6 +97,36 @@ def test_a_window_shows_its_frames_and_the_rows_that_follow(sources: list[Source
             torch.testing.assert_close(x[supervised], expected[supervised], atol=1e-6, rtol=0)
             assert supervised[0]
             assert GAMES[batch.game_id[i] - 1] == f"doom_{window_id.source}"
+
+
+def test_at_half_the_rate_a_window_shows_every_second_frame_and_joined_rows(
+    tmp_path: Path, write_dataset: Callable[..., Path], clip_plan: Any
+) -> None:
+    plans = [clip_plan(clip_id=f"c{i}", num_frames=41, invalid_rows=[20]) for i in range(3)]
+    path = str(write_dataset(tmp_path / "set", plans).absolute())
+    window = replace(WINDOW, action_hz=5.0)
+    sources = load_sources(
+        {"defend": {"path": path}}, split="train", window=window, index_dir=tmp_path / "index"
+    )
+    seen = set[int]()
+
+    for max_kept_bytes in (0, 2**30):
+        for batch in take(build_stream(sources, max_kept_bytes=max_kept_bytes), 150):
+            for i, window_id in enumerate(batch.window_ids):
+                frame = window_id.frame
+                seen.add(frame)
+                # Frame t of the clip is frame 2 t of the video, three before it 2 t - 6.
+                shown = torch.tensor([max(2 * frame - 6, 0), 2 * frame])
+                grey = batch.frames[i].float().mean(dim=(1, 2, 3))
+                torch.testing.assert_close(grey, 2.0 * shown, atol=1.1, rtol=0)
+                supervised = batch.action_mask[i].any(dim=1)
+                x = batch.actions[i, :, GAMEPAD.index("LEFT_STICK_X")] * 2 - 1
+                expected = 2 * (frame + 1 + torch.arange(4)) / 100
+                torch.testing.assert_close(x[supervised], expected[supervised], atol=1e-6, rtol=0)
+                # Down in one row of each pair.
+                assert batch.actions[i, supervised, GAMEPAD.index("SOUTH")].all()
+    # Joined row 10 holds the invalid row 20, and a last single row is left out.
+    assert seen == {*range(9), *range(10, 19)}
 
 
 def test_the_mask_covers_labelled_controls_of_valid_rows(sources: list[Source]) -> None:
@@ -258,3 +290,22 @@ def test_a_source_without_windows_is_named(
 
     with pytest.raises(ValueError, match=r"source 'empty'.*no row is valid"):
         build_stream(empty)
+
+
+def test_lanes_hold_about_what_is_estimated(
+    tmp_path: Path, write_dataset: Callable[..., Path], clip_plan: Any
+) -> None:
+    clips = [clip_plan(clip_id=f"c{i}", num_frames=100) for i in range(10)]
+    path = str(write_dataset(tmp_path / "set", clips).absolute())
+    index_dir = tmp_path / "index"
+    sources = load_sources({"a": {"path": path}}, split="train", window=WINDOW, index_dir=index_dir)
+    plan, reader = build_plan(sources), build_reader()
+    visits = VisitReader(plan, reader, max_kept_bytes=0)
+
+    windows = visits.read(np.arange(2 * 8))
+
+    frames = {id(window.clip): window.clip.frames.nbytes for window in windows}
+    # One window of each of the 16 lanes; of a stretch that goes on in another clip it shows a part.
+    held = sum(frames.values()) + 16 * sources[0].mean_record_bytes
+    estimate = estimate_lane_bytes(plan, samples_per_step=8, frame_bytes=reader.frame_bytes)
+    assert 0.6 * estimate < held < 1.1 * estimate

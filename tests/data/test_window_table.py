@@ -16,7 +16,7 @@ from nitrogen_train.data.windows import WindowShape
 EVERY = Selection("split in [train, val]")
 
 
-def shape(**changes: int) -> WindowShape:
+def shape(**changes: float) -> WindowShape:
     defaults = {"num_frames": 1, "frame_stride": 1, "action_horizon": 4, "action_offset": 0}
     return WindowShape(**(defaults | changes))
 
@@ -84,6 +84,48 @@ def test_the_table_holds_the_windows_that_clips_list(
 
     assert all_windows(table) == list_windows(manifest, train, window)
     assert (table.games, table.game_starts.tolist()) == ((), [0])
+
+
+@pytest.mark.parametrize("offset", [0, 2, 30])
+def test_clips_of_other_rates_have_the_windows_of_their_joined_rows(
+    tmp_path: Path, build_manifest: Callable[..., Manifest], offset: int
+) -> None:
+    clips = [clip | {"fps": (30.0, 60.0, 90.0)[i % 3]} for i, clip in enumerate(random_clips(60))]
+    manifest = build_manifest(clips)
+    window = shape(action_offset=offset, action_hz=30.0)
+
+    table = open_window_table(manifest, selection=EVERY, window=window, cache_dir=tmp_path)
+
+    expected: list[tuple[int, int, int]] = []
+    for index, row in enumerate(manifest.rows()):
+        valid = np.zeros(100, bool)
+        for start, stop in zip(row.valid_runs[::2], row.valid_runs[1::2], strict=True):
+            valid[start:stop] = True
+        per_row = round(row.fps / 30)
+        joined = valid[: 100 // per_row * per_row].reshape(-1, per_row).all(axis=1)
+        for frame in range(len(joined)):
+            if num_rows := int(window.row_mask(joined, frame).sum()):
+                expected.append((index, frame, num_rows))
+    assert all_windows(table) == expected
+    assert table.fps_range == (30.0, 30.0)
+
+
+def test_a_rate_that_does_not_fit_is_refused_only_where_it_is_in_use(
+    tmp_path: Path, build_manifest: Callable[..., Manifest]
+) -> None:
+    manifest = build_manifest(
+        [
+            {"valid_runs": [0, 50], "fps": 60.0},
+            {"valid_runs": [0, 40], "fps": 45.0, "split": "val"},
+        ]
+    )
+    window = shape(action_hz=30.0)
+
+    with pytest.raises(ValueError, match="45 frames per second are no multiple of action_hz=30"):
+        open_window_table(manifest, selection=EVERY, window=window, cache_dir=tmp_path)
+    selection = Selection("split == train")
+    table = open_window_table(manifest, selection=selection, window=window, cache_dir=tmp_path)
+    assert table.num_windows == 25
 
 
 def test_windows_are_grouped_by_game_and_clips_keep_their_order(
@@ -179,6 +221,7 @@ def test_what_a_table_depends_on_has_files_of_its_own(
     assert count(where="split == val") == 3
     assert count(by_game=True) == 4
     assert count(other) == 5
+    assert count(action_hz=35 / 6) == 6
 
 
 def test_an_interrupted_build_is_done_again(

@@ -4,7 +4,7 @@ import pytest
 from nitrogen_train.data.windows import WindowShape
 
 
-def shape(**changes: int) -> WindowShape:
+def shape(**changes: float) -> WindowShape:
     defaults = {"num_frames": 1, "frame_stride": 1, "action_horizon": 4, "action_offset": 0}
     return WindowShape(**(defaults | changes))
 
@@ -56,3 +56,17 @@ def test_frames_are_strided_oldest_first_and_may_lie_before_the_clip() -> None:
 def test_sizes_start_at_one(name: str) -> None:
     with pytest.raises(ValueError, match=f"{name} must be at least 1"):
         shape(**{name: 0})
+
+
+@pytest.mark.parametrize(
+    ("fps", "rows"), [(30.0, 1), (60.0, 2), (59.94, 2), (29.97, 1), (120.0, 4)]
+)
+def test_rates_that_are_multiples_are_joined(fps: float, rows: int) -> None:
+    assert shape(action_hz=30.0).rows_per_action(fps) == rows
+    assert shape().rows_per_action(fps) == 1
+
+
+@pytest.mark.parametrize("fps", [20.0, 45.0, 50.0, 61.0, 1.0])
+def test_other_rates_are_refused(fps: float) -> None:
+    with pytest.raises(ValueError, match=rf"{fps:g} frames per second are no multiple of"):
+        shape(action_hz=30.0).rows_per_action(fps)

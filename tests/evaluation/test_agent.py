@@ -8,10 +8,16 @@ from tiny_policy import build_tiny_policy
 
 from nitrogen_train.evaluation.agent import Agent, PlaySettings
 from nitrogen_train.evaluation.play import Moment
+from nitrogen_train.evaluation.sampling import SamplingSettings
 from nitrogen_train.models.nitrogen import NitroGen
 
 SETTINGS = PlaySettings(
-    execution_horizon=1, start_row=0, frame_stride=1, num_sampling_steps=2, seed=0
+    execution_horizon=1,
+    start_row=0,
+    frame_stride=1,
+    action_hz=None,
+    sampling=SamplingSettings(num_sampling_steps=2),
+    seed=0,
 )
 
 
@@ -109,6 +115,27 @@ def test_the_policy_sees_frames_at_their_stride_with_a_mask():
 
     assert [mask for _, mask in seen] == [[False, True], [False, True], [True, True], [True, True]]
     assert [frames for frames, _ in seen] == [[1, 1], [1, 2], [1, 3], [2, 4]]
+
+
+def test_rows_of_half_the_games_rate_are_held_for_two_steps_and_frames_seen_at_that_rate():
+    policy = build_tiny_policy(num_frames=2)
+    seen = watch_frames(policy)
+    settings = replace(SETTINGS, action_hz=5.0, execution_horizon=2)
+
+    first, second, third, fourth, *_ = act(
+        Agent(policy, game=ChaseGame.info, settings=settings), 1, 2, 3, 4, 5
+    )
+
+    assert first == second != third == fourth
+    assert [frames for frames, _ in seen] == [[1, 1], [3, 5]]
+    assert [mask for _, mask in seen] == [[False, True], [True, True]]
+
+
+def test_a_rate_that_does_not_divide_the_games_is_refused():
+    settings = replace(SETTINGS, action_hz=4.0)
+
+    with pytest.raises(ValueError, match="10 frames per second are no multiple of action_hz=4"):
+        Agent(build_tiny_policy(), game=ChaseGame.info, settings=settings)
 
 
 def test_nan_from_the_policy_stops_the_game():

@@ -7,10 +7,16 @@ from tiny_policy import build_tiny_policy
 from nitrogen_train.evaluation.agent import PlaySettings
 from nitrogen_train.evaluation.closed_loop import JOURNAL_FILE, evaluate_closed_loop
 from nitrogen_train.evaluation.play import ExpertPlayer, RandomPlayer, play_episodes
+from nitrogen_train.evaluation.sampling import SamplingSettings
 from nitrogen_train.evaluation.scores import GameScore
 
 SETTINGS = PlaySettings(
-    execution_horizon=2, start_row=0, frame_stride=1, num_sampling_steps=1, seed=0
+    execution_horizon=2,
+    start_row=0,
+    frame_stride=1,
+    action_hz=None,
+    sampling=SamplingSettings(num_sampling_steps=1),
+    seed=0,
 )
 
 

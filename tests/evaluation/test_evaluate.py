@@ -9,7 +9,13 @@ from tiny_policy import build_tiny_policy
 
 from nitrogen_train.actions import GAMEPAD
 from nitrogen_train.data.predictions import read_predictions
-from nitrogen_train.evaluate import EvaluateConfig, evaluate, find_policy, find_window
+from nitrogen_train.evaluate import (
+    EvaluateConfig,
+    TrainedWindow,
+    evaluate,
+    find_policy,
+    find_window,
+)
 
 HERE = Path(__file__).parent
 
@@ -17,7 +23,9 @@ HERE = Path(__file__).parent
 @pytest.fixture
 def run_dir(tmp_path: Path) -> Path:
     build_tiny_policy().save_pretrained(tmp_path / "run" / "policy")
-    (tmp_path / "run" / "config.yaml").write_text("data: {frame_stride: 2, action_offset: 1}")
+    (tmp_path / "run" / "config.yaml").write_text(
+        "data: {frame_stride: 2, action_offset: 1, action_hz: 10.0}"
+    )
     return tmp_path / "run"
 
 
@@ -25,6 +33,12 @@ def run_dir(tmp_path: Path) -> Path:
 def dataset(tmp_path: Path, write_dataset, clip_plan) -> Path:
     plans = [clip_plan(clip_id=split, session_id=split, split=split) for split in ("train", "val")]
     return write_dataset(tmp_path / "data", plans)
+
+
+def window(frame_stride: int, action_offset: int, action_hz: float | None) -> TrainedWindow:
+    return TrainedWindow(
+        frame_stride=frame_stride, action_offset=action_offset, action_hz=action_hz
+    )
 
 
 def run_command(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -55,21 +69,22 @@ def test_an_evaluation_of_nothing_is_refused(run_dir: Path):
 
 def test_windows_are_those_of_the_run_unless_others_are_asked_for(run_dir: Path):
     config = EvaluateConfig(policy=str(run_dir), datasets=["data"])
-    assert find_window(config, run_dir / "policy", num_frames=3) == (2, 1)
+    assert find_window(config, run_dir / "policy", num_frames=3) == window(2, 1, 10.0)
 
     config.action_offset = 0
-    assert find_window(config, run_dir / "policy", num_frames=3) == (2, 0)
+    config.action_hz = 30.0
+    assert find_window(config, run_dir / "policy", num_frames=3) == window(2, 0, 30.0)
 
 
 def test_a_policy_without_its_run_must_be_told_what_matters(run_dir: Path):
     (run_dir / "config.yaml").unlink()
 
-    def find(num_frames: int, **settings: object) -> tuple[int, int]:
+    def find(num_frames: int, **settings: object) -> TrainedWindow:
         config = EvaluateConfig(policy=str(run_dir), **settings)
         return find_window(config, run_dir / "policy", num_frames=num_frames)
 
-    assert find(1, games=["doom_defend"]) == (1, 0)
-    assert find(3, datasets=["data"], frame_stride=2, action_offset=3) == (2, 3)
+    assert find(1, games=["doom_defend"]) == window(1, 0, None)
+    assert find(3, datasets=["data"], frame_stride=2, action_offset=3) == window(2, 3, None)
     with pytest.raises(ValueError, match="does not say its frame_stride: give frame_stride=N"):
         find(3, games=["doom_defend"])
     with pytest.raises(ValueError, match="does not say its action_offset"):

@@ -5,13 +5,15 @@ import pytest
 from tiny_policy import build_tiny_policy
 
 from nitrogen_train.evaluation.offline import PLAYERS, OfflineSettings, evaluate_offline
+from nitrogen_train.evaluation.sampling import SamplingSettings
 
 SETTINGS = OfflineSettings(
     frame_stride=1,
     action_offset=0,
     every_nth_frame=1,
     micro_batch_size=7,
-    num_sampling_steps=1,
+    action_hz=None,
+    sampling=SamplingSettings(num_sampling_steps=1),
     seed=0,
 )
 
@@ -48,6 +50,16 @@ def test_the_baselines_have_the_metrics_that_the_recording_implies(dataset: Path
     # The median of 0, 0.01 ... 0.29 in the training split.
     assert players["most_common"]["macro"]["stick_mae"] == pytest.approx(0.05, abs=0.02)
     assert players["idle"]["macro"]["frame_f1"] == 0
+
+
+def test_at_half_the_rate_rows_are_joined_in_pairs(dataset: Path):
+    players = evaluate(dataset, action_hz=5.0)
+
+    # 10 joined rows, of which 5 holds the invalid row 10.
+    assert {metrics["games"]["doom_defend"]["rows"] for metrics in players.values()} == {7}
+    # SOUTH is down in every second row, so in every pair; the stick goes two steps a pair.
+    assert players["repeat"]["games"]["doom_defend"]["frame_f1"] == 1
+    assert players["repeat"]["macro"]["stick_mae"] == pytest.approx(0.02, rel=1e-5)
 
 
 def test_the_result_does_not_depend_on_the_batch_size(dataset: Path):
@@ -89,3 +101,17 @@ def test_what_the_policy_predicted_is_told_clip_by_clip(dataset: Path):
     truth = rows / 100
     mae = players["policy"]["games"]["doom_defend"]["sticks"]["LEFT_STICK_X"]["mae"]
     assert abs(actions.sticks[:, 0] - truth).mean() == pytest.approx(mae, rel=1e-4)
+
+
+def test_of_rows_that_were_joined_the_first_is_told(dataset: Path):
+    told = []
+
+    evaluate_offline(
+        build_tiny_policy(),
+        datasets=[dataset],
+        settings=replace(SETTINGS, action_hz=5.0),
+        on_predicted=lambda _clip_id, rows, _actions: told.extend(rows.tolist()),
+    )
+
+    # Pairs of the 20 rows at 10 Hz; rows 10 and 11, and those behind them, are out.
+    assert told == [2, 4, 6, 8, 14, 16, 18]

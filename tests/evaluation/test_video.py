@@ -5,12 +5,18 @@ from chase_game import ChaseGame
 from tiny_policy import build_tiny_policy
 
 from nitrogen_train.evaluation.agent import PlaySettings
+from nitrogen_train.evaluation.sampling import SamplingSettings
 from nitrogen_train.evaluation.video import record_video
 
 
 def test_the_video_shows_every_row_at_the_games_rate(tmp_path: Path):
     settings = PlaySettings(
-        execution_horizon=2, start_row=0, frame_stride=1, num_sampling_steps=1, seed=0
+        execution_horizon=2,
+        start_row=0,
+        frame_stride=1,
+        action_hz=None,
+        sampling=SamplingSettings(num_sampling_steps=1),
+        seed=0,
     )
 
     outcome = record_video(

@@ -222,3 +222,17 @@ def test_a_policy_memorizes_a_small_data_set(tmp_path: Path, datasets: list[str]
 
     seen = [float(value) for value in losses(tmp_path).values()]
     assert sum(seen[-5:]) < 0.5 * sum(seen[:5])
+
+
+def test_lanes_that_would_not_fit_are_refused_before_the_first_step(
+    tmp_path: Path, datasets: list[str]
+) -> None:
+    # 64 frames of 64x64 and a record of a few kB for each of 20 * 8 lanes: 126 MB.
+    overrides = ("max_steps=2", "data.clip_cache_gib=0", "data.max_lane_gib=0.1")
+
+    with pytest.raises(ValueError, match=r"8 samples a step on each of 1 ranks hold about 0\.1 "):
+        run(tmp_path / "large", datasets, *overrides)
+
+    assert not list((tmp_path / "large" / "checkpoints").glob("*"))
+    run(tmp_path / "kept", datasets, "max_steps=1", "data.max_lane_gib=0.1")
+    assert losses(tmp_path / "kept")
