@@ -1,7 +1,8 @@
 """What a policy would have pressed in the rows of clips, as a parquet file.
 
-A row per prediction: `clip_id`, `row`, and each control by its name in lower case, in physical
-units: buttons bool, axes in [-1, 1]. `nitrogen-eval` writes it, `nitrogen-data preview` draws it.
+A row per prediction: `clip_id`, `row` (of the clip as it is stored), and each control by its name
+in lower case, in physical units: buttons bool, axes in [-1, 1]. `nitrogen-eval` writes it,
+`nitrogen-data preview` draws it.
 """
 
 from collections.abc import Iterator

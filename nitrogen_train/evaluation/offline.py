@@ -31,7 +31,8 @@ from nitrogen_train.evaluation.sampling import SamplingSettings, sample_chunks
 from nitrogen_train.models.visual_policy import VisualPolicy
 
 OnPredicted = Callable[[str, Int64[np.ndarray, " n"], ActionRows], None]
-"""Takes a clip's id, rows of it, and what the policy predicted for them."""
+"""Takes a clip's id, rows of it as they are stored, and what the policy predicted for them; of rows
+that were joined to one, it is the first."""
 
 PLAYERS = ("policy", "repeat", "idle", "most_common")
 
@@ -92,14 +93,13 @@ def evaluate_offline(
         )
     metrics = {player: OfflineMetrics(space=space) for player in PLAYERS}
     for dataset, manifest in zip(datasets, manifests, strict=True):
-        for clip in _iter_heldout_clips(dataset, manifest, policy=policy, window=predictor.window):
-            _measure_clip(
-                clip,
-                predictor=predictor,
-                common=common,
-                metrics=metrics,
-                on_predicted=on_predicted,
-            )
+        for clip, rows_per_action in _iter_heldout_clips(
+            dataset, manifest, policy=policy, window=predictor.window
+        ):
+            told = _measure_clip(clip, predictor=predictor, common=common, metrics=metrics)
+            if on_predicted is not None and told is not None:
+                rows, actions = told
+                on_predicted(clip.clip_id, rows * rows_per_action, actions)
     return {player: counted.compute() for player, counted in metrics.items()}
 
 
@@ -115,14 +115,15 @@ def _count_training_rows(
 
 def _iter_heldout_clips(
     dataset: Path, manifest: Manifest, *, policy: VisualPolicy, window: WindowShape
-) -> Iterator[DecodedClip]:
+) -> Iterator[tuple[DecodedClip, int]]:
+    """Read the clips, each with how many of its stored rows became one."""
     storage, heldout = Storage(str(dataset)), manifest.filter(split="val")
     reader = ClipReader(
         space=policy.action_space, decoder=choose_decoder(), image_size=policy.image_size
     )
     for row in tqdm(heldout.rows(), unit="clip", desc=f"predict {dataset.name}"):
         joined = window.rows_per_action(row.fps)
-        yield reader.decode(reader.fetch(storage, row, rows_per_action=joined))
+        yield reader.decode(reader.fetch(storage, row, rows_per_action=joined)), joined
 
 
 def _measure_clip(
@@ -131,11 +132,11 @@ def _measure_clip(
     predictor: "_Predictor",
     common: MostCommonAction,
     metrics: Mapping[str, OfflineMetrics],
-    on_predicted: OnPredicted | None,
-) -> None:
+) -> tuple[Int64[np.ndarray, " n"], ActionRows] | None:
+    """Judge every player, and return the policy's rows; None where there is no window."""
     frames, rows = predictor.choose_windows(clip)
     if not len(rows):
-        return
+        return None
     actions = predictor.space.decode(clip.values)
     labels, previous = _take(actions, rows), _take(actions, rows - 1)
     predictions = {
@@ -144,13 +145,12 @@ def _measure_clip(
         "idle": predict_idle(previous),
         "most_common": common.predict(clip.game, num_rows=len(rows)),
     }
-    if on_predicted is not None:
-        on_predicted(clip.clip_id, rows, predictions["policy"])
     every = np.ones(len(rows), dtype=bool)
     for player, predicted in predictions.items():
         metrics[player].update(
             clip.game, predicted=predicted, labels=labels, previous=previous, valid=every
         )
+    return rows, predictions["policy"]
 
 
 class _Predictor:

@@ -101,3 +101,17 @@ def test_what_the_policy_predicted_is_told_clip_by_clip(dataset: Path):
     truth = rows / 100
     mae = players["policy"]["games"]["doom_defend"]["sticks"]["LEFT_STICK_X"]["mae"]
     assert abs(actions.sticks[:, 0] - truth).mean() == pytest.approx(mae, rel=1e-4)
+
+
+def test_of_rows_that_were_joined_the_first_is_told(dataset: Path):
+    told = []
+
+    evaluate_offline(
+        build_tiny_policy(),
+        datasets=[dataset],
+        settings=replace(SETTINGS, action_hz=5.0),
+        on_predicted=lambda _clip_id, rows, _actions: told.extend(rows.tolist()),
+    )
+
+    # Pairs of the 20 rows at 10 Hz; rows 10 and 11, and those behind them, are out.
+    assert told == [2, 4, 6, 8, 14, 16, 18]

@@ -89,6 +89,25 @@ def test_each_rule_drops_what_breaks_it_and_can_be_switched_off(
     assert rule not in reasons(dry_run(folder, off=(rule,))).values()
 
 
+@pytest.mark.parametrize(
+    ("rule", "looser"),
+    [
+        ("idle", {"min_active": 0.45}),
+        ("corner", {"corner_share": 0.99}),
+        ("black", {"black_share": 0.8}),
+        ("black", {"black_level": 4.0}),
+        ("menu", {"constant_share": 0.999}),
+    ],
+)
+def test_each_rule_can_be_loosened(
+    tmp_path: Path, make_clip: Callable, write_clips: Callable, rule: str, looser: dict[str, float]
+) -> None:
+    folder = write_clips(tmp_path, [make_clip("bad", **BREAKS[rule][0])])
+
+    assert reasons(dry_run(folder)) == {"bad": rule}
+    assert rule not in reasons(dry_run(folder, **looser)).values()
+
+
 def test_sound_clips_pass_all_rules(
     tmp_path: Path, make_clip: Callable, write_clips: Callable
 ) -> None:
@@ -180,6 +199,7 @@ def test_of_copies_the_first_is_kept(
 
     dropped = {item.name: item.detail for item in dry_run(folder).dropped}
 
+    assert reasons(dry_run(folder, same_level=0.0)) == {"same-bytes": "copy"}
     assert dropped == {
         "same-bytes": "has the actions and the bytes of original",
         "compressed-again": "has the actions and the looks of original",

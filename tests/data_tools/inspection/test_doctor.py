@@ -200,9 +200,9 @@ def test_a_clip_in_both_splits_is_suspicious_whatever_its_name(
     else:
         folders = [write_clips(tmp_path / "one", [clip]), write_clips(tmp_path / "two", [copy])]
 
-    (fault,) = texts(check(*folders), "fault")
+    (text,) = texts(check(*folders), "suspicion")
 
-    assert fault.startswith(
+    assert text.startswith(
         f"clip renamed (val) has the picture of original of {folders[0]} (train)"
     )
 
