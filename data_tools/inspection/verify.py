@@ -94,11 +94,13 @@ def _check_format(video: bytes) -> Iterator[str]:
         stream = container.streams.video[0]
         codec = stream.codec_context
         found = (codec.name, stream.pix_fmt, bool(codec.has_b_frames))
+        # Here: once the container is closed, PyAV reads its freed memory.
+        rate = float(stream.average_rate or 1)
         keys = [packet.is_keyframe for packet in container.demux(stream) if packet.size]
     if found != ("h264", "yuv420p", False):
         yield f"the video is (codec, pixels, B-frames) {found}, expected h264, yuv420p, none"
     gap = int(np.diff(np.flatnonzero([*keys, True])).max(initial=0))
-    if not keys[0] or gap > _LONGEST_GROUP_SECONDS * float(stream.average_rate or 1):
+    if not keys[0] or gap > _LONGEST_GROUP_SECONDS * rate:
         yield f"the video has {gap} frames between key frames, too many to seek in"
 
 
