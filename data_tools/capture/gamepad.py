@@ -11,6 +11,7 @@ from data_tools.capture.event_device import (
     EV_SYN,
     SYN_DROPPED,
     SYN_REPORT,
+    DeviceDescription,
     Event,
     EventDevice,
     EventSource,
@@ -119,5 +120,5 @@ def find_gamepad(path: Path | None) -> EventDevice:
     return EventDevice(devices[0])
 
 
-def _describe_choice(devices: list) -> str:
+def _describe_choice(devices: list[DeviceDescription]) -> str:
     return "there are " + (", ".join(f"{d.path} ({d.name})" for d in devices) or "none")
