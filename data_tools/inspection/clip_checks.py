@@ -118,6 +118,7 @@ def _check_format(row: ManifestRow, video: bytes) -> Iterator[str]:
         packets = [packet for packet in container.demux(stream) if packet.size]
         keys = [packet.is_keyframe for packet in packets]
         ticks = sorted(packet.pts for packet in packets if packet.pts is not None)
+        # Here: once the container is closed, PyAV reads its freed memory.
         rate, time_base = float(stream.average_rate or 1), stream.time_base
     if found != ("h264", "yuv420p", False):
         yield f"the video is (codec, pixels, B-frames) {found}, expected h264, yuv420p, none"

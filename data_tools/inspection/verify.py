@@ -46,7 +46,6 @@ def verify_datasets(dataset_dirs: Sequence[Path], *, workers: int) -> list[Findi
         dataset_dirs: Their folders; a run would train on all of them.
         workers: Processes.
 
-<<<<<<< HEAD
     Returns:
         Faults and suspicions, each with what to do; empty if there is none.
     """
@@ -59,56 +58,6 @@ def verify_datasets(dataset_dirs: Sequence[Path], *, workers: int) -> list[Findi
             findings.append(_fault(dataset, f"{error}; nothing else can be checked"))
     findings += [
         Finding(level="fault", dataset="", text=text) for text in check_splits_together(manifests)
-=======
-def _compare(row: ManifestRow, found: ManifestRow) -> Iterator[str]:
-    for item in fields(ManifestRow):
-        said, is_so = getattr(row, item.name), getattr(found, item.name)
-        if said != is_so:
-            yield f"{item.name} is {is_so!r} in the record and {said!r} in the manifest"
-
-
-def _check_idle(record: Record) -> Iterator[str]:
-    idle = float(idle_rows(record.actions.rows).mean())
-    if abs(idle - record.metadata.idle_share) > 1e-6:
-        yield f"idle_share is {record.metadata.idle_share:.4f}, by the actions it is {idle:.4f}"
-
-
-def _check_video(row: ManifestRow, video: bytes) -> Iterator[str]:
-    # One backend on every machine: it reads every file, and damage crashes none of it.
-    frames = PyAVDecoder().decode(video)
-    if frames.shape != (row.num_frames, row.height, row.width, 3):
-        yield (
-            f"the video has {len(frames)} frames of {frames.shape[2]}x{frames.shape[1]}, expected "
-            f"{row.num_frames} of {row.width}x{row.height}"
-        )
-    yield from _check_format(video)
-
-
-def _check_format(video: bytes) -> Iterator[str]:
-    with av.open(io.BytesIO(video), "r") as container:
-        stream = container.streams.video[0]
-        codec = stream.codec_context
-        found = (codec.name, stream.pix_fmt, bool(codec.has_b_frames))
-        # Here: once the container is closed, PyAV reads its freed memory.
-        rate = float(stream.average_rate or 1)
-        keys = [packet.is_keyframe for packet in container.demux(stream) if packet.size]
-    if found != ("h264", "yuv420p", False):
-        yield f"the video is (codec, pixels, B-frames) {found}, expected h264, yuv420p, none"
-    gap = int(np.diff(np.flatnonzero([*keys, True])).max(initial=0))
-    if not keys[0] or gap > _LONGEST_GROUP_SECONDS * rate:
-        yield f"the video has {gap} frames between key frames, too many to seek in"
-
-
-def _check_splits(manifest: Manifest) -> list[str]:
-    splits: dict[str, set[str]] = defaultdict(set)
-    for row in manifest.rows():
-        splits[row.session_id].add(row.split)
-    return [
-        f"session {session_id} is in {' and '.join(sorted(names))}: a policy would be measured on "
-        "what it learned from; give the session one split"
-        for session_id, names in splits.items()
-        if len(names) > 1
->>>>>>> record
     ]
     findings += [
         Finding(level="suspicion", dataset="", text=text) for text in check_frame_rates(manifests)
