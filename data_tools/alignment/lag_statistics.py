@@ -126,21 +126,21 @@ class WhitenedPicture:
 
 
 def _measure_scale(
-    values: list[Float64[np.ndarray, "steps q"]],
+    values: list[Float64[np.ndarray, "_ q"]],
 ) -> tuple[Float64[np.ndarray, " q"], Float64[np.ndarray, " q"]]:
     everything = np.concatenate(values)
     return everything.mean(axis=0), everything.std(axis=0) + 1e-9
 
 
 def _standardize(
-    values: list[Float64[np.ndarray, "steps q"]],
-) -> list[Float64[np.ndarray, "steps q"]]:
+    values: list[Float64[np.ndarray, "_ q"]],
+) -> list[Float64[np.ndarray, "_ q"]]:
     mean, spread = _measure_scale(values)
     return [(v - mean) / spread for v in values]
 
 
 def _fit_whitener(
-    values: list[Float64[np.ndarray, "steps q"]], order: int
+    values: list[Float64[np.ndarray, "_ q"]], order: int
 ) -> Float64[np.ndarray, "past q"]:
     past = np.concatenate([_look_back(v, order) for v in values])
     now = np.concatenate([v[order:] for v in values])

@@ -17,10 +17,9 @@ from data_tools.shards.recording_clips import plan_recording
 from nitrogen_train.actions import GAMEPAD
 from nitrogen_train.data.encode import VideoWriter
 
-BUTTONS = (
-    "SOUTH EAST WEST NORTH BACK GUIDE START LEFT_STICK RIGHT_STICK LEFT_SHOULDER RIGHT_SHOULDER "
-    "DPAD_UP DPAD_DOWN DPAD_LEFT DPAD_RIGHT MISC1 RIGHT_PADDLE1"
-).split()
+BUTTONS = ("SOUTH", "EAST", "WEST", "NORTH", "BACK", "GUIDE", "START", "LEFT_STICK", "RIGHT_STICK")
+BUTTONS += ("LEFT_SHOULDER", "RIGHT_SHOULDER", "DPAD_UP", "DPAD_DOWN", "DPAD_LEFT", "DPAD_RIGHT")
+BUTTONS += ("MISC1", "RIGHT_PADDLE1")
 AXES = ("LEFTX", "LEFTY", "RIGHTX", "RIGHTY", "LEFT_TRIGGER", "RIGHT_TRIGGER")
 SETTINGS = ShardSettings(size=64, clip_seconds=20.0)
 
