@@ -15,7 +15,7 @@ import numpy as np
 
 from data_tools.alignment.clock_fit import ClockFit, UnknownClockError
 from data_tools.alignment.clock_map import ClockMap
-from data_tools.alignment.measure import fit_windows, read_windows
+from data_tools.alignment.measure import MAX_WINDOWS, fit_windows, read_windows
 from data_tools.alignment.picture_motion import PictureMotion
 from data_tools.recordings.input_log import InputLog, Track, read_input_log
 from data_tools.recordings.recording import find_recordings
@@ -62,6 +62,8 @@ def read_session(folder: Path, *, num_recordings: int | None) -> Session:
         ]
         game, frame_s = facts.game, 1 / video.fps
         start_s += len(video) / video.fps
+    places = np.linspace(0, len(windows) - 1, min(len(windows), MAX_WINDOWS)).round().astype(int)
+    windows = [windows[place] for place in np.unique(places)]
     return Session(game=game, windows=windows, log=_join(logs), frame_s=frame_s, length_s=start_s)
 
 

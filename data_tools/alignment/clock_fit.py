@@ -8,7 +8,7 @@ Three questions are asked of the data, and each may end in "cannot be known":
 * Is it inside what was searched?
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float64
@@ -81,6 +81,9 @@ def fit_clock(windows: list[PictureMotion], controls: HeldControls, *, frame_s: 
         step_s=step,
         drifts=_drifts(reach, step),
     )
+    # A hundred draws: steps of a quarter of a frame are fine enough for their spread.
+    coarse_step = max(step, frame_s / 4)
+    coarse = replace(search, drifts=_drifts(reach, coarse_step))
     once = np.ones((1, len(windows)))
     best_agreement, lag, drift = (values[0] for values in search.best(once))
     evidence = _measure_evidence(picture, controls, frame_s=frame_s, best=best_agreement)
@@ -92,8 +95,9 @@ def fit_clock(windows: list[PictureMotion], controls: HeldControls, *, frame_s: 
     draws = np.random.default_rng(0).multinomial(
         len(windows), np.full(len(windows), 1 / len(windows)), size=_NUM_DRAWS
     )
-    _, _, drifts = search.best(draws.astype(float))
-    drift_error = max(float(drifts.std()), step / max(reach, step) / 2)
+    _, _, drifts = coarse.best(draws.astype(float))
+    # Not less than what rounding to such steps does.
+    drift_error = max(float(drifts.std()), coarse_step / max(reach, coarse_step) / 12**0.5)
     if abs(drift) < _DRIFT_SIGMAS * drift_error:
         drift = 0.0
         _, lag, _ = (values[0] for values in search.best(once, drift=0.0))
@@ -108,6 +112,11 @@ def fit_clock(windows: list[PictureMotion], controls: HeldControls, *, frame_s: 
         raise UnknownClockError(
             f"the best lag, {lag * 1e3:.0f} ms, lies at the edge of what is searched; bring the "
             f"log within {MAX_LAG_S:g} s with --offset-ms and try again"
+        )
+    if drift and abs(drift) >= search.drifts.max():
+        raise UnknownClockError(
+            f"the best drift, {drift * 1e6:.0f} ppm, lies at the edge of what is searched; bring "
+            "the log nearer with --drift-ppm and try again"
         )
     return ClockFit(
         lag_s=float(lag - drift * centre),

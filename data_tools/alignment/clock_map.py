@@ -17,7 +17,7 @@ class ClockMap:
     drift: float = 0.0
     """Growth of that, in seconds per second of the video."""
 
-    def to_video(self, times_ns: Int64[np.ndarray, " times"]) -> Int64[np.ndarray, " times"]:
+    def to_video(self, times_ns: Int64[np.ndarray, "*times"]) -> Int64[np.ndarray, "*times"]:
         """Find the video's times of logged ones."""
         moved = times_ns.astype(np.int64) + round(self.offset_s * 1e9)
         if self.drift == 0:

@@ -20,8 +20,8 @@ class HeldControls:
     first_s: float
     span_s: float
     """How long the log lasts."""
-    times_s: list[Float64[np.ndarray, " events"]]
-    integrals: list[Float64[np.ndarray, " events"]]
+    times_s: list[Float64[np.ndarray, " _"]]
+    integrals: list[Float64[np.ndarray, " _"]]
     num_onsets: int
     """How often a control was moved by a good part of its range within a tenth of a second."""
 

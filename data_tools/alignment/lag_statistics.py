@@ -61,7 +61,7 @@ class LagStatistics:
         size = controls.shape[-1]
         controls = controls + _RIDGE * np.eye(size)
         pictures = pictures + _RIDGE * np.eye(pictures.shape[-1])
-        explained = cross @ np.linalg.solve(pictures, np.swapaxes(cross, -1, -2))
+        explained = cross @ np.linalg.inv(pictures) @ np.swapaxes(cross, -1, -2)
         gain = np.linalg.slogdet(controls)[1] - np.linalg.slogdet(controls - explained)[1]
         return total[:, None] * gain
 
@@ -83,7 +83,7 @@ class WhitenedPicture:
         self._values = whitened
 
     def compare(
-        self, controls: HeldControls, lags_s: Float64[np.ndarray, " lags"], *, shift_s: float = 0
+        self, controls: HeldControls, lags_s: Float64[np.ndarray, " lags"], *, shift_s: float = 0.0
     ) -> LagStatistics:
         """Gather the covariances with controls held some time before each step.
 
@@ -92,40 +92,55 @@ class WhitenedPicture:
             lags_s: Times from what is held to what is seen.
             shift_s: Added to all lags: what is seen cannot come from there.
         """
-        held: list[Float64[np.ndarray, "lags steps p"]] = []
-        for window in self.windows:
-            shifts = (lags_s + shift_s)[:, None]
-            held.append(controls.means(window.starts_s - shifts, window.stops_s - shifts))
-        middle = len(lags_s) // 2
-        at_middle = np.concatenate([values[middle] for values in held])
-        mean, spread = at_middle.mean(axis=0), at_middle.std(axis=0) + 1e-9
-        held = [(values - mean) / spread for values in held]
-        whitener = _fit_whitener([values[middle] for values in held], _CONTROL_ORDER)
-        # As many steps as the picture's, whose whitening looks back further.
-        fewer = _PICTURE_ORDER - _CONTROL_ORDER
-        held = [_whiten(values, whitener, _CONTROL_ORDER)[:, fewer:] for values in held]
-        scale = np.concatenate([values[middle] for values in held]).std(axis=0) + 1e-9
-        held = [values / scale for values in held]
-        pairs = list(zip(held, self._values, strict=True))
+        middle = np.array([lags_s[len(lags_s) // 2]])
+        at_middle = [self._hold(controls, window, middle, shift_s)[0] for window in self.windows]
+        mean, spread = _measure_scale(at_middle)
+        at_middle = [(values - mean) / spread for values in at_middle]
+        whitener = _fit_whitener(at_middle, _CONTROL_ORDER)
+        _, left = _measure_scale([_whiten(v, whitener, _CONTROL_ORDER) for v in at_middle])
+        gathered: list[tuple[np.ndarray, np.ndarray]] = []
+        for window, seen in zip(self.windows, self._values, strict=True):
+            # One window at a time: at all lags they do not fit into memory.
+            held = (self._hold(controls, window, lags_s, shift_s) - mean) / spread
+            held = _whiten(held, whitener, _CONTROL_ORDER) / left
+            # As many steps as the picture's, whose whitening looks back further.
+            turned = np.swapaxes(held[:, _PICTURE_ORDER - _CONTROL_ORDER :], 1, 2)
+            gathered.append((turned @ np.swapaxes(turned, 1, 2), turned @ seen))
         return LagStatistics(
             lags_s=lags_s,
             counts=np.array([float(len(seen)) for seen in self._values]),
-            controls=np.stack([np.swapaxes(h, 1, 2) @ h for h in held]),
-            cross=np.stack([np.swapaxes(h, 1, 2) @ seen for h, seen in pairs]),
+            controls=np.stack([controls for controls, _ in gathered]),
+            cross=np.stack([cross for _, cross in gathered]),
             pictures=np.stack([seen.T @ seen for seen in self._values]),
         )
 
+    @staticmethod
+    def _hold(
+        controls: HeldControls,
+        window: PictureMotion,
+        lags_s: Float64[np.ndarray, " lags"],
+        shift_s: float,
+    ) -> Float64[np.ndarray, "lags steps p"]:
+        shifts = (lags_s + shift_s)[:, None]
+        return controls.means(window.starts_s - shifts, window.stops_s - shifts)
+
+
+def _measure_scale(
+    values: list[Float64[np.ndarray, "_ q"]],
+) -> tuple[Float64[np.ndarray, " q"], Float64[np.ndarray, " q"]]:
+    everything = np.concatenate(values)
+    return everything.mean(axis=0), everything.std(axis=0) + 1e-9
+
 
 def _standardize(
-    values: list[Float64[np.ndarray, "steps q"]],
-) -> list[Float64[np.ndarray, "steps q"]]:
-    everything = np.concatenate(values)
-    mean, spread = everything.mean(axis=0), everything.std(axis=0) + 1e-9
+    values: list[Float64[np.ndarray, "_ q"]],
+) -> list[Float64[np.ndarray, "_ q"]]:
+    mean, spread = _measure_scale(values)
     return [(v - mean) / spread for v in values]
 
 
 def _fit_whitener(
-    values: list[Float64[np.ndarray, "steps q"]], order: int
+    values: list[Float64[np.ndarray, "_ q"]], order: int
 ) -> Float64[np.ndarray, "past q"]:
     past = np.concatenate([_look_back(v, order) for v in values])
     now = np.concatenate([v[order:] for v in values])

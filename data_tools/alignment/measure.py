@@ -10,8 +10,8 @@ from data_tools.shards.source_video import SourceVideo
 from nitrogen_train.actions import ActionSpace
 
 WINDOW_S = 5.0
-MAX_WINDOWS = 240
-"""Of a longer video as many are looked at, spread evenly: 20 minutes are decoded at most."""
+MAX_WINDOWS = 120
+"""Of a longer video as many are looked at, spread evenly: 10 minutes are decoded at most."""
 _MIN_STEPS = 12
 
 

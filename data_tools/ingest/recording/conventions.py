@@ -16,17 +16,17 @@ Values = Float64[np.ndarray, " rows"]
 
 NS_PER_UNIT: dict[str, int] = {"s": 10**9, "ms": 10**6, "us": 10**3, "ns": 1}
 _STICKS: dict[str, tuple[float, float, float]] = {
-    "unit": (-1, 0, 1),
-    "byte": (0, 128, 255),
-    "short": (-32768, 0, 32767),
+    "unit": (-1.0, 0.0, 1.0),
+    "byte": (0.0, 128.0, 255.0),
+    "short": (-32768.0, 0.0, 32767.0),
 }
 """Lowest value, rest and highest."""
 _TRIGGERS: dict[str, tuple[float, float]] = {
-    "unit": (0, 1),
-    "byte": (0, 255),
-    "ten-bit": (0, 1023),
-    "short": (0, 32767),
-    "centred": (-1, 1),
+    "unit": (0.0, 1.0),
+    "byte": (0.0, 255.0),
+    "ten-bit": (0.0, 1023.0),
+    "short": (0.0, 32767.0),
+    "centred": (-1.0, 1.0),
 }
 """Released and pressed."""
 _TRIGGER_NAMES = ("LEFT_TRIGGER", "RIGHT_TRIGGER")

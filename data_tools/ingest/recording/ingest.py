@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from data_tools.alignment.clock_fit import UnknownClockError
@@ -131,8 +131,7 @@ def _read_notes(notes_path: Path, facts_path: Path, digest: str, video_path: Pat
         raise ShardError(
             f"{facts_path} is of another video, log or settings; choose another --out, or remove it"
         )
-    outcome = Outcome(**notes)
-    return replace(outcome, video=video_path, ignored=tuple(outcome.ignored))
+    return Outcome(**(notes | {"video": video_path, "ignored": tuple(notes["ignored"])}))
 
 
 def _digest(job: _Job, video_path: Path, log_path: Path) -> str:
