@@ -56,7 +56,7 @@ def compare(shape: VideoShape, folder: Path, *, rounds: int) -> Comparison:
     ours: list[Cost] = []
     theirs: list[Cost] = []
     for _ in range(rounds):
-        theirs.append(run_ffmpeg(ffmpeg, video, folder / "transcoded.mp4", fps=shape.fps))
+        theirs.append(run_ffmpeg(ffmpeg, video, folder / "transcoded.mp4", fps=float(shape.fps)))
         ours.append(run_ingest(video, labels, out_dir))
     return Comparison(
         video=shape.video_id,

@@ -81,7 +81,7 @@ def simulate_index(folder: Path, *, num_rows: int) -> None:
     for number in range(_NUM_TARBALLS):
         places = number * per_tarball + np.arange(per_tarball)
         videos = places * _NUM_VIDEOS // num_rows
-        chunks = places - np.searchsorted(videos, videos)
+        chunks = np.arange(per_tarball) - np.searchsorted(videos, videos)
         columns = {
             "tarball": [f"SHARD_{number:04d}.tar.gz"] * per_tarball,
             "video_id": [f"v{video:010d}" for video in videos],

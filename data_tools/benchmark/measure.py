@@ -69,13 +69,14 @@ def run_ffmpeg(ffmpeg: str, video: Path, out_path: Path, *, fps: float) -> Cost:
 
 def _run(command: Sequence[str]) -> Cost:
     start = time.perf_counter()
-    process = subprocess.Popen(
+    with subprocess.Popen(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
-    )
-    message = b"" if process.stderr is None else process.stderr.read()
-    _, status, usage = os.wait4(process.pid, 0)
+    ) as process:
+        message = b"" if process.stderr is None else process.stderr.read()
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
     wall_s = time.perf_counter() - start
-    if status:
+    if process.returncode:
         raise RuntimeError(
             f"{command[0]} failed: {message.decode(errors='replace').strip()[-300:]}"
         )
