@@ -88,6 +88,11 @@ def _ingest(options: argparse.Namespace) -> int:
     from data_tools.shards.part import Part
 
     part = Part.parse(options.part)
+    if part.count > 1 and options.index is None:
+        raise ValueError(
+            "parts share one index of the labels: make it first, with nitrogen-data labels index "
+            "TARBALL... --out INDEX, and give --index INDEX"
+        )
     report = ingest_nitrogen(
         LabelledVideos(
             tarballs=options.tarballs,

@@ -264,7 +264,10 @@ def test_a_piece_of_two_tarballs_comes_once(
 
 
 def test_parts_are_joined_to_the_same_clips(
-    inputs: tuple[Path, Path], dataset_dir: Path, tmp_path: Path
+    inputs: tuple[Path, Path],
+    dataset_dir: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     labels = tmp_path / "labels"
     labels.mkdir()
@@ -272,8 +275,13 @@ def test_parts_are_joined_to_the_same_clips(
         maker = TarballMaker()
         maker.piece(video, 0, 10, 20, fps=30.0 if video == SLOW else 60.0)
         maker.write(labels / f"SHARD_{index:04d}.tar.gz")
+    paths, index = (labels, inputs[1]), str(tmp_path / "index")
+    assert main(arguments(paths, tmp_path / "set", "--part", "0/2")) == 2
+    assert "parts share one index of the labels: make it first" in capsys.readouterr().err
+    assert main(["labels", "index", str(labels), "--out", index]) == 0
     for part in ("0/2", "1/2"):
-        assert main(arguments((labels, inputs[1]), tmp_path / "set", "--part", part)) == 0
+        more = ("--part", part, "--index", index)
+        assert main(arguments(paths, tmp_path / "set", *more)) == 0
 
     assert main(["merge", str(tmp_path / "set")]) == 0
 
