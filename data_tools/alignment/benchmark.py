@@ -103,7 +103,7 @@ def measure_strangers(session: Session) -> str:
         ClockMap(offset_s=half_s).move(session.log),
         ClockMap(offset_s=-half_s).move(session.log),
     )
-    stranger = _join([_cut(early, 0, half_s), _cut(late, half_s, session.length_s)])
+    stranger = _join([_cut(early, 0.0, half_s), _cut(late, half_s, session.length_s)])
     try:
         fit = session.measure(stranger)
     except UnknownClockError as error:

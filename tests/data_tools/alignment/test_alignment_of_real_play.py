@@ -43,12 +43,3 @@ def test_another_time_of_a_real_game_is_unknown(session: benchmark.Session) -> N
     assert "unknown" in benchmark.measure_strangers(session)
     with pytest.raises(UnknownClockError):
         session.measure(ClockMap(offset_s=7.0).move(session.log))
-
-
-def test_the_benchmark_prints_a_table(
-    session: benchmark.Session, capsys: pytest.CaptureFixture[str]
-) -> None:
-    rows = benchmark.measure_errors(session)
-
-    assert len(rows) == 8
-    assert all(row.startswith("| doom_gather, ") for row in rows)
