@@ -11,10 +11,14 @@ from nitrogen_train.batch import PolicyBatch, WindowId
 from nitrogen_train.config import find_config_dir, register_schema
 from nitrogen_train.models.policy import Policy
 
+LARGE = {"base", "nitrogen"}
 MODELS = sorted(path.stem for path in Path(find_config_dir(), "model").glob("*.yaml"))
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[pytest.mark.slow] * (name in LARGE)) for name in MODELS],
+)
 def test_a_configured_policy_trains_and_plays(name: str) -> None:
     register_schema()
     overrides = [f"model={name}", "++model.encoder.pretrained=false", "data.games=[a,b]"]

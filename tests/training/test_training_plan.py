@@ -105,6 +105,7 @@ def test_the_moments_of_an_optimizer_are_counted_by_asking_it() -> None:
     assert count_moments(lambda groups: torch.optim.SGD(groups, lr=0.1, momentum=0.9)) == 1
 
 
+@pytest.mark.slow
 def test_activations_are_counted_as_a_real_forward_pass_keeps_them(
     count_kept_bytes: Any,
 ) -> None:
@@ -122,6 +123,7 @@ def test_activations_are_counted_as_a_real_forward_pass_keeps_them(
     assert cost.recomputed_flops > 0
 
 
+@pytest.mark.slow
 def test_frozen_parts_cost_no_gradients() -> None:
     trained, frozen = (
         forecast_run(to_config(*TINY, *more))[0] for more in ((), ("frozen=[encoder.*]",))
@@ -132,6 +134,7 @@ def test_frozen_parts_cost_no_gradients() -> None:
     assert frozen.memory.gradients < trained.memory.gradients
 
 
+@pytest.mark.slow
 def test_the_report_says_that_it_is_computed_and_what_cannot_run() -> None:
     text = plan_run(to_config(*TINY, "strategy=zero_2"))
 
