@@ -58,9 +58,16 @@ class TrainingLoader:
 
     def __iter__(self) -> Iterator[PolicyBatch]:
         pieces = iter(self._pieces)
-        while True:
-            batch = concatenate_batches([self._open(next(pieces)) for _ in range(self._num_pieces)])
-            yield batch.pin_memory() if self._pin_memory else batch
+        try:
+            while True:
+                batch = concatenate_batches(
+                    [self._open(next(pieces)) for _ in range(self._num_pieces)]
+                )
+                yield batch.pin_memory() if self._pin_memory else batch
+        finally:
+            # The workers end with this. A traceback may keep the frame until the process exits,
+            # which then would wait for them: they do not obey the SIGTERM that it sends.
+            del pieces
 
     def _open(self, piece: Piece | Exception) -> PolicyBatch:
         if isinstance(piece, Exception):

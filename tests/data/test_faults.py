@@ -1,6 +1,7 @@
 """What cannot be read: counted, listed, replaced alike everywhere; too much of it stops."""
 
 import json
+import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
@@ -276,6 +277,8 @@ def test_a_source_of_which_nothing_can_be_read_stops_the_run(
         take(sources, tmp_path, topology=Topology(num_workers=num_workers))
 
     assert "\n" not in str(raised.value)
+    # Though the traceback is still there.
+    assert not multiprocessing.active_children()
 
 
 def serve(sources: Sequence[Source], server: RangeServer, **options: Any) -> list[Source]:
