@@ -11,6 +11,8 @@ import numpy as np
 from av.error import FFmpegError
 from jaxtyping import Float64, Int64
 
+from data_tools.shards.video_rate import find_rate
+from nitrogen_train.data.encode import frame_rate
 from nitrogen_train.data.schema import ShardError
 
 
@@ -22,6 +24,7 @@ class SourceVideo:
     width: int
     height: int
     fps: float
+    """The rate that most frames follow (`video_rate.py`), not the container's average."""
     time_base: Fraction
     """Seconds per tick."""
     ticks: Int64[np.ndarray, " frames"]
@@ -36,9 +39,8 @@ class SourceVideo:
         Args:
             start_ns: When the first frame is shown, on the clock that is asked for.
         """
-        ticks = self.ticks - self.ticks[0]
-        end = ticks[-1] + round(1 / (Fraction(self.fps) * self.time_base))
-        seconds = [int(tick) * self.time_base for tick in [*ticks, end]]
+        seconds = [int(tick) * self.time_base for tick in self.ticks - self.ticks[0]]
+        seconds.append(seconds[-1] + 1 / frame_rate(self.fps))
         return np.array([start_ns + round(time * 10**9) for time in seconds], dtype=np.int64)
 
     def find_unsteady(self) -> int | None:
@@ -64,7 +66,7 @@ class SourceVideo:
             )
 
     def _drift(self) -> Float64[np.ndarray, " frames"]:
-        ticks_per_frame = float(1 / (Fraction(self.fps) * self.time_base))
+        ticks_per_frame = float(1 / (frame_rate(self.fps) * self.time_base))
         return (self.ticks - self.ticks[0]) / ticks_per_frame - np.arange(len(self))
 
     def cut(self, start: int, stop: int) -> "SourceVideo":
@@ -129,17 +131,21 @@ def read_video_table(path: Path) -> SourceVideo:
                 for packet in container.demux(stream)
                 if packet.size and packet.pts is not None and not packet.is_discard
             ]
-            rate, time_base = stream.average_rate, stream.time_base
+            stated, time_base = stream.average_rate, stream.time_base
             width, height = stream.width, stream.height
     except FFmpegError as error:
         raise ShardError(f"{path} is not readable as a video: {error}") from error
-    if not ticks or rate is None or time_base is None:
-        raise ShardError(f"{path} holds no frame, or no frame rate")
+    if not ticks or time_base is None:
+        raise ShardError(f"{path} holds no frame")
+    shown = np.array(sorted(ticks), dtype=np.int64)
+    rate = find_rate(shown, time_base, stated=stated)
+    if rate is None:
+        raise ShardError(f"{path} holds no frame rate, and too few frames to tell one")
     return SourceVideo(
         path=path,
         width=width,
         height=height,
         fps=float(rate),
         time_base=time_base,
-        ticks=np.array(sorted(ticks), dtype=np.int64),
+        ticks=shown,
     )
