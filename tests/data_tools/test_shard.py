@@ -1,8 +1,6 @@
 import shutil
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -11,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from killed_command import run_until_named
 
 from data_tools.__main__ import main
 from data_tools.inspection.verify import verify_dataset
@@ -259,16 +258,12 @@ def test_a_killed_run_goes_on_to_the_same_data_set(
     dataset_dir: Path, recordings_dir: Path, tmp_path: Path
 ) -> None:
     out_dir = tmp_path / "set"
-    command = [sys.executable, "-m", "data_tools", *arguments(recordings_dir, out_dir)]
-    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as run:
-        while not list(out_dir.glob("shard-*.tar")):
-            assert run.poll() is None, "the run ended before it could be killed"
-            time.sleep(0.002)
-        run.send_signal(signal.SIGKILL)
+    command = arguments(recordings_dir, out_dir)
+    run_until_named(r"shard-000001\.tar$", command)
     finished = {path: path.stat().st_mtime_ns for path in out_dir.glob("shard-*.tar")}
-    assert not (out_dir / "manifest.parquet").exists()
+    assert [path.name for path in finished] == ["shard-000000.tar"]
 
-    subprocess.run(command, check=True, capture_output=True)
+    assert main(command) == 0
 
     assert contents(out_dir) == contents(dataset_dir)
     assert {path: path.stat().st_mtime_ns for path in finished} == finished

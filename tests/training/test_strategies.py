@@ -1,12 +1,12 @@
 """One run, whatever it is spread over: losses, windows, gradients, averages, resumes."""
 
-import statistics
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from descents import assert_went_the_same_way
 from strategy_runs import command, record, run, strategy
 
 from nitrogen_train.export import ExportConfig, Format, export
@@ -63,30 +63,6 @@ def weights(output_dir: Path, step: int, *, averaged: bool = False) -> dict[str,
     return read_policy(checkpoint, averaged=averaged)
 
 
-def rms(value: torch.Tensor) -> float:
-    return float(value.square().mean().sqrt())
-
-
-def assert_went_the_same_way(start: dict[str, torch.Tensor], one: Path, other: Path) -> None:
-    """Compare how far two runs are apart with how far they have come, tensor by tensor.
-
-    Single values tell nothing: Adam divides by the root of second moments, so where a gradient is
-    nearly zero it makes whole steps of what kernels round differently. The gradient of a key's bias
-    is zero altogether, since a softmax does not see what is added to all scores. Between kernels
-    with and without AVX-512 the worst tensor was 2e-4 of its way apart; a step of 50 that is
-    left out is 2e-2.
-    """
-    for averaged in (False, True):
-        expected = weights(one, NUM_STEPS, averaged=averaged)
-        got = weights(other, NUM_STEPS, averaged=averaged)
-        assert got.keys() == expected.keys() == start.keys()
-        moved = {name: rms(value - start[name]) for name, value in expected.items()}
-        usual = statistics.median(moved.values())
-        for name, value in expected.items():
-            apart = rms(got[name] - value)
-            assert apart <= 0.01 * moved[name] + 0.001 * usual, (name, apart, moved[name])
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["ddp", "zero_1", "zero_2", "zero_3"])
 def test_two_processes_descend_as_one(
@@ -104,7 +80,10 @@ def test_two_processes_descend_as_one(
     assert windows == expected_windows
     assert losses == pytest.approx(expected_losses, rel=1e-3)
     assert losses[NUM_STEPS - 1] < 0.7 * losses[0]
-    assert_went_the_same_way(untrained, one_process, two)
+    for averaged in (False, True):
+        expected = weights(one_process, NUM_STEPS, averaged=averaged)
+        got = weights(two, NUM_STEPS, averaged=averaged)
+        assert_went_the_same_way(untrained, expected, got)
     # Exported are the averages.
     exported = load_policy(two / "policy").state_dict()
     average, trained = (weights(two, NUM_STEPS, averaged=averaged) for averaged in (True, False))

@@ -1,18 +1,14 @@
 import json
 import re
 import shutil
-import signal
-import subprocess
-import sys
 import tarfile
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
+from killed_command import run_until_named
 from label_maker import (
     HEIGHT,
     WIDTH,
@@ -325,36 +321,22 @@ def test_mistakes_are_one_line(
     assert re.search(message, last)
 
 
-def wait_for(condition: Callable[[], bool], process: subprocess.Popen[bytes]) -> None:
-    while process.poll() is None and not condition():
-        time.sleep(0.002)
-
-
 @pytest.mark.slow
 def test_killed_at_any_point_it_ends_with_the_same_bytes(
     inputs: tuple[Path, Path], dataset_dir: Path, tmp_path: Path
 ) -> None:
     out_dir = tmp_path / "set"
-    points: list[Callable[[], bool]] = [
-        lambda: (out_dir / ".labels").exists(),
-        lambda: (out_dir / ".labels" / "SHARD_0000.parquet").exists(),
-        lambda: (out_dir / ".progress").exists(),
-        lambda: (out_dir / "shard-000000.tar").exists(),
-        lambda: any(out_dir.glob(".shard-*.part")),
-        lambda: (out_dir / "shard-000002.tar").exists(),
-        lambda: (out_dir / "report.json").exists(),
+    points = [
+        r"\.labels/SHARD_0000\.parquet$",
+        r"\.progress/",
+        r"shard-000000\.tar$",
+        r"shard-000002\.tar$",
+        r"manifest\.parquet$",
+        r"report\.json$",
     ]
-    killed = 0
-    for is_reached in points:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "data_tools", *arguments(inputs, out_dir)],
-            stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-        )  # fmt: skip
-        wait_for(is_reached, process)
-        process.send_signal(signal.SIGKILL)
-        killed += process.wait() == -signal.SIGKILL
+    for pattern in points:
+        run_until_named(pattern, arguments(inputs, out_dir))
 
     assert main(arguments(inputs, out_dir)) == 0
 
-    assert killed >= 4
     assert contents(out_dir) == contents(dataset_dir)
