@@ -7,7 +7,7 @@ import torch
 
 
 def rms(value: torch.Tensor) -> float:
-    return float(value.square().mean().sqrt())
+    return float(value.detach().square().mean().sqrt())
 
 
 def assert_went_the_same_way(
