@@ -84,12 +84,12 @@ GAMES = (
     Run(
         "nitrogen-eval policy=demo/run-0 games=[doom_defend,doom_gather] execution_horizon=1 "
         "num_sampling_steps=1",
-        more="episodes=1 max_steps=20",
+        more="episodes=2",
     ),
     Run(
         "nitrogen-eval policy=RUN games=[…] datasets=[…]",
         names={"RUN": "demo/run-0", "games=[…]": "games=[doom_gather]", "[…]": "[data]"},
-        more="episodes=1 max_steps=20",
+        more="episodes=2",
     ),
     Run(
         "nitrogen-eval policy=RUN datasets=[DATASET] predictions=true",
@@ -98,7 +98,7 @@ GAMES = (
     ),
     Run(
         "nitrogen-data preview DATASET CLIP_ID --out CLIP.mp4 --predictions predictions.parquet",
-        names={"DATASET": "data", "CLIP_ID": "$CLIP_ID", "predictions": "judged/predictions"},
+        names={"DATASET": "data", "CLIP_ID": "$CLIP_ID", "predictions.parquet": "judged/predictions.parquet"},
         before='CLIP_ID=$(python -c "import pyarrow.parquet as p; '
         "print(p.read_table('judged/predictions.parquet')['clip_id'][0])\"); ",
     ),
@@ -109,10 +109,6 @@ GAMES = (
     Run(
         "nitrogen-export run=RUN output_dir=FOLDER weights=trained",
         names={"RUN": "demo/run-0", "FOLDER": "exported-trained"},
-    ),
-    Run(
-        "nitrogen-export run=RUN output_dir=FOLDER format=ng",
-        names={"RUN": "demo/run-0", "FOLDER": "exported-ng"},
     ),
     Run(
         "nitrogen-export run=RUN output_dir=FOLDER format=checkpoint",
@@ -142,9 +138,13 @@ RELEASED = (
     ),
     Run(
         "nitrogen-eval policy=runs/mine games=[doom_gather] execution_horizon=4",
-        more="episodes=1 max_steps=8",
+        more="episodes=2",
     ),
     Run("nitrogen-export run=runs/mine output_dir=mine format=ng"),
+    Run(
+        "nitrogen-export run=RUN output_dir=FOLDER format=ng",
+        names={"RUN": "runs/mine", "FOLDER": "mine-2"},
+    ),
     Run("nitrogen-report runs/mine"),
     Run(
         'nitrogen-train -m "${grid[@]}" output_dir=runs/lr',
