@@ -4,7 +4,7 @@ import hashlib
 import os
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from nitrogen_train.data.schema import check_key
@@ -20,13 +20,13 @@ def has_suffix(path: Path, suffixes: Sequence[str]) -> bool:
 
 
 def plain_name(name: str) -> str:
-    """Bring a file's name to one spelling, in which every file system and text can have it.
+    r"""Bring a file's name to one spelling, in which every file system and text can have it.
 
     A Mac stores letters and their accents apart (NFD), others what was typed; bytes that are no
     text and line breaks become underscores.
 
     Example:
-        >>> plain_name("Pok\\u0065\\u0301mon\\n2") == "Pok\\u00e9mon_2"
+        >>> plain_name("Poke\u0301mon\n2") == "Pok\u00e9mon_2"
         True
     """
     text = os.fsencode(name).decode("utf-8", "replace")
@@ -34,18 +34,30 @@ def plain_name(name: str) -> str:
     return "".join(each if each.isprintable() and each != "\ufffd" else "_" for each in letters)
 
 
-def find_beside(path: Path, suffixes: Sequence[str]) -> list[Path]:
-    """Find the files beside one that have its name but for the suffix, in the suffixes' order."""
-    stem = plain_name(path.stem)
-    wanted = {stem + suffix: place for place, suffix in enumerate(suffixes)}
-    found: list[tuple[int, Path]] = []
-    for other in sorted(path.parent.iterdir()):
-        name = plain_name(other.name)
-        # The suffix alone may be in capitals: RUN.csv is of another video than run.mp4.
-        place = wanted.get(name[: len(stem)] + name[len(stem) :].lower())
-        if place is not None and other.is_file():
-            found.append((place, other))
-    return [other for _, other in sorted(found)]
+class FileNames:
+    """Files by their names, whose spelling and the case of whose suffixes are free."""
+
+    def __init__(self, paths: Iterable[Path]) -> None:
+        """List some files of one folder."""
+        self._names: dict[str, list[tuple[str, Path]]] = {}
+        for path in sorted(paths):
+            name = plain_name(path.name)
+            self._names.setdefault(name.lower(), []).append((name, path))
+
+    def find(self, stem: str, suffixes: Sequence[str]) -> list[Path]:
+        """Find the files of a name but for the suffix, in the order of the suffixes.
+
+        Args:
+            stem: The name, its case as it is: RUN.csv is not of run.mp4.
+            suffixes: In small letters.
+        """
+        stem = plain_name(stem)
+        return [
+            path
+            for suffix in suffixes
+            for name, path in self._names.get(stem.lower() + suffix, ())
+            if name.startswith(stem)
+        ]
 
 
 def safe_key(name: str) -> str:

@@ -55,7 +55,13 @@ def _collect_names() -> dict[str, str]:
     for side, letter in _SIDES.items():
         others = {
             "SHOULDER": (letter, f"{letter}B", f"{letter}1", f"{side}SHOULDER", f"{side}BUMPER"),
-            "TRIGGER": (f"Z{letter}", f"{letter}T", f"{letter}2", f"{side}TRIGGER", f"B{side}TRIGGER"),
+            "TRIGGER": (
+                f"Z{letter}",
+                f"{letter}T",
+                f"{letter}2",
+                f"{side}TRIGGER",
+                f"B{side}TRIGGER",
+            ),
             "THUMB": (f"{letter}3", f"{letter}S", f"{side}STICK", f"{side}THUMB", f"THUMB{letter}"),
         }
         for control, spellings in others.items():

@@ -15,7 +15,7 @@ from data_tools.ingest.recording.settings import (
     Outcome,
 )
 from data_tools.ingest.recording.write import place_video, write_log
-from data_tools.names import find_beside, has_suffix, plain_name
+from data_tools.names import FileNames, has_suffix, plain_name
 from data_tools.recordings.recording import FACTS_SUFFIX, LOG_SUFFIXES, VIDEO_SUFFIXES
 from nitrogen_train.data.files import write_atomically
 from nitrogen_train.data.schema import ShardError
@@ -91,9 +91,7 @@ def _try_one(job: _Job, video: Path, log: Path | None, *, twin: Path) -> Outcome
     return found if isinstance(found, Outcome) else _write_one(job, video, *found)
 
 
-def _read_one(
-    job: _Job, video_path: Path, log_path: Path
-) -> Outcome | tuple[Converted, str]:
+def _read_one(job: _Job, video_path: Path, log_path: Path) -> Outcome | tuple[Converted, str]:
     """Read a video and its log to a recording and a digest of all that it depends on.
 
     Returns:
@@ -140,7 +138,8 @@ def _write_one(job: _Job, video_path: Path, converted: Converted, digest: str) -
 
 
 def _find_log(video: Path) -> Path:
-    found = find_beside(video, _LOG_SUFFIXES)
+    beside = FileNames(path for path in video.parent.iterdir() if path.is_file())
+    found = beside.find(video.stem, _LOG_SUFFIXES)
     if not found:
         raise FileNotFoundError(
             f"{video} has no log beside it ({', '.join(_LOG_SUFFIXES)}); name it with --log"

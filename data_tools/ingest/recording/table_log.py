@@ -3,7 +3,6 @@
 import io
 from dataclasses import dataclass
 from functools import cached_property
-
 from pathlib import Path
 
 import numpy as np

@@ -41,7 +41,7 @@ def read_action_log(
     Raises:
         UnusableError: If a line is not what it should be, or lines and frames do not match.
     """
-    lines = _read_lines(path, limit=num_frames + max_difference + 1)
+    lines, is_cut = _read_lines(path, limit=num_frames + max_difference + 1)
     if not lines or abs(len(lines) - num_frames) > max_difference:
         raise UnusableError(
             "lines and frames differ in number",
@@ -49,6 +49,7 @@ def read_action_log(
             f"{num_frames} frames; expected the same number, give or take {max_difference}",
         )
     rows = KeyboardMouseRows(min(len(lines), num_frames))
+    rows.notes["last lines that were cut, left out"] += is_cut
     is_stuck = False
     slot: int | None = None
     for row, line in enumerate(lines[: len(rows.valid)]):
@@ -70,7 +71,12 @@ def read_action_log(
     return rows
 
 
-def _read_lines(path: Path, *, limit: int) -> list[dict[str, Any]]:
+def _read_lines(path: Path, *, limit: int) -> tuple[list[dict[str, Any]], bool]:
+    """Read up to a number of lines; a cut last one is left out, and that is said.
+
+    Raises:
+        UnusableError: If a line is not what it should be.
+    """
     lines: list[dict[str, Any]] = []
     with path.open("rb") as file:
         while len(lines) < limit and (data := file.readline(_MAX_LINE_BYTES + 1)):
@@ -81,13 +87,15 @@ def _read_lines(path: Path, *, limit: int) -> list[dict[str, Any]]:
                 line = json.loads(data)
             # Deeply nested brackets.
             except (ValueError, RecursionError) as error:
+                if lines and not data.endswith(b"\n"):
+                    return lines, True
                 raise UnusableError(_BAD_LINE, f"{where} is not JSON: {error}") from error
             if not isinstance(line, dict):
                 raise UnusableError(_BAD_LINE, f"{where} must be an object, got {data[:60]!r}")
             # The inventory and the statistics are most of it.
             known = ("mouse", "keyboard", "isGuiOpen", "hotbar")
             lines.append({name: line[name] for name in known if name in line})
-    return lines
+    return lines, False
 
 
 def _read_mouse(
@@ -124,9 +132,11 @@ def _read_keys(rows: KeyboardMouseRows, row: int, keyboard: object, where: str) 
 def _read_slot(line: dict[str, Any], where: str) -> int | None:
     # Early recorders do not say.
     slot = line.get("hotbar")
-    if slot is not None and (type(slot) is not int or not 0 <= slot < _NUM_SLOTS):
+    if slot is None:
+        return None
+    if not _is_whole(slot) or not 0 <= slot < _NUM_SLOTS:
         raise UnusableError(_BAD_LINE, f"{where}: hotbar must be 0 to 8, got {slot!r:.60}")
-    return slot
+    return int(slot)
 
 
 def _explain_slot(rows: KeyboardMouseRows, row: int, slot: int) -> None:
@@ -168,6 +178,11 @@ def _list(owner: object, name: str, where: str, default: object = None) -> list[
 
 def _integers(owner: object, name: str, where: str) -> list[int]:
     values = _list(owner, name, where, default=[])
-    if any(type(value) is not int for value in values):
+    if not all(map(_is_whole, values)):
         raise UnusableError(_BAD_LINE, f"{where}: {name} must be whole numbers, got {values!r:.60}")
-    return cast("list[int]", values)
+    return [int(value) for value in cast("list[float]", values)]
+
+
+def _is_whole(value: object) -> bool:
+    # 0.0 is as whole as 0: what counts is the value.
+    return type(value) is int or (isinstance(value, float) and value.is_integer())

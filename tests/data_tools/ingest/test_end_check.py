@@ -44,7 +44,7 @@ MOMENTS = np.arange(0, SECONDS, 1 / FPS)
 
 
 def pause(at_s: float, length_s: float) -> np.ndarray:
-    return np.where(MOMENTS < at_s, MOMENTS, MOMENTS + length_s)
+    return np.where(at_s > MOMENTS, MOMENTS, MOMENTS + length_s)
 
 
 def test_a_log_that_is_longer_than_a_video_that_tells_nothing_is_refused(
