@@ -98,7 +98,7 @@ def index_shards(root: str, *, out_dir: Path | None, facts: ForeignFacts) -> lis
     Raises:
         ValueError: If a URL has no `out_dir`.
         FileNotFoundError: If there is no tar.
-        ShardError: If a key's members are not neighbours, or no record is left.
+        ShardError: If no record is left.
         OSError: If a tar cannot be read now.
     """
     storage = Storage(root)
@@ -241,7 +241,8 @@ def _index_tar(storage: Storage, shard: str, facts: ForeignFacts) -> TarIndex:
                 record = next(records, None)
             except ShardError as error:
                 if error.cause == "order":
-                    raise ShardError(f"{storage.root}/{shard}: {error}") from error
+                    # No record of it can be read by itself.
+                    tar.rows.clear()
                 tar.fault = str(error)
                 return tar
             if record is None:

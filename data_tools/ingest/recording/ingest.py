@@ -5,6 +5,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from data_tools.alignment.clock_fit import UnknownClockError
 from data_tools.ingest.recording.convert import Converted, convert_log
@@ -151,13 +152,13 @@ def _find_log(video: Path) -> Path:
 
 
 def _read_notes(notes_path: Path, facts_path: Path, digest: str, video_path: Path) -> Outcome:
-    notes = json.loads(notes_path.read_bytes()) if notes_path.exists() else {}
+    notes: dict[str, Any] = json.loads(notes_path.read_bytes()) if notes_path.exists() else {}
     if notes.pop("digest", None) != digest:
         raise ShardError(
             f"{facts_path} is of another video, log or settings; choose another --out, or remove it"
         )
-    lists = {name: tuple(notes[name]) for name in ("ignored", "notes")}
-    return Outcome(**(notes | {"video": video_path} | lists))
+    ignored, said = tuple(notes.pop("ignored")), tuple(notes.pop("notes"))
+    return Outcome(**notes | {"video": video_path, "ignored": ignored, "notes": said})
 
 
 def _digest(job: _Job, video_path: Path, log_path: Path) -> str:

@@ -137,7 +137,8 @@ class _Csv:
             table = self._parse(text, names)
         except ShardError:
             return False
-        return not must_be_numbers or all(_is_number(table.column(name).type) for name in names)
+        is_text = any(pa.types.is_string(table.column(name).type) for name in names)
+        return not (must_be_numbers and is_text)
 
     def _parse(self, text: bytes, names: list[str] | None = None) -> pa.Table:
         options = pa_csv.ConvertOptions(include_columns=names, strings_can_be_null=True)
@@ -161,26 +162,15 @@ def _choose_time(path: Path, names: list[str], chosen: str | None) -> tuple[str,
     return found[0], recognize_time(found[0])[1]
 
 
-def _is_number(kind: pa.DataType) -> bool:
-    types = pa.types
-    return (
-        types.is_integer(kind)
-        or types.is_floating(kind)
-        or types.is_decimal(kind)
-        or types.is_boolean(kind)
-        or types.is_null(kind)
-    )
-
-
 def _numbers(path: Path, table: pa.Table, name: str, *, keep_whole: bool = False) -> np.ndarray:
     column = table.column(name)
-    if pa.types.is_dictionary(column.type):
-        column = column.cast(column.type.value_type)
-    if not _is_number(column.type):
+    is_whole = pa.types.is_integer(column.type)
+    is_number = is_whole or pa.types.is_floating(column.type) or pa.types.is_boolean(column.type)
+    if not is_number and not pa.types.is_null(column.type):
         raise ShardError(
             f"{path}: the column {name!r} holds {column.type}, expected numbers or true and false"
         )
-    if keep_whole and pa.types.is_integer(column.type) and not column.null_count:
+    if keep_whole and is_whole and not column.null_count:
         return column.to_numpy().astype(np.int64)
     return (
         column.cast(pa.float64() if not pa.types.is_boolean(column.type) else pa.int8())

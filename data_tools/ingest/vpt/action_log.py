@@ -132,11 +132,9 @@ def _read_keys(rows: KeyboardMouseRows, row: int, keyboard: object, where: str) 
 def _read_slot(line: dict[str, Any], where: str) -> int | None:
     # Early recorders do not say.
     slot = line.get("hotbar")
-    if slot is None:
-        return None
-    if not _is_whole(slot) or not 0 <= slot < _NUM_SLOTS:
+    if slot is not None and (type(slot) is not int or not 0 <= slot < _NUM_SLOTS):
         raise UnusableError(_BAD_LINE, f"{where}: hotbar must be 0 to 8, got {slot!r:.60}")
-    return int(slot)
+    return slot
 
 
 def _explain_slot(rows: KeyboardMouseRows, row: int, slot: int) -> None:
@@ -178,11 +176,6 @@ def _list(owner: object, name: str, where: str, default: object = None) -> list[
 
 def _integers(owner: object, name: str, where: str) -> list[int]:
     values = _list(owner, name, where, default=[])
-    if not all(map(_is_whole, values)):
+    if any(type(value) is not int for value in values):
         raise UnusableError(_BAD_LINE, f"{where}: {name} must be whole numbers, got {values!r:.60}")
-    return [int(value) for value in cast("list[float]", values)]
-
-
-def _is_whole(value: object) -> bool:
-    # 0.0 is as whole as 0: what counts is the value.
-    return type(value) is int or (isinstance(value, float) and value.is_integer())
+    return cast("list[int]", values)
