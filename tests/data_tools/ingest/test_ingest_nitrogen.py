@@ -355,7 +355,7 @@ def test_killed_at_any_point_it_ends_with_the_same_bytes(
         process.send_signal(signal.SIGKILL)
         killed += process.wait() == -signal.SIGKILL
 
-    assert main(arguments(inputs, out_dir)) == 0
+    assert main(arguments(inputs, out_dir)) == 1
 
     assert killed >= 4
     assert contents(out_dir) == contents(dataset_dir)
