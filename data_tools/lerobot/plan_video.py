@@ -73,13 +73,13 @@ def plan_video(unit: VideoUnit, *, reader: EpisodeReader) -> PlannedUnit:
 def _attempt_video(path: Path) -> SourceVideo | ShardError:
     if not path.is_file():
         return ShardError(f"{path} does not exist", cause="the video is missing")
-    with path.open("rb") as file:
-        # FFmpeg also takes lists of files for videos, and would open what a stranger names.
-        if file.read(8)[4:] != b"ftyp":
-            return ShardError(f"{path} is no mp4", cause="the video cannot be read")
     try:
+        with path.open("rb") as file:
+            # FFmpeg also takes lists of files for videos, and would open what a stranger names.
+            if file.read(8)[4:] != b"ftyp":
+                return ShardError(f"{path} is no mp4", cause="the video cannot be read")
         return read_video_table(path)
-    except ShardError as error:
+    except (ShardError, OSError) as error:
         return ShardError(str(error), cause="the video cannot be read")
 
 
@@ -94,6 +94,8 @@ def _attempt_table(
         return read_episode_rows(path, columns, wanted)
     except ShardError as error:
         return error
+    except OSError as error:
+        return ShardError(str(error), cause="a table cannot be read")
 
 
 def _show(

@@ -12,8 +12,9 @@ import numpy as np
 from data_tools.ingest.nitrogen.label_tar import Fault, RawPiece, iter_pieces
 from data_tools.ingest.nitrogen.labelled_piece import LabelledPiece, printable_detail, read_piece
 from data_tools.ingest.nitrogen.picture_boxes import place_boxes
+from data_tools.names import safe_key
 from data_tools.shards.constant_rate import ConstantRateVideo, to_constant_rate
-from data_tools.shards.cutting import Stretch, cut_stretch, safe_key
+from data_tools.shards.cutting import Stretch, cut_stretch
 from data_tools.shards.plan import ShardSettings
 from data_tools.shards.planned import Dropped, PlannedClip, PlannedUnit
 from data_tools.shards.source_video import SourceVideo, read_video_table
@@ -148,11 +149,7 @@ def _steady(video: SourceVideo, fps: float) -> ConstantRateVideo:
 
 
 def _clip_name(piece: LabelledPiece) -> str:
-    # Ids that differ only in signs that a key cannot have must not collide.
-    video_id, key = piece.metadata.video_id, safe_key(f"v-{piece.metadata.video_id}")
-    if key != f"v-{video_id}":
-        key = f"{key[:48]}-{hashlib.sha256(video_id.encode()).hexdigest()[:8]}"
-    return f"{key}-{piece.metadata.chunk:04d}"
+    return f"{safe_key(f'v-{piece.metadata.video_id}')}-{piece.metadata.chunk:04d}"
 
 
 def _drop(piece: LabelledPiece, error: ShardError) -> Dropped:
@@ -162,6 +159,8 @@ def _drop(piece: LabelledPiece, error: ShardError) -> Dropped:
         seconds=len(piece.actions) / piece.metadata.fps,
         reason=_REASONS.get(error.cause, "the video is not readable"),
         detail=printable_detail(error),
+        # What a video at hand is too short or too small for is no news among thousands of them.
+        is_fault=error.cause not in _REASONS,
     )
 
 
@@ -191,11 +190,13 @@ class _Tables:
 
 def _read_table(path: Path) -> tuple[SourceVideo, str] | ShardError:
     try:
-        video = read_video_table(path)
+        video, size = read_video_table(path), path.stat().st_size
     except ShardError as error:
         return error
+    except OSError as error:
+        return ShardError(str(error), cause="video")
     # Not of all its bytes: a terabyte of videos would be read once more.
-    facts = [path.name, path.stat().st_size, video.width, video.height, str(video.time_base)]
+    facts = [path.name, size, video.width, video.height, str(video.time_base)]
     digest = hashlib.sha256(json.dumps(facts).encode())
     digest.update(video.ticks.tobytes())
     return video, digest.hexdigest()

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from data_tools.ingest.recording.conventions import Conventions
 from data_tools.ingest.recording.logged_play import LoggedPlay
 from data_tools.ingest.recording.table_log import read_table_log
+from data_tools.names import has_suffix
 from nitrogen_train.actions import ActionSpace
 from nitrogen_train.data.schema import ShardError
 
@@ -29,7 +30,7 @@ _UNPLUGGED_NS = 250_000_000
 
 def is_input_rec(path: Path) -> bool:
     """Say whether a parquet has the plugin's columns."""
-    if path.suffix != ".parquet":
+    if not has_suffix(path, (".parquet",)):
         return False
     try:
         return set(pq.read_schema(path).names) >= _MUST_HAVE

@@ -41,7 +41,7 @@ def read_action_log(
     Raises:
         UnusableError: If a line is not what it should be, or lines and frames do not match.
     """
-    lines = _read_lines(path, limit=num_frames + max_difference + 1)
+    lines, is_cut = _read_lines(path, limit=num_frames + max_difference + 1)
     if not lines or abs(len(lines) - num_frames) > max_difference:
         raise UnusableError(
             "lines and frames differ in number",
@@ -49,6 +49,7 @@ def read_action_log(
             f"{num_frames} frames; expected the same number, give or take {max_difference}",
         )
     rows = KeyboardMouseRows(min(len(lines), num_frames))
+    rows.notes["last lines that were cut, left out"] += is_cut
     is_stuck = False
     slot: int | None = None
     for row, line in enumerate(lines[: len(rows.valid)]):
@@ -70,7 +71,12 @@ def read_action_log(
     return rows
 
 
-def _read_lines(path: Path, *, limit: int) -> list[dict[str, Any]]:
+def _read_lines(path: Path, *, limit: int) -> tuple[list[dict[str, Any]], bool]:
+    """Read up to a number of lines; a cut last one is left out, and that is said.
+
+    Raises:
+        UnusableError: If a line is not what it should be.
+    """
     lines: list[dict[str, Any]] = []
     with path.open("rb") as file:
         while len(lines) < limit and (data := file.readline(_MAX_LINE_BYTES + 1)):
@@ -81,13 +87,15 @@ def _read_lines(path: Path, *, limit: int) -> list[dict[str, Any]]:
                 line = json.loads(data)
             # Deeply nested brackets.
             except (ValueError, RecursionError) as error:
+                if lines and not data.endswith(b"\n"):
+                    return lines, True
                 raise UnusableError(_BAD_LINE, f"{where} is not JSON: {error}") from error
             if not isinstance(line, dict):
                 raise UnusableError(_BAD_LINE, f"{where} must be an object, got {data[:60]!r}")
             # The inventory and the statistics are most of it.
             known = ("mouse", "keyboard", "isGuiOpen", "hotbar")
             lines.append({name: line[name] for name in known if name in line})
-    return lines
+    return lines, False
 
 
 def _read_mouse(
