@@ -2,9 +2,10 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import cast
 
 from nitrogen_train.data.schema import ShardError, parse_json_object
+from nitrogen_train.data.values import as_number, as_whole_number
 
 _LARGEST = 1e6
 _MAX_BOXES = 32
@@ -124,9 +125,9 @@ def _derive_fps(num_frames: int, duration_s: float, num_rows: int) -> float:
 
 
 def _whole(values: dict[str, object], name: str) -> int:
-    value = values.get(name)
-    if type(value) is not int or not 0 <= value <= 10**9:
-        raise MetadataError(name, "a whole number from 0", value)
+    value = as_whole_number(values.get(name))
+    if value is None or not 0 <= value <= 10**9:
+        raise MetadataError(name, "a whole number from 0", values.get(name))
     return value
 
 
@@ -135,12 +136,11 @@ def _number(values: dict[str, object], name: str) -> float:
 
 
 def _numbers(value: object, name: str, count: int) -> list[float]:
-    items = cast("list[Any]", value) if isinstance(value, list) else []
-    if len(items) != count or any(
-        type(item) not in (int, float) or not abs(item) <= _LARGEST for item in items
-    ):
+    items = cast("list[object]", value) if isinstance(value, list) else []
+    found = [number for item in items if (number := as_number(item)) is not None]
+    if not len(found) == len(items) == count or max(map(abs, found)) > _LARGEST:
         raise MetadataError(name, "up to a million" if count == 1 else f"{count} numbers", value)
-    return [float(item) for item in items]
+    return found
 
 
 def _text(values: dict[str, object], name: str, *, default: str | None = None) -> str:
@@ -153,10 +153,10 @@ def _text(values: dict[str, object], name: str, *, default: str | None = None) -
 
 
 def _chunk(value: object) -> int:
-    text = str(value) if type(value) in (int, str) else ""
-    if not (text.isascii() and text.isdigit() and len(text) < 10):
-        raise MetadataError("chunk_id", "a whole number", value)
-    return int(text)
+    number = as_whole_number(value)
+    if number is None or not 0 <= number < 10**9:
+        raise MetadataError("chunk_id", "a whole number from 0", value)
+    return number
 
 
 def _box(value: object, name: str) -> LabelBox | None:

@@ -60,12 +60,12 @@ def test_a_piece_without_a_plausible_frame_rate_is_refused() -> None:
     [
         ({"original_video": {"start_frame": -1}}, "start_frame must be a whole number"),
         ({"original_video": {"start_frame": True}}, "start_frame must be a whole number"),
-        ({"original_video": {"end_frame": 1e3}}, "end_frame must be a whole number"),
+        ({"original_video": {"end_frame": 1000.5}}, "end_frame must be a whole number"),
         ({"original_video": {"video_id": 3}}, "video_id must be 1 to 500 printable"),
         ({"original_video": {"url": "a\nb"}}, "url must be 1 to 500 printable"),
         ({"original_video": {"resolution": [180]}}, "resolution must be 2 numbers"),
         ({"original_video": {"resolution": [180, 1e400]}}, "resolution must be 2 numbers"),
-        ({"original_video": {"duration": "20"}}, "duration must be up to a million"),
+        ({"original_video": {"duration": "long"}}, "duration must be up to a million"),
         ({"chunk_size": None}, "chunk_size must be a whole number"),
         ({"chunk_id": "../1"}, "chunk_id must be a whole number"),
         ({"game": "x" * 501}, "game must be 1 to 500 printable"),
@@ -90,6 +90,15 @@ def test_what_is_no_metadata_is_refused(data: bytes) -> None:
         parse_piece_metadata(data)
 
     assert raised.value.cause == "metadata"
+
+
+def test_numbers_count_and_not_their_types() -> None:
+    loose = parse(
+        chunk_id=3.0, chunk_size="600",
+        original_video={"start_frame": 900.0, "resolution": ["180", 320.0], "duration": "20.0"},
+    )  # fmt: skip
+
+    assert loose == parse()
 
 
 def test_boxes_are_clipped_to_the_picture() -> None:
