@@ -50,8 +50,23 @@ def test_the_frame_rate_is_derived(duration_s: float, fps: float) -> None:
     assert metadata.fps == fps
 
 
+@pytest.mark.parametrize("fps", [25, 30, 50, 60, 120])
+@pytest.mark.parametrize("last", [0, 1])
+def test_rows_are_counted_whether_the_last_frame_is_included_or_not(fps: int, last: int) -> None:
+    metadata = parse(
+        chunk_size=20 * fps, original_video={"end_frame": 900 + 20 * fps - last, "duration": 20.0}
+    )
+
+    assert metadata.fps == metadata.exact_fps == fps
+
+
+def test_the_labels_own_times_tell_a_broken_rate() -> None:
+    assert parse(original_video={"duration": 20.02}).exact_fps == pytest.approx(30 / 1.001)
+    assert parse(original_video={"duration": 19.98}).exact_fps == 30.0
+
+
 def test_a_piece_without_a_plausible_frame_rate_is_refused() -> None:
-    with pytest.raises(ShardError, match=r"600 frames in 0 s, or 3 rows in 20 s, give no frame"):
+    with pytest.raises(ShardError, match=r"3 rows in 0 s, or in 20 s, give no frame rate"):
         parse(original_video={"duration": 0}, chunk_size=3)
 
 
