@@ -20,7 +20,8 @@ from nitrogen_train.data.schema import ShardError
 
 _WORDS = {"true": 1.0, "false": 0.0}
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
-_LARGEST_WHOLE = 2**63
+_DIGITS = re.compile(r"[+-]?\d{1,19}", re.ASCII)
+_LARGEST_WHOLE = 2.0**63
 _BAD_VALUE = "a value is no number, or out of range"
 """The cause of an error, unless the caller names another."""
 
@@ -53,15 +54,16 @@ def as_whole_number(value: object) -> int | None:
         >>> as_whole_number("007"), as_whole_number(3.0), as_whole_number(3.5)
         (7, 3, None)
     """
-    if isinstance(value, bool | np.bool_):
+    is_word = isinstance(value, bool | np.bool_) or str(value).strip().lower() in _WORDS
+    number = as_number(value)
+    if is_word or number is None or not abs(number) < _LARGEST_WHOLE:
         return None
-    if isinstance(value, str) and re.fullmatch(r"[+-]?\d{1,19}", value.strip(), re.ASCII):
-        value = int(value)
+    # Not by way of a float, which holds no large number exactly.
     if isinstance(value, int | Decimal | np.integer):
-        is_whole = abs(value) < _LARGEST_WHOLE and value == int(value)
-        return int(value) if is_whole else None
-    number = as_number(value) if isinstance(value, float | np.floating) else None
-    return int(number) if number is not None and number.is_integer() else None
+        return int(value) if value == int(value) else None
+    if isinstance(value, str) and _DIGITS.fullmatch(value.strip()):
+        return int(value)
+    return int(number) if number.is_integer() else None
 
 
 def as_boolean(value: object) -> bool | None:
@@ -105,7 +107,10 @@ def to_booleans(
     Raises:
         ShardError: If a value is anything else, or missing.
     """
-    values = to_vectors(column, what=what, width=1, cause=cause)[:, 0]
+    array = _decode(column)
+    if pa.types.is_boolean(array.type) and not array.null_count:
+        return np.asarray(array.to_numpy(zero_copy_only=False))
+    values = to_vectors(array, what=what, width=1, cause=cause)[:, 0]
     return check_booleans(values, what=what, cause=cause)
 
 

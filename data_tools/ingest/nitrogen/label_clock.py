@@ -100,9 +100,6 @@ def choose_clock(pieces: Sequence[LabelledPiece], labelled: LabelledVideo) -> Cl
     Args:
         pieces: Of one video.
         labelled: The video.
-
-    Raises:
-        ShardError: If the video is damaged where it was looked at.
     """
     most = _MOST_APART_S * labelled.fps
     telling = [
@@ -193,14 +190,14 @@ def _ask_picture(piece: LabelledPiece, labelled: LabelledVideo) -> Clock | None:
         boxes = place_boxes(
             piece.metadata, width=video.width, height=video.height, crops_to_game=False
         )
+        told = tell_start(
+            video,
+            boxes.masked[0],
+            piece.actions.rows,
+            fps=piece.metadata.exact_fps,
+            starts_s=[each.first_s for each in times.values()],
+        )
     except ShardError:
-        # The piece is dropped for it when it is laid out.
+        # The pad cannot be found, or the video is damaged there: another piece may tell.
         return None
-    told = tell_start(
-        video,
-        boxes.masked[0],
-        piece.actions.rows,
-        fps=piece.metadata.exact_fps,
-        starts_s=[each.first_s for each in times.values()],
-    )
     return None if told is None else list(times)[told]
