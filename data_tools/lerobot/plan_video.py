@@ -12,10 +12,11 @@ from jaxtyping import Int64
 from data_tools.lerobot.dataset import EpisodeRow, LeRobotFolder
 from data_tools.lerobot.layout import FilePlace
 from data_tools.lerobot.readers import EpisodeReader, ShownEpisode
-from data_tools.lerobot.tables import read_episode_rows, to_vectors, to_whole_numbers
+from data_tools.lerobot.tables import read_episode_rows
 from data_tools.shards.planned import Dropped, PlannedClip, PlannedUnit
 from data_tools.shards.source_video import SourceVideo, read_video_table
 from nitrogen_train.data.schema import ShardError
+from nitrogen_train.data.values import to_vectors, to_whole_numbers
 
 _TOLERANCE = 0.25
 """Of a frame: how far a row's time may lie from its frame's."""

@@ -10,7 +10,6 @@ first frame to the last; a log of changes ends with an empty row, which says tha
 """
 
 import json
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +25,7 @@ from data_tools.text_log import iter_lines
 from nitrogen_train.actions import ActionRows, ActionSpace
 from nitrogen_train.data.action_file import ClipActions
 from nitrogen_train.data.schema import ShardError
+from nitrogen_train.data.values import as_number, as_whole_number
 
 # Loggers that divide XInput's -32768 by 32767 overshoot by this much.
 _OVERSHOOT = 1e-4
@@ -147,8 +147,8 @@ def _iter_rows(path: Path, lost: list[str]) -> Iterator[tuple[int, dict[str, obj
     is_parquet = has_suffix(path, (".parquet",))
     entries = _iter_parquet(path) if is_parquet else _iter_jsonl(path, lost)
     for number, entry in enumerate(entries, start=1):
-        time_ns, controls = entry.get("t_ns"), entry.get("controls")
-        if type(time_ns) is not int or not isinstance(controls, dict):
+        time_ns, controls = as_whole_number(entry.get("t_ns")), entry.get("controls")
+        if time_ns is None or not isinstance(controls, dict):
             raise ShardError(
                 f'{path}, row {number}: expected {{"t_ns": whole nanoseconds, "controls": '
                 f"{{NAME: value}}}}, got {str(entry)[:200]}"
@@ -190,8 +190,9 @@ def _check_name(name: str, space: ActionSpace, where: str) -> None:
 
 def _to_number(name: str, value: object, space: ActionSpace, where: str) -> float:
     low = -1.0 if name in space.sticks else 0.0
-    if isinstance(value, bool | int | float) and math.isfinite(value):
-        inside = min(max(float(value), low), 1.0)
-        if abs(inside - value) <= _OVERSHOOT:
+    number = as_number(value)
+    if number is not None:
+        inside = min(max(number, low), 1.0)
+        if abs(inside - number) <= _OVERSHOOT:
             return inside
     raise ShardError(f"{where}: {name} must lie in [{low:g}, 1], got {value!r}")

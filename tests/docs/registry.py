@@ -98,7 +98,11 @@ GAMES = (
     ),
     Run(
         "nitrogen-data preview DATASET CLIP_ID --out CLIP.mp4 --predictions predictions.parquet",
-        names={"DATASET": "data", "CLIP_ID": "$CLIP_ID", "predictions.parquet": "judged/predictions.parquet"},
+        names={
+            "DATASET": "data",
+            "CLIP_ID": "$CLIP_ID",
+            "predictions.parquet": "judged/predictions.parquet",
+        },
         before='CLIP_ID=$(python -c "import pyarrow.parquet as p; '
         "print(p.read_table('judged/predictions.parquet')['clip_id'][0])\"); ",
     ),

@@ -26,7 +26,8 @@ from data_tools.workers import map_in_order
 from nitrogen_train.data.files import write_atomically
 from nitrogen_train.data.schema import ShardError
 
-_VERSION = "1"
+_VERSION = "2"
+"""Rises when the same tarball gives other rows: an index of before is made again."""
 _SUFFIXES = (".tar.gz", ".tgz", ".tar")
 _ENDS_BYTES = 2**20
 _BATCH_ROWS = 5_000

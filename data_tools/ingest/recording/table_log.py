@@ -1,5 +1,6 @@
 """Tables with a column of times and one per control: CSV, and parquet of any writer."""
 
+import contextlib
 import io
 from dataclasses import dataclass
 from functools import cached_property
@@ -27,6 +28,7 @@ from data_tools.names import has_suffix
 from data_tools.text_log import read_text
 from nitrogen_train.actions import ActionSpace
 from nitrogen_train.data.schema import ShardError
+from nitrogen_train.data.values import to_numbers, to_whole_numbers
 
 
 def read_table_log(
@@ -71,10 +73,14 @@ def read_table_log(
     by_control = map_columns(others, columns, space, str(path), labels=labels or "xbox")
     table, lost = source.read([time_name, *by_control.values()])
     notes += [lost] * bool(lost)
-    times_ns = to_nanoseconds(_numbers(path, table, time_name, keep_whole=True), unit, str(path))
+    times = _times(table.column(time_name), f"{path}, {time_name}")
+    times_ns = to_nanoseconds(times, unit, str(path))
     log = to_input_log(
         times_ns,
-        {control: _numbers(path, table, column) for control, column in by_control.items()},
+        {
+            control: to_numbers(table.column(column), what=f"{path}, {column}")
+            for control, column in by_control.items()
+        },
         conventions,
         space,
         str(path),
@@ -162,18 +168,14 @@ def _choose_time(path: Path, names: list[str], chosen: str | None) -> tuple[str,
     return found[0], recognize_time(found[0])[1]
 
 
-def _numbers(path: Path, table: pa.Table, name: str, *, keep_whole: bool = False) -> np.ndarray:
-    column = table.column(name)
-    is_whole = pa.types.is_integer(column.type)
-    is_number = is_whole or pa.types.is_floating(column.type) or pa.types.is_boolean(column.type)
-    if not is_number and not pa.types.is_null(column.type):
-        raise ShardError(
-            f"{path}: the column {name!r} holds {column.type}, expected numbers or true and false"
-        )
-    if keep_whole and is_whole and not column.null_count:
-        return column.to_numpy().astype(np.int64)
-    return (
-        column.cast(pa.float64() if not pa.types.is_boolean(column.type) else pa.int8())
-        .cast(pa.float64())
-        .to_numpy()
-    )
+def _times(column: pa.ChunkedArray, what: str) -> np.ndarray:
+    """Read times, exactly if they are whole: floats hold no nanoseconds of this century.
+
+    Raises:
+        ShardError: If one is no number.
+    """
+    if not pa.types.is_floating(column.type):
+        # What is not whole may still be numbers.
+        with contextlib.suppress(ShardError):
+            return to_whole_numbers(column, what=what)
+    return to_numbers(column, what=what)

@@ -15,6 +15,7 @@ from typing import Any, cast
 
 from data_tools.ingest.keyboard_mouse_rows import KeyboardMouseRows
 from data_tools.ingest.pairs import UnusableError
+from nitrogen_train.data.values import as_boolean, as_number, as_whole_number
 
 _MAX_LINE_BYTES = 1024 * 1024
 _MAX_MOTION = 1e6
@@ -62,7 +63,7 @@ def read_action_log(
         is_stuck = fresh == [_ATTACK] if row == 0 else is_stuck and _ATTACK not in fresh
         _read_mouse(rows, row, mouse, fresh, where, is_stuck=is_stuck)
         _read_keys(rows, row, keyboard, where)
-        is_menu = line.get("isGuiOpen") is True
+        is_menu = _is_menu(line, where)
         rows.valid[row] = keep_menus or not is_menu
         rows.notes["rows with a menu open" + ", not valid" * (not keep_menus)] += is_menu
         former, slot = slot, _read_slot(line, where)
@@ -129,11 +130,22 @@ def _read_keys(rows: KeyboardMouseRows, row: int, keyboard: object, where: str) 
         rows.press_key(row, name.removeprefix(_KEY_PREFIX))
 
 
+def _is_menu(line: dict[str, Any], where: str) -> bool:
+    said = line.get("isGuiOpen")
+    is_menu = False if said is None else as_boolean(said)
+    if is_menu is None:
+        raise UnusableError(
+            _BAD_LINE, f"{where}: isGuiOpen must be true or false, got {said!r:.60}"
+        )
+    return is_menu
+
+
 def _read_slot(line: dict[str, Any], where: str) -> int | None:
     # Early recorders do not say.
-    slot = line.get("hotbar")
-    if slot is not None and (type(slot) is not int or not 0 <= slot < _NUM_SLOTS):
-        raise UnusableError(_BAD_LINE, f"{where}: hotbar must be 0 to 8, got {slot!r:.60}")
+    said = line.get("hotbar")
+    slot = as_whole_number(said)
+    if said is not None and (slot is None or not 0 <= slot < _NUM_SLOTS):
+        raise UnusableError(_BAD_LINE, f"{where}: hotbar must be 0 to 8, got {said!r:.60}")
     return slot
 
 
@@ -156,12 +168,12 @@ def _field(owner: object, name: str, where: str, default: object) -> object:
 
 def _number(owner: object, name: str, where: str, default: float | None = None) -> float:
     value = _field(owner, name, where, default)
-    # Written so that NaN fails too.
-    if type(value) not in (int, float) or not abs(cast("float", value)) <= _MAX_MOTION:
+    number = as_number(value)
+    if number is None or abs(number) > _MAX_MOTION:
         raise UnusableError(
             _BAD_LINE, f"{where}: {name} must be a number up to {_MAX_MOTION:g}, got {value!r:.60}"
         )
-    return float(cast("float", value))
+    return number
 
 
 def _list(owner: object, name: str, where: str, default: object = None) -> list[object]:
@@ -176,6 +188,7 @@ def _list(owner: object, name: str, where: str, default: object = None) -> list[
 
 def _integers(owner: object, name: str, where: str) -> list[int]:
     values = _list(owner, name, where, default=[])
-    if any(type(value) is not int for value in values):
+    numbers = [number for value in values if (number := as_whole_number(value)) is not None]
+    if len(numbers) < len(values):
         raise UnusableError(_BAD_LINE, f"{where}: {name} must be whole numbers, got {values!r:.60}")
-    return cast("list[int]", values)
+    return numbers
