@@ -44,7 +44,7 @@ from data_tools.capture.pad_inputs import TRIGGERS, Inputs, axis_input, is_hat, 
 Axes = dict[int, AxisState]
 """Those that have a range, by code."""
 
-_BY_PLACE_DRIVERS = {"nintendo", "playstation", "sony", "wiimote"}
+_BY_PLACE_DRIVERS = {"nintendo", "playstation", "sony"}
 _BY_LETTER_DRIVERS = {"hid-steam", "xone-gip-gamepad", "xpad", "xpad-noone", "xpadneo"}
 _CROSSED_VENDORS = {0x2DC8}
 """8BitDo: 19 of the 22 of its pads that SDL 2.32 knows in D-input."""

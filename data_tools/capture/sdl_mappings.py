@@ -57,7 +57,7 @@ class PadMapping:
 
 def find_mapping(description: DeviceDescription, axes: dict[int, AxisState]) -> PadMapping | None:
     """Look a pad up; None if SDL does not know it, or means another pad by its numbers."""
-    lines = _lines_of(description, load_mappings())
+    lines = _choose_lines(description, load_mappings())
     found = [_read_line(line, description, axes) for line in lines]
     # Several of one pad's versions: none is asked for if they contradict each other.
     known = [mapping for mapping in found if mapping is not None]
@@ -105,12 +105,33 @@ def _find_library() -> Path | None:
     return Path(str(libraries[0].locate())) if libraries else None
 
 
-def _lines_of(description: DeviceDescription, lines: tuple[str, ...]) -> list[str]:
+def _choose_lines(description: DeviceDescription, lines: tuple[str, ...]) -> list[str]:
     """Choose by SDL's GUID: exactly, else without the version, as SDL does."""
     pad, version = (description.bus, description.vendor, description.product), description.version
     same = [(guid, line) for line in lines if (guid := _read_guid(line))[:3] == pad]
+    same = [(guid, line) for guid, line in same if _is_named(line, description.name)]
     exact = [line for guid, line in same if guid[3] == version]
     return exact or [line for guid, line in same if not (guid[3] ^ version) & _PATCHED]
+
+
+def _is_named(line: str, name: str) -> bool:
+    """Say whether a line is for pads of this name; most are for every name."""
+    crc = re.search(r",crc:([0-9a-f]{4}),", line)
+    return crc is None or int(crc[1], 16) == _crc16(name.encode())
+
+
+def _crc16(data: bytes) -> int:
+    """Sum up a name as SDL does: CRC-16/ARC.
+
+    >>> f"{_crc16(b'123456789'):x}"
+    'bb3d'
+    """
+    crc = 0
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = crc >> 1 ^ (0xA001 if crc & 1 else 0)
+    return crc
 
 
 def _read_guid(line: str) -> tuple[int, ...]:

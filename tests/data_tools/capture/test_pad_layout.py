@@ -240,6 +240,23 @@ def test_a_mapping_of_another_version_is_taken_but_not_across_drivers(plug_in: P
     assert held(layout, EV_KEY, 0x131, 1) == {"SOUTH"}
 
 
+@needs_sdl
+@pytest.mark.parametrize(
+    ("name", "decided_by"),
+    [
+        ("Nintendo Wii Remote", "by SDL's mapping of Nintendo Wii Remote"),
+        ("Nintendo Wii Remote Guitar", "guessed from the usual order of buttons"),
+    ],
+)
+def test_one_number_for_several_pads_is_told_apart_by_name(
+    plug_in: PlugIn, name: str, decided_by: str
+) -> None:
+    numbers = {"vendor": 0x057E, "product": 0x0306, "bus": 5, "version": 0x0600}
+    pad = plug_in(name=name, driver="wiimote", axes={}, **numbers)
+
+    assert layout_of(pad).decided_by == decided_by
+
+
 def test_the_persons_word_overrules(plug_in: PlugIn) -> None:
     gamepad = Gamepad(plug_in(), pad_map="north=BTN_NORTH, west=btn_west,GUIDE=none")
 
@@ -276,7 +293,7 @@ def test_the_persons_word_reaches_axes_and_their_sides(plug_in: PlugIn) -> None:
         ("SOUTH=BTN_EAST,", "--pad-map is CONTROL=CODE,.*got ''"),
         ("SOTH=BTN_EAST", "'SOTH' is no control; did you mean SOUTH?"),
         ("FIRE=BTN_EAST", "'FIRE' is no control; a pad has BACK, DPAD_DOWN"),
-        ("SOUTH=BTN_SELCT", "SOUTH: 'BTN_SELCT' is no code of a pad; did you mean BTN_SELECT?"),
+        ("SOUTH=BTN_MODES", "SOUTH: 'BTN_MODES' is no code of a pad; did you mean BTN_MODE?"),
         ("SOUTH=7", "'7' is no code of a pad; nitrogen-data gamepads --watch names them"),
         ("SOUTH=BTN_C", "SOUTH: Pipe Pad has no BTN_C; it has BTN_SOUTH, BTN_EAST, BTN_NORTH"),
         ("LEFT_TRIGGER=ABS_GAS", "LEFT_TRIGGER: Pipe Pad has no ABS_GAS; it has ABS_X, ABS_Y"),
