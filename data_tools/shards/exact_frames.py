@@ -89,6 +89,8 @@ class Decoding:
         for frame in frames:
             if frame.pts is None or frame.pts < self._key:
                 continue
+            # Of those that come last PyAV does not know it.
+            frame.time_base = self._video.stream.time_base
             if frame.is_corrupt:
                 self._distrust(frame.pts)
             elif self.is_good(frame.pts):

@@ -10,6 +10,7 @@ and all below keeps its colour. Pixels that are not square stay so: clips are sq
 
 from collections import deque
 from collections.abc import Iterator, Sequence
+from fractions import Fraction
 from itertools import chain
 from pathlib import Path
 
@@ -99,13 +100,14 @@ def filter_pictures(
     Raises:
         ShardError: If they change their size or their kind on the way, or a filter fails.
     """
-    graph, shape = Graph(), None
+    graph, shape, time_base = Graph(), None, None
     ticks: deque[int | None] = deque()
     try:
         for picture in pictures:
             found = (picture.width, picture.height, picture.format.name)
             if shape is None:
-                shape, graph = found, _build_graph(picture, filters)
+                shape, time_base = found, picture.time_base
+                graph = _build_graph(picture, filters)
             if found != shape:
                 raise ShardError(
                     f"{path} changes its picture from {shape} to {found}; re-encode it",
@@ -113,23 +115,25 @@ def filter_pictures(
                 )
             ticks.append(picture.pts)
             graph.push(picture)
-            yield from _pull(graph, ticks, picture)
+            yield from _pull(graph, ticks, time_base)
         if shape is not None and ticks:
             graph.push(None)
-            yield from _pull(graph, ticks, None)
+            yield from _pull(graph, ticks, time_base)
     except FFmpegError as error:
         raise ShardError(f"{path} cannot be shown: {error}", cause="video") from error
 
 
-def _pull(graph: Graph, ticks: deque[int | None], like: VideoFrame | None) -> Iterator[VideoFrame]:
+def _pull(
+    graph: Graph, ticks: deque[int | None], time_base: Fraction | None
+) -> Iterator[VideoFrame]:
     while ticks:
         try:
             picture = graph.vpull()
         except (NotYetError, EndError):
             return
         picture.pts = ticks.popleft()
-        if like is not None:
-            picture.time_base = like.time_base
+        if time_base is not None:
+            picture.time_base = time_base
         yield picture
 
 
