@@ -80,7 +80,6 @@ def filter_dataset(
         part=part,
         shards=_lay_out(kept, clips_per_shard),
         dropped=dropped,
-        stops_at_faults=True,
     )
     copy = partial(copy_record, dataset_dir)
     report = write_plan(plan, encode=copy, out_dir=out_dir, workers=workers)

@@ -106,6 +106,8 @@ def _is_cut_ts(path: Path, stream_id: int) -> bool:
     if any(tail[place] != _TS_SYNC for place in places):
         # Of packets of another size, as on Blu-ray, nothing is known.
         return False
+    if num_bytes % _TS_PACKET:
+        return True
     mine = [
         tail[place : place + _TS_PACKET]
         for place in places

@@ -58,8 +58,6 @@ class Plan(Generic[Clip]):
     dropped: list[Dropped]
     notes: dict[str, int] = field(default_factory=dict)
     """Sums of the units'."""
-    stops_at_faults: bool
-    """Whether a video that turns out to be damaged ends the command, or is left out."""
 
 
 def make_plan(
@@ -70,7 +68,6 @@ def make_plan(
     settings: ShardSettings,
     part: Part,
     workers: int,
-    stops_at_faults: bool,
 ) -> Plan[PlannedClip]:
     """Read and check a part's units, and lay its clips out in shards.
 
@@ -81,7 +78,6 @@ def make_plan(
         settings: Of all parts.
         part: Which units to take.
         workers: Processes.
-        stops_at_faults: See `Plan`.
 
     Raises:
         ShardError: If a unit breaks the contract, or names collide.
@@ -109,7 +105,6 @@ def make_plan(
         ],
         dropped=[item for unit in planned for item in unit.dropped],
         notes=add_notes(unit.notes for unit in planned),
-        stops_at_faults=stops_at_faults,
     )
 
 

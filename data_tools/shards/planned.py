@@ -91,6 +91,21 @@ class Dropped:
     """What was expected and what came."""
 
 
+def list_loss(video: SourceVideo, *, name: str, game: str) -> list[Dropped]:
+    """List what a video that was cut off has lost at its end, for the report."""
+    if video.loss is None:
+        return []
+    return [
+        Dropped(
+            name=name,
+            game=game,
+            seconds=video.loss.seconds,
+            reason="the video is cut off",
+            detail=video.loss.words,
+        )
+    ]
+
+
 @dataclass(frozen=True, kw_only=True)
 class PlannedUnit:
     """One recording, published video or episode, whose files have been read and agree."""

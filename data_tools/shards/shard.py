@@ -46,6 +46,5 @@ def shard_recordings(
         settings=settings,
         part=part,
         workers=workers,
-        stops_at_faults=True,
     )
     return write_dataset(plan, out_dir=out_dir, workers=workers)

@@ -16,6 +16,9 @@ from data_tools.shards.shown_picture import list_corrections, show_pictures
 from data_tools.shards.video_container import open_container
 from nitrogen_train.data.schema import ShardError
 
+_LONGEST_REORDER = 33
+"""Frames: so far ahead of what is shown before it a frame may be stored."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Loss:
@@ -182,7 +185,7 @@ def _check_times(path: Path, rows: Sequence[_Row], time_base: Fraction) -> None:
 
 
 def _drop_bad_end(path: Path, rows: list[_Row], time_base: Fraction) -> list[_Row]:
-    """Keep the frames up to the first one of the end that does not decode.
+    """Keep the frames up to the first one of the end that does not decode, or is not there.
 
     Raises:
         ShardError: If there is none.
@@ -191,19 +194,22 @@ def _drop_bad_end(path: Path, rows: list[_Row], time_base: Fraction) -> list[_Ro
     for first in reversed([place for place, row in enumerate(rows) if row.is_key]):
         key = rows[first].tick
         group = sorted(row.tick for row in rows[first:stop] if row.tick >= key)
-        if not (len(group) == 1 and _lacks_leading(rows[: first + 1])):
-            number = count_whole(path, group, time_base=time_base)
-            if number:
-                return [row for row in rows[:stop] if row.tick <= group[number - 1]]
+        if number := count_whole(path, group, time_base=time_base):
+            last = _find_hole([row.tick for row in rows[:stop] if row.tick <= group[number - 1]])
+            return [row for row in rows[:stop] if row.tick <= last]
         stop = first
     raise ShardError(f"{path}: not one frame of it can be decoded", cause="video")
 
 
-def _lacks_leading(rows: Sequence[_Row]) -> bool:
-    """Tell whether the pictures between the last row, a key frame, and the others are lost."""
-    ticks = np.sort([row.tick for row in rows[-100:]])
-    steps = np.diff(ticks)
-    return len(steps) > 1 and bool(steps[-1] > 1.5 * np.median(steps))
+def _find_hole(ticks: Sequence[int]) -> int:
+    """Find the last frame before a hole near the end, or the last of all.
+
+    Frames that are stored behind the one that they are shown before are the first to be lost.
+    """
+    end = np.sort(np.array(ticks, dtype=np.int64))[-_LONGEST_REORDER:]
+    steps = np.diff(end)
+    holes = np.flatnonzero(steps > 1.5 * np.median(steps)) if len(steps) else steps
+    return int(end[holes[0]] if len(holes) else end[-1])
 
 
 def _describe_loss(

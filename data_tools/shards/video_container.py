@@ -39,6 +39,8 @@ def open_container(path: Path) -> Iterator[VideoContainer]:
         ShardError: If it is no video, lacks its index, or nothing here can decode it.
     """
     with _open(path) as container:
+        if not container.streams.video or container.streams.video[0].codec_context is None:
+            _check_index(path)
         if not container.streams.video:
             raise ShardError(f"{path} holds no video that can be read", cause="video")
         stream = container.streams.video[0]
@@ -71,16 +73,26 @@ def _find_readable(path: Path) -> str | None:
     Raises:
         ShardError: If the file is an mp4 without its index.
     """
+    _check_index(path)
     boxes = list_boxes(path)
-    if boxes and not any(box.kind == b"moov" for box in boxes):
+    is_cut = bool(boxes) and boxes[-1].kind != b"mdat" and boxes[-1].stop > path.stat().st_size
+    return f"subfile,,start,0,end,{boxes[-1].start},,:{path}" if is_cut else None
+
+
+def _check_index(path: Path) -> None:
+    """Refuse an mp4 whose index is not in the file, or not all of it.
+
+    Raises:
+        ShardError: If it is one.
+    """
+    boxes, num_bytes = list_boxes(path), path.stat().st_size
+    if boxes and not any(box.kind == b"moov" and box.stop <= num_bytes for box in boxes):
         raise ShardError(
             f"{path} is an mp4 without its index (moov): its recording or its copy ended early; "
             "copy it again, or rebuild the index with untrunc and a whole file of the same "
             "recorder; recorded as mkv or hybrid mp4, what was written is kept",
             cause="video",
         )
-    is_cut = bool(boxes) and boxes[-1].kind != b"mdat" and boxes[-1].stop > path.stat().st_size
-    return f"subfile,,start,0,end,{boxes[-1].start},,:{path}" if is_cut else None
 
 
 def _describe(path: Path, error: FFmpegError) -> ShardError:

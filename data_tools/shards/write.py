@@ -14,7 +14,6 @@ import shutil
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -67,11 +66,9 @@ def write_dataset(plan: Plan[PlannedClip], *, out_dir: Path, workers: int) -> Da
         workers: Processes.
 
     Raises:
-        ShardError: If `out_dir` holds another data set, a video is damaged and the plan stops at
-            that, or no clip is left.
+        ShardError: If `out_dir` holds another data set, or no clip is left.
     """
-    encode = partial(encode_clip, stops_at_faults=plan.stops_at_faults)
-    return write_plan(plan, encode=encode, out_dir=out_dir, workers=workers)
+    return write_plan(plan, encode=encode_clip, out_dir=out_dir, workers=workers)
 
 
 def write_plan(

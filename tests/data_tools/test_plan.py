@@ -25,7 +25,6 @@ def plan(folder: Path, **settings: Any) -> Plan:
         settings=shaped,
         part=ALL,
         workers=1,
-        stops_at_faults=True,
     )
 
 

@@ -81,7 +81,6 @@ def ingest_nitrogen(
         settings=settings,
         part=part,
         workers=workers,
-        stops_at_faults=False,
     )
     return write_dataset(plan, out_dir=out_dir, workers=workers)
 

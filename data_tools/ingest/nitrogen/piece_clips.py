@@ -102,7 +102,8 @@ def _lay_out(piece: LabelledPiece, video: SourceVideo, *, crops_to_game: bool) -
     start, stop = metadata.start_frame, metadata.start_frame + num_rows
     if stop > len(video):
         raise ShardError(
-            f"the labels are of frames {start} to {stop - 1}, {video.path.name} has {len(video)}",
+            f"the labels are of frames {start} to {stop - 1}, {video.path.name} has {len(video)}"
+            + (f"; {video.loss.words}" if video.loss else ""),
             cause="short",
         )
     boxes = place_boxes(
