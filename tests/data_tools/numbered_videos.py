@@ -19,7 +19,7 @@ CODECS: dict[str, tuple[str, dict[str, str]]] = {
         "libvpx-vp9",
         {"g": "12", "crf": "20", "cpu-used": "8", "auto-alt-ref": "1", "lag-in-frames": "10"},
     ),
-    "av1": ("libsvtav1", {"preset": "12", "crf": "20", "svtav1-params": "keyint=12"}),
+    "av1": ("libsvtav1", {"preset": "8", "crf": "20", "svtav1-params": "keyint=12"}),
     "mpeg4": ("mpeg4", {"g": "12", "bf": "2", "q": "2"}),
 }
 CONTAINERS = ("mp4", "mkv", "webm", "ts", "flv")

@@ -51,7 +51,9 @@ def test_no_frame_of_a_cut_file_is_another_one(tmp_path: Path, name: str, codec:
     for percent in range(50, 98, 3):
         (tmp_path / name).write_bytes(data[: len(data) * percent // 100])
         video = read_video_table(tmp_path / name)
-        assert [read_number(frame) for frame in video.read()] == list(range(len(video)))
+        # Cut between two packets a file looks whole; frames may be missing then, as times say.
+        shown = (video.ticks - video.ticks[0]) * float(video.time_base) * 30
+        assert [read_number(frame) for frame in video.read()] == shown.round().tolist()
 
 
 def test_an_mp4_cut_within_the_index_of_a_fragment_is_read_up_to_there(tmp_path: Path) -> None:
