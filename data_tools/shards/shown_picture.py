@@ -154,8 +154,9 @@ def _build_graph(picture: VideoFrame, filters: Sequence[Filter]) -> Graph:
 
 
 def _list_turns(picture: VideoFrame, path: Path) -> list[Filter]:
-    matrix = picture.side_data.get(Type.DISPLAYMATRIX)
-    if matrix is None:
+    try:
+        matrix = picture.side_data[Type.DISPLAYMATRIX]
+    except KeyError:
         return []
     values = np.frombuffer(bytes(matrix), dtype=np.int32)[[0, 1, 3, 4]] / 2**16
     a, b, c, d = (int(value) for value in values.round())

@@ -163,8 +163,9 @@ class _Row:
 def _measure_shown(path: Path) -> tuple[int, int]:
     frame = read_first_frame(path)
     turns = [name for name, _ in list_corrections(frame, path=path)]
-    size = (frame.width, frame.height)
-    return size[::-1] if "transpose" in turns else size
+    if "transpose" in turns:
+        return frame.height, frame.width
+    return frame.width, frame.height
 
 
 def _check_times(path: Path, rows: Sequence[_Row], time_base: Fraction) -> None:

@@ -73,6 +73,7 @@ def convert_log(
         drift_ppm=clock.drift * 1e6,
         clock=how,
         ignored=play.ignored,
+        lost=video.loss.words if video.loss else "",
     )
     name = video_path.stem
     return outcome, RecordingFacts(

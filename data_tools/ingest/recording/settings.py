@@ -65,5 +65,7 @@ class Outcome:
     """How offset and drift are known."""
     ignored: tuple[str, ...] = ()
     """Columns of the log that are no controls."""
+    lost: str = ""
+    """What of the video is not in its file, which was cut off."""
     dropped: str = ""
     """Why there is no recording; empty if there is one."""

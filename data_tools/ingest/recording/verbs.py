@@ -173,6 +173,8 @@ def _describe(outcome: "Outcome") -> str:
     ]
     if outcome.uncovered_s:
         lines.append(f"  {outcome.uncovered_s:.1f} s without a pad, not learned from")
+    if outcome.lost:
+        lines.append(f"  {outcome.lost}")
     if outcome.ignored:
         lines.append(f"  no control, ignored: {', '.join(outcome.ignored)}")
     return "\n".join(lines)
