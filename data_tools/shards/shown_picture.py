@@ -19,7 +19,6 @@ from av.error import BlockingIOError as NotYetError
 from av.error import EOFError as EndError
 from av.error import FFmpegError
 from av.filter import Graph
-from av.sidedata.sidedata import Type
 from av.video.frame import VideoFrame
 
 from nitrogen_train.data.schema import ShardError
@@ -155,7 +154,8 @@ def _build_graph(picture: VideoFrame, filters: Sequence[Filter]) -> Graph:
 
 def _list_turns(picture: VideoFrame, path: Path) -> list[Filter]:
     try:
-        matrix = picture.side_data[Type.DISPLAYMATRIX]
+        # PyAV's stubs know one kind of side data of many.
+        matrix = picture.side_data["DISPLAYMATRIX"]  # pyright: ignore[reportGeneralTypeIssues]
     except KeyError:
         return []
     values = np.frombuffer(bytes(matrix), dtype=np.int32)[[0, 1, 3, 4]] / 2**16

@@ -162,7 +162,7 @@ def write_colours(path: Path, codes: np.ndarray, *, transfer: int, primaries: in
     )
     frame.colorspace, frame.color_trc = matrix, transfer
     frame.color_primaries, frame.color_range = primaries, 1
-    return write_video(path, [frame], codec="libx265")
+    return write_video(path, [frame], codec="ffv1")
 
 
 def read_patches(path: Path) -> np.ndarray:
