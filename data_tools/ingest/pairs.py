@@ -12,7 +12,7 @@ from pathlib import Path
 from data_tools.shards.cutting import Stretch, cut_stretch
 from data_tools.shards.part import Part
 from data_tools.shards.plan import ShardSettings, choose_heldout, make_plan
-from data_tools.shards.planned import Dropped, PlannedUnit
+from data_tools.shards.planned import Dropped, PlannedUnit, list_loss
 from data_tools.shards.report import DatasetReport
 from data_tools.shards.source_video import SourceVideo, read_video_table
 from data_tools.shards.write import write_dataset
@@ -164,7 +164,8 @@ def plan_pair(pair: Pair, *, read: ReadPair, settings: ShardSettings) -> Planned
             detail=str(error),
         )
         return PlannedUnit(digest=f"{pair.name}: {error}", clips=[], dropped=[dropped])
-    return PlannedUnit(digest=digest, clips=clips, notes=notes)
+    lost = list_loss(video, name=pair.name, game=pair.game)
+    return PlannedUnit(digest=digest, clips=clips, dropped=lost, notes=notes)
 
 
 def _check_both_exist(pair: Pair) -> None:

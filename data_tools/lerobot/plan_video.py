@@ -163,7 +163,8 @@ def _find_frames(
         is_short = wanted[row] > shown[-1]
         raise ShardError(
             f"{what}: row {row} is at {wanted[row]:.4f} s of {video.path}, where no frame is "
-            f"shown: the nearest is at {shown[frames[row]]:.4f} s",
+            f"shown: the nearest is at {shown[frames[row]]:.4f} s"
+            + (f"; {video.loss.words}" if video.loss else ""),
             cause="the video is too short" if is_short else "rows have no frame",
         )
     return frames

@@ -11,7 +11,7 @@ EncodedClip = tuple[bytes, ManifestRow]
 
 
 def encode_clip(clip: PlannedClip) -> EncodedClip | Dropped:
-    """Decode a clip's stretch of its video and store it as a record, unless it is damaged there."""
+    """Decode a clip's stretch of its video, and store it as a record; drop it if it is damaged."""
     metadata = clip.metadata
     try:
         video = encode_stretch(

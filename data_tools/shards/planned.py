@@ -93,6 +93,21 @@ class Dropped:
     """Whether something that was given could not be used; else it was not asked for."""
 
 
+def list_loss(video: SourceVideo, *, name: str, game: str) -> list[Dropped]:
+    """List what a video that was cut off has lost at its end, for the report."""
+    if video.loss is None:
+        return []
+    return [
+        Dropped(
+            name=name,
+            game=game,
+            seconds=video.loss.seconds,
+            reason="the video is cut off",
+            detail=video.loss.words,
+        )
+    ]
+
+
 @dataclass(frozen=True, kw_only=True)
 class PlannedUnit:
     """One recording, published video or episode, whose files have been read and agree."""

@@ -251,7 +251,7 @@ def test_a_part_that_is_none_is_one_line(
     assert "nitrogen-data shard: a part is " in capsys.readouterr().err
 
 
-def test_damaged_videos_are_left_out_with_their_reason(
+def test_clips_of_damaged_videos_are_left_out_with_their_reason(
     recordings_dir: Path, tmp_path: Path
 ) -> None:
     folder = shutil.copytree(recordings_dir, tmp_path / "recordings")

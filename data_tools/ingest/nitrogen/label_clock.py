@@ -151,7 +151,8 @@ def show_rows(
     if wanted[-1] - seconds[-1] > 0.5 / times.fps:
         raise ShardError(
             f"the labels are of {wanted[0]:.2f} to {wanted[-1]:.2f} s, the last frame of "
-            f"{video.path.name} is at {seconds[-1]:.2f} s",
+            f"{video.path.name} is at {seconds[-1]:.2f} s"
+            + (f"; {video.loss.words}" if video.loss else ""),
             cause="short",
         )
     num_shown = int(frames[-1] - frames[0]) + 1

@@ -106,7 +106,8 @@ def read_recording(pair: Pair, video: SourceVideo) -> tuple[Stretch, Mapping[str
         row = num_frames - 2
         if 0 <= row < len(rows.valid):
             _read_row(rows, row, user, system)
-    if num_frames != len(video) or num_frames < 2:
+    is_longer = num_frames > len(video) and video.loss is None
+    if num_frames < max(2, len(video)) or is_longer:
         raise UnusableError(
             "annotation and video differ in their number of frames",
             f"{pair.inputs_path} has {num_frames} frames, {pair.video_path.name} {len(video)}; "

@@ -83,7 +83,7 @@ def convert_log(
         drift_ppm=clock.drift * 1e6,
         clock=how,
         ignored=play.ignored,
-        notes=(*play.notes, *goes_on),
+        notes=(*play.notes, *goes_on, *([video.loss.words] if video.loss else [])),
     )
     facts = RecordingFacts(
         video_start_ns=0,

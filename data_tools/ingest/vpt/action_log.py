@@ -27,7 +27,12 @@ _BAD_LINE = "a line of the action file is not readable"
 
 
 def read_action_log(
-    path: Path, *, num_frames: int, max_difference: int, keep_menus: bool
+    path: Path,
+    *,
+    num_frames: int,
+    max_difference: int,
+    keep_menus: bool,
+    is_video_cut_off: bool = False,
 ) -> KeyboardMouseRows:
     """Read a recording's inputs.
 
@@ -38,11 +43,13 @@ def read_action_log(
             at the end is left out.
         keep_menus: Whether rows with a menu open are valid. The mouse moves a pointer there, which
             the videos do not show.
+        is_video_cut_off: Whether lines without frames at the end are no surprise.
 
     Raises:
         UnusableError: If a line is not what it should be, or lines and frames do not match.
     """
-    lines, is_cut = _read_lines(path, limit=num_frames + max_difference + 1)
+    surplus = 0 if is_video_cut_off else max_difference + 1
+    lines, is_cut = _read_lines(path, limit=num_frames + surplus)
     if not lines or abs(len(lines) - num_frames) > max_difference:
         raise UnusableError(
             "lines and frames differ in number",
