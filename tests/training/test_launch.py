@@ -194,4 +194,4 @@ def test_a_batch_script_without_srun_is_refused_in_one_line(
     assert result.returncode == 1
     (line,) = [line for line in result.stderr.splitlines() if line.startswith("error:")]
     assert "srun --nodes=1 --ntasks-per-node=2 nitrogen-train" in line
-    assert not (tmp_path / "run").exists()
+    assert not (tmp_path / "run" / "config.yaml").exists()
