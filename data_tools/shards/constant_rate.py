@@ -1,4 +1,4 @@
-"""Videos whose frame rate varies, at a constant one; their rows follow.
+"""Videos whose frame rate varies, at a constant one.
 
     video:     0     1  2  3        4     5      (when each frame is shown)
     grid:      |     |     |     |     |     |   (times of the constant rate)
@@ -6,8 +6,7 @@
 
 A frame goes to the nearest time of the grid, as by FFmpeg's `fps` filter; of several the last is
 shown, and where there is none the former one stays. A row lasts from its frame to the next, so that
-nothing that was pressed once the next frame was shown enters it: rows of frames that are left out
-join the one before.
+nothing that was pressed once the next frame was shown enters it.
 """
 
 from dataclasses import dataclass, replace
@@ -16,8 +15,6 @@ import numpy as np
 from jaxtyping import Int64
 
 from data_tools.shards.source_video import SourceVideo
-from nitrogen_train.actions import ActionRows
-from nitrogen_train.data.action_file import ClipActions
 from nitrogen_train.data.encode import frame_rate
 from nitrogen_train.data.schema import ShardError
 
@@ -53,37 +50,6 @@ class ConstantRateVideo:
         ]
         edges.append(edges[-1] + step_s)
         return np.array([start_ns + round(edge * 10**9) for edge in edges], dtype=np.int64)
-
-    def follow(self, actions: ClipActions) -> ClipActions:
-        """Bring rows of the video's own frames to the constant rate.
-
-        Buttons are joined by OR, of sticks the first value is kept, of triggers the largest; a row
-        is valid if all that it is made of are.
-
-        Args:
-            actions: A row per frame of the video that this was made of.
-        """
-
-        def join(values: np.ndarray, by: np.ufunc) -> np.ndarray:
-            joined = values[self.frames]
-            # Where a frame stays, what is left out after it belongs to the last of its rows.
-            is_last = np.diff(self.frames, append=len(values)) > 0
-            joined[is_last] = by.reduceat(values, self.frames[is_last], axis=0)
-            return joined
-
-        triggers = {
-            name: join(values, np.maximum)
-            for name in ("left_trigger_value", "right_trigger_value")
-            if (values := getattr(actions, name)) is not None
-        }
-        return ClipActions(
-            rows=ActionRows(
-                buttons=join(actions.rows.buttons, np.logical_or),
-                sticks=actions.rows.sticks[self.frames],
-            ),
-            valid=join(actions.valid, np.logical_and),
-            **triggers,
-        )
 
 
 def choose_rate(video: SourceVideo) -> float:
@@ -124,3 +90,19 @@ def to_constant_rate(video: SourceVideo, fps: float) -> ConstantRateVideo:
         video=replace(video, fps=fps, ticks=video.ticks[frames]),
         frames=frames.astype(np.int64),
     )
+
+
+def find_shown(
+    video: SourceVideo, *, first_s: float, fps: float, count: int
+) -> Int64[np.ndarray, " times"]:
+    """Find the frame that is shown at each time of an even grid, by the rule of `to_constant_rate`.
+
+    Args:
+        video: Of any frame rate.
+        first_s: Time from the video's first frame to the first of the grid.
+        fps: Times per second.
+        count: How many times.
+    """
+    seconds = (video.ticks - video.ticks[0]) * float(video.time_base)
+    frames = np.searchsorted(seconds, first_s + (np.arange(count) + 0.5) / fps, side="left") - 1
+    return frames.clip(min=0).astype(np.int64)

@@ -89,6 +89,8 @@ class Dropped:
     """A few words, the same for all that went wrong in this way."""
     detail: str
     """What was expected and what came."""
+    is_fault: bool = True
+    """Whether something that was given could not be used; else it was not asked for."""
 
 
 @dataclass(frozen=True, kw_only=True)

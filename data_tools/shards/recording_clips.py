@@ -22,6 +22,7 @@ def plan_recording(recording: Recording, *, settings: ShardSettings) -> PlannedU
 
     Raises:
         ShardError: If a file breaks the contract, or video and log do not span the same time.
+        OSError: If a file cannot be read.
     """
     facts = recording.read_facts()
     space = get_space(facts.action_space)
@@ -49,7 +50,11 @@ def plan_recording(recording: Recording, *, settings: ShardSettings) -> PlannedU
         licence=facts.licence,
         url=facts.url,
     )
-    return PlannedUnit(digest=_hash_files(recording), clips=cut_stretch(stretch, settings))
+    return PlannedUnit(
+        digest=_hash_files(recording),
+        clips=cut_stretch(stretch, settings),
+        notes={"logs whose last row was cut, left out": int(bool(log.lost))},
+    )
 
 
 def _lay_out(

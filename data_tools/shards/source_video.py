@@ -119,6 +119,8 @@ def read_video_table(path: Path) -> SourceVideo:
     Raises:
         ShardError: If it is not a video.
     """
+    # FFmpeg takes `12:30.mp4` for a protocol of that name.
+    path = path.absolute()
     try:
         with av.open(str(path)) as container:
             if not container.streams.video:

@@ -15,7 +15,6 @@ from data_tools.videos.download import DownloaderLog, DownloadSettings, check_do
 from data_tools.videos.video_list import (
     Attempt,
     ListedVideo,
-    Status,
     add_attempt,
     find_video,
     read_attempts,
@@ -48,8 +47,8 @@ class Fetched:
     survivals: list[Survival]
     stop: str | None
     """Why the rest was not asked for."""
-    all_failed: bool
-    """Whether of those asked for some failed, and none came."""
+    num_failed: int
+    """Of those asked for."""
 
 
 def fetch_videos(
@@ -75,15 +74,15 @@ def fetch_videos(
     check_downloader()
     folder.mkdir(parents=True, exist_ok=True)
     todo = _choose(videos, folder, is_retry=is_retry)
-    log, statuses, stop = DownloaderLog(), Counter[Status](), None
-    failures = 0
+    log, stop = DownloaderLog(), None
+    failures = num_failed = 0
     for number, video in enumerate(tqdm(todo, desc="fetch", unit="video")):
         if number:
             time.sleep(settings.pause_s)
         log.warnings.clear()
         attempt = download(video, folder, settings, log)
         add_attempt(folder, attempt)
-        statuses[attempt.status] += 1
+        num_failed += attempt.status == "failed"
         failures = failures + 1 if attempt.status == "failed" else 0
         if failures == _MOST_FAILURES:
             advice = guess_cause([attempt.reason, *log.warnings])
@@ -95,7 +94,7 @@ def fetch_videos(
     return Fetched(
         survivals=write_survival(videos, folder),
         stop=stop,
-        all_failed=statuses["failed"] > 0 and not statuses["got"],
+        num_failed=num_failed,
     )
 
 

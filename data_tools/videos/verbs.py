@@ -48,4 +48,4 @@ def _fetch(options: argparse.Namespace) -> int:
     print(f"{format_survival(fetched.survivals)}\n\nreasons: {options.out / SURVIVAL_NAME}")
     if fetched.stop is not None:
         print(f"nitrogen-data videos: {fetched.stop}", file=sys.stderr)
-    return 1 if fetched.stop is not None or fetched.all_failed else 0
+    return 1 if fetched.num_failed else 0

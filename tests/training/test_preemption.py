@@ -83,8 +83,7 @@ def test_a_run_killed_in_the_middle_of_a_save_continues_and_a_second_start_is_re
     until(lambda: len(metric(run)) > 2, run)
     second = start(run, datasets, *SETTINGS)
     # The first is stopped at a save, so that it lives until the second has given up.
-    until(lambda: any(folder.glob(".*")), run, every_s=0)
-    first.send_signal(signal.SIGSTOP)
+    until(lambda: stopped_in_a_save(first, folder), run, every_s=0)
     assert second.wait(timeout=120) == 1
     first.kill()
     first.wait(timeout=60)
@@ -133,6 +132,18 @@ def test_a_job_requeues_itself_alone(
 
     lines = calls.read_text().splitlines()
     assert [line for line in lines if "requeue" in line] == [f"requeue {requeued}"]
+
+
+def stopped_in_a_save(process: subprocess.Popen[str], folder: Path) -> bool:
+    """Stop a process that is saving; one that has finished meanwhile goes on."""
+    if not any(folder.glob(".*")):
+        return False
+    process.send_signal(signal.SIGSTOP)
+    os.waitid(os.P_PID, process.pid, os.WSTOPPED)
+    if any(folder.glob(".*")):
+        return True
+    process.send_signal(signal.SIGCONT)
+    return False
 
 
 def find_rank(parent: int, rank: int) -> int:

@@ -86,7 +86,6 @@ def ingest_nitrogen(
         settings=settings,
         part=part,
         workers=workers,
-        stops_at_faults=False,
     )
     return write_dataset(plan, out_dir=out_dir, workers=workers)
 
@@ -103,8 +102,11 @@ def find_videos(folder: Path) -> dict[str, Path]:
             "fills one"
         )
     suffixes = VIDEO_SUFFIXES[::-1]
-    paths = [path for path in folder.iterdir() if path.suffix in suffixes and path.is_file()]
-    return {path.stem: path for path in sorted(paths, key=lambda path: suffixes.index(path.suffix))}
+    paths = [
+        path for path in folder.iterdir() if path.suffix.lower() in suffixes and path.is_file()
+    ]
+    paths.sort(key=lambda path: (suffixes.index(path.suffix.lower()), path.name))
+    return {path.stem: path for path in paths}
 
 
 def find_sections(indexes: Sequence[TarballIndex], videos: dict[str, Path]) -> dict[str, str]:
@@ -186,6 +188,7 @@ def choose_pieces(
                 seconds=0.0,
                 reason=fault.reason,
                 detail=fault.detail,
+                is_fault=fault.name == index.path.name,
             )
             for fault in index.faults
         ]
@@ -209,6 +212,7 @@ def choose_pieces(
                         seconds=row["rows"] / row["fps"],
                         reason="it comes twice",
                         detail=f"an earlier tarball than {index.path.name} holds it too",
+                        is_fault=False,
                     )
                 )
                 continue
@@ -241,6 +245,7 @@ def _sum_up(table: pa.Table, mask: np.ndarray, reason: str, detail: str) -> list
             seconds=row["seconds_sum"],
             reason=reason,
             detail=f"{row['chunk_count']} pieces: {detail}",
+            is_fault=False,
         )
         for row in totals.to_pylist()
     ]

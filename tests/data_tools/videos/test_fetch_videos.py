@@ -193,15 +193,17 @@ def test_a_start_after_a_stop_asks_first_for_what_was_never_asked_for(
     assert [each.name for each in out_dir.glob("*.mp4")] == ["v5.mp4"]
 
 
-def test_one_video_of_two_that_fails_is_no_failure_of_the_command(
+def test_a_video_that_fails_does_not_stop_the_others_and_shows_in_the_status(
     site: Site, tmp_path: Path
 ) -> None:
     path = write_list(tmp_path, site, "one", "two")
     site.status["/one.mp4"] = 500
 
-    assert fetch(path, tmp_path / "videos") == 0
+    assert fetch(path, tmp_path / "videos") == 1
 
-    assert survival(tmp_path / "videos")["survival"][0]["failed"] == 1
+    assert [each.name for each in (tmp_path / "videos").glob("*.mp4")] == ["two.mp4"]
+    del site.status["/one.mp4"]
+    assert fetch(path, tmp_path / "videos") == 0
 
 
 def test_the_downloaders_warnings_are_shown_once(
