@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
@@ -115,3 +116,26 @@ def test_a_jump_of_a_few_frames_is_found_where_the_clock_is_measured(
 
     assert ingest(video, "--estimate-offset") == 1
     assert "no one offset fits" in capsys.readouterr().out
+
+
+def test_a_log_that_goes_on_after_a_video_that_was_cut_off_is_kept(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = write_pair(tmp_path, MOMENTS[:400], 22.0)
+    path = whole.with_suffix(".ts")
+    with av.open(str(whole)) as source, av.open(str(path), "w") as target:
+        stream = target.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = stream
+                target.mux(packet)
+    video = whole.with_suffix(".mkv")
+    whole.unlink()
+    data = path.read_bytes()
+    path.unlink()
+    video.write_bytes(data[: len(data) * 3 // 5])
+
+    assert ingest(video) == 0
+    said = capsys.readouterr().out
+    assert "the log goes on for" in said
+    assert "cut off" in said
