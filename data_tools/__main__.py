@@ -39,7 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a verb.
 
     Returns:
-        0; 1 if `verify` found faults; 2 if the verb failed, with one line on standard error.
+        0; 1 if `verify` found faults, or something that was given could not be used while the rest
+        was; 2 if the verb failed, with one line on standard error.
     """
     options = build_parser().parse_args(arguments)
     try:

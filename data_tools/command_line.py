@@ -51,9 +51,10 @@ def add_gamepad(verb: "argparse.ArgumentParser | argparse._ArgumentGroup") -> No
         "--device", type=Path, metavar="PATH", help="/dev/input/eventN; the only gamepad there is"
     )
     verb.add_argument(
-        "--face-buttons",
-        choices=("auto", "xbox", "convention"),
-        help="whether BTN_NORTH's code lies in the west, as of Xbox drivers (auto)",
+        "--pad-map",
+        metavar="CONTROL=CODE,...",
+        help="where the pad's controls are, if they were not found: SOUTH=BTN_EAST,EAST=BTN_SOUTH; "
+        "nitrogen-data gamepads --watch shows them",
     )
 
 

@@ -17,6 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from nitrogen_train.data.mixture import read_options
+from nitrogen_train.data.share import Share
 from nitrogen_train.run_checks import check_path, check_strategy
 
 
@@ -178,17 +179,13 @@ def count_micro_batches(config: RunConfig) -> int:
     Raises:
         ValueError: If the global batch does not divide; the message names the nearest that does.
     """
-    data = config.data
     world_size = config.trainer["devices"] * config.trainer["num_nodes"]
-    per_round = world_size * data.micro_batch_size
-    if data.global_batch_size % per_round:
-        lower = max(1, data.global_batch_size // per_round) * per_round
-        raise ValueError(
-            f"data.global_batch_size={data.global_batch_size} must be a multiple of "
-            f"trainer.devices * trainer.num_nodes * data.micro_batch_size = {world_size} * "
-            f"{data.micro_batch_size}; use {lower} or {lower + per_round}"
-        )
-    return data.global_batch_size // per_round
+    return Share(
+        global_batch_size=config.data.global_batch_size,
+        micro_batch_size=config.data.micro_batch_size,
+        rank=0,
+        world_size=world_size,
+    ).accumulation
 
 
 def validate(config: RunConfig) -> None:

@@ -45,6 +45,7 @@ from nitrogen_train.training.checkpoints import (
 from nitrogen_train.training.compilation import compile_parts
 from nitrogen_train.training.datamodule import Loading, WindowDataModule
 from nitrogen_train.training.freezing import freeze
+from nitrogen_train.training.launch import check_gpus, check_world, refuse_another_world
 from nitrogen_train.training.loggers import ending_loggers, log_run_facts
 from nitrogen_train.training.module import LitPolicy
 from nitrogen_train.training.optimization import Optimization
@@ -97,6 +98,8 @@ def train(config: RunConfig, *, config_yaml: str) -> Path:
         ValueError: If the config cannot work.
     """
     validate(config)
+    check_world(config.trainer)
+    check_gpus(config.trainer, num_visible=torch.cuda.device_count())
     output_dir = Path(config.output_dir)
     refuse_another_model(output_dir, config_yaml=config_yaml)
     if config.num_threads is not None:
@@ -274,7 +277,7 @@ def build_trainer(config: RunConfig, request: StopRequest | None = None) -> L.Tr
             check_ranks_every_n_steps=config.check_ranks_every_n_steps,
         ),
     )
-    return build(config.trainer)(
+    trainer = build(config.trainer)(
         strategy=build(strategy),
         max_steps=config.max_steps,
         accumulate_grad_batches=accumulation,
@@ -286,6 +289,8 @@ def build_trainer(config: RunConfig, request: StopRequest | None = None) -> L.Tr
         callbacks=[*callbacks, *(build(extra) for extra in config.callbacks.values())],
         plugins=[AtomicCheckpointIO(), *find_cluster_environment()],
     )
+    refuse_another_world(trainer.world_size, config.trainer)
+    return trainer
 
 
 if __name__ == "__main__":

@@ -38,4 +38,4 @@ class ClockMap:
             name: replace(track, times_ns=self.to_video(track.times_ns))
             for name, track in log.tracks.items()
         }
-        return InputLog(tracks=tracks, first_ns=first_ns, last_ns=last_ns)
+        return replace(log, tracks=tracks, first_ns=first_ns, last_ns=last_ns)

@@ -57,11 +57,18 @@ class DeviceDescription:
     """Codes of its buttons."""
     axes: frozenset[int]
     """Codes of its axes."""
+    bus: int = 0
+    """How it is connected, for example 3 for USB and 5 for Bluetooth; 0 if that is not known."""
+    version: int = 0
+    """Its own, or its driver's."""
 
     @property
     def is_gamepad(self) -> bool:
-        """True if it has BTN_SOUTH, by which the kernel's convention knows a gamepad."""
-        return 0x130 in self.keys
+        """True if it has BTN_SOUTH, as the kernel's convention has it, or is a joystick.
+
+        Old and cheap pads call themselves joysticks: they have BTN_TRIGGER, ABS_X and ABS_Y.
+        """
+        return 0x130 in self.keys or (0x120 in self.keys and {0x00, 0x01} <= self.axes)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -190,6 +197,8 @@ def describe_device(folder: Path) -> DeviceDescription:
         driver=driver.resolve().name if driver.exists() else "",
         keys=_read_capabilities(device / "capabilities" / "key"),
         axes=_read_capabilities(device / "capabilities" / "abs"),
+        bus=int((device / "id" / "bustype").read_text(), 16),
+        version=int((device / "id" / "version").read_text(), 16),
     )
 
 

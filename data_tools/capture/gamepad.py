@@ -18,7 +18,7 @@ from data_tools.capture.event_device import (
     list_devices,
     read_events,
 )
-from data_tools.capture.pad_layout import FaceButtons, build_layout, describe_pad
+from data_tools.capture.pad_layout import build_layout, describe_pad
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,20 +35,21 @@ class Change:
 class Gamepad:
     """Reads a device as controls by name."""
 
-    def __init__(self, source: EventSource, *, face_buttons: FaceButtons = "auto") -> None:
+    def __init__(self, source: EventSource, *, pad_map: str | None = None) -> None:
         """Ask the device what it holds.
 
         Args:
             source: The open device.
-            face_buttons: Which of north and west is which.
+            pad_map: What the person says of its layout, as `--pad-map`.
 
         Raises:
-            ValueError: If it is no gamepad.
+            ValueError: If it is no gamepad, or the device has not what the person says.
         """
         self._source = source
         state = source.read_state()
-        self._layout = build_layout(source.description, state, face_buttons=face_buttons)
-        self.initial = Change(time_ns=state.time_ns, controls=self._layout.name_state(state))
+        self.layout = build_layout(source.description, state, pad_map=pad_map)
+        """Which input is which control."""
+        self.initial = Change(time_ns=state.time_ns, controls=self.layout.name_state(state))
         """Every control of the pad, when it was opened."""
         self._last_ns = state.time_ns
         self._packet: dict[str, float] = {}
@@ -57,7 +58,7 @@ class Gamepad:
     @property
     def name(self) -> str:
         """What was played with, in one line."""
-        return describe_pad(self._source.description, self._layout)
+        return describe_pad(self._source.description, self.layout)
 
     def fileno(self) -> int:
         """Name the descriptor to wait on."""
@@ -74,7 +75,7 @@ class Gamepad:
 
     def _take(self, event: Event) -> Change | None:
         if event.kind != EV_SYN:
-            self._packet |= self._layout.name(event)
+            self._packet |= self.layout.name(event)
             return None
         if event.code == SYN_DROPPED:
             self._is_lost = True
@@ -86,7 +87,7 @@ class Gamepad:
             self._is_lost = False
             state, since_ns = self._source.read_state(), self._last_ns
             self._last_ns = max(since_ns, state.time_ns)
-            held = self._layout.name_state(state)
+            held = self.layout.name_state(state)
             return Change(time_ns=self._last_ns, controls=held, unknown_since_ns=since_ns)
         # Events that waited while the state was read are older than it.
         self._last_ns = max(self._last_ns, event.time_ns)
@@ -112,8 +113,8 @@ def find_gamepad(path: Path | None) -> EventDevice:
         return EventDevice(chosen[0])
     if not devices:
         raise FileNotFoundError(
-            "no gamepad is plugged in (none of /dev/input/event* has BTN_SOUTH); "
-            "nitrogen-data gamepads shows what is there"
+            "no gamepad is plugged in: nothing of /dev/input/event* has BTN_SOUTH or is a "
+            "joystick; plug one in or pair it"
         )
     if len(devices) > 1:
         raise ValueError(f"choose a gamepad with --device; {_describe_choice(devices)}")

@@ -1,15 +1,19 @@
 """A gamepad's codes to the controls of the action space.
 
-By the kernel's convention (`Documentation/input/gamepad.rst`) BTN_SOUTH, _EAST, _NORTH and _WEST
-say where a button lies, y is down-positive, and the d-pad is a hat or four buttons. Drivers part
-from it in two ways, both handled here: Xbox's and Valve's send the button lettered X, in the west,
-as BTN_X, which is BTN_NORTH's code; and a pad without ABS_RX and ABS_RY has its right stick on
-ABS_Z and ABS_RZ, where the others have their triggers.
+    description, state ─► driver's convention ─┐
+                      ├─► SDL's mapping data ──┼─► control: input ─► --pad-map ─► PadLayout
+                      └─► guess ───────────────┘      (first that knows)
+
+An input is a button, an axis, or one side of an axis. Which of the three decided is part of the
+layout, since only the first two are knowledge: `nitrogen-data gamepads` and the recording's facts
+say it.
 """
 
+from collections import defaultdict
 from dataclasses import dataclass
-from typing import Literal
+from functools import cached_property
 
+from data_tools.capture.event_codes import ABS_X
 from data_tools.capture.event_device import (
     EV_ABS,
     EV_KEY,
@@ -18,43 +22,43 @@ from data_tools.capture.event_device import (
     Event,
     RawState,
 )
-
-FaceButtons = Literal["auto", "xbox", "convention"]
-"""Which of BTN_NORTH and BTN_WEST is which; `auto` goes by driver and vendor."""
-
-BTN_NORTH, BTN_WEST, BTN_TL2, BTN_TR2 = 0x133, 0x134, 0x138, 0x139
-_BUTTONS = {
-    0x130: "SOUTH", 0x131: "EAST", BTN_NORTH: "NORTH", BTN_WEST: "WEST",
-    0x136: "LEFT_SHOULDER", 0x137: "RIGHT_SHOULDER", BTN_TL2: "LEFT_TRIGGER",
-    BTN_TR2: "RIGHT_TRIGGER", 0x13A: "BACK", 0x13B: "START", 0x13C: "GUIDE",
-    0x13D: "LEFT_THUMB", 0x13E: "RIGHT_THUMB",
-    0x220: "DPAD_UP", 0x221: "DPAD_DOWN", 0x222: "DPAD_LEFT", 0x223: "DPAD_RIGHT",
-}  # fmt: skip
-ABS_X, ABS_Y, ABS_Z, ABS_RX, ABS_RY, ABS_RZ = range(6)
-ABS_GAS, ABS_BRAKE = 0x09, 0x0A
-ABS_HAT0X, ABS_HAT0Y, ABS_HAT2X, ABS_HAT2Y = 0x10, 0x11, 0x14, 0x15
-_HATS = {ABS_HAT0X: ("DPAD_LEFT", "DPAD_RIGHT"), ABS_HAT0Y: ("DPAD_UP", "DPAD_DOWN")}
-# Left and right, in the order in which drivers are asked.
-_TRIGGERS = ((ABS_Z, ABS_RZ), (ABS_HAT2Y, ABS_HAT2X), (ABS_BRAKE, ABS_GAS))
-
-_LETTERED_VENDORS = {0x045E, 0x28DE}
-"""Microsoft; Valve, whose virtual pad imitates Microsoft's."""
+from data_tools.capture.pad_conventions import follow_driver, guess
+from data_tools.capture.pad_inputs import CONTROLS, TRIGGERS, Inputs
+from data_tools.capture.pad_map import correct
+from data_tools.capture.sdl_mappings import find_mapping, load_mappings
+from nitrogen_train.actions import GAMEPAD
 
 
 @dataclass(frozen=True, kw_only=True)
 class PadLayout:
-    """Which code is which control."""
+    """Which input is which control."""
 
-    buttons: dict[int, str]
-    sticks: dict[int, str]
-    triggers: dict[int, str]
-    """Analogue ones."""
-    hats: dict[int, tuple[str, str]]
-    """The controls of the negative and of the positive side."""
+    inputs: Inputs
     ranges: dict[int, AxisState]
     """The device's own range of each axis."""
-    is_lettered: bool
-    """True if BTN_NORTH's code is the button in the west."""
+    decided_by: str
+    """How it was found out, to be read after 'layout'."""
+    is_guess: bool
+    """True if neither a driver, nor SDL, nor the person has said it."""
+
+    @property
+    def lacking(self) -> tuple[str, ...]:
+        """Controls that nothing on the pad is taken for."""
+        return tuple(name for name in CONTROLS if name not in self.inputs)
+
+    @property
+    def advice(self) -> str:
+        """Say what a person should look at before playing; nothing if all is well."""
+        parts: list[str] = []
+        if self.lacking:
+            parts.append(f"nothing on it is taken for {', '.join(self.lacking)}")
+        if self.is_guess:
+            parts.append(
+                "a guess: look at it with nitrogen-data gamepads --watch, correct it with --pad-map"
+            )
+            if not load_mappings():
+                parts.append("SDL's mappings, which may know it, come with pip install pygame-ce")
+        return "; ".join(parts)
 
     def name(self, event: Event) -> dict[str, float]:
         """Name what an event changes; nothing if it is no control of the action space.
@@ -63,108 +67,86 @@ class PadLayout:
             Buttons 0 or 1, analogue triggers in [0, 1], sticks in [-1, 1], y down-positive. The
             dead zone is left in.
         """
-        if event.kind == EV_KEY and event.code in self.buttons:
-            return {self.buttons[event.code]: float(event.value != 0)}
-        if event.kind != EV_ABS or event.code not in self.ranges:
-            return {}
-        share = self._share(event.code, event.value)
-        if event.code in self.sticks:
-            return {self.sticks[event.code]: 2 * share - 1}
-        if event.code in self.triggers:
-            return {self.triggers[event.code]: share}
-        negative, positive = self.hats[event.code]
-        return {negative: float(share < 0.25), positive: float(share > 0.75)}
+        controls = self._by_code.get((event.kind, event.code), ())
+        return {name: self._value(name, event.value) for name in controls}
 
     def name_state(self, state: RawState) -> dict[str, float]:
         """Name everything that the pad holds, with all of its controls."""
-        codes = [(EV_KEY, code, int(code in state.pressed)) for code in self.buttons]
-        codes += [(EV_ABS, code, state.axes[code].value) for code in self.ranges]
         held: dict[str, float] = {}
-        for kind, code, value in codes:
-            held |= self.name(Event(time_ns=state.time_ns, kind=kind, code=code, value=value))
+        for name, where in self.inputs.items():
+            is_key = where.kind == EV_KEY
+            raw = where.code in state.pressed if is_key else state.axes[where.code].value
+            held[name] = self._value(name, int(raw))
         return held
 
-    def _share(self, code: int, value: int) -> float:
-        span = self.ranges[code]
+    @cached_property
+    def _by_code(self) -> dict[tuple[int, int], list[str]]:
+        by_code: dict[tuple[int, int], list[str]] = defaultdict(list)
+        for name, where in self.inputs.items():
+            by_code[where.kind, where.code].append(name)
+        return by_code
+
+    def _value(self, name: str, raw: int) -> float:
+        where = self.inputs[name]
+        if where.kind == EV_KEY:
+            return float(raw != 0)
+        span = self.ranges[where.code]
         # Some pads overshoot the range that they state.
-        return min(max((value - span.minimum) / (span.maximum - span.minimum), 0.0), 1.0)
+        share = min(max((raw - span.minimum) / (span.maximum - span.minimum), 0.0), 1.0)
+        if name in GAMEPAD.sticks:
+            return (2 * share - 1) * (where.side or 1)
+        if where.side:
+            share = max((2 * share - 1) * where.side, 0.0)
+        return share if name in TRIGGERS else float(share > 0.5)
 
 
 def build_layout(
-    description: DeviceDescription, state: RawState, *, face_buttons: FaceButtons = "auto"
+    description: DeviceDescription, state: RawState, *, pad_map: str | None = None
 ) -> PadLayout:
-    """Find out which code of a device is which control.
+    """Find out which input of a device is which control.
 
     Args:
         description: The device.
-        state: With the ranges of its axes.
-        face_buttons: Overrules what driver and vendor say of north and west.
+        state: With the ranges of its axes, and where they rest.
+        pad_map: What the person says, as `--pad-map`; it overrules everything.
 
     Raises:
-        ValueError: If it is no gamepad by the kernel's convention.
+        ValueError: If it is no gamepad, or the device has not what the person says.
     """
     if not description.is_gamepad:
         raise ValueError(
-            f"{description.path} ({description.name}) is no gamepad: it has no BTN_SOUTH; "
-            "nitrogen-data gamepads lists those that are"
+            f"{description.path} ({description.name}) is no gamepad: it has no BTN_SOUTH, nor a "
+            "joystick's BTN_TRIGGER; nitrogen-data gamepads lists those that are"
         )
-    usable = {code: axis for code, axis in state.axes.items() if axis.maximum > axis.minimum}
-    has_r = ABS_RX in usable and ABS_RY in usable
-    right_x, right_y = (ABS_RX, ABS_RY) if has_r else (ABS_Z, ABS_RZ)
-    sticks = {
-        ABS_X: "LEFT_STICK_X",
-        ABS_Y: "LEFT_STICK_Y",
-        right_x: "RIGHT_STICK_X",
-        right_y: "RIGHT_STICK_Y",
-    }
-    sticks = {code: name for code, name in sticks.items() if code in usable}
-    triggers = _find_triggers(usable, sticks)
-    hats = {code: names for code, names in _HATS.items() if code in usable}
-    is_lettered = _is_lettered(description, face_buttons)
+    axes = {code: axis for code, axis in state.axes.items() if axis.maximum > axis.minimum}
+    known = _know(description, axes)
+    decided_by, inputs = known or guess(description, axes)
+    if pad_map:
+        inputs = correct(inputs, pad_map, description, axes)
+        decided_by += f", corrected by --pad-map {pad_map}"
+    codes = {where.code for where in inputs.values() if where.kind == EV_ABS}
     return PadLayout(
-        buttons=_find_buttons(description.keys, triggers, hats, is_lettered=is_lettered),
-        sticks=sticks,
-        triggers=triggers,
-        hats=hats,
-        ranges={code: usable[code] for code in (*sticks, *triggers, *hats)},
-        is_lettered=is_lettered,
+        inputs=inputs,
+        ranges={code: axes[code] for code in sorted(codes)},
+        decided_by=decided_by,
+        is_guess=not known and not pad_map,
     )
 
 
+def _know(description: DeviceDescription, axes: dict[int, AxisState]) -> tuple[str, Inputs] | None:
+    if inputs := follow_driver(description, axes):
+        return "by its driver's convention", inputs
+    if mapping := find_mapping(description, axes):
+        return f"by SDL's mapping of {mapping.name}", mapping.inputs
+    return None
+
+
 def describe_pad(description: DeviceDescription, layout: PadLayout) -> str:
-    """Say in one line what was played with: identity, range and dead zone of the left stick."""
-    order = "xbox" if layout.is_lettered else "convention"
+    """Say in one line what was played with: identity, who knew the layout, the stick's range."""
     text = (
         f"{description.name} ({description.vendor:04x}:{description.product:04x} "
-        f"{description.driver or 'no driver'}, face buttons: {order})"
+        f"{description.driver or 'no driver'}), layout {layout.decided_by}"
     )
     if axis := layout.ranges.get(ABS_X):
         text += f", left stick {axis.minimum} to {axis.maximum}, dead zone {axis.flat} kept"
     return text
-
-
-def _is_lettered(description: DeviceDescription, face_buttons: FaceButtons) -> bool:
-    if face_buttons != "auto":
-        return face_buttons == "xbox"
-    return description.driver == "xpad" or description.vendor in _LETTERED_VENDORS
-
-
-def _find_triggers(usable: dict[int, AxisState], sticks: dict[int, str]) -> dict[int, str]:
-    for left, right in _TRIGGERS:
-        if {left, right} <= usable.keys() and not {left, right} & sticks.keys():
-            return {left: "LEFT_TRIGGER", right: "RIGHT_TRIGGER"}
-    return {}
-
-
-def _find_buttons(
-    keys: frozenset[int],
-    triggers: dict[int, str],
-    hats: dict[int, tuple[str, str]],
-    *,
-    is_lettered: bool,
-) -> dict[int, str]:
-    # What a pad also sends as an axis is read from there alone: two codes would fight.
-    elsewhere = set(triggers.values()) | {name for names in hats.values() for name in names}
-    swapped = {BTN_NORTH: "WEST", BTN_WEST: "NORTH"} if is_lettered else {}
-    named = {**_BUTTONS, **swapped}
-    return {code: name for code, name in named.items() if code in keys and name not in elsewhere}

@@ -1,19 +1,36 @@
 """`gamepads` and `record-screen`."""
 
 import argparse
+import contextlib
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from data_tools.command_line import add_gamepad, add_verb
 
 if TYPE_CHECKING:
+    from data_tools.capture.event_device import DeviceDescription
+    from data_tools.capture.pad_layout import PadLayout
     from data_tools.capture.record_screen import ScreenReport
 
 
 def add_verbs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add them to the command line."""
-    add_verb(verbs, "gamepads", "List the gamepads of this machine (Linux).", _gamepads)
+    _add_gamepads(verbs)
     _add_record_screen(verbs)
+
+
+def _add_gamepads(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    verb = add_verb(
+        verbs,
+        "gamepads",
+        "List the gamepads of this machine and what their buttons are taken for (Linux).",
+        _gamepads,
+    )
+    add_gamepad(verb)
+    verb.add_argument(
+        "--watch", action="store_true", help="show what is pressed, by name and code, until Ctrl-C"
+    )
 
 
 def _add_record_screen(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -40,26 +57,67 @@ def _add_record_screen(verbs: "argparse._SubParsersAction[argparse.ArgumentParse
     verb.add_argument("--licence", default="unknown", help="terms of the pictures")
 
 
-def _gamepads(_: argparse.Namespace) -> int:
-    import os
+def _gamepads(options: argparse.Namespace) -> int:
+    from data_tools.capture.event_device import list_devices
+    from data_tools.capture.gamepad import find_gamepad
 
-    from data_tools.capture.event_device import list_devices, permission_hint
-
+    if options.watch:
+        return _watch(options)
+    if options.device or options.pad_map:
+        with contextlib.closing(find_gamepad(options.device)) as device:
+            _show(device.description, options.pad_map)
+        return 0
     devices = list_devices()
     for device in devices:
-        print(
-            f"{device.path}  {device.name}  "
-            f"{device.vendor:04x}:{device.product:04x}  {device.driver or '-'}"
-        )
-        if not os.access(device.path, os.R_OK):
-            print(f"  {permission_hint(device.path)}")
+        _show(device, None)
     if not devices:
-        print("no gamepad: none of /dev/input/event* has BTN_SOUTH; plug one in or pair it")
+        print(
+            "no gamepad: nothing of /dev/input/event* has BTN_SOUTH or is a joystick; plug one in "
+            "or pair it"
+        )
+    return 0
+
+
+def _show(description: "DeviceDescription", pad_map: str | None) -> None:
+    from data_tools.capture.event_device import EventDevice
+    from data_tools.capture.gamepad import Gamepad
+
+    print(
+        f"{description.path}  {description.name}  "
+        f"{description.vendor:04x}:{description.product:04x}  {description.driver or '-'}"
+    )
+    try:
+        with contextlib.closing(EventDevice(description)) as device:
+            layout = Gamepad(device, pad_map=pad_map).layout
+    except OSError as error:
+        # One that may not be read must not hide the others.
+        print(f"  {error}")
+    else:
+        _print_layout(layout)
+
+
+def _print_layout(layout: "PadLayout") -> None:
+    print(f"  layout {layout.decided_by}")
+    if layout.advice:
+        print(f"  {layout.advice}")
+
+
+def _watch(options: argparse.Namespace) -> int:
+    from data_tools.capture.gamepad import find_gamepad
+    from data_tools.capture.pad_layout import build_layout
+    from data_tools.capture.record_screen import stop_on_signals
+    from data_tools.capture.watch_pad import watch_pad
+
+    with contextlib.closing(find_gamepad(options.device)) as device, stop_on_signals() as stop:
+        layout = build_layout(device.description, device.read_state(), pad_map=options.pad_map)
+        print(f"{device.description.name}; Ctrl-C ends")
+        _print_layout(layout)
+        sys.stdout.flush()
+        print(watch_pad(device, layout, sys.stdout, stop=stop))
     return 0
 
 
 def _record_screen(options: argparse.Namespace) -> int:
-    import contextlib
     import time
 
     from data_tools.capture.gamepad import Gamepad, find_gamepad
@@ -86,8 +144,10 @@ def _record_screen(options: argparse.Namespace) -> int:
         seconds=options.seconds,
     )
     with contextlib.closing(find_gamepad(options.device)) as device, stop_on_signals() as stop:
-        gamepad = Gamepad(device, face_buttons=options.face_buttons or "auto")
+        gamepad = Gamepad(device, pad_map=options.pad_map)
         print(f"{gamepad.name}; Ctrl-C ends the recording", flush=True)
+        if gamepad.layout.advice:
+            print(gamepad.layout.advice, flush=True)
         report = record_screen(session, gamepad, stop=stop)
     print(_describe(session.out_dir / name, report))
     return 0

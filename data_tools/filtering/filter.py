@@ -15,7 +15,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from data_tools.filtering.judging import Shards, iter_verdicts, judge_shards
-from data_tools.filtering.settings import COPY, FilterSettings
+from data_tools.filtering.settings import COPY, DAMAGED, FilterSettings
 from data_tools.shards.encode_clip import EncodedClip
 from data_tools.shards.part import ALL, Part
 from data_tools.shards.plan import Plan
@@ -80,7 +80,6 @@ def filter_dataset(
         part=part,
         shards=_lay_out(kept, clips_per_shard),
         dropped=dropped,
-        stops_at_faults=True,
     )
     copy = partial(copy_record, dataset_dir)
     report = write_plan(plan, encode=copy, out_dir=out_dir, workers=workers)
@@ -162,6 +161,7 @@ def _divide(
                 seconds=row.num_frames / row.fps,
                 reason=verdict.rule,
                 detail=verdict.detail,
+                is_fault=verdict.rule == DAMAGED,
             )
         )
     return kept, dropped

@@ -52,6 +52,7 @@ def _filter(options: argparse.Namespace) -> int:
     from data_tools.filtering.filter import filter_dataset
     from data_tools.filtering.rule_report import format_rules
     from data_tools.shards.part import Part
+    from data_tools.shards.report import format_faults
 
     if options.dry_run == (options.out is not None):
         raise ValueError("give either --out FOLDER or --dry-run")
@@ -70,7 +71,9 @@ def _filter(options: argparse.Namespace) -> int:
         workers=options.workers,
     )
     print(format_rules(report, settings.on))
+    if report.faults:
+        print(format_faults(report.faults))
     if options.out is not None:
         rest = f"; after all parts: nitrogen-data merge {options.out}" if part.count > 1 else ""
         print(f"{options.out} holds them{rest}")
-    return 0
+    return 1 if report.faults else 0

@@ -19,10 +19,10 @@ from typing import Any
 
 from tqdm import tqdm
 
-from data_tools.foreign.stored_tars import list_tars, open_tar
+from data_tools.foreign.stored_tars import find_fault, list_tars, open_tar
 from data_tools.foreign.tar_records import RawRecord, iter_records
 from data_tools.shards.plan import choose_heldout
-from data_tools.shards.video_rate import find_rate
+from data_tools.shards.video_rate import find_video_rate
 from nitrogen_train.actions import GAMEPAD, ActionSpace
 from nitrogen_train.data.action_file import idle_rows, valid_runs
 from nitrogen_train.data.decoders.video import OpenVideo, open_video
@@ -99,9 +99,9 @@ def index_shards(root: str, *, out_dir: Path | None, facts: ForeignFacts) -> lis
         What came of each tar.
 
     Raises:
-        ValueError: If a URL has no `out_dir`, or a name cannot be a shard's.
+        ValueError: If a URL has no `out_dir`.
         FileNotFoundError: If there is no tar.
-        ShardError: If a key's members are not neighbours, or no record is left.
+        ShardError: If no record is left.
         OSError: If a tar cannot be read now.
     """
     storage = Storage(root)
@@ -109,12 +109,13 @@ def index_shards(root: str, *, out_dir: Path | None, facts: ForeignFacts) -> lis
         if storage.folder is None:
             raise ValueError(f"{root} is a URL: say with --out where its manifest should go")
         out_dir = storage.folder
-    tars = list_tars(storage)
+    tars, bad = list_tars(storage)
     progress_dir = out_dir / ".index"
     found = [
         _index_once(storage, shard, identity, progress_dir, facts)
         for shard, identity in tqdm(tars.items(), desc=f"index {root}", unit="tar")
     ]
+    found += [TarIndex(shard=shard, fault=fault) for shard, fault in bad.items()]
     _drop_repeated(found)
     rows = [row for tar in found for row in tar.rows]
     if not rows:
@@ -200,7 +201,7 @@ def _find_rate(video: OpenVideo) -> Fraction | None:
     stream = video.stream
     if stream.time_base is None:
         return None
-    return find_rate(video.table.pts, stream.time_base, stated=stream.average_rate)
+    return find_video_rate(video.table.pts, stream.time_base, stated=stream.average_rate)
 
 
 def _name_clip(shard: str, key: str) -> str:
@@ -241,6 +242,9 @@ def _index_once(
 
 def _index_tar(storage: Storage, shard: str, facts: ForeignFacts) -> TarIndex:
     tar = TarIndex(shard=shard)
+    if (fault := find_fault(storage, shard)) is not None:
+        tar.fault = fault
+        return tar
     with open_tar(storage, shard) as file:
         records = iter_records(file)
         while True:
@@ -248,7 +252,8 @@ def _index_tar(storage: Storage, shard: str, facts: ForeignFacts) -> TarIndex:
                 record = next(records, None)
             except ShardError as error:
                 if error.cause == "order":
-                    raise ShardError(f"{storage.root}/{shard}: {error}") from error
+                    # No record of it can be read by itself.
+                    tar.rows.clear()
                 tar.fault = str(error)
                 return tar
             if record is None:

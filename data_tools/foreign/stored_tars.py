@@ -13,13 +13,15 @@ _SHARD_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*\.tar")
 _TIMEOUT_S = 60.0
 
 
-def list_tars(storage: Storage) -> dict[str, list[Any]]:
+def list_tars(storage: Storage) -> tuple[dict[str, list[Any]], dict[str, str]]:
     """Find the tars, by name, each with what changes when it is another one.
+
+    Returns:
+        The tars, and what is wrong with those that cannot be shards.
 
     Raises:
         OSError: If a URL cannot be listed.
         FileNotFoundError: If there is none.
-        ValueError: If a name cannot be a shard's.
     """
     tars: dict[str, list[Any]] = {}
     if storage.folder is None:
@@ -28,19 +30,30 @@ def list_tars(storage: Storage) -> dict[str, list[Any]]:
         # The errors of the libraries behind fsspec share no base class.
         except Exception as error:
             raise OSError(f"cannot list {storage.root}: {describe(error)}") from error
-        tars = {name: [size] for name, size in sizes.items() if name.endswith(".tar")}
+        tars = {name: [size] for name, size in sizes.items() if name.lower().endswith(".tar")}
     else:
-        for path in storage.folder.glob("*.tar"):
-            facts = path.stat()
-            tars[path.name] = [facts.st_size, facts.st_mtime_ns]
+        for path in storage.folder.iterdir():
+            if path.name.lower().endswith(".tar") and path.is_file():
+                facts = path.stat()
+                tars[path.name] = [facts.st_size, facts.st_mtime_ns]
     if not tars:
         raise FileNotFoundError(f"{storage.root} holds no .tar")
-    bad = [name for name in sorted(tars) if not _SHARD_NAME.fullmatch(name)]
-    if bad:
-        raise ValueError(
-            f"a shard's name is made of [A-Za-z0-9_-] and ends in .tar, got {bad[0]!r}; rename it"
-        )
-    return dict(sorted(tars.items()))
+    bad = {
+        name: f"a shard's name is made of [A-Za-z0-9_-] and ends in .tar, got {name!r}; rename it"
+        for name in sorted(tars)
+        if not _SHARD_NAME.fullmatch(name)
+    }
+    return {name: tars[name] for name in sorted(tars) if name not in bad}, bad
+
+
+def find_fault(storage: Storage, shard: str) -> str | None:
+    """Say why a local tar cannot be opened at all; what a URL refuses may pass."""
+    try:
+        if storage.folder is not None:
+            (storage.folder / shard).open("rb").close()
+    except OSError as error:
+        return str(error)
+    return None
 
 
 @contextmanager

@@ -37,6 +37,7 @@ def _index(options: argparse.Namespace) -> int:
 
     if options.out is not None and len(options.shards) > 1:
         raise ValueError("--out takes the manifest of one folder: index the others by themselves")
+    is_faulty = False
     for root in options.shards:
         facts = ForeignFacts(
             game=options.game,
@@ -46,6 +47,14 @@ def _index(options: argparse.Namespace) -> int:
             fps=options.fps,
             val_share=options.val_share,
         )
-        found = index_shards(root, out_dir=options.out, facts=facts)
+        try:
+            found = index_shards(root, out_dir=options.out, facts=facts)
+        except (ValueError, OSError) as error:
+            if len(options.shards) == 1:
+                raise
+            print(f"{root}: not indexed: {error}")
+            is_faulty = True
+            continue
         print(f"{root}: {format_report(found)}")
-    return 0
+        is_faulty |= any(tar.fault is not None for tar in found)
+    return 1 if is_faulty else 0

@@ -12,7 +12,7 @@ from pathlib import Path
 from data_tools.shards.cutting import Stretch, cut_stretch
 from data_tools.shards.part import Part
 from data_tools.shards.plan import ShardSettings, choose_heldout, make_plan
-from data_tools.shards.planned import Dropped, PlannedUnit
+from data_tools.shards.planned import Dropped, PlannedUnit, list_loss
 from data_tools.shards.report import DatasetReport
 from data_tools.shards.source_video import SourceVideo, read_video_table
 from data_tools.shards.write import write_dataset
@@ -53,32 +53,53 @@ ReadPair = Callable[[Pair, SourceVideo], tuple[Stretch, Mapping[str, int]]]
 raises a `ShardError` if it cannot be used. A worker process must be able to get it."""
 
 
-def find_pairs(
-    folders: Sequence[Path], patterns: Sequence[str], *, what: str
-) -> dict[Path, set[str]]:
+def search_files(
+    folders: Sequence[Path], is_wanted: Callable[[Path], bool], *, what: str
+) -> tuple[dict[Path, list[Path]], list[Dropped]]:
     """Look for files in folders and all folders in them.
 
     Args:
         folders: Where to look.
-        patterns: Of file names.
+        is_wanted: Says whether a path is one of them.
         what: Is looked for, in words.
 
     Returns:
-        The names of the files in each folder that has some.
+        The files of each folder that has some, and the given folders that have none.
 
     Raises:
-        FileNotFoundError: If a folder is missing, or nothing was found in it.
+        FileNotFoundError: If nothing was found at all.
     """
-    found: dict[Path, set[str]] = {}
+    found: dict[Path, list[Path]] = {}
+    faults: dict[Path, str] = {}
     for folder in folders:
-        if not folder.is_dir():
-            raise FileNotFoundError(f"{folder} is not a folder")
-        paths = [path for pattern in patterns for path in folder.rglob(pattern) if path.is_file()]
+        paths = [path for path in sorted(folder.rglob("*")) if is_wanted(path)]
         if not paths:
-            raise FileNotFoundError(f"{folder} holds no {what}")
+            fault = f"holds no {what}" if folder.is_dir() else "is not a folder"
+            faults[folder] = f"{folder} {fault}"
         for path in paths:
-            found.setdefault(path.parent, set()).add(path.name)
-    return dict(sorted(found.items()))
+            found.setdefault(path.parent, []).append(path)
+    if not found:
+        raise FileNotFoundError("; ".join(faults.values()))
+    return dict(sorted(found.items())), [
+        Dropped(name=str(folder), game="unknown", seconds=0.0, reason="nothing in it", detail=text)
+        for folder, text in faults.items()
+    ]
+
+
+def _drop_repeated(pairs: Sequence[Pair]) -> tuple[list[Pair], list[Dropped]]:
+    """Leave out what has the name of an earlier one."""
+    first: dict[str, Pair] = {}
+    twins = [pair for pair in pairs if first.setdefault(pair.name, pair) is not pair]
+    return list(first.values()), [
+        Dropped(
+            name=pair.name,
+            game=pair.game,
+            seconds=0.0,
+            reason="it comes twice",
+            detail=f"{pair.inputs_path} has the name of {first[pair.name].inputs_path}",
+        )
+        for pair in twins
+    ]
 
 
 def ingest_pairs(
@@ -89,6 +110,7 @@ def ingest_pairs(
     settings: ShardSettings,
     part: Part,
     workers: int,
+    dropped: Sequence[Dropped] = (),
 ) -> DatasetReport:
     """Make a data set of recordings, or finish one, or a part of one.
 
@@ -99,13 +121,15 @@ def ingest_pairs(
         settings: How to cut and store.
         part: Which recordings are this process's.
         workers: Processes.
+        dropped: What was given and holds no pair.
 
     Returns:
         What became of the part's recordings.
 
     Raises:
-        ShardError: If names collide, nothing can be used, or `out_dir` holds another data set.
+        ShardError: If nothing can be used, or `out_dir` holds another data set.
     """
+    pairs, twins = _drop_repeated(pairs)
     plan = make_plan(
         pairs,
         partial(plan_pair, read=read, settings=settings),
@@ -115,7 +139,7 @@ def ingest_pairs(
         settings=settings,
         part=part,
         workers=workers,
-        stops_at_faults=False,
+        dropped=[*dropped, *twins],
     )
     return write_dataset(plan, out_dir=out_dir, workers=workers)
 
@@ -140,7 +164,8 @@ def plan_pair(pair: Pair, *, read: ReadPair, settings: ShardSettings) -> Planned
             detail=str(error),
         )
         return PlannedUnit(digest=f"{pair.name}: {error}", clips=[], dropped=[dropped])
-    return PlannedUnit(digest=digest, clips=clips, notes=notes)
+    lost = list_loss(video, name=pair.name, game=pair.game)
+    return PlannedUnit(digest=digest, clips=clips, dropped=lost, notes=notes)
 
 
 def _check_both_exist(pair: Pair) -> None:

@@ -61,7 +61,7 @@ def examine_clip(dataset_dir: Path, row: ManifestRow) -> ClipExam:
         record = decode_record(data)
         found = describe_record(record, data, shard=row.shard, offset=row.offset, split=row.split)
         faults = [*_compare(row, found), *_check_idle(record)]
-    except ShardError as error:
+    except (ShardError, OSError) as error:
         return ClipExam(faults=_name(row, [str(error)]), facts=None)
     try:
         # One backend on every machine: it reads every file, and damage crashes none of it.

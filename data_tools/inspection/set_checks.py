@@ -77,8 +77,12 @@ def check_shards(dataset_dir: Path, manifest: Manifest) -> Iterator[str]:
                     "shard again"
                 )
             end = row.offset + row.size
-        with path.open("rb") as file:
-            file.seek(end)
-            tail = file.read(_TAR_RECORD_BYTES + 1)
+        try:
+            with path.open("rb") as file:
+                file.seek(end)
+                tail = file.read(_TAR_RECORD_BYTES + 1)
+        except OSError as error:
+            yield f"{path} cannot be read: {error}"
+            continue
         if len(tail) not in range(len(SHARD_END), _TAR_RECORD_BYTES + 1) or any(tail):
             yield f"{path} does not end after its last record; copy it again or shard again"

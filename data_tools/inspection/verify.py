@@ -54,7 +54,7 @@ def verify_datasets(dataset_dirs: Sequence[Path], *, workers: int) -> list[Findi
     for dataset in dataset_dirs:
         try:
             manifests[dataset] = read_manifest(dataset)
-        except (ShardError, FileNotFoundError) as error:
+        except (ShardError, OSError) as error:
             findings.append(_fault(dataset, f"{error}; nothing else can be checked"))
     findings += [
         Finding(level="fault", dataset="", text=text) for text in check_splits_together(manifests)

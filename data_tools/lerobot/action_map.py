@@ -9,10 +9,10 @@ import pyarrow as pa
 
 from data_tools.lerobot.clip_facts import TRIGGER_CONTROLS
 from data_tools.lerobot.dataset import LeRobotFolder
-from data_tools.lerobot.tables import to_vectors
 from nitrogen_train.actions import ActionSpace
 from nitrogen_train.data.action_file import ClipActions
 from nitrogen_train.data.schema import ShardError
+from nitrogen_train.data.values import as_whole_number, to_booleans, to_vectors
 
 _ACTION = "action"
 _VALID = "valid"
@@ -38,7 +38,7 @@ class ActionMap:
     space: ActionSpace
     controls: tuple[MappedControl, ...]
     has_valid: bool
-    """Whether a feature `valid` says which rows may be learned from, as in our exports."""
+    """Whether a feature `valid` of one value says which rows may be learned from."""
 
     @property
     def features(self) -> list[str]:
@@ -58,13 +58,9 @@ class ActionMap:
         """
         values = np.zeros((table.num_rows, self.space.action_dim), dtype=np.float32)
         for item in self.controls:
-            column = to_vectors(table[item.feature], what=f"{what}, {item.feature}")
-            if column.shape[1] != item.width:
-                raise ShardError(
-                    f"{what}: {item.feature} has {column.shape[1]} values in a row, info.json "
-                    f"says {item.width}",
-                    cause="a table cannot be read",
-                )
+            column = to_vectors(
+                table[item.feature], what=f"{what}, {item.feature}", width=item.width
+            )
             values[:, self.space.index(item.control)] = item.sign * column[:, item.place]
         try:
             rows = self.space.rows_from_values(values)
@@ -79,7 +75,7 @@ class ActionMap:
                     triggers[name] = pull.clip(0, 1)
         valid = np.ones(len(rows), dtype=bool)
         if self.has_valid:
-            valid = to_vectors(table[_VALID], what=f"{what}, {_VALID}")[:, 0] > 0
+            valid = to_booleans(table[_VALID], what=f"{what}, {_VALID}")
         return ClipActions(rows=rows, valid=valid, **triggers)
 
 
@@ -130,19 +126,18 @@ def build_action_map(
         controls.append(
             MappedControl(control=control, feature=feature, width=width, place=place, sign=sign)
         )
-    valid = folder.features.get(_VALID, {})
     return ActionMap(
         space=space,
         controls=tuple(controls),
-        has_valid=(valid.get("dtype"), len(list_names(valid))) == ("bool", 1),
+        has_valid=_VALID in folder.features and _is_number(folder.features[_VALID]),
     )
 
 
 def list_names(feature: Mapping[str, Any]) -> list[str]:
     """List the names inside a vector; their places if it has none."""
     shape = feature.get("shape")
-    width = shape[0] if isinstance(shape, list | tuple) and len(shape) == 1 else 0
-    if type(width) is not int or not 0 < width <= 10_000:
+    width = as_whole_number(shape[0]) if isinstance(shape, list) and len(shape) == 1 else None
+    if width is None or not 0 < width <= 10_000:
         return []
     names = cast("Any", feature.get("names"))
     if isinstance(names, dict):
@@ -154,11 +149,15 @@ def list_names(feature: Mapping[str, Any]) -> list[str]:
     return [str(place) for place in range(width)]
 
 
+def _is_number(feature: Mapping[str, Any]) -> bool:
+    return feature["dtype"] not in ("video", "image", "string") and len(list_names(feature)) == 1
+
+
 def _list_numbers(folder: LeRobotFolder) -> dict[str, tuple[str, int, int]]:
     """Find what can be mapped: name to feature, its width, and the place in it."""
     known: dict[str, tuple[str, int, int]] = {}
     for key, feature in folder.features.items():
-        if feature["dtype"] not in ("video", "image", "string") and len(list_names(feature)) == 1:
+        if _is_number(feature):
             known[key] = (key, 1, 0)
     if _ACTION in folder.features:
         names = list_names(folder.features[_ACTION])

@@ -1,8 +1,8 @@
 """A LeRobotDataset v3.0 as a stranger left it: its facts and its episodes, each checked."""
 
-import math
+from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, cast
@@ -13,12 +13,14 @@ from data_tools.lerobot.layout import (
     CODEBASE_VERSION,
     EPISODES_DIR,
     INFO_PATH,
+    TASKS_PATH,
     FilePlace,
     fill_template,
 )
-from data_tools.lerobot.tables import read_column_names, read_rows
+from data_tools.lerobot.tables import read_column_names, read_episode_rows, read_rows
 from nitrogen_train.data.encode import frame_rate
 from nitrogen_train.data.schema import MAX_METADATA_BYTES, ShardError, parse_json_object
+from nitrogen_train.data.values import as_number, as_whole_number
 
 _CONVERTER = "python -m lerobot.datasets.v30.convert_dataset_v21_to_v30 --repo-id=..."
 _MAX_INDEX = 10**9
@@ -56,6 +58,7 @@ class EpisodeRow:
     index: int
     num_rows: int
     task: str
+    """The first one, if there are several; empty if none is named."""
     data: FilePlace
     video: FilePlace
     from_s: float
@@ -77,9 +80,11 @@ def open_folder(root: Path) -> LeRobotFolder:
     with path.open("rb") as file:
         info = parse_json_object(file.read(MAX_METADATA_BYTES + 1), str(path))
     _check_version(info.get("codebase_version"), path)
-    fps = info.get("fps")
-    if type(fps) not in (int, float) or not _MIN_FPS <= cast("float", fps) <= _MAX_FPS:
-        raise ShardError(f"{path}: fps must be a number from {_MIN_FPS} to {_MAX_FPS}, got {fps!r}")
+    fps = as_number(info.get("fps"))
+    if fps is None or not _MIN_FPS <= fps <= _MAX_FPS:
+        raise ShardError(
+            f"{path}: fps must be a number from {_MIN_FPS} to {_MAX_FPS}, got {info.get('fps')!r}"
+        )
     templates = {name: info.get(name) for name in ("data_path", "video_path")}
     for name, template in templates.items():
         if not isinstance(template, str):
@@ -98,7 +103,7 @@ def open_folder(root: Path) -> LeRobotFolder:
         raise ShardError(f"{path}: features must be objects with a dtype each")
     return LeRobotFolder(
         root=root,
-        fps=float(frame_rate(float(cast("float", fps)))),
+        fps=float(frame_rate(fps)),
         features=features,
         data_path=cast("str", templates["data_path"]),
         video_path=cast("str", templates["video_path"]),
@@ -135,22 +140,68 @@ def read_episodes(folder: LeRobotFolder, *, camera: str) -> list[EpisodeRow]:
     for path in paths:
         columns = [
             "episode_index",
-            "tasks",
             "length",
             "data/chunk_index",
             "data/file_index",
             *(f"videos/{camera}/{name}" for name in ("chunk_index", "file_index")),
             f"videos/{camera}/from_timestamp",
         ]
-        if CLIP_COLUMN in read_column_names(path):
-            columns.append(CLIP_COLUMN)
+        optional = {"tasks", CLIP_COLUMN}
+        columns += sorted(optional.intersection(read_column_names(path)))
         episodes += [_parse_episode(row, camera, path) for row in read_rows(path, columns)]
     episodes.sort(key=lambda episode: episode.index)
     if any(a.index == b.index for a, b in pairwise(episodes)):
         raise ShardError(f"{folder.root / EPISODES_DIR} lists an episode twice")
     if not episodes:
         raise ShardError(f"{folder.root / EPISODES_DIR} lists no episode")
-    return episodes
+    return _find_tasks(folder, episodes)
+
+
+def _find_tasks(folder: LeRobotFolder, episodes: list[EpisodeRow]) -> list[EpisodeRow]:
+    """Name the tasks that the table of episodes does not: an episode's first row has its number.
+
+    Some official data sets keep tasks there alone (huggingface/lerobot, issue 4519).
+    """
+    unnamed: defaultdict[FilePlace, set[int]] = defaultdict(set)
+    for episode in episodes:
+        if not episode.task and episode.facts is None:
+            unnamed[episode.data].add(episode.index)
+    path = folder.root / TASKS_PATH
+    if not unnamed or not path.is_file():
+        return episodes
+    names = _read_task_names(path)
+    found: dict[int, str] = {}
+    for place, indices in sorted(unnamed.items()):
+        try:
+            tables = read_episode_rows(folder.locate_data(place), ["task_index"], indices)
+        except ShardError:
+            # Its episodes are dropped, with this reason, when their rows are read.
+            continue
+        for index, table in tables.items():
+            number = as_whole_number(table["task_index"][0].as_py())
+            found[index] = "" if number is None else names.get(number, "")
+    return [
+        replace(episode, task=episode.task or found.get(episode.index, "")) for episode in episodes
+    ]
+
+
+def _read_task_names(path: Path) -> dict[int, str]:
+    """Read the tasks by number; LeRobot keeps their text as pandas keeps an index.
+
+    Raises:
+        ShardError: If the table is damaged, or has no column of numbers and one of texts.
+    """
+    others = [name for name in read_column_names(path) if name != "task_index"]
+    if not others:
+        raise ShardError(f"{path} must have a column of texts beside task_index")
+    text = "task" if "task" in others else others[-1]
+    names: dict[int, str] = {}
+    for row in read_rows(path, ["task_index", text]):
+        number = as_whole_number(row["task_index"])
+        if number is None or not isinstance(row[text], str):
+            raise ShardError(f"{path}: expected a number and a text, got {str(row)[:200]}")
+        names[number] = _clean(row[text])
+    return names
 
 
 def _check_version(version: object, path: Path) -> None:
@@ -177,21 +228,26 @@ def _parse_episode(row: dict[str, Any], camera: str, path: Path) -> EpisodeRow:
         f"videos/{camera}/chunk_index",
         f"videos/{camera}/file_index",
     )
+    numbers: list[int] = []
     for name in names:
-        if type(row[name]) is not int or not 0 <= row[name] < _MAX_INDEX:
+        number = as_whole_number(row[name])
+        if number is None or not 0 <= number < _MAX_INDEX:
             raise ShardError(f"{what}: {name} must be a whole number from 0, got {row[name]!r}")
-    from_s = row[f"videos/{camera}/from_timestamp"]
-    if type(from_s) not in (int, float) or not (math.isfinite(from_s) and from_s >= 0):
-        raise ShardError(f"{what}: from_timestamp must be seconds from 0, got {from_s!r}")
-    tasks = row["tasks"]
+        numbers.append(number)
+    index, num_rows, data_chunk, data_file, video_chunk, video_file = numbers
+    started = row[f"videos/{camera}/from_timestamp"]
+    from_s = as_number(started)
+    if from_s is None or from_s < 0:
+        raise ShardError(f"{what}: from_timestamp must be seconds from 0, got {started!r}")
+    tasks = row.get("tasks")
     text = row.get(CLIP_COLUMN)
     return EpisodeRow(
-        index=row["episode_index"],
-        num_rows=row["length"],
+        index=index,
+        num_rows=num_rows,
         task=_clean(str(tasks[0])) if isinstance(tasks, list) and tasks else "",
-        data=FilePlace(row["data/chunk_index"], row["data/file_index"]),
-        video=FilePlace(row[names[-2]], row[names[-1]]),
-        from_s=float(from_s),
+        data=FilePlace(data_chunk, data_file),
+        video=FilePlace(video_chunk, video_file),
+        from_s=from_s,
         facts=None if text is None else ClipFacts.from_json(str(text), what=what),
     )
 

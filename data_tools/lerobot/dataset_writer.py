@@ -78,9 +78,14 @@ class DatasetWriter:
         """Write an episode behind the others.
 
         Raises:
+            UnevenVideoError: If its video is no clip's; nothing is written then.
             ShardError: If its video cannot be copied.
         """
         metadata = episode.facts.metadata
+        # First: a video that is refused leaves no rows behind.
+        video = self._videos.append(
+            episode.video, num_frames=metadata.num_frames, what=metadata.clip_id
+        )
         if metadata.game not in self.tasks:
             self.tasks.append(metadata.game)
         features = {**episode.features, **self._index_rows(metadata.num_frames, metadata.game)}
@@ -94,9 +99,6 @@ class DatasetWriter:
         table = pa.table(to_columns(features))
         data = self._data.choose_place(table)
         self._data.append(table)
-        video = self._videos.append(
-            episode.video, num_frames=metadata.num_frames, what=metadata.clip_id
-        )
         self._pending.append(
             {
                 "episode_index": self.num_episodes,

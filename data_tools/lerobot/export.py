@@ -12,17 +12,20 @@ from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from tqdm import tqdm
 
 from data_tools.lerobot.dataset_writer import DatasetWriter
-from data_tools.lerobot.episode import read_episode
+from data_tools.lerobot.episode import Episode, read_episode
 from data_tools.lerobot.layout import FileLimits
+from data_tools.lerobot.video_files import UnevenVideoError
 from data_tools.workers import map_in_order
 from nitrogen_train.data.encode import frame_rate
 from nitrogen_train.data.files import sync
 from nitrogen_train.data.manifest import Manifest, read_manifest
+from nitrogen_train.data.manifest_row import ManifestRow
 from nitrogen_train.data.schema import SPLITS, ShardError
 
 
@@ -33,6 +36,8 @@ class ExportCounts:
     num_episodes: int
     num_frames: int
     games: list[str]
+    faults: list[str]
+    """What is wrong with the clips that were left out."""
 
 
 def export_lerobot(
@@ -54,7 +59,7 @@ def export_lerobot(
 
     Raises:
         FileExistsError: If `out_dir` holds something.
-        ShardError: If clips differ in frame rate or size, or one is damaged.
+        ShardError: If clips differ in frame rate or size, or none can be read.
     """
     manifest = read_manifest(dataset_dir).filter(games=games)
     for column in ("fps", "width", "height"):
@@ -65,6 +70,8 @@ def export_lerobot(
     order = np.argsort(splits, kind="stable").tolist()
     temporary = out_dir.with_name(f".{out_dir.name}.part")
     shutil.rmtree(temporary, ignore_errors=True)
+    faults: list[str] = []
+    num_train = 0
     try:
         row = manifest.row(0)
         with DatasetWriter(
@@ -74,19 +81,44 @@ def export_lerobot(
             fps=row.fps,
             limits=limits,
         ) as writer:
-            read = partial(read_episode, dataset=str(dataset_dir))
+            read = partial(_try_episode, dataset=str(dataset_dir))
             rows = (manifest.row(index) for index in order)
             with closing(map_in_order(read, rows, workers=workers)) as episodes:
                 for episode in tqdm(episodes, total=len(order), desc="export", unit="episode"):
-                    writer.append(episode)
-        writer.write_facts(num_train=int((splits == SPLITS.index("train")).sum()))
+                    fault = episode if isinstance(episode, str) else _append(writer, episode)
+                    if fault:
+                        faults.append(fault)
+                    elif cast("Episode", episode).facts.split == "train":
+                        num_train += 1
+            if not writer.num_episodes:
+                raise ShardError(f"no clip of {dataset_dir} can be exported: {faults[0]}")
+        writer.write_facts(num_train=num_train)
         temporary.replace(out_dir)
         sync(out_dir.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return ExportCounts(
-        num_episodes=writer.num_episodes, num_frames=writer.num_frames, games=writer.tasks
+        num_episodes=writer.num_episodes,
+        num_frames=writer.num_frames,
+        games=writer.tasks,
+        faults=faults,
     )
+
+
+def _try_episode(row: ManifestRow, *, dataset: str) -> Episode | str:
+    """Read a clip, or say what is wrong with it."""
+    try:
+        return read_episode(row, dataset=dataset)
+    except ShardError as error:
+        return f"clip {row.clip_id}: left out: {error}"
+
+
+def _append(writer: DatasetWriter, episode: Episode) -> str:
+    try:
+        writer.append(episode)
+    except UnevenVideoError as error:
+        return f"clip {episode.facts.metadata.clip_id}: left out: {error}"
+    return ""
 
 
 def _check_common(manifest: Manifest, column: str) -> None:

@@ -87,7 +87,6 @@ def plan_lerobot(
         settings=settings,
         part=part,
         workers=workers,
-        stops_at_faults=False,
     )
 
 

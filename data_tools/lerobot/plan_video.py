@@ -12,10 +12,11 @@ from jaxtyping import Int64
 from data_tools.lerobot.dataset import EpisodeRow, LeRobotFolder
 from data_tools.lerobot.layout import FilePlace
 from data_tools.lerobot.readers import EpisodeReader, ShownEpisode
-from data_tools.lerobot.tables import read_episode_rows, to_vectors, to_whole_numbers
+from data_tools.lerobot.tables import read_episode_rows
 from data_tools.shards.planned import Dropped, PlannedClip, PlannedUnit
 from data_tools.shards.source_video import SourceVideo, read_video_table
 from nitrogen_train.data.schema import ShardError
+from nitrogen_train.data.values import to_vectors, to_whole_numbers
 
 _TOLERANCE = 0.25
 """Of a frame: how far a row's time may lie from its frame's."""
@@ -73,13 +74,13 @@ def plan_video(unit: VideoUnit, *, reader: EpisodeReader) -> PlannedUnit:
 def _attempt_video(path: Path) -> SourceVideo | ShardError:
     if not path.is_file():
         return ShardError(f"{path} does not exist", cause="the video is missing")
-    with path.open("rb") as file:
-        # FFmpeg also takes lists of files for videos, and would open what a stranger names.
-        if file.read(8)[4:] != b"ftyp":
-            return ShardError(f"{path} is no mp4", cause="the video cannot be read")
     try:
+        with path.open("rb") as file:
+            # FFmpeg also takes lists of files for videos, and would open what a stranger names.
+            if file.read(8)[4:] != b"ftyp":
+                return ShardError(f"{path} is no mp4", cause="the video cannot be read")
         return read_video_table(path)
-    except ShardError as error:
+    except (ShardError, OSError) as error:
         return ShardError(str(error), cause="the video cannot be read")
 
 
@@ -94,6 +95,8 @@ def _attempt_table(
         return read_episode_rows(path, columns, wanted)
     except ShardError as error:
         return error
+    except OSError as error:
+        return ShardError(str(error), cause="a table cannot be read")
 
 
 def _show(
@@ -160,7 +163,8 @@ def _find_frames(
         is_short = wanted[row] > shown[-1]
         raise ShardError(
             f"{what}: row {row} is at {wanted[row]:.4f} s of {video.path}, where no frame is "
-            f"shown: the nearest is at {shown[frames[row]]:.4f} s",
+            f"shown: the nearest is at {shown[frames[row]]:.4f} s"
+            + (f"; {video.loss.words}" if video.loss else ""),
             cause="the video is too short" if is_short else "rows have no frame",
         )
     return frames

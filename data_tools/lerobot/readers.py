@@ -145,9 +145,15 @@ class MappedReader:
         """Cut the episode evenly.
 
         Raises:
-            ShardError: As `EpisodeReader` says.
+            ShardError: As `EpisodeReader` says, or if no game is known.
         """
         name = self.name(shown.row)
+        if not self.game(shown.row):
+            raise ShardError(
+                f"episode {shown.row.index} has no task, in meta/episodes or by its task_index in "
+                "meta/tasks.parquet; say by --game which game it shows",
+                cause="it has no task",
+            )
         stretch = Stretch(
             name=name,
             original_id=f"{self.source}/{shown.origin}",

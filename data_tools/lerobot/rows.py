@@ -6,10 +6,10 @@ import numpy as np
 import pyarrow as pa
 
 from data_tools.lerobot.clip_facts import TRIGGER_CONTROLS
-from data_tools.lerobot.tables import to_vectors
 from nitrogen_train.actions import ActionSpace
 from nitrogen_train.data.action_file import ClipActions
 from nitrogen_train.data.schema import ShardError
+from nitrogen_train.data.values import to_booleans, to_vectors
 
 
 def lay_out_rows(actions: ClipActions, space: ActionSpace) -> dict[str, np.ndarray]:
@@ -73,8 +73,9 @@ def read_rows(
     columns = {
         name: to_vectors(table[name], what=f"{what}, {name}").astype(np.float32)
         for name in table.column_names
-        if name in describe_features(space)
+        if name in describe_features(space) and name != "valid"
     }
+    valid = to_booleans(table["valid"], what=f"{what}, valid")
     try:
         rows = space.rows_from_values(columns["action"])
     except (ValueError, IndexError) as error:
@@ -86,4 +87,4 @@ def read_rows(
             raise ShardError(
                 f"{what}: {name} must lie in [0, 1]", cause="an action is out of range"
             )
-    return ClipActions(rows=rows, valid=columns["valid"][:, 0] > 0, **pulls)
+    return ClipActions(rows=rows, valid=valid, **pulls)

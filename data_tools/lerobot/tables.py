@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from jaxtyping import Float64, Int64
 
 from nitrogen_train.data.schema import ShardError
+from nitrogen_train.data.values import to_whole_numbers
 
 _MAX_BYTES = 2 * 1024**3
 """Of the columns of one file, unpacked: its footer tells."""
@@ -60,44 +60,6 @@ def read_episode_rows(
                 rows = table.filter(pa.array(index == episode))
                 found.setdefault(episode, []).append(rows)
     return {episode: pa.concat_tables(tables) for episode, tables in found.items()}
-
-
-def to_vectors(column: pa.ChunkedArray, *, what: str) -> Float64[np.ndarray, "rows width"]:
-    """Read a column of numbers, or of lists of as many numbers in every row.
-
-    Raises:
-        ShardError: If it is anything else, or a value is missing.
-    """
-    array = column.combine_chunks()
-    num_rows = len(array)
-    if pa.types.is_list(array.type) or pa.types.is_large_list(array.type):
-        if array.null_count or len(array.value_lengths().unique()) > 1:
-            raise ShardError(f"{what} must hold lists of one length", cause=_UNREADABLE)
-        array = array.flatten()
-    elif pa.types.is_fixed_size_list(array.type):
-        array = array.flatten()
-    kind = array.type
-    is_number = pa.types.is_floating(kind) or pa.types.is_integer(kind) or pa.types.is_boolean(kind)
-    if not is_number or array.null_count or not num_rows or len(array) % num_rows:
-        raise ShardError(
-            f"{what} must hold numbers, none missing, got {column.type} with "
-            f"{column.null_count} missing",
-            cause=_UNREADABLE,
-        )
-    # A boolean goes by way of a number.
-    values = array.cast(pa.int8()) if pa.types.is_boolean(kind) else array
-    return values.to_numpy(zero_copy_only=False).astype(np.float64).reshape(num_rows, -1)
-
-
-def to_whole_numbers(column: pa.ChunkedArray, *, what: str) -> Int64[np.ndarray, " rows"]:
-    """Read a column of whole numbers.
-
-    Raises:
-        ShardError: If it is anything else, or a value is missing.
-    """
-    if not pa.types.is_integer(column.type) or column.null_count:
-        raise ShardError(f"{what} must hold whole numbers, got {column.type}", cause=_UNREADABLE)
-    return column.combine_chunks().to_numpy(zero_copy_only=False).astype(np.int64)
 
 
 def _open(path: Path, columns: Sequence[str]) -> pq.ParquetFile:

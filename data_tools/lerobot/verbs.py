@@ -67,7 +67,9 @@ def _export(options: argparse.Namespace) -> int:
         f"{options.out} is a LeRobotDataset v3.0: {counts.num_episodes} episodes, "
         f"{counts.num_frames} frames, tasks {', '.join(counts.games)}"
     )
-    return 0
+    for fault in counts.faults:
+        print(fault)
+    return 1 if counts.faults else 0
 
 
 def _ingest(options: argparse.Namespace) -> int:
@@ -93,4 +95,4 @@ def _ingest(options: argparse.Namespace) -> int:
     )
     report = write_dataset(plan, out_dir=options.out, workers=options.workers)
     print(describe_dataset(options.out, part, report))
-    return 0
+    return 1 if report.faults else 0

@@ -33,6 +33,10 @@ class VideoPlace:
     """When its last frame ends."""
 
 
+class UnevenVideoError(ShardError):
+    """A video is not of evenly spaced frames, and was not copied."""
+
+
 class VideoFiles:
     """Writes the videos of one camera."""
 
@@ -94,7 +98,7 @@ class VideoFiles:
         """Find the ticks from frame to frame.
 
         Raises:
-            ShardError: If they differ.
+            UnevenVideoError: If they differ.
         """
         ticks_per_frame = 1 / (self._rate * (stream.time_base or Fraction(1)))
         ticks = np.sort([packet.pts or 0 for packet in packets])
@@ -104,7 +108,7 @@ class VideoFiles:
         else:
             is_even = bool((ticks - ticks[0] == expected).all()) and packets[0].is_keyframe
         if not is_even or any(packet.is_discard for packet in packets):
-            raise ShardError(
+            raise UnevenVideoError(
                 f"clip {what!r}: expected a video of {num_frames} frames at {self._rate} per "
                 "second that begins with a key frame; `nitrogen-data verify` checks a data set"
             )

@@ -10,7 +10,6 @@ first frame to the last; a log of changes ends with an empty row, which says tha
 """
 
 import json
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,9 +20,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from jaxtyping import Bool, Float64, Int64
 
+from data_tools.names import has_suffix
+from data_tools.text_log import iter_lines
 from nitrogen_train.actions import ActionRows, ActionSpace
 from nitrogen_train.data.action_file import ClipActions
 from nitrogen_train.data.schema import ShardError
+from nitrogen_train.data.values import as_number, as_whole_number
 
 # Loggers that divide XInput's -32768 by 32767 overshoot by this much.
 _OVERSHOOT = 1e-4
@@ -59,6 +61,8 @@ class InputLog:
     tracks: dict[str, Track]
     first_ns: int
     last_ns: int
+    lost: str = ""
+    """What was cut off at its end, in words."""
 
     def rows(self, edges_ns: Int64[np.ndarray, " edges"], space: ActionSpace) -> ClipActions:
         """Lay the log out as rows, all valid.
@@ -105,7 +109,8 @@ def read_input_log(
     """
     events: dict[str, tuple[list[int], list[float]]] = {}
     times: list[int] = []
-    for number, (time_ns, controls) in enumerate(_iter_lines(path), start=1):
+    lost: list[str] = []
+    for number, (time_ns, controls) in enumerate(_iter_rows(path, lost), start=1):
         if times and time_ns < times[-1]:
             raise ShardError(f"{path}, row {number}: t_ns runs backwards to {time_ns}")
         times.append(time_ns)
@@ -120,7 +125,7 @@ def read_input_log(
     tracks = {
         name: _track(name, *columns, up=stick_y_axis == "up") for name, columns in events.items()
     }
-    return InputLog(tracks=tracks, first_ns=times[0], last_ns=times[-1])
+    return InputLog(tracks=tracks, first_ns=times[0], last_ns=times[-1], lost=" ".join(lost))
 
 
 def overlapping(
@@ -138,11 +143,12 @@ def _track(name: str, times: list[int], values: list[float], *, up: bool) -> Tra
     return Track(times_ns=np.array(times, dtype=np.int64), values=flip * np.array(values))
 
 
-def _iter_lines(path: Path) -> Iterator[tuple[int, dict[str, object]]]:
-    entries = _iter_parquet(path) if path.suffix == ".parquet" else _iter_jsonl(path)
+def _iter_rows(path: Path, lost: list[str]) -> Iterator[tuple[int, dict[str, object]]]:
+    is_parquet = has_suffix(path, (".parquet",))
+    entries = _iter_parquet(path) if is_parquet else _iter_jsonl(path, lost)
     for number, entry in enumerate(entries, start=1):
-        time_ns, controls = entry.get("t_ns"), entry.get("controls")
-        if type(time_ns) is not int or not isinstance(controls, dict):
+        time_ns, controls = as_whole_number(entry.get("t_ns")), entry.get("controls")
+        if time_ns is None or not isinstance(controls, dict):
             raise ShardError(
                 f'{path}, row {number}: expected {{"t_ns": whole nanoseconds, "controls": '
                 f"{{NAME: value}}}}, got {str(entry)[:200]}"
@@ -150,14 +156,16 @@ def _iter_lines(path: Path) -> Iterator[tuple[int, dict[str, object]]]:
         yield time_ns, cast("dict[str, object]", controls)
 
 
-def _iter_jsonl(path: Path) -> Iterator[dict[str, object]]:
-    with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
-            try:
-                entry: object = json.loads(line)
-            except (ValueError, RecursionError) as error:
-                raise ShardError(f"{path}, row {number} is not JSON: {error}") from error
-            yield cast("dict[str, object]", entry) if isinstance(entry, dict) else {}
+def _iter_jsonl(path: Path, lost: list[str]) -> Iterator[dict[str, object]]:
+    for number, line in enumerate(iter_lines(path), start=1):
+        try:
+            entry: object = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            if number > 1 and not line.endswith("\n"):
+                lost.append(f"the last row is cut and left out: {line[:60]!r}")
+                return
+            raise ShardError(f"{path}, row {number} is not JSON: {error}") from error
+        yield cast("dict[str, object]", entry) if isinstance(entry, dict) else {}
 
 
 def _iter_parquet(path: Path) -> Iterator[dict[str, object]]:
@@ -182,8 +190,9 @@ def _check_name(name: str, space: ActionSpace, where: str) -> None:
 
 def _to_number(name: str, value: object, space: ActionSpace, where: str) -> float:
     low = -1.0 if name in space.sticks else 0.0
-    if isinstance(value, bool | int | float) and math.isfinite(value):
-        inside = min(max(float(value), low), 1.0)
-        if abs(inside - value) <= _OVERSHOOT:
+    number = as_number(value)
+    if number is not None:
+        inside = min(max(number, low), 1.0)
+        if abs(inside - number) <= _OVERSHOOT:
             return inside
     raise ShardError(f"{where}: {name} must lie in [{low:g}, 1], got {value!r}")

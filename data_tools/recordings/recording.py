@@ -7,10 +7,12 @@
 
 import difflib
 import json
+from collections.abc import Sequence
 from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, cast, get_args, get_origin
 
+from data_tools.names import FileNames, has_suffix, plain_name
 from nitrogen_train.data.files import write_atomically
 from nitrogen_train.data.schema import (
     SCHEMA_VERSION,
@@ -106,11 +108,12 @@ class Recording:
 
         Raises:
             ShardError: If it breaks the contract.
+            OSError: If it cannot be read.
         """
         return RecordingFacts.from_json(self.facts_path.read_bytes(), what=str(self.facts_path))
 
 
-def find_recordings(folders: list[Path]) -> list[Recording]:
+def find_recordings(folders: Sequence[Path]) -> list[Recording]:
     """Find the recordings in some folders, ordered by name.
 
     Raises:
@@ -118,38 +121,65 @@ def find_recordings(folders: list[Path]) -> list[Recording]:
             facts.
         ShardError: If two recordings have one name, or a recording has two logs.
     """
+    recordings, faults = search_recordings(folders)
+    for fault in faults.values():
+        raise fault
+    return recordings
+
+
+def search_recordings(folders: Sequence[Path]) -> tuple[list[Recording], dict[Path, Exception]]:
+    """Find the recordings in some folders, ordered by name, and say what is wrong with the others.
+
+    Returns:
+        Recordings of different names, and a `ShardError` or an `OSError` for each folder and video
+        that gives none.
+    """
     recordings: dict[str, Recording] = {}
+    faults: dict[Path, Exception] = {}
     for folder in folders:
-        if not folder.is_dir():
-            raise FileNotFoundError(f"{folder} is not a folder of recordings")
-        videos = [path for path in sorted(folder.iterdir()) if path.suffix in VIDEO_SUFFIXES]
-        videos = [path for path in videos if not path.name.startswith(".")]
-        if not videos:
-            raise FileNotFoundError(f"{folder} holds no video ({', '.join(VIDEO_SUFFIXES)})")
+        try:
+            videos, names = _list_folder(folder)
+        except OSError as error:
+            faults[folder] = error
+            continue
         for video_path in videos:
-            recording = _collect(video_path)
-            if recording.name in recordings:
-                other = recordings[recording.name].video_path
-                raise ShardError(f"{other} and {video_path} have one name; rename one of them")
-            recordings[recording.name] = recording
-    return [recordings[name] for name in sorted(recordings)]
+            try:
+                recording = _collect(video_path, names)
+            except (ShardError, OSError) as error:
+                faults[video_path] = error
+                continue
+            if (first := recordings.setdefault(recording.name, recording)) is not recording:
+                faults[video_path] = ShardError(
+                    f"{first.video_path} and {video_path} have one name; rename one of them"
+                )
+    return [recordings[name] for name in sorted(recordings)], faults
 
 
-def _collect(video_path: Path) -> Recording:
-    name = video_path.stem
-    logs = [
-        path for suffix in LOG_SUFFIXES if (path := video_path.with_name(name + suffix)).exists()
-    ]
-    facts_path = video_path.with_name(name + FACTS_SUFFIX)
+def _list_folder(folder: Path) -> tuple[list[Path], FileNames]:
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder} is not a folder of recordings")
+    paths = sorted(folder.iterdir())
+    videos = [path for path in paths if has_suffix(path, VIDEO_SUFFIXES)]
+    videos = [path for path in videos if not path.name.startswith(".")]
+    if not videos:
+        raise FileNotFoundError(f"{folder} holds no video ({', '.join(VIDEO_SUFFIXES)})")
+    return videos, FileNames(path for path in paths if path.is_file())
+
+
+def _collect(video_path: Path, names: FileNames) -> Recording:
+    name = plain_name(video_path.stem)
+    logs, facts = names.find(name, LOG_SUFFIXES), names.find(name, [FACTS_SUFFIX])
+    if not video_path.is_file():
+        raise ShardError(f"{video_path} is no file, expected a video")
     if not logs:
         raise FileNotFoundError(
             f"{video_path} lacks its input log {name}{' or '.join(LOG_SUFFIXES)}"
         )
     if len(logs) > 1:
         raise ShardError(f"{video_path} has two input logs; keep one")
-    if not facts_path.exists():
-        raise FileNotFoundError(f"{video_path} lacks its facts {facts_path.name}")
-    return Recording(name=name, video_path=video_path, log_path=logs[0], facts_path=facts_path)
+    if not facts:
+        raise FileNotFoundError(f"{video_path} lacks its facts {name}{FACTS_SUFFIX}")
+    return Recording(name=name, video_path=video_path, log_path=logs[0], facts_path=facts[0])
 
 
 def _parse_intervals(value: object, what: str) -> tuple[tuple[int, int], ...]:

@@ -48,7 +48,7 @@ def _add_record(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
 
 def _record(options: argparse.Namespace) -> int:
     foreign = {
-        "expert": ("device", "face_buttons"),
+        "expert": ("device", "pad_map"),
         "human": ("disturbance", "workers"),
     }[options.player]
     for name in foreign:
@@ -87,9 +87,13 @@ def _record_human(options: argparse.Namespace) -> "list[RecordingFacts]":
         contextlib.closing(find_gamepad(options.device)) as device,
         contextlib.closing(GameWindow(options.game)) as window,
     ):
+        gamepad = Gamepad(device, pad_map=options.pad_map)
+        print(gamepad.name, flush=True)
+        if gamepad.layout.advice:
+            print(gamepad.layout.advice, flush=True)
         facts, num_late = record_human(
             options.game,
-            Gamepad(device, face_buttons=options.face_buttons or "auto"),
+            gamepad,
             window,
             out_dir=options.out,
             num_episodes=options.episodes,

@@ -1,4 +1,4 @@
-"""Videos whose frame rate varies, at a constant one; their rows follow.
+"""Videos whose frame rate varies, at a constant one.
 
     video:     0     1  2  3        4     5      (when each frame is shown)
     grid:      |     |     |     |     |     |   (times of the constant rate)
@@ -8,7 +8,7 @@ A frame goes to the nearest time of the grid, as by FFmpeg's `fps` filter; of se
 shown, and where there is none the former one stays. Of a video that keeps to its rate but for lost
 frames and pauses (`video_rate.py`), the grid is laid through its frames: none is left out, and only
 lost ones are replaced. A row lasts from its frame to the next, so that nothing that was pressed
-once the next frame was shown enters it: rows of frames that are left out join the one before.
+once the next frame was shown enters it.
 """
 
 from dataclasses import dataclass, replace
@@ -19,8 +19,6 @@ from jaxtyping import Int64
 
 from data_tools.shards.source_video import SourceVideo
 from data_tools.shards.video_rate import find_places, round_to_steps
-from nitrogen_train.actions import ActionRows
-from nitrogen_train.data.action_file import ClipActions
 from nitrogen_train.data.encode import frame_rate
 from nitrogen_train.data.schema import ShardError
 
@@ -47,37 +45,6 @@ class ConstantRateVideo:
         new = np.append(np.flatnonzero(np.diff(self.frames, prepend=-1)), len(self.frames))
         edges = np.interp(np.arange(len(self.frames) + 1), new, self.video.edges_ns(0)[new])
         return start_ns + np.round(edges).astype(np.int64)
-
-    def follow(self, actions: ClipActions) -> ClipActions:
-        """Bring rows of the video's own frames to the constant rate.
-
-        Buttons are joined by OR, of sticks the first value is kept, of triggers the largest; a row
-        is valid if all that it is made of are.
-
-        Args:
-            actions: A row per frame of the video that this was made of.
-        """
-
-        def join(values: np.ndarray, by: np.ufunc) -> np.ndarray:
-            joined = values[self.frames]
-            # Where a frame stays, what is left out after it belongs to the last of its rows.
-            is_last = np.diff(self.frames, append=len(values)) > 0
-            joined[is_last] = by.reduceat(values, self.frames[is_last], axis=0)
-            return joined
-
-        triggers = {
-            name: join(values, np.maximum)
-            for name in ("left_trigger_value", "right_trigger_value")
-            if (values := getattr(actions, name)) is not None
-        }
-        return ClipActions(
-            rows=ActionRows(
-                buttons=join(actions.rows.buttons, np.logical_or),
-                sticks=actions.rows.sticks[self.frames],
-            ),
-            valid=join(actions.valid, np.logical_and),
-            **triggers,
-        )
 
 
 def to_constant_rate(video: SourceVideo, fps: float) -> ConstantRateVideo:
@@ -107,6 +74,22 @@ def to_constant_rate(video: SourceVideo, fps: float) -> ConstantRateVideo:
         video=replace(video, fps=fps, ticks=video.ticks[frames]),
         frames=frames.astype(np.int64),
     )
+
+
+def find_shown(
+    video: SourceVideo, *, first_s: float, fps: float, count: int
+) -> Int64[np.ndarray, " times"]:
+    """Find the frame that is shown at each time of an even grid, by the rule of `to_constant_rate`.
+
+    Args:
+        video: Of any frame rate.
+        first_s: Time from the video's first frame to the first of the grid.
+        fps: Times per second.
+        count: How many times.
+    """
+    seconds = (video.ticks - video.ticks[0]) * float(video.time_base)
+    frames = np.searchsorted(seconds, first_s + (np.arange(count) + 0.5) / fps, side="left") - 1
+    return frames.clip(min=0).astype(np.int64)
 
 
 def _find_times(video: SourceVideo, rate: Fraction) -> Int64[np.ndarray, " frames"]:

@@ -1,18 +1,18 @@
 """Stretches of play to clips of equal length."""
 
 import math
-import re
 from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 from jaxtyping import Int64
 
+from data_tools.names import safe_key
 from data_tools.shards.plan import ShardSettings
 from data_tools.shards.planned import PlannedClip
 from data_tools.shards.source_video import SourceVideo
 from nitrogen_train.data.action_file import ClipActions, idle_rows
-from nitrogen_train.data.schema import Box, ClipMetadata, Labels, Provenance, check_key
+from nitrogen_train.data.schema import Box, ClipMetadata, Labels, Provenance
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,15 +51,11 @@ def cut_stretch(stretch: Stretch, settings: ShardSettings) -> list[PlannedClip]:
     longest = math.ceil(settings.clip_seconds * fps)
     num_clips = max(1, math.ceil((num_rows - 1) / longest))
     cuts = np.linspace(0, num_rows, num_clips + 1).round().astype(int)
+    key = safe_key(stretch.name)
     return [
-        _cut_clip(stretch, f"{safe_key(stretch.name)}-{index:04d}", start, stop, settings.size)
+        _cut_clip(stretch, f"{key}-{index:04d}", start, stop, settings.size)
         for index, (start, stop) in enumerate(pairwise(cuts.tolist()))
     ]
-
-
-def safe_key(name: str) -> str:
-    """Make a record's key of a name; recorders like dots and spaces, a key has neither."""
-    return check_key(re.sub(r"[^A-Za-z0-9_-]", "_", name).lstrip("-")[:70])
 
 
 def _cut_clip(stretch: Stretch, name: str, start: int, stop: int, size: int) -> PlannedClip:

@@ -10,12 +10,8 @@ EncodedClip = tuple[bytes, ManifestRow]
 """A record and its row, whose place in a shard is still open."""
 
 
-def encode_clip(clip: PlannedClip, *, stops_at_faults: bool) -> EncodedClip | Dropped:
-    """Decode a clip's stretch of its video, and store it as a record.
-
-    Raises:
-        ShardError: If the video is damaged there, and that is to stop everything.
-    """
+def encode_clip(clip: PlannedClip) -> EncodedClip | Dropped:
+    """Decode a clip's stretch of its video, and store it as a record; drop it if it is damaged."""
     metadata = clip.metadata
     try:
         video = encode_stretch(
@@ -26,8 +22,6 @@ def encode_clip(clip: PlannedClip, *, stops_at_faults: bool) -> EncodedClip | Dr
             area=None if clip.is_squashed else metadata.area,
         )
     except ShardError as error:
-        if stops_at_faults:
-            raise
         return Dropped(
             name=metadata.clip_id,
             game=metadata.game,

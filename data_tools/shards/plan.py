@@ -58,8 +58,6 @@ class Plan(Generic[Clip]):
     dropped: list[Dropped]
     notes: dict[str, int] = field(default_factory=dict)
     """Sums of the units'."""
-    stops_at_faults: bool
-    """Whether a video that turns out to be damaged ends the command, or is left out."""
 
 
 def make_plan(
@@ -70,7 +68,7 @@ def make_plan(
     settings: ShardSettings,
     part: Part,
     workers: int,
-    stops_at_faults: bool,
+    dropped: Sequence[Dropped] = (),
 ) -> Plan[PlannedClip]:
     """Read and check a part's units, and lay its clips out in shards.
 
@@ -81,10 +79,10 @@ def make_plan(
         settings: Of all parts.
         part: Which units to take.
         workers: Processes.
-        stops_at_faults: See `Plan`.
+        dropped: What did not become units at all; the first part reports it.
 
     Raises:
-        ShardError: If a unit breaks the contract, or names collide.
+        ShardError: If names collide, or units differ in their action space.
     """
     mine = part.take(units)
     results = map_in_order(plan_unit, mine, workers=workers)
@@ -107,9 +105,11 @@ def make_plan(
             for clips in splits.values()
             for first in range(0, len(clips), per_shard)
         ],
-        dropped=[item for unit in planned for item in unit.dropped],
+        dropped=[
+            *(dropped if part.index == 0 else ()),
+            *(item for unit in planned for item in unit.dropped),
+        ],
         notes=add_notes(unit.notes for unit in planned),
-        stops_at_faults=stops_at_faults,
     )
 
 

@@ -89,6 +89,23 @@ class Dropped:
     """A few words, the same for all that went wrong in this way."""
     detail: str
     """What was expected and what came."""
+    is_fault: bool = True
+    """Whether something that was given could not be used; else it was not asked for."""
+
+
+def list_loss(video: SourceVideo, *, name: str, game: str) -> list[Dropped]:
+    """List what a video that was cut off has lost at its end, for the report."""
+    if video.loss is None:
+        return []
+    return [
+        Dropped(
+            name=name,
+            game=game,
+            seconds=video.loss.seconds,
+            reason="the video is cut off",
+            detail=video.loss.words,
+        )
+    ]
 
 
 @dataclass(frozen=True, kw_only=True)

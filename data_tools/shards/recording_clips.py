@@ -12,7 +12,7 @@ from data_tools.recordings.recording import Recording
 from data_tools.shards.constant_rate import to_constant_rate
 from data_tools.shards.cutting import Stretch, cut_stretch
 from data_tools.shards.plan import ShardSettings
-from data_tools.shards.planned import PlannedUnit
+from data_tools.shards.planned import PlannedUnit, list_loss
 from data_tools.shards.source_video import SourceVideo, read_video_table
 from nitrogen_train.data.schema import ShardError, get_space
 
@@ -22,12 +22,13 @@ def plan_recording(recording: Recording, *, settings: ShardSettings) -> PlannedU
 
     Raises:
         ShardError: If a file breaks the contract, or video and log do not span the same time.
+        OSError: If a file cannot be read.
     """
     facts = recording.read_facts()
     space = get_space(facts.action_space)
     video, frames, edges_ns = _lay_out(recording.video_path, facts.video_start_ns)
     log = read_input_log(recording.log_path, space, stick_y_axis=facts.stick_y_axis)
-    _check_span(recording, log, edges_ns)
+    _check_span(recording, log, edges_ns, is_cut_off=video.loss is not None)
     if motions := sorted(space.motions.keys() & log.tracks.keys()):
         raise ShardError(
             f"{recording.log_path} logs {motions[0]}, a motion: a row holds all of it, and such a "
@@ -49,7 +50,12 @@ def plan_recording(recording: Recording, *, settings: ShardSettings) -> PlannedU
         licence=facts.licence,
         url=facts.url,
     )
-    return PlannedUnit(digest=_hash_files(recording), clips=cut_stretch(stretch, settings))
+    return PlannedUnit(
+        digest=_hash_files(recording),
+        clips=cut_stretch(stretch, settings),
+        notes={"logs whose last row was cut, left out": int(bool(log.lost))},
+        dropped=list_loss(video, name=recording.name, game=facts.game),
+    )
 
 
 def _lay_out(
@@ -61,11 +67,15 @@ def _lay_out(
     return steady.video, steady.frames, steady.edges_ns(start_ns)
 
 
-def _check_span(recording: Recording, log: InputLog, edges_ns: Int64[np.ndarray, " edges"]) -> None:
+def _check_span(
+    recording: Recording, log: InputLog, edges_ns: Int64[np.ndarray, " edges"], *, is_cut_off: bool
+) -> None:
     row_ns = int(edges_ns[-1] - edges_ns[-2])
     start, last_frame, end = int(edges_ns[0]), int(edges_ns[-2]), int(edges_ns[-1])
     begins_late = log.first_ns > start + row_ns
-    ends_early, ends_late = log.last_ns < last_frame - row_ns, log.last_ns > end + row_ns
+    ends_early = log.last_ns < last_frame - row_ns
+    # What was recorded once the file ended has inputs and no picture.
+    ends_late = log.last_ns > end + row_ns and not is_cut_off
     if begins_late or ends_early or ends_late:
         raise ShardError(
             f"{recording.video_path} and {recording.log_path.name} differ in length: the video "

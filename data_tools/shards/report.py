@@ -3,7 +3,7 @@
 import json
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -13,6 +13,8 @@ from nitrogen_train.data.manifest_row import ManifestRow
 from nitrogen_train.table import format_table
 
 REPORT_NAME = "report.json"
+_MAX_FAULTS = 100
+"""Lines on a screen; the file has all."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +35,11 @@ class DatasetReport:
     dropped: list[Dropped]
     notes: dict[str, int] = field(default_factory=dict)
     """What was changed or lost in rows that came in, and how often."""
+
+    @property
+    def faults(self) -> list[Dropped]:
+        """What was given and could not be used."""
+        return [item for item in self.dropped if item.is_fault]
 
     def write(self, path: Path) -> None:
         """Write the report as JSON, each loss with its reason."""
@@ -79,14 +86,14 @@ def read_report(path: Path) -> DatasetReport:
     values = json.loads(path.read_bytes())
     return DatasetReport(
         games=[GameShare(**game) for game in values["games"]],
-        dropped=[Dropped(**item) for item in values["dropped"]],
-        # Reports have been written without them.
+        # Reports have been written without these.
+        dropped=[Dropped(**({"is_fault": False} | item)) for item in values["dropped"]],
         notes=values.get("notes", {}),
     )
 
 
 def format_report(report: DatasetReport) -> str:
-    """Lay the report out as tables: a line per game, and one per reason with an example."""
+    """Lay the report out: a line per game, one per reason with an example, one per fault."""
     lines = [
         format_table(
             ("game", "clips", "hours kept", "hours dropped"),
@@ -108,7 +115,24 @@ def format_report(report: DatasetReport) -> str:
     if report.notes:
         noted = [(words, str(number)) for words, number in report.notes.items()]
         lines.append(format_table(("noted", "number"), noted))
+    if report.faults:
+        lines.append(format_faults(report.faults))
     return "\n\n".join(lines)
+
+
+def format_faults(faults: Sequence[Dropped]) -> str:
+    """Lay out what could not be used, a line for each."""
+    return "\n".join(_iter_faults(faults))
+
+
+def _iter_faults(faults: Sequence[Dropped]) -> Iterator[str]:
+    # One damaged file may cost many pieces.
+    faults = list({item.detail: item for item in reversed(faults)}.values())[::-1]
+    for item in faults[:_MAX_FAULTS]:
+        text = f"{item.name}: dropped: {item.detail}"
+        yield "".join(letter if letter.isprintable() else "?" for letter in text)
+    if len(faults) > _MAX_FAULTS:
+        yield f"and {len(faults) - _MAX_FAULTS} more, all in {REPORT_NAME}"
 
 
 def _hours(seconds: float) -> str:

@@ -1,14 +1,19 @@
 """Recordings to a data set, in one process or in parts."""
 
+import contextlib
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
-from data_tools.recordings.recording import find_recordings
+from data_tools.names import plain_name
+from data_tools.recordings.recording import Recording, search_recordings
 from data_tools.shards.part import ALL, Part
 from data_tools.shards.plan import ShardSettings, choose_heldout, make_plan
+from data_tools.shards.planned import Dropped, PlannedUnit
 from data_tools.shards.recording_clips import plan_recording
 from data_tools.shards.report import DatasetReport
 from data_tools.shards.write import write_dataset
+from nitrogen_train.data.schema import ShardError
 
 
 def shard_recordings(
@@ -32,20 +37,43 @@ def shard_recordings(
         What became of the part's recordings.
 
     Raises:
-        FileNotFoundError: If a folder or a file of a recording is missing.
-        ShardError: If a recording breaks the contract, or `out_dir` holds another data set.
+        ShardError: If no recording can be used, or `out_dir` holds another data set.
     """
-    recordings = find_recordings(folders)
-    facts = [recording.read_facts() for recording in recordings]
+    recordings, faults = search_recordings(folders)
     plan = make_plan(
         recordings,
-        partial(plan_recording, settings=settings),
-        heldout=choose_heldout(
-            ((fact.game, fact.session_id) for fact in facts), share=settings.heldout_share
-        ),
+        partial(_try_recording, settings=settings),
+        heldout=choose_heldout(_iter_sessions(recordings), share=settings.heldout_share),
         settings=settings,
         part=part,
         workers=workers,
-        stops_at_faults=True,
+        dropped=[
+            _drop(plain_name(path.stem), error, reason="files are missing")
+            for path, error in faults.items()
+        ],
     )
     return write_dataset(plan, out_dir=out_dir, workers=workers)
+
+
+def _iter_sessions(recordings: Sequence[Recording]) -> Iterator[tuple[str, str]]:
+    for recording in recordings:
+        # Those that cannot be read are dropped where they are planned.
+        with contextlib.suppress(ShardError, OSError):
+            facts = recording.read_facts()
+            yield facts.game, facts.session_id
+
+
+def _try_recording(recording: Recording, *, settings: ShardSettings) -> PlannedUnit:
+    """Plan a recording, or say why it is left out."""
+    try:
+        return plan_recording(recording, settings=settings)
+    except (ShardError, OSError) as error:
+        digest = f"{recording.name}: {error}"
+        reason = "it breaks the rules of recordings"
+        return PlannedUnit(
+            digest=digest, clips=[], dropped=[_drop(recording.name, error, reason=reason)]
+        )
+
+
+def _drop(name: str, error: Exception, *, reason: str) -> Dropped:
+    return Dropped(name=name, game="unknown", seconds=0.0, reason=reason, detail=str(error))

@@ -1,24 +1,40 @@
 """Videos as they were recorded: when each frame was shown, and stretches of frames."""
 
-from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 
 import av
 import numpy as np
-from av.error import FFmpegError
 from jaxtyping import Float64, Int64
 
-from data_tools.shards.video_rate import find_rate
+from data_tools.shards.exact_frames import count_whole, iter_frames, read_first_frame
+from data_tools.shards.file_end import is_cut_off
+from data_tools.shards.shown_picture import list_corrections, show_pictures
+from data_tools.shards.video_container import open_container
+from data_tools.shards.video_rate import find_video_rate
 from nitrogen_train.data.encode import frame_rate
 from nitrogen_train.data.schema import ShardError
+
+_LONGEST_REORDER = 33
+"""Frames: so far ahead of what is shown before it a frame may be stored."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loss:
+    """What a file that was cut off has lost at its end."""
+
+    seconds: float
+    """As far as it is known."""
+    words: str
+    """For a report, in one line."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SourceVideo:
-    """A video's table of frames."""
+    """A video's table of frames; the picture is as a screen shows it, turned upright."""
 
     path: Path
     width: int
@@ -29,6 +45,7 @@ class SourceVideo:
     """Seconds per tick."""
     ticks: Int64[np.ndarray, " frames"]
     """When each frame is shown, in order."""
+    loss: Loss | None = None
 
     def __len__(self) -> int:
         return len(self.ticks)
@@ -74,38 +91,20 @@ class SourceVideo:
         return replace(self, ticks=self.ticks[start:stop])
 
     def read(self) -> Iterator[av.VideoFrame]:
-        """Decode the frames; one whose tick is listed twice comes twice.
+        """Decode the frames as a screen shows them; one whose tick is listed twice comes twice.
 
         Raises:
             ShardError: If the video is damaged there.
         """
-        wanted = deque(self.ticks.tolist())
-        try:
-            with av.open(str(self.path)) as container:
-                stream = container.streams.video[0]
-                stream.thread_count = 1
-                container.seek(wanted[0], stream=stream)
-                for packet in container.demux(stream):
-                    # What is shown before, and referred to by no other frame, is not decoded.
-                    is_early = packet.pts is not None and packet.pts < wanted[0]
-                    stream.codec_context.skip_frame = "NONREF" if is_early else "DEFAULT"
-                    for frame in packet.decode():
-                        while wanted and frame.pts == wanted[0]:
-                            yield frame
-                            wanted.popleft()
-                        if not wanted:
-                            return
-        except FFmpegError as error:
-            raise ShardError(f"{self.path} cannot be decoded: {error}", cause="video") from error
-        missing_s = float(wanted[0] * self.time_base)
-        raise ShardError(
-            f"{self.path} cannot be decoded: its frame at {missing_s:.2f} s is missing",
-            cause="video",
-        )
+        ticks, repeats = np.unique(self.ticks, return_counts=True)
+        frames = iter_frames(self.path, ticks.tolist(), time_base=self.time_base)
+        shown = show_pictures(frames, path=self.path)
+        for frame, number in zip(shown, repeats.tolist(), strict=True):
+            yield from [frame] * number
 
 
 def open_source_video(path: Path) -> SourceVideo:
-    """Read the table of a video of constant frame rate, without decoding it.
+    """Read the table of a video of constant frame rate.
 
     Raises:
         ShardError: If it is not a video, or its frame rate is not constant.
@@ -116,36 +115,120 @@ def open_source_video(path: Path) -> SourceVideo:
 
 
 def read_video_table(path: Path) -> SourceVideo:
-    """Read a video's table, without decoding it; its frame rate may vary.
+    """Read a video's table, decoding its first frame and, if it is cut off, its end.
+
+    Frames that the file lists and does not hold whole are left out at its end, and are `loss`; in
+    its middle they are found when they are read.
 
     Raises:
-        ShardError: If it is not a video.
+        ShardError: If it is not a video, no frame of it can be shown, or its times jump back.
     """
-    try:
-        with av.open(str(path)) as container:
-            if not container.streams.video:
-                raise ShardError(f"{path} holds no video")
-            stream = container.streams.video[0]
-            ticks = [
-                packet.pts
-                for packet in container.demux(stream)
-                if packet.size and packet.pts is not None and not packet.is_discard
-            ]
-            stated, time_base = stream.average_rate, stream.time_base
-            width, height = stream.width, stream.height
-    except FFmpegError as error:
-        raise ShardError(f"{path} is not readable as a video: {error}") from error
-    if not ticks or time_base is None:
-        raise ShardError(f"{path} holds no frame")
-    shown = np.array(sorted(ticks), dtype=np.int64)
-    rate = find_rate(shown, time_base, stated=stated)
+    # FFmpeg takes `12:30.mp4` for a protocol of that name.
+    path = path.absolute()
+    with open_container(path) as video:
+        stream = video.stream
+        rows = [
+            _Row(tick=packet.pts, is_key=packet.is_keyframe, is_whole=not packet.is_corrupt)
+            for packet in video.iter_packets()
+            if packet.pts is not None and not packet.is_discard
+        ]
+        stated, time_base = stream.average_rate or stream.guessed_rate, stream.time_base
+        kind, stream_id, listed = video.container.format.name, stream.id, stream.frames
+    if not rows or time_base is None:
+        raise ShardError(f"{path} holds no frame", cause="video")
+    _check_times(path, rows, time_base)
+    is_cut = is_cut_off(path, container=kind, stream_id=stream_id)
+    whole = rows
+    if is_cut or not rows[-1].is_whole:
+        # Of a transport stream's last frame nothing but its end says that it is whole.
+        candidates = rows[:-1] if "mpegts" in kind else rows
+        whole = _drop_bad_end(path, [row for row in candidates if row.is_whole], time_base)
+    ticks = np.array(sorted(row.tick for row in whole), dtype=np.int64)
+    rate = find_video_rate(ticks, time_base, stated=stated)
     if rate is None:
-        raise ShardError(f"{path} holds no frame rate, and too few frames to tell one")
+        raise ShardError(f"{path} holds too few frames to tell their rate", cause="video")
+    width, height = _measure_shown(path)
     return SourceVideo(
         path=path,
         width=width,
         height=height,
         fps=float(rate),
         time_base=time_base,
-        ticks=shown,
+        ticks=ticks,
+        loss=_describe_loss(path, len(whole), max(listed, len(rows)), float(rate), is_cut=is_cut),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Row:
+    """A frame as it is stored."""
+
+    tick: int
+    is_key: bool
+    is_whole: bool
+
+
+def _measure_shown(path: Path) -> tuple[int, int]:
+    frame = read_first_frame(path)
+    turns = [name for name, _ in list_corrections(frame, path=path)]
+    if "transpose" in turns:
+        return frame.height, frame.width
+    return frame.width, frame.height
+
+
+def _check_times(path: Path, rows: Sequence[_Row], time_base: Fraction) -> None:
+    """Check that key frames follow each other in time, as they are stored.
+
+    Raises:
+        ShardError: If two recordings stand one behind the other, each on a clock of its own.
+    """
+    keys = [row.tick for row in rows if row.is_key]
+    for earlier, later in pairwise(keys):
+        if later <= earlier:
+            raise ShardError(
+                f"{path}: its times jump back from {float(earlier * time_base):.2f} to "
+                f"{float(later * time_base):.2f} s; write it anew: "
+                f"ffmpeg -i {path.name} -c copy {path.stem}.mkv",
+                cause="video",
+            )
+
+
+def _drop_bad_end(path: Path, rows: list[_Row], time_base: Fraction) -> list[_Row]:
+    """Keep the frames up to the first one of the end that does not decode, or is not there.
+
+    Raises:
+        ShardError: If there is none.
+    """
+    stop = len(rows)
+    for first in reversed([place for place, row in enumerate(rows) if row.is_key]):
+        key = rows[first].tick
+        group = sorted(row.tick for row in rows[first:stop] if row.tick >= key)
+        if number := count_whole(path, group, time_base=time_base):
+            last = _find_hole([row.tick for row in rows[:stop] if row.tick <= group[number - 1]])
+            return [row for row in rows[:stop] if row.tick <= last]
+        stop = first
+    raise ShardError(f"{path}: not one frame of it can be decoded", cause="video")
+
+
+def _find_hole(ticks: Sequence[int]) -> int:
+    """Find the last frame before a hole near the end, or the last of all.
+
+    Frames that are stored behind the one that they are shown before are the first to be lost.
+    """
+    end = np.sort(np.array(ticks, dtype=np.int64))[-_LONGEST_REORDER:]
+    steps = np.diff(end)
+    holes = np.flatnonzero(steps > 1.5 * np.median(steps)) if len(steps) else steps
+    return int(end[holes[0]] if len(holes) else end[-1])
+
+
+def _describe_loss(
+    path: Path, number: int, listed: int, fps: float, *, is_cut: bool
+) -> Loss | None:
+    if number == listed and not is_cut:
+        return None
+    rest = f"{listed - number} frames after them are damaged or missing, and"
+    return Loss(
+        seconds=(listed - number) / fps,
+        words=f"{path} is cut off: its first {number} frames ({number / fps:.2f} s) are whole; "
+        f"{rest if listed > number else ''} what came later is not in the file".replace("  ", " "),
     )

@@ -39,12 +39,13 @@ def _shard(options: argparse.Namespace) -> int:
         workers=options.workers,
     )
     print(describe_dataset(options.out, part, report))
-    return 0
+    return 1 if report.faults else 0
 
 
 def _merge(options: argparse.Namespace) -> int:
     from data_tools.shards.part import ALL
     from data_tools.shards.write import join_parts
 
-    print(describe_dataset(options.dataset, ALL, join_parts(options.dataset)))
-    return 0
+    report = join_parts(options.dataset)
+    print(describe_dataset(options.dataset, ALL, report))
+    return 1 if report.faults else 0

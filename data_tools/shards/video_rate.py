@@ -97,7 +97,7 @@ class _Times:
         }
 
 
-def find_rate(
+def find_video_rate(
     ticks: Int64[np.ndarray, " frames"], time_base: Fraction, *, stated: Fraction | None
 ) -> Fraction | None:
     """Find the rate that a video follows, or that suits it if its rate varies.

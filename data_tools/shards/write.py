@@ -14,7 +14,6 @@ import shutil
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -67,11 +66,9 @@ def write_dataset(plan: Plan[PlannedClip], *, out_dir: Path, workers: int) -> Da
         workers: Processes.
 
     Raises:
-        ShardError: If `out_dir` holds another data set, a video is damaged and the plan stops at
-            that, or no clip is left.
+        ShardError: If `out_dir` holds another data set, or no clip is left.
     """
-    encode = partial(encode_clip, stops_at_faults=plan.stops_at_faults)
-    return write_plan(plan, encode=encode, out_dir=out_dir, workers=workers)
+    return write_plan(plan, encode=encode_clip, out_dir=out_dir, workers=workers)
 
 
 def write_plan(
@@ -89,6 +86,8 @@ def write_plan(
     finished = read_finished(out_dir, digest=plan.digest, part=plan.part)
     if finished is not None:
         return finished
+    if plan.part.count == 1 and not plan.shards:
+        raise ShardError(_describe_nothing(out_dir, plan.dropped))
     progress_dir = out_dir / _PROGRESS / _name(plan.part)
     _claim(out_dir, progress_dir, plan.digest)
     if not (progress_dir / MANIFEST_NAME).exists():
@@ -148,14 +147,19 @@ def join_parts(out_dir: Path) -> DatasetReport:
     report = _add_reports([read_report(folder / REPORT_NAME) for folder in folders])
     table = pa.concat_tables([table.replace_schema_metadata(None) for table in tables])
     if not table.num_rows:
-        reasons = sorted({item.reason for item in report.dropped})
-        raise ShardError(f"{out_dir} would hold no clip: {', '.join(reasons) or 'nothing came in'}")
+        raise ShardError(_describe_nothing(out_dir, report.dropped))
     table = Manifest(table).table
     report.write(out_dir / REPORT_NAME)
     plans = json.dumps([fact[b"plan"].decode() for fact in facts])
     write_manifest_table(out_dir, table, metadata={_PLANS_KEY.decode(): plans})
     shutil.rmtree(out_dir / _PROGRESS)
     return report
+
+
+def _describe_nothing(out_dir: Path, dropped: Sequence[Dropped]) -> str:
+    reasons = {item.reason: f"{item.reason} ({item.detail})" for item in dropped}
+    why = "; ".join(reasons[reason] for reason in sorted(reasons))
+    return f"{out_dir} would hold no clip: {why or 'nothing came in'}"
 
 
 def _name(part: Part) -> str:

@@ -1,25 +1,19 @@
 """One video, by yt-dlp, which knows the sites."""
 
 import re
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from data_tools.videos.video_list import Attempt, ListedVideo, find_video
+from tqdm import tqdm
+
+from data_tools.videos.answers import is_gone
+from data_tools.videos.video_list import SUFFIXES, Attempt, ListedVideo, find_video
 
 PARTIAL_NAME = ".downloading"
 
-# First what passes: some sites say "unavailable" to who asks too often.
-_PASSES = re.compile(
-    r"try again later|not a bot|rate.?limit|too many requests|HTTP Error (403|408|429|5\d\d)|"
-    r"timed out|sign in to confirm|cookies",
-    re.IGNORECASE,
-)
-_IS_GONE = re.compile(
-    r"unavailable|private|removed|terminated|suspended|does not exist|not available|deleted|"
-    r"no longer|copyright|HTTP Error (404|410|451)|unsupported url|members-only",
-    re.IGNORECASE,
-)
+_LONGEST_REASON = 300
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,32 +59,70 @@ def check_downloader() -> None:
         ) from error
 
 
-def download(video: ListedVideo, folder: Path, settings: DownloadSettings) -> Attempt:
+class DownloaderLog:
+    """Shows the downloader's warnings, each of them once; errors come as exceptions."""
+
+    def __init__(self) -> None:
+        """Begin without any."""
+        self.warnings: list[str] = []
+        self._shown: set[str] = set()
+
+    def warning(self, message: str) -> None:
+        """Show it, unless it has been shown of another video."""
+        text = _clean(message)
+        self.warnings.append(text)
+        # Behind the site's name stands the id of the video.
+        kind = re.sub(r"^(\[[^]]*\]) [^ :]+:", r"\1", text)
+        if kind not in self._shown:
+            self._shown.add(kind)
+            tqdm.write(f"yt-dlp warns: {text}", file=sys.stderr)
+
+    def debug(self, message: str) -> None:
+        """Drop it."""
+
+    def info(self, message: str) -> None:
+        """Drop it."""
+
+    def error(self, message: str) -> None:
+        """Drop it."""
+
+
+def download(
+    video: ListedVideo, folder: Path, settings: DownloadSettings, log: DownloaderLog
+) -> Attempt:
     """Get a video's pictures, or go on with what an earlier attempt has got of it.
 
     Args:
         video: What to get.
         folder: Where it goes, under its id, once it is whole.
         settings: How to ask.
+        log: Takes the downloader's warnings.
     """
     from yt_dlp import YoutubeDL
     from yt_dlp.utils import YoutubeDLError
 
+    options = _options(video, folder, settings) | {"logger": log}
     try:
-        with YoutubeDL(cast("Any", _options(video, folder, settings))) as downloader:
+        with YoutubeDL(cast("Any", options)) as downloader:
             downloader.download([video.url])
     except YoutubeDLError as error:
-        text = re.sub(r"\x1b\[[0-9;]*m", "", str(error)).removeprefix("ERROR: ")
-        reason = " ".join(text.split())[:200]
-        is_gone = _IS_GONE.search(reason) and not _PASSES.search(reason)
+        message = _clean(str(error)).removeprefix("ERROR: ")
         return Attempt(
-            video_id=video.video_id, status="gone" if is_gone else "failed", reason=reason
+            video_id=video.video_id,
+            status="gone" if is_gone(message) else "failed",
+            reason=message[:_LONGEST_REASON],
         )
     if find_video(folder, video.video_id) is None:
         return Attempt(
-            video_id=video.video_id, status="gone", reason="it comes in none of mp4, mkv and webm"
+            video_id=video.video_id,
+            status="failed",
+            reason=f"yt-dlp has left none of {', '.join(SUFFIXES)}",
         )
     return Attempt(video_id=video.video_id, status="got")
+
+
+def _clean(message: str) -> str:
+    return " ".join(re.sub(r"\x1b\[[0-9;]*m", "", message).split())
 
 
 def _options(video: ListedVideo, folder: Path, settings: DownloadSettings) -> dict[str, Any]:
@@ -118,22 +150,4 @@ def _options(video: ListedVideo, folder: Path, settings: DownloadSettings) -> di
         "cachedir": False,
         "quiet": True,
         "noprogress": True,
-        "no_warnings": True,
-        "logger": _Silent(),
     }
-
-
-class _Silent:
-    """Errors come as exceptions; the rest is not for reports."""
-
-    def debug(self, message: str) -> None:
-        """Drop it."""
-
-    def info(self, message: str) -> None:
-        """Drop it."""
-
-    def warning(self, message: str) -> None:
-        """Drop it."""
-
-    def error(self, message: str) -> None:
-        """Drop it."""

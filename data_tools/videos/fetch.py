@@ -10,7 +10,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from data_tools.videos.download import DownloadSettings, check_downloader, download
+from data_tools.videos.answers import guess_cause
+from data_tools.videos.download import DownloaderLog, DownloadSettings, check_downloader, download
 from data_tools.videos.video_list import (
     Attempt,
     ListedVideo,
@@ -39,16 +40,27 @@ class Survival:
     """Labelled time of the videos that are here."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Fetched:
+    """What came of a list."""
+
+    survivals: list[Survival]
+    stop: str | None
+    """Why the rest was not asked for."""
+    num_failed: int
+    """Of those asked for."""
+
+
 def fetch_videos(
     videos: Sequence[ListedVideo],
     folder: Path,
     settings: DownloadSettings,
     *,
     is_retry: bool = False,
-) -> list[Survival]:
-    """Get videos that are not here yet.
+) -> Fetched:
+    """Get videos that are not here yet, until many in a row fail.
 
-    What is gone is not asked for again; what failed is.
+    What is gone is not asked for again; what failed is, after those that were never asked for.
 
     Args:
         videos: From a list.
@@ -57,31 +69,45 @@ def fetch_videos(
         is_retry: Whether to ask for those that were gone, too.
 
     Raises:
-        RuntimeError: If yt-dlp is missing, or many in a row fail in a way that passes.
+        RuntimeError: If yt-dlp is missing.
     """
     check_downloader()
     folder.mkdir(parents=True, exist_ok=True)
-    attempts = read_attempts(folder)
-    todo = [
-        video
-        for video in videos
-        if find_video(folder, video.video_id) is None
-        and (is_retry or video.video_id not in attempts or _is_open(attempts[video.video_id]))
-    ]
-    failures = 0
+    todo = _choose(videos, folder, is_retry=is_retry)
+    log, stop = DownloaderLog(), None
+    failures = num_failed = 0
     for number, video in enumerate(tqdm(todo, desc="fetch", unit="video")):
         if number:
             time.sleep(settings.pause_s)
-        attempt = download(video, folder, settings)
+        log.warnings.clear()
+        attempt = download(video, folder, settings, log)
         add_attempt(folder, attempt)
+        num_failed += attempt.status == "failed"
         failures = failures + 1 if attempt.status == "failed" else 0
         if failures == _MOST_FAILURES:
-            write_survival(videos, folder)
-            raise RuntimeError(
-                f"{failures} videos in a row failed, the last with: {attempt.reason}; wait, or "
-                "give --cookies, and start again"
+            advice = guess_cause([attempt.reason, *log.warnings])
+            stop = (
+                f"{failures} videos in a row failed, the last with: {attempt.reason}; {advice}; "
+                "then start again"
             )
-    return write_survival(videos, folder)
+            break
+    return Fetched(
+        survivals=write_survival(videos, folder),
+        stop=stop,
+        num_failed=num_failed,
+    )
+
+
+def _choose(videos: Sequence[ListedVideo], folder: Path, *, is_retry: bool) -> list[ListedVideo]:
+    attempts = read_attempts(folder)
+
+    def is_open(video: ListedVideo) -> bool:
+        attempt = attempts.get(video.video_id)
+        return is_retry or attempt is None or attempt.status != "gone"
+
+    todo = [video for video in videos if is_open(video) and not find_video(folder, video.video_id)]
+    # Those that always fail would else stop every start before the others.
+    return sorted(todo, key=lambda video: video.video_id in attempts)
 
 
 def write_survival(videos: Sequence[ListedVideo], folder: Path) -> list[Survival]:
@@ -136,10 +162,6 @@ def format_survival(survivals: Sequence[Survival]) -> str:
     rows.append(("all", *totals, f"{sum(each.hours_got for each in survivals):.2f}"))
     header = ("game (source)", "here", "gone", "failed", "not asked", "labelled hours here")
     return format_table(header, rows)
-
-
-def _is_open(attempt: Attempt) -> bool:
-    return attempt.status != "gone"
 
 
 def _state(video: ListedVideo, folder: Path, attempts: dict[str, Attempt]) -> str:

@@ -1,6 +1,7 @@
 """`videos fetch`."""
 
 import argparse
+import sys
 from pathlib import Path
 
 from data_tools.command_line import add_verb
@@ -43,6 +44,8 @@ def _fetch(options: argparse.Namespace) -> int:
         cookies_path=options.cookies,
     )
     videos = read_list(options.list, hosts=(*_HOSTS, *options.allow_host))[: options.limit]
-    survivals = fetch_videos(videos, options.out, settings, is_retry=options.retry)
-    print(f"{format_survival(survivals)}\n\nreasons: {options.out / SURVIVAL_NAME}")
-    return 0
+    fetched = fetch_videos(videos, options.out, settings, is_retry=options.retry)
+    print(f"{format_survival(fetched.survivals)}\n\nreasons: {options.out / SURVIVAL_NAME}")
+    if fetched.stop is not None:
+        print(f"nitrogen-data videos: {fetched.stop}", file=sys.stderr)
+    return 1 if fetched.num_failed else 0

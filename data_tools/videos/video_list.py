@@ -7,11 +7,12 @@ A list has a JSON object per line, as `labels query --videos` writes it. Beside 
 import json
 import os
 import re
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
 from urllib.parse import urlsplit
 
+from data_tools.videos.answers import is_gone
 from nitrogen_train.data.schema import ShardError, parse_json_object
 
 LEDGER_NAME = "fetch.jsonl"
@@ -19,7 +20,7 @@ SUFFIXES = (".mp4", ".mkv", ".webm")
 _VIDEO_ID = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,63}")
 
 Status = Literal["got", "gone", "failed"]
-"""Here; refused for good, not asked for again; refused this time."""
+"""Here; gone, as the site says, and not asked for again; failed this time."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,7 +116,10 @@ def find_video(folder: Path, video_id: str) -> Path | None:
 
 
 def read_attempts(folder: Path) -> dict[str, Attempt]:
-    """Read the last attempt of each video; a line that a kill cut short is as if it never was."""
+    """Read the last attempt of each video; a line that a kill cut short is as if it never was.
+
+    What an earlier version has called gone for another reason than the site's word has only failed.
+    """
     attempts: dict[str, Attempt] = {}
     path = folder / LEDGER_NAME
     if path.exists():
@@ -125,8 +129,11 @@ def read_attempts(folder: Path) -> dict[str, Attempt]:
                     attempt = Attempt(**json.loads(line))
                 except (ValueError, TypeError):
                     continue
-                if attempt.status in get_args(Status):
-                    attempts[attempt.video_id] = attempt
+                if attempt.status not in get_args(Status):
+                    continue
+                if attempt.status == "gone" and not is_gone(attempt.reason):
+                    attempt = replace(attempt, status="failed")
+                attempts[attempt.video_id] = attempt
     return attempts
 
 

@@ -2,12 +2,12 @@
 
 The gamepad has the columns of NitroGen's public labels: 17 booleans named like the buttons in lower
 case, and `j_left` and `j_right`, lists of [x, y]. Another space has one column per control. Beside
-them may stand the analogue value of each trigger, and `valid`; without it every row is valid.
+them may stand the analogue value of each trigger, and `valid`; without it every row is valid. The
+public labels store them in several types: see `values`.
 """
 
 import io
 from dataclasses import dataclass
-from typing import cast
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +16,7 @@ from jaxtyping import Bool, Float32
 
 from nitrogen_train.actions import GAMEPAD, ActionRows, ActionSpace
 from nitrogen_train.data.schema import MAX_CLIP_FRAMES, ShardError
+from nitrogen_train.data.values import to_booleans, to_vectors
 
 MAX_ACTIONS_BYTES = 16 * 1024 * 1024
 """Of the file, and of its columns unpacked."""
@@ -129,8 +130,8 @@ def decode_actions(data: bytes, space: ActionSpace) -> ClipActions:
     """Read a clip's rows, which may come from a stranger; unknown columns are left unread.
 
     Raises:
-        ShardError: If it is not parquet, too large, or a column is missing, of another type, or
-            holds a value that is missing, not finite or out of range.
+        ShardError: If it is not parquet, too large, or a column is missing or holds a value that
+            is missing, no boolean or number, not finite or out of range.
     """
     table = _read_table(data)
     num_rows = table.num_rows
@@ -155,6 +156,8 @@ def decode_actions(data: bytes, space: ActionSpace) -> ClipActions:
 
 
 _TRIGGER_COLUMNS = ("left_trigger_value", "right_trigger_value")
+_ROOM = 1e-6
+"""How far above its range a value may be rounded."""
 
 
 def _axis_columns(space: ActionSpace) -> dict[str, list[int]]:
@@ -184,52 +187,28 @@ def _read_table(data: bytes) -> pa.Table:
         ) from error
 
 
-def _column(table: pa.Table, name: str) -> pa.Array:
+def _column(table: pa.Table, name: str) -> pa.ChunkedArray:
     if table.column_names.count(name) != 1:
         raise ShardError(
             f"actions have {table.column_names.count(name)} columns {name!r}, expected one; "
             f"there are {', '.join(table.column_names)[:400]}"
         )
-    column = table.column(name).combine_chunks()
-    if column.null_count:
-        raise ShardError(f"actions column {name!r} has missing values")
-    return cast("pa.Array", column)
+    return table.column(name)
 
 
 def _bools(table: pa.Table, name: str) -> Bool[np.ndarray, " rows"]:
-    column = _column(table, name)
-    if not pa.types.is_boolean(column.type):
-        raise ShardError(f"actions column {name!r} must be bool, got {column.type}")
-    return np.asarray(column.to_numpy(zero_copy_only=False))
+    return to_booleans(_column(table, name), what=f"actions column {name!r}", cause="range")
 
 
 def _floats(
     table: pa.Table, name: str, *, low: float, width: int
 ) -> Float32[np.ndarray, "rows width"]:
-    column = _column(table, name)
-    if width > 1:
-        column = _flatten_lists(column, name, width)
-    if not pa.types.is_floating(column.type) or column.null_count:
-        raise ShardError(f"actions column {name!r} must be float, got {column.type}")
-    values = np.asarray(column.to_numpy(zero_copy_only=False))
-    # Written so that NaN fails too.
-    bad = ~((values >= low - 1e-6) & (values <= 1 + 1e-6))
-    if bad.any():
-        where = int(np.argmax(bad))
-        raise ShardError(
-            f"actions column {name!r} must lie in [{low:g}, 1], got {values[where]} at row "
-            f"{where // width}",
-            cause="range",
-        )
-    return values.astype(np.float32).clip(low, 1).reshape(-1, width)
-
-
-def _flatten_lists(column: pa.Array, name: str, width: int) -> pa.Array:
-    kind = column.type
-    if not (pa.types.is_list(kind) or pa.types.is_fixed_size_list(kind)):
-        raise ShardError(f"actions column {name!r} must hold lists of {width} floats, got {kind}")
-    flat = column.flatten()
-    lengths = np.asarray(column.value_lengths()) if pa.types.is_list(kind) else kind.list_size
-    if (lengths != width).any() if isinstance(lengths, np.ndarray) else lengths != width:
-        raise ShardError(f"actions column {name!r} must hold lists of {width} values in every row")
-    return flat
+    values = to_vectors(
+        _column(table, name),
+        what=f"actions column {name!r}",
+        width=width,
+        low=low - _ROOM,
+        high=1 + _ROOM,
+        cause="range",
+    )
+    return values.astype(np.float32).clip(low, 1)

@@ -22,6 +22,7 @@ from jaxtyping import Bool
 from nitrogen_train.actions import ActionSpace
 from nitrogen_train.data.action_file import MAX_ACTIONS_BYTES, ClipActions, decode_actions
 from nitrogen_train.data.schema import MAX_CLIP_FRAMES, ShardError
+from nitrogen_train.data.values import as_number, check_booleans
 
 _CAUSE = "actions"
 
@@ -45,11 +46,11 @@ def decode_json_actions(data: bytes, space: ActionSpace) -> ClipActions:
         )
     num_rows = _check_length(lengths.pop())
     valid = np.ones(num_rows, bool)
-    values = np.zeros((num_rows, space.action_dim), np.float32)
+    values = np.zeros((num_rows, space.action_dim))
     for name, column in columns.items():
         numbers = _read_numbers(name, column)
         if name == "valid":
-            valid = numbers > 0
+            valid = check_booleans(numbers, what="'valid' in actions.json", cause=_CAUSE)
         else:
             values[:, _find_control(space, name)] = numbers
     return _build(values, valid, space)
@@ -88,7 +89,7 @@ def decode_npz_actions(data: bytes, space: ActionSpace) -> ClipActions:
             f"`valid` must have one value a row, got the shapes {valid.shape}, {values.shape}",
             cause=_CAUSE,
         )
-    return _build(values, valid > 0, space)
+    return _build(values, check_booleans(valid, what="`valid`", cause=_CAUSE), space)
 
 
 ACTION_DECODERS: dict[str, Callable[[bytes, ActionSpace], ClipActions]] = {
@@ -142,12 +143,17 @@ def _find_columns(content: object) -> dict[str, list[object]]:
 
 
 def _read_numbers(name: str, column: list[object]) -> np.ndarray:
-    if not all(isinstance(value, bool | int | float) for value in column):
-        raise ShardError(f"{name[:100]!r} in actions.json must hold numbers", cause=_CAUSE)
-    try:
-        return np.array(column, np.float64)
-    except OverflowError as error:
-        raise ShardError(f"{name[:100]!r} in actions.json: {error}", cause=_CAUSE) from error
+    numbers = np.zeros(len(column))
+    for row, value in enumerate(column):
+        number = as_number(value)
+        if number is None:
+            raise ShardError(
+                f"{name[:100]!r} in actions.json, row {row + 1}: expected a finite number, or true "
+                f"or false, got {value!r:.60}",
+                cause=_CAUSE,
+            )
+        numbers[row] = number
+    return numbers
 
 
 def _find_control(space: ActionSpace, name: str) -> int:

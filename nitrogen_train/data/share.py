@@ -23,9 +23,9 @@ class Share:
             lower = self.global_batch_size // per_step * per_step
             nearest = sorted({max(lower, per_step), lower + per_step})
             raise ValueError(
-                f"global_batch_size={self.global_batch_size} must be a multiple of world_size * "
-                f"micro_batch_size = {self.world_size} * {self.micro_batch_size}; "
-                f"use {' or '.join(map(str, nearest))}"
+                f"data.global_batch_size={self.global_batch_size} must be a multiple of "
+                f"processes * data.micro_batch_size = {self.world_size} * "
+                f"{self.micro_batch_size}; use {' or '.join(map(str, nearest))}"
             )
 
     @property

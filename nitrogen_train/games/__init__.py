@@ -2,6 +2,8 @@
 
 import difflib
 import importlib
+import sys
+from pathlib import Path
 
 from nitrogen_train.games.base import Frame as Frame
 from nitrogen_train.games.base import Game as Game
@@ -29,13 +31,18 @@ def load_game(name: str) -> type[Game]:
         raise ValueError(
             f"unknown game {name!r}{hint} known: {', '.join(GAMES)}, or your own as module:Class"
         )
+    # A console script, unlike `python -m`, does not look for modules in the current folder.
+    if name not in GAMES and (here := str(Path.cwd())) not in sys.path:
+        sys.path.insert(0, here)
     try:
         game = getattr(importlib.import_module(module_name), class_name)
     except (ImportError, AttributeError) as error:
-        raise ValueError(
-            f"cannot import game {name!r}: {error}; the games extra brings the packages: "
-            "pip install 'nitrogen-train[games]'"
-        ) from error
+        what_to_do = (
+            "the games extra brings the packages: pip install 'nitrogen-train[games]'"
+            if name in GAMES
+            else "a module of your own lies in the current folder or is installed"
+        )
+        raise ValueError(f"cannot import game {name!r}: {error}; {what_to_do}") from error
     if not (isinstance(game, type) and issubclass(game, Game)):
         raise ValueError(f"{target} is not a Game: subclass nitrogen_train.games.Game")
     return game

@@ -110,6 +110,23 @@ class ActionChunk:
     """True where pressed, in the order of the action space."""
     sticks: Float[Tensor, "b t num_axes"]
     """Axes in [-1, 1], in the order of the action space."""
+    space: ActionSpace
+    """The layout that buttons and axes are looked up in."""
+
+    @property
+    def left_stick(self) -> Float[Tensor, "b t 2"]:
+        """Take x and y of a gamepad's left stick, in [-1, 1]; y is positive downwards."""
+        return self._take_stick("LEFT_STICK")
+
+    @property
+    def right_stick(self) -> Float[Tensor, "b t 2"]:
+        """Take x and y of a gamepad's right stick, in [-1, 1]; y is positive downwards."""
+        return self._take_stick("RIGHT_STICK")
+
+    def _take_stick(self, name: str) -> Float[Tensor, "b t 2"]:
+        num_buttons = len(self.space.buttons)
+        axes = [self.space.index(f"{name}_{axis}") - num_buttons for axis in "XY"]
+        return self.sticks[..., axes]
 
 
 def decode_actions(values: Float[Tensor, "b t a"], space: ActionSpace) -> ActionChunk:
@@ -119,6 +136,7 @@ def decode_actions(values: Float[Tensor, "b t a"], space: ActionSpace) -> Action
         values=values,
         buttons=values[..., :num_buttons] > 0.5,
         sticks=(values[..., num_buttons:] * 2 - 1).clamp(-1, 1),
+        space=space,
     )
 
 

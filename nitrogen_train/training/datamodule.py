@@ -170,13 +170,26 @@ class WindowDataModule(L.LightningDataModule):
         self._start_step = state_dict["samples_seen"] // self._plan.interleaving.global_batch_size
 
     def _share(self) -> Share:
+        """Take this rank's part of each step.
+
+        Raises:
+            ValueError: If the trainer would end a step elsewhere: part of each batch would be lost.
+        """
         assert self.trainer is not None  # noqa: S101 - Lightning sets it before it asks
-        return Share(
+        share = Share(
             global_batch_size=self._plan.interleaving.global_batch_size,
             micro_batch_size=self._loading.micro_batch_size,
             rank=self.trainer.global_rank,
             world_size=self.trainer.world_size,
         )
+        taken = self.trainer.accumulate_grad_batches
+        if share.accumulation != taken:
+            raise ValueError(
+                f"a step of {share.world_size} processes is {share.accumulation} micro-batches, "
+                f"the trainer ends it after {taken}: start as many processes as trainer.devices * "
+                "trainer.num_nodes"
+            )
+        return share
 
     def _check_lanes(self, share: Share, reader: ClipReader) -> None:
         samples = share.global_batch_size // share.world_size

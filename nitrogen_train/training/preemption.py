@@ -13,7 +13,7 @@ import logging
 import os
 import signal
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,9 +21,12 @@ from typing import Any
 import lightning as L  # noqa: N812 - Lightning's own convention
 import torch
 import torch.distributed as dist
+from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 
 from nitrogen_train.batch import PolicyBatch
+from nitrogen_train.training.launch import count_tasks_per_node, is_slurm_task
 
 EXIT_STATUS = 75
 """Of a run that was told to stop and has saved; sysexits.h calls it EX_TEMPFAIL: try again."""
@@ -181,7 +184,7 @@ def preemptible(environment: Mapping[str, str] = os.environ) -> Iterator[StopReq
     except Preempted as stop:
         if stop.signal_number == signal.SIGUSR1 and "SLURM_JOB_ID" in environment:
             if stop.is_global_zero:
-                _requeue(environment["SLURM_JOB_ID"])
+                _requeue(name_own_job(environment))
         elif stop.signal_number == signal.SIGUSR2:
             request.pass_on()
         raise
@@ -189,17 +192,36 @@ def preemptible(environment: Mapping[str, str] = os.environ) -> Iterator[StopReq
         request.stop_listening()
 
 
-def find_cluster_environment(environment: Mapping[str, str] = os.environ) -> list[SLURMEnvironment]:
-    """Describe SLURM to Lightning, if srun has started this process.
+def name_own_job(environment: Mapping[str, str]) -> str:
+    """Name this job as `scontrol requeue` takes it, without the other elements of its array.
+
+    One element of an array has the array's own number as its job id, which stands for all of them.
+    The others have one that is theirs alone, as has a job that was submitted from inside of an
+    element and has inherited its variables.
+    """
+    job_id = environment["SLURM_JOB_ID"]
+    if job_id == environment.get("SLURM_ARRAY_JOB_ID"):
+        return f"{job_id}_{environment['SLURM_ARRAY_TASK_ID']}"
+    return job_id
+
+
+def find_cluster_environment(
+    environment: MutableMapping[str, str] = os.environ,
+) -> list[ClusterEnvironment]:
+    """Say to Lightning whether SLURM has started the others, where it would not know by itself.
 
     Lightning's own requeue saves inside the signal handler, and is switched off.
     """
-    # As Lightning asks itself; a shell of `salloc` is not a task.
-    is_task = "SLURM_NTASKS" in environment and environment.get("SLURM_JOB_NAME") not in (
-        "bash",
-        "interactive",
-    )
-    return [SLURMEnvironment(auto_requeue=False)] if is_task else []
+    if "TORCHELASTIC_RUN_ID" in environment:
+        return []
+    if is_slurm_task(environment) and environment["SLURM_NTASKS"] != "1":
+        # Lightning refuses by the allocation's number, which a step need not have.
+        if (count := count_tasks_per_node(environment)) is not None:
+            environment["SLURM_NTASKS_PER_NODE"] = count
+        return [SLURMEnvironment(auto_requeue=False)]
+    # Lightning takes a batch script for a task; the shell of salloc it knows by these names.
+    is_taken = environment.get("SLURM_JOB_NAME") not in ("bash", "interactive")
+    return [LightningEnvironment()] if "SLURM_NTASKS" in environment and is_taken else []
 
 
 def _requeue(job_id: str) -> None:

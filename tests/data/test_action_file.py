@@ -86,6 +86,17 @@ def test_public_labels_are_read_and_are_all_valid() -> None:
     assert not GAMEPAD.controls_at(actions.rows, 0)["RIGHT_BOTTOM"]
 
 
+def test_public_labels_are_read_from_integers() -> None:
+    changes = {name: [1, 0, 0] for name in PUBLIC_BUTTONS}
+    table = public_table(**changes, j_right=[[0, 0], [0, 1], [0, 0]])
+
+    actions = decode_actions(as_parquet(table), GAMEPAD)
+
+    expected = decode_actions(as_parquet(public_table()), GAMEPAD)
+    np.testing.assert_array_equal(actions.rows.buttons, expected.rows.buttons)
+    assert GAMEPAD.controls_at(actions.rows, 1)["RIGHT_STICK_Y"] == 1.0
+
+
 def test_the_same_rows_give_the_same_bytes() -> None:
     first, second = (encode_actions(random_actions(GAMEPAD), GAMEPAD) for _ in range(2))
 
@@ -96,18 +107,18 @@ def test_the_same_rows_give_the_same_bytes() -> None:
     ("changes", "message"),
     [
         ({"south": None}, "0 columns 'south', expected one"),
-        ({"south": [0, 1, 0]}, "'south' must be bool, got int64"),
-        ({"south": [True, None, True]}, "'south' has missing values"),
-        ({"valid": [1.0, 1.0, 1.0]}, "'valid' must be bool"),
+        ({"south": [0, 2, 0]}, r"'south', row 2: expected true or false \(or 1 or 0\), got 2"),
+        ({"south": [True, None, True]}, "'south', row 2: .* got nothing"),
+        ({"valid": [1.0, 0.5, 1.0]}, "'valid', row 2: .* got 0.5"),
         ({"j_left": None}, "0 columns 'j_left'"),
-        ({"j_left": [0.0, 0.0, 0.0]}, "'j_left' must hold lists of 2 floats"),
-        ({"j_left": [["a", "b"]] * 3}, "'j_left' must be float, got string"),
-        ({"j_left": [[0.0], [0.0, 0.0], [0.0, 0.0]]}, "'j_left' must hold lists of 2 values"),
-        ({"j_left": [[0.0] * 3, [0.0], [0.0, 0.0]]}, "'j_left' must hold lists of 2 values"),
-        ({"j_left": [[0.0, float("nan")], [0.0] * 2, [0.0] * 2]}, "got nan at row 0"),
-        ({"j_left": [[0.0] * 2, [0.0, None], [0.0] * 2]}, "'j_left'"),
-        ({"j_right": [[0.0] * 2, [0.0] * 2, [0.0, 1.5]]}, "got 1.5 at row 2"),
-        ({"right_trigger_value": [0.0, -0.5, 0.0]}, r"must lie in \[0, 1\], got -0.5 at row 1"),
+        ({"j_left": [0.0, 0.0, 0.0]}, "'j_left', row 1: expected a list of 2 numbers"),
+        ({"j_left": [["a", "b"]] * 3}, "'j_left', row 1: expected a number, .* got 'a'"),
+        ({"j_left": [[0.0], [0.0, 0.0], [0.0, 0.0]]}, "'j_left', row 1: expected a list of 2"),
+        ({"j_left": [[0.0] * 3, [0.0], [0.0, 0.0]]}, "'j_left', row 1: expected a list of 2"),
+        ({"j_left": [[0.0, float("nan")], [0.0] * 2, [0.0] * 2]}, r"row 1: .*\[0.0, nan\]"),
+        ({"j_left": [[0.0] * 2, [0.0, None], [0.0] * 2]}, "'j_left', row 2"),
+        ({"j_right": [[0.0] * 2, [0.0] * 2, [0.0, 1.5]]}, r"row 3: .*\[0.0, 1.5\]"),
+        ({"right_trigger_value": [0.0, -0.5, 0.0]}, "row 2: .* got -0.5"),
     ],
 )
 def test_a_wrong_column_is_named(changes: dict[str, Any], message: str) -> None:

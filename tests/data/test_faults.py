@@ -287,7 +287,7 @@ def serve(sources: Sequence[Source], server: RangeServer, **options: Any) -> lis
     assert bad.storage.folder is not None
     for path in bad.storage.folder.glob("*.tar"):
         server.files[f"/bad/{path.name}"] = path.read_bytes()
-    settings: dict[str, Any] = {"attempts": 2, "first_wait_s": 0.01, "timeout_s": 0.3} | options
+    settings: dict[str, Any] = {"attempts": 2, "first_wait_s": 0.01, "timeout_s": 2.0} | options
     return [replace(bad, storage=Storage(f"{server.url}/bad", **settings)), good]
 
 

@@ -1,16 +1,13 @@
 from collections.abc import Sequence
 from fractions import Fraction
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
 from test_source_video import write_video
 
-from data_tools.shards.constant_rate import to_constant_rate
+from data_tools.shards.constant_rate import find_shown, to_constant_rate
 from data_tools.shards.source_video import SourceVideo, read_video_table
-from nitrogen_train.actions import GAMEPAD
-from nitrogen_train.data.action_file import ClipActions
 from nitrogen_train.data.schema import ShardError
 
 
@@ -19,22 +16,6 @@ def make_video(ticks: Sequence[int], fps: float = 10.0) -> SourceVideo:
         path=Path("video.mp4"), width=64, height=64, fps=fps, time_base=Fraction(1, 1000),
         ticks=np.array(ticks, np.int64),
     )  # fmt: skip
-
-
-def make_actions(num_rows: int) -> ClipActions:
-    """Row t holds stick t % 100 / 100 and the button of t alone."""
-    states = [
-        {"LEFT_STICK_X": t % 100 / 100, GAMEPAD.buttons[t % 11]: True} for t in range(num_rows)
-    ]
-    return ClipActions(
-        rows=GAMEPAD.rows_from_controls(states),
-        valid=np.ones(num_rows, bool),
-        left_trigger_value=np.arange(num_rows, dtype=np.float32) % 100 / 100,
-    )
-
-
-def pressed(actions: ClipActions) -> list[list[int]]:
-    return [np.flatnonzero(row).tolist() for row in actions.rows.buttons]
 
 
 def test_frames_are_repeated_and_left_out() -> None:
@@ -47,38 +28,12 @@ def test_frames_are_repeated_and_left_out() -> None:
     assert edges_ms == [0, 90, 210, 300, 390, 510, 610]
 
 
-def test_rows_follow_their_frames() -> None:
-    converted = to_constant_rate(make_video([0, 90, 160, 210, 390, 510]), 10.0)
-
-    followed = converted.follow(make_actions(6))
-
-    assert pressed(followed) == [[0], [1, 2], [3], [3], [4], [5]]
-    np.testing.assert_allclose(followed.rows.sticks[:, 0], np.array([0, 1, 3, 3, 4, 5]) / 100)
-    assert followed.left_trigger_value is not None
-    np.testing.assert_allclose(followed.left_trigger_value * 100, [0, 2, 3, 3, 4, 5])
-
-
-def test_what_is_left_out_after_a_frame_that_stays_joins_its_last_row() -> None:
-    actions = make_actions(4)
-    actions.valid[1] = False
-    converted = to_constant_rate(make_video([0, 260, 300, 400]), 10.0)
-
-    followed = converted.follow(actions)
-
-    assert converted.frames.tolist() == [0, 0, 0, 2, 3]
-    assert pressed(followed) == [[0], [0], [0, 1], [2], [3]]
-    assert followed.valid.tolist() == [True, True, False, True, True]
-
-
-def test_half_the_rate_joins_pairs() -> None:
+def test_half_the_rate_leaves_out_every_second_frame() -> None:
     converted = to_constant_rate(make_video(range(0, 1000, 100)), 5.0)
-
-    followed = converted.follow(make_actions(10))
 
     assert converted.video.fps == 5.0
     # Times between two of the grid go to the later one, and the later frame is shown.
     assert converted.frames.tolist() == [0, 2, 4, 6, 8, 9]
-    assert pressed(followed) == [[0, 1], [2, 3], [4, 5], [6, 7], [8], [9]]
 
 
 def test_a_constant_rate_stays() -> None:
@@ -87,7 +42,6 @@ def test_a_constant_rate_stays() -> None:
     converted = to_constant_rate(video, 60.0)
 
     assert converted.frames.tolist() == list(range(600))
-    assert pressed(converted.follow(make_actions(600))) == pressed(make_actions(600))
 
 
 def test_no_row_reaches_past_the_next_frame() -> None:
@@ -101,10 +55,15 @@ def test_no_row_reaches_past_the_next_frame() -> None:
     assert (np.diff(edges) > 0).all()
     new = np.flatnonzero(np.diff(converted.frames)) + 1
     np.testing.assert_array_equal(edges[new], 7 + 1_000_000 * converted.video.ticks[new])
-    followed = pressed(converted.follow(make_actions(300)))
-    for row, (this, following) in enumerate(pairwise(converted.frames)):
-        allowed = {this % 11, *(frame % 11 for frame in range(this, following))}
-        assert set(followed[row]) <= allowed
+
+
+def test_the_frame_shown_at_a_time_is_the_nearest_or_stays() -> None:
+    # 200 ms after 0: as a video that begins later.
+    video = make_video([200, 290, 360, 410, 590, 710])
+
+    assert find_shown(video, first_s=0.0, fps=10.0, count=6).tolist() == [0, 1, 3, 3, 4, 5]
+    assert find_shown(video, first_s=0.3, fps=10.0, count=4).tolist() == [3, 4, 5, 5]
+    assert find_shown(video, first_s=-0.2, fps=10.0, count=3).tolist() == [0, 0, 0]
 
 
 def test_long_gaps_are_refused() -> None:

@@ -16,7 +16,7 @@ from nitrogen_train.data.schema import ShardError
 EDGES_NS = np.array([0, 100, 200, 300, 400])
 
 
-def write_log(folder: Path, *events: tuple[int, dict[str, Any]]) -> Path:
+def write_log(folder: Path, *events: tuple[Any, dict[str, Any]]) -> Path:
     path = folder / "run.inputs.jsonl"
     lines = [json.dumps({"t_ns": time, "controls": controls}) for time, controls in events]
     path.write_text("\n".join(lines) + "\n" if lines else "")
@@ -27,12 +27,25 @@ def read(path: Path, *, up: bool = False) -> InputLog:
     return read_input_log(path, GAMEPAD, stick_y_axis="up" if up else "down")
 
 
-def rows(folder: Path, *events: tuple[int, dict[str, Any]], up: bool = False) -> ClipActions:
+def rows(folder: Path, *events: tuple[Any, dict[str, Any]], up: bool = False) -> ClipActions:
     return read(write_log(folder, *events), up=up).rows(EDGES_NS, GAMEPAD)
 
 
 def values(actions: ClipActions, name: str) -> list[float]:
     return [float(GAMEPAD.controls_at(actions.rows, row)[name]) for row in range(len(actions))]
+
+
+def test_numbers_count_and_not_their_types(tmp_path: Path) -> None:
+    typed = [(0, {"SOUTH": True, "LEFT_STICK_X": 0}), (200, {"SOUTH": False, "LEFT_STICK_X": 1})]
+    loose = [
+        (0.0, {"SOUTH": 1.0, "LEFT_STICK_X": "0.0"}),
+        ("200", {"SOUTH": "false", "LEFT_STICK_X": "1"}),
+    ]
+
+    expected, got = (rows(tmp_path, *events) for events in (typed, loose))
+
+    assert values(got, "SOUTH") == values(expected, "SOUTH") == [1, 1, 0, 0]
+    assert values(got, "LEFT_STICK_X") == values(expected, "LEFT_STICK_X") == [0, 0, 1, 1]
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,7 @@
 import shutil
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
-from dataclasses import replace
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
@@ -12,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from killed_command import run_until_named
 from test_source_video import write_video
 from test_video_rate import lose_frames, show
 
@@ -126,15 +124,73 @@ def test_tars_of_unknown_origin_are_not_overwritten(recordings_dir: Path, tmp_pa
     assert contents(tmp_path) == {"shard-000000.tar": b"somebody's work"}
 
 
-def test_a_bad_recording_is_named_before_anything_is_written(
-    recordings_dir: Path, tmp_path: Path
+@pytest.mark.parametrize(
+    ("suffix", "data", "words"),
+    [
+        (".inputs.jsonl", b'{"t_ns": 0, "controls": {"JUMP": true}}\n', "row 1: "),
+        (".inputs.jsonl", b"", "is empty"),
+        (".inputs.jsonl", None, "lacks its input log"),
+        (".mp4", b"", "not readable as a video"),
+        (".mp4", b"garbage" * 100, "not readable as a video"),
+        (".mp4", None, "holds"),
+        (".json", b"{", "JSON"),
+        (".json", None, "lacks its facts"),
+    ],
+)
+def test_a_bad_recording_is_a_line_and_stops_no_other(
+    recordings_dir: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    suffix: str,
+    data: bytes | None,
+    words: str,
 ) -> None:
     folder = shutil.copytree(recordings_dir, tmp_path / "recordings")
-    (folder / "run-2.inputs.jsonl").write_text('{"t_ns": 0, "controls": {"JUMP": true}}\n')
+    bad = folder / f"run-2{suffix}"
+    bad.unlink()
+    if data is not None:
+        bad.write_bytes(data)
+    elif suffix != ".mp4":
+        bad.mkdir()
+    else:
+        bad.symlink_to(tmp_path)
 
-    with pytest.raises(ShardError, match=r"run-2\.inputs\.jsonl, row 1: .*no control 'JUMP'"):
-        shard([folder], tmp_path / "set")
+    assert main([*arguments(folder, tmp_path / "set"), "--workers", "1"]) == 1
 
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if ": dropped: " in line]
+    assert line.startswith("run-2: dropped: ")
+    assert words in line or "no file" in line
+    assert sorted(set(read_manifest(tmp_path / "set").table["session_id"].to_pylist())) == [
+        "run-0",
+        "run-1",
+    ]
+    assert verify_dataset(tmp_path / "set", workers=1) == []
+
+
+def test_a_folder_that_is_missing_stops_no_other(
+    recordings_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    verb, first, *options = arguments(recordings_dir, tmp_path / "set")
+    folders = [first, str(tmp_path / "none"), first]
+
+    assert main([verb, *folders, *options, "--workers", "1"]) == 1
+
+    said = capsys.readouterr().out
+    assert "none: dropped: " in said
+    assert "run-0: dropped: " in said
+    assert sum(read_manifest(tmp_path / "set").table["num_frames"].to_pylist()) == 150
+
+
+def test_nothing_is_written_where_all_recordings_are_bad(
+    tmp_path: Path, write_recording: Callable, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "in").mkdir()
+    folder = write_recording(tmp_path / "in", num_frames=5)
+    (folder / "run-0.inputs.jsonl").write_text("{")
+
+    assert main(arguments(folder, tmp_path / "set")) == 2
+
+    assert "run-0.inputs.jsonl, row 1 is not JSON" in capsys.readouterr().err
     assert not (tmp_path / "set").exists()
 
 
@@ -237,7 +293,7 @@ def test_a_part_that_is_none_is_one_line(
     assert "nitrogen-data shard: a part is " in capsys.readouterr().err
 
 
-def test_damaged_videos_stop_a_plan_or_are_left_out_with_their_reason(
+def test_clips_of_damaged_videos_are_left_out_with_their_reason(
     recordings_dir: Path, tmp_path: Path
 ) -> None:
     folder = shutil.copytree(recordings_dir, tmp_path / "recordings")
@@ -252,11 +308,8 @@ def test_damaged_videos_stop_a_plan_or_are_left_out_with_their_reason(
         settings=SETTINGS,
         part=ALL,
         workers=1,
-        stops_at_faults=False,
     )
 
-    with pytest.raises(ShardError, match=r"run-1\.mp4 cannot be decoded"):
-        write_dataset(replace(plan, stops_at_faults=True), out_dir=tmp_path / "a", workers=1)
     report = write_dataset(plan, out_dir=tmp_path / "b", workers=1)
 
     assert report.dropped
@@ -301,16 +354,12 @@ def test_a_killed_run_goes_on_to_the_same_data_set(
     dataset_dir: Path, recordings_dir: Path, tmp_path: Path
 ) -> None:
     out_dir = tmp_path / "set"
-    command = [sys.executable, "-m", "data_tools", *arguments(recordings_dir, out_dir)]
-    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as run:
-        while not list(out_dir.glob("shard-*.tar")):
-            assert run.poll() is None, "the run ended before it could be killed"
-            time.sleep(0.002)
-        run.send_signal(signal.SIGKILL)
+    command = arguments(recordings_dir, out_dir)
+    run_until_named(r"shard-000001\.tar$", command)
     finished = {path: path.stat().st_mtime_ns for path in out_dir.glob("shard-*.tar")}
-    assert not (out_dir / "manifest.parquet").exists()
+    assert [path.name for path in finished] == ["shard-000000.tar"]
 
-    subprocess.run(command, check=True, capture_output=True)
+    assert main(command) == 0
 
     assert contents(out_dir) == contents(dataset_dir)
     assert {path: path.stat().st_mtime_ns for path in finished} == finished

@@ -7,7 +7,7 @@ from jaxtyping import Int64
 
 from data_tools.shards.constant_rate import ConstantRateVideo, to_constant_rate
 from data_tools.shards.source_video import SourceVideo
-from data_tools.shards.video_rate import USUAL_RATES, find_rate
+from data_tools.shards.video_rate import USUAL_RATES, find_video_rate
 
 MS = Fraction(1, 1000)
 TICKS = (MS, Fraction(1, 90_000), Fraction(1, 15_360), Fraction(1, 10_000_000))
@@ -43,7 +43,7 @@ def state_average(ticks: Int64[np.ndarray, " frames"], time_base: Fraction) -> F
 def to_video(
     ticks: Int64[np.ndarray, " frames"], time_base: Fraction, stated: Fraction | None = None
 ) -> tuple[Fraction, ConstantRateVideo]:
-    rate = find_rate(ticks, time_base, stated=stated)
+    rate = find_video_rate(ticks, time_base, stated=stated)
     assert rate is not None
     video = SourceVideo(
         path=Path("video.mkv"), width=64, height=64, fps=float(rate), time_base=time_base,
@@ -113,25 +113,25 @@ def test_an_unusual_rate_is_found_without_the_containers_help(rate: Fraction) ->
 
 def test_two_seconds_of_milliseconds_tell_60_from_ntsc() -> None:
     for rate, other in ((NTSC, Fraction(60)), (Fraction(60), NTSC)):
-        assert find_rate(show(np.arange(150), rate), MS, stated=other) == rate
+        assert find_video_rate(show(np.arange(150), rate), MS, stated=other) == rate
 
 
 def test_where_the_times_cannot_tell_the_container_does() -> None:
     ticks = show(np.arange(20), Fraction(60))
 
-    assert find_rate(ticks, MS, stated=NTSC) == NTSC
+    assert find_video_rate(ticks, MS, stated=NTSC) == NTSC
     # As Matroska's reader states it.
-    assert find_rate(ticks, MS, stated=Fraction(19_001, 317)) == NTSC
-    assert find_rate(ticks, MS, stated=Fraction(60)) == 60
-    assert find_rate(ticks[:1], MS, stated=Fraction(60)) == 60
-    assert find_rate(ticks[:1], MS, stated=None) is None
+    assert find_video_rate(ticks, MS, stated=Fraction(19_001, 317)) == NTSC
+    assert find_video_rate(ticks, MS, stated=Fraction(60)) == 60
+    assert find_video_rate(ticks[:1], MS, stated=Fraction(60)) == 60
+    assert find_video_rate(ticks[:1], MS, stated=None) is None
 
 
 def test_what_the_last_frame_lasts_does_not_make_49_95_of_50() -> None:
     ticks = show(np.arange(1000), Fraction(50), Fraction(1, 90_000))
 
-    assert find_rate(ticks, Fraction(1, 90_000), stated=Fraction(4995, 100)) == 50
-    assert find_rate(ticks[:20], Fraction(1, 90_000), stated=Fraction(4995, 100)) == 50
+    assert find_video_rate(ticks, Fraction(1, 90_000), stated=Fraction(4995, 100)) == 50
+    assert find_video_rate(ticks[:20], Fraction(1, 90_000), stated=Fraction(4995, 100)) == 50
 
 
 def test_milliseconds_in_finer_ticks_are_milliseconds() -> None:
@@ -207,7 +207,9 @@ def test_a_varying_rate_becomes_the_usual_one_that_is_nearest(typical: int) -> N
     steps = np.random.default_rng(3).normal(1.02, 0.2, 900).clip(0.3) * 90_000 / typical
     ticks = np.cumsum(steps).astype(np.int64)
 
-    rate = find_rate(ticks, Fraction(1, 90_000), stated=state_average(ticks, Fraction(1, 90_000)))
+    rate = find_video_rate(
+        ticks, Fraction(1, 90_000), stated=state_average(ticks, Fraction(1, 90_000))
+    )
 
     assert rate == typical
 
@@ -216,4 +218,4 @@ def test_a_varying_rate_far_from_usual_ones_is_a_simple_one() -> None:
     steps = np.random.default_rng(4).normal(1, 0.2, 900).clip(0.3) * 90_000 / 37.2
     ticks = np.cumsum(steps).astype(np.int64)
 
-    assert find_rate(ticks, Fraction(1, 90_000), stated=None) == 37
+    assert find_video_rate(ticks, Fraction(1, 90_000), stated=None) == 37

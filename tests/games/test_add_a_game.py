@@ -1,6 +1,8 @@
 """The recipe of the README, done once: a Gymnasium environment becomes a game."""
 
+import sys
 from contextlib import closing
+from pathlib import Path
 from typing import Any, ClassVar
 
 import gymnasium
@@ -98,10 +100,20 @@ def test_an_unknown_game_names_the_known_ones():
 
 
 def test_a_game_whose_module_is_missing_says_which():
-    with pytest.raises(ValueError, match=r"cannot import game 'no_such:Game': No module named"):
+    with pytest.raises(ValueError, match=r"No module named .no_such.; a module of your own"):
         load_game("no_such:Game")
 
 
 def test_a_class_that_is_no_game_is_refused():
     with pytest.raises(ValueError, match="is not a Game: subclass"):
         load_game("collections:OrderedDict")
+
+
+def test_a_game_in_the_current_folder_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "game_beside_me.py").write_text("from nitrogen_train.games import Game as Mine\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [path for path in sys.path if path])
+
+    assert load_game("game_beside_me:Mine") is Game

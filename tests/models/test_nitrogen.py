@@ -8,9 +8,11 @@ import torch
 from torch import Tensor
 
 from nitrogen_train.actions import GAMEPAD
+from nitrogen_train.actions.keyboard_mouse import KEYBOARD_MOUSE
 from nitrogen_train.batch import PolicyBatch
 from nitrogen_train.flow import ShiftedBeta, sample_path
 from nitrogen_train.models.nitrogen import NitroGen
+from nitrogen_train.models.policy import decode_actions
 
 BuildPolicy = Callable[..., NitroGen]
 BuildBatch = Callable[..., PolicyBatch]
@@ -135,6 +137,16 @@ def test_a_chunk_is_read_by_the_names_of_the_action_space(
     sticks = torch.from_numpy(rows.sticks)
     torch.testing.assert_close(chunk.sticks, sticks)
     assert chunk.sticks.abs().max() <= 1
+    assert torch.equal(chunk.left_stick, chunk.sticks[..., :2])
+    assert torch.equal(chunk.right_stick, chunk.sticks[..., 2:])
+
+
+def test_a_chunk_of_another_space_has_no_sticks_of_a_gamepad() -> None:
+    chunk = decode_actions(torch.zeros(1, 2, KEYBOARD_MOUSE.action_dim), KEYBOARD_MOUSE)
+
+    assert chunk.sticks.shape == (1, 2, len(KEYBOARD_MOUSE.sticks))
+    with pytest.raises(ValueError, match="'keyboard_mouse' has no control 'LEFT_STICK_X'"):
+        chunk.left_stick  # noqa: B018
 
 
 def test_the_same_generator_gives_the_same_chunk(

@@ -93,8 +93,8 @@ def test_sampled_actions_are_those_of_the_public_code(released: tuple) -> None:
 
     torch.testing.assert_close(chunk.values, expected["sampled_actions"], rtol=0, atol=1e-5)
     assert torch.equal(chunk.buttons, expected["buttons"].bool())
-    torch.testing.assert_close(chunk.sticks[..., :2], expected["left_stick"], rtol=0, atol=1e-5)
-    torch.testing.assert_close(chunk.sticks[..., 2:], expected["right_stick"], rtol=0, atol=1e-5)
+    torch.testing.assert_close(chunk.left_stick, expected["left_stick"], rtol=0, atol=1e-5)
+    torch.testing.assert_close(chunk.right_stick, expected["right_stick"], rtol=0, atol=1e-5)
 
 
 def test_the_released_file_is_written_back_to_the_bit(released: tuple, tmp_path: Path) -> None:

@@ -56,10 +56,10 @@ class Slurm:
     env: dict[str, str]
     """For whoever talks to it, and for its jobs."""
 
-    def call(self, *command: str | Path) -> str:
+    def call(self, *command: str | Path, timeout_s: float = 60) -> str:
         result = subprocess.run(
             [str(word) for word in command],
-            capture_output=True, text=True, check=False, env=self.env, timeout=60,
+            capture_output=True, text=True, check=False, env=self.env, timeout=timeout_s,
         )  # fmt: skip
         assert result.returncode == 0, (command, result.stderr)
         return result.stdout
@@ -92,7 +92,11 @@ class Slurm:
                 job = dict(word.split("=", 1) for word in line.split() if "=" in word)
                 requeued = datetime.fromisoformat(job["SubmitTime"])
                 if datetime.now(requeued.tzinfo) - requeued > timedelta(seconds=75):
-                    self.call("scontrol", "update", f"JobId={job['JobId']}", "StartTime=now")
+                    name = job["JobId"]
+                    if job.get("ArrayJobId") == name:
+                        # Which would name the other elements, too.
+                        name += f"_{job['ArrayTaskId']}"
+                    self.call("scontrol", "update", f"JobId={name}", "StartTime=now")
 
 
 @pytest.fixture(scope="session")

@@ -125,6 +125,51 @@ def test_a_sweep_by_array_and_by_submitit_gives_the_same_table(
     assert len({row["val/loss"] for row in tables[0]}) == 4
 
 
+@pytest.mark.slow
+def test_one_element_of_an_array_that_is_told_to_stop_comes_back_alone(
+    cluster: "Slurm", tmp_path: Path
+) -> None:
+    script = tmp_path / "element.sbatch"
+    script.write_text(
+        "#!/bin/bash\n#SBATCH --requeue --open-mode=append\n"
+        f"srun {sys.executable} {Path(__file__).with_name('one_stop.py')} {tmp_path}\n"
+    )
+
+    job = cluster.submit("--array=0-1", "--ntasks=1", f"--output={tmp_path}/log-%a", script)
+    cluster.wait(job, tmp_path / "log-0")
+
+    logs = [(tmp_path / f"log-{element}").read_text() for element in (0, 1)]
+    starts = [(tmp_path / f"starts-{element}").read_text().split() for element in (0, 1)]
+    # The last element has the array's own number.
+    assert starts == [["first"], ["first", "again"]], logs
+
+
+@pytest.mark.slow
+def test_tasks_of_srun_inside_salloc_train_as_one_and_a_batch_script_alone_is_refused(
+    cluster: "Slurm", tmp_path: Path, datasets: list[str]
+) -> None:
+    run, refused = tmp_path / "run", tmp_path / "refused"
+    two = ["strategy=ddp", "trainer.devices=2", "max_steps=4", "val_every_n_steps=4"]
+    python = [sys.executable, "-m", "nitrogen_train.train"]
+
+    # Without --ntasks-per-node, which Lightning asks for.
+    inside = [*python, *settings(run, datasets, step_s=0), *SETTINGS[2:], *two]
+    cluster.call("salloc", "--nodes=1", "--ntasks=2", "srun", *inside, timeout_s=240)
+    alone = " ".join([*python, *settings(refused, datasets, step_s=0), *SETTINGS[2:], *two])
+    job = cluster.submit("--ntasks=1", f"--output={refused}.log", f"--wrap={alone}")
+    ended = cluster.wait(job, Path(f"{refused}.log"))
+
+    assert len(metric(run)) == 4
+    assert sorted(path.name for path in (run / "windows").iterdir()) == [
+        "rank-0.jsonl", "rank-1.jsonl",
+    ]  # fmt: skip
+    assert ended["JobState"] == "FAILED"
+    assert "error: a batch script without srun has started 1 process" in (
+        Path(f"{refused}.log").read_text()
+    )
+    assert not metric(refused)
+
+
 def until_trained(cluster: "Slurm", job: str, run: Path) -> None:
     """Wait for some steps of a job's training."""
 

@@ -9,6 +9,8 @@ import pytest
 from run_processes import metric, start, until
 from window_recorder import read_windows
 
+from nitrogen_train.training.preemption import Preempted, preemptible
+
 NUM_STEPS = 30
 SETTINGS = (
     f"max_steps={NUM_STEPS}", "val_every_n_steps=10", "checkpoint_every_n_steps=7",
@@ -81,8 +83,7 @@ def test_a_run_killed_in_the_middle_of_a_save_continues_and_a_second_start_is_re
     until(lambda: len(metric(run)) > 2, run)
     second = start(run, datasets, *SETTINGS)
     # The first is stopped at a save, so that it lives until the second has given up.
-    until(lambda: any(folder.glob(".*")), run, every_s=0)
-    first.send_signal(signal.SIGSTOP)
+    until(lambda: stopped_in_a_save(first, folder), run, every_s=0)
     assert second.wait(timeout=120) == 1
     first.kill()
     first.wait(timeout=60)
@@ -95,6 +96,54 @@ def test_a_run_killed_in_the_middle_of_a_save_continues_and_a_second_start_is_re
     assert f"another process trains in {run} (process {first.pid} on" in refusal[0]
     assert any(name.startswith(".") for name in left_behind), left_behind
     assert_the_same(run, undisturbed[1])
+
+
+@pytest.mark.parametrize(
+    ("environment", "requeued"),
+    [
+        ({"SLURM_JOB_ID": "36"}, "36"),
+        # Of an array the last element that starts has the array's number.
+        ({"SLURM_JOB_ID": "36", "SLURM_ARRAY_JOB_ID": "36", "SLURM_ARRAY_TASK_ID": "3"}, "36_3"),
+        ({"SLURM_JOB_ID": "37", "SLURM_ARRAY_JOB_ID": "36", "SLURM_ARRAY_TASK_ID": "2"}, "37"),
+    ],
+    ids=["a job", "an array's own number", "another element, or a job made inside of one"],
+)
+@pytest.mark.parametrize("how", ["time limit", "killed"])
+def test_a_job_requeues_itself_alone(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    environment: dict[str, str],
+    requeued: str,
+    how: str,
+) -> None:
+    calls = tmp_path / "calls"
+    for name, body in {"scontrol": f'echo "$@" >> {calls}', "srun": "exit 137"}.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{body}\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+
+    if how == "killed":
+        script = Path(__file__).parents[2] / "slurm" / "train.sbatch"
+        node = {"SLURM_JOB_NUM_NODES": "1", "SLURM_JOB_NODELIST": "n1"}
+        subprocess.run(["bash", script], env=os.environ | node | environment, check=False)
+    else:
+        with pytest.raises(Preempted), preemptible(environment):
+            raise Preempted(signal.SIGUSR1, is_global_zero=True)
+
+    lines = calls.read_text().splitlines()
+    assert [line for line in lines if "requeue" in line] == [f"requeue {requeued}"]
+
+
+def stopped_in_a_save(process: subprocess.Popen[str], folder: Path) -> bool:
+    """Stop a process that is saving; one that has finished meanwhile goes on."""
+    if not any(folder.glob(".*")):
+        return False
+    process.send_signal(signal.SIGSTOP)
+    os.waitid(os.P_PID, process.pid, os.WSTOPPED)
+    if any(folder.glob(".*")):
+        return True
+    process.send_signal(signal.SIGCONT)
+    return False
 
 
 def find_rank(parent: int, rank: int) -> int:

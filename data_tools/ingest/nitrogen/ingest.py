@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import av
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from av.error import FFmpegError
 
 from data_tools.ingest.nitrogen.label_index import TarballIndex, build_index, find_tarballs
 from data_tools.ingest.nitrogen.piece_clips import TarballUnit, plan_tarball
@@ -26,6 +28,9 @@ from data_tools.shards.write import write_dataset
 
 INDEX_NAME = ".labels"
 _COLUMNS = ("video_id", "chunk", "game", "rows", "fps")
+_MISSING_S = 2.0
+_MISSING_SHARE = 0.002
+"""Of a video's length, beside `_MISSING_S`: 29.97 frames per second may be labelled as 30."""
 
 Sessions = set[tuple[str, str]]
 """(game, video id) pairs."""
@@ -81,7 +86,6 @@ def ingest_nitrogen(
         settings=settings,
         part=part,
         workers=workers,
-        stops_at_faults=False,
     )
     return write_dataset(plan, out_dir=out_dir, workers=workers)
 
@@ -98,8 +102,51 @@ def find_videos(folder: Path) -> dict[str, Path]:
             "fills one"
         )
     suffixes = VIDEO_SUFFIXES[::-1]
-    paths = [path for path in folder.iterdir() if path.suffix in suffixes and path.is_file()]
-    return {path.stem: path for path in sorted(paths, key=lambda path: suffixes.index(path.suffix))}
+    paths = [
+        path for path in folder.iterdir() if path.suffix.lower() in suffixes and path.is_file()
+    ]
+    paths.sort(key=lambda path: (suffixes.index(path.suffix.lower()), path.name))
+    return {path.stem: path for path in paths}
+
+
+def find_sections(indexes: Sequence[TarballIndex], videos: dict[str, Path]) -> dict[str, str]:
+    """Find files that are shorter than what their labels are of.
+
+    Such a file may hold a section from anywhere in the video, whose pictures belong to other rows.
+
+    Args:
+        indexes: Of all tarballs.
+        videos: Files by the id of their video.
+
+    Returns:
+        What is wrong with them, by the id of the video.
+    """
+    ends_s: dict[str, float] = {}
+    for index in indexes:
+        table = index.read_table(("video_id", "end_s", "end_frame", "fps"))
+        by_frame_s = np.asarray(table["end_frame"]) / np.asarray(table["fps"])
+        # A stranger's numbers: only what both say.
+        last_s = np.minimum(np.asarray(table["end_s"]), by_frame_s)
+        for video_id, end_s in zip(table["video_id"].to_pylist(), last_s.tolist(), strict=True):
+            ends_s[video_id] = max(end_s, ends_s.get(video_id, 0.0))
+    sections: dict[str, str] = {}
+    for video_id in sorted(ends_s.keys() & videos.keys()):
+        length_s, end_s = _measure_length(videos[video_id]), ends_s[video_id]
+        if length_s is not None and length_s + _MISSING_S + end_s * _MISSING_SHARE < end_s:
+            sections[video_id] = (
+                f"{videos[video_id].name} is {length_s:.1f} s long, its labels reach to "
+                f"{end_s:.1f} s; get all of the video"
+            )
+    return sections
+
+
+def _measure_length(path: Path) -> float | None:
+    """Read how long a file says it is, in seconds; None if it does not, or is no video."""
+    try:
+        with av.open(str(path)) as container:
+            return None if container.duration is None else container.duration / av.time_base
+    except FFmpegError:
+        return None
 
 
 def choose_pieces(
@@ -121,6 +168,8 @@ def choose_pieces(
     taken: dict[str, set[int]] = defaultdict(set)
     sessions: Sessions = set()
     units: list[TarballUnit] = []
+    sections = find_sections(indexes, videos)
+    videos = {video_id: path for video_id, path in videos.items() if video_id not in sections}
     for index in indexes:
         table = index.read_table()
         is_wanted = select_pieces(table, where)
@@ -139,12 +188,18 @@ def choose_pieces(
                 seconds=0.0,
                 reason=fault.reason,
                 detail=fault.detail,
+                is_fault=fault.name == index.path.name,
             )
             for fault in index.faults
         ]
         dropped += _sum_up(table, ~is_wanted, "not selected", f"left out by {where!r}")
+        ids = np.asarray(table["video_id"])
+        is_section = np.isin(ids, list(sections))
+        for video_id in np.unique(ids[is_section & is_wanted]):
+            is_lost = is_wanted & (ids == video_id)
+            dropped += _sum_up(table, is_lost, "a section of the video", sections[video_id])
         dropped += _sum_up(
-            table, is_wanted & ~has_video, "no video", "the folder of videos lacks it"
+            table, is_wanted & ~has_video & ~is_section, "no video", "the folder of videos lacks it"
         )
         wanted: dict[str, list[int]] = defaultdict(list)
         for row in table.filter(pa.array(is_wanted & has_video)).to_pylist():
@@ -157,6 +212,7 @@ def choose_pieces(
                         seconds=row["rows"] / row["fps"],
                         reason="it comes twice",
                         detail=f"an earlier tarball than {index.path.name} holds it too",
+                        is_fault=False,
                     )
                 )
                 continue
@@ -189,6 +245,7 @@ def _sum_up(table: pa.Table, mask: np.ndarray, reason: str, detail: str) -> list
             seconds=row["seconds_sum"],
             reason=reason,
             detail=f"{row['chunk_count']} pieces: {detail}",
+            is_fault=False,
         )
         for row in totals.to_pylist()
     ]

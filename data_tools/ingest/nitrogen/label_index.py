@@ -21,11 +21,13 @@ from tqdm import tqdm
 from data_tools.ingest.nitrogen.label_tar import Fault, iter_pieces
 from data_tools.ingest.nitrogen.labelled_piece import LabelledPiece, read_piece
 from data_tools.ingest.nitrogen.piece_metadata import LabelBox
+from data_tools.names import has_suffix, safe_key
 from data_tools.workers import map_in_order
 from nitrogen_train.data.files import write_atomically
 from nitrogen_train.data.schema import ShardError
 
-_VERSION = "1"
+_VERSION = "2"
+"""Rises when the same tarball gives other rows: an index of before is made again."""
 _SUFFIXES = (".tar.gz", ".tgz", ".tar")
 _ENDS_BYTES = 2**20
 _BATCH_ROWS = 5_000
@@ -67,11 +69,18 @@ class TarballIndex:
     path: Path
     index_path: Path
     fingerprint: str
+    """Empty if the tarball cannot be read at all."""
     num_pieces: int
     faults: list[Fault]
 
     def read_table(self, columns: Sequence[str] | None = None) -> pa.Table:
         """Read the pieces, or some of their columns."""
+        if not self.fingerprint:
+            return (
+                INDEX_SCHEMA.empty_table()
+                if columns is None
+                else (INDEX_SCHEMA.empty_table().select(list(columns)))
+            )
         names = None if columns is None else list(columns)
         return pq.read_table(self.index_path, columns=names, use_threads=False)
 
@@ -80,28 +89,32 @@ def find_tarballs(paths: Sequence[Path]) -> list[Path]:
     """List tarballs, those of folders too, ordered by name.
 
     Raises:
-        FileNotFoundError: If a path does not exist, or a folder holds none.
+        FileNotFoundError: If there is none; one that is missing beside others is a fault of its
+            own when it is read.
         ValueError: If two have one name.
     """
     found: dict[str, Path] = {}
+    missing: list[Path] = []
     for path in paths:
         inside = [path]
         if path.is_dir():
-            inside = [each for each in sorted(path.iterdir()) if each.name.endswith(_SUFFIXES)]
+            inside = [each for each in sorted(path.iterdir()) if has_suffix(each, _SUFFIXES)]
         if not inside or not inside[0].exists():
-            raise FileNotFoundError(f"{path} is no tarball of labels, nor a folder with some")
+            missing.append(path)
+            continue
         for tarball in inside:
             name = index_name(tarball)
             if name in found and found[name].resolve() != tarball.resolve():
                 raise ValueError(f"{found[name]} and {tarball} have one name; rename one of them")
             found[name] = tarball
-    return [found[name] for name in sorted(found)]
+    if missing and not found:
+        raise FileNotFoundError(f"{missing[0]} is no tarball of labels, nor a folder with some")
+    return [*(found[name] for name in sorted(found)), *missing]
 
 
 def index_name(tarball: Path) -> str:
     """Name a tarball's part of an index."""
-    stem = re.sub(r"(\.tar\.gz|\.tgz|\.tar)$", "", tarball.name)
-    return re.sub(r"[^A-Za-z0-9_-]", "_", stem)
+    return safe_key(re.sub(r"(\.tar\.gz|\.tgz|\.tar)$", "", tarball.name, flags=re.IGNORECASE))
 
 
 def build_index(tarballs: Sequence[Path], *, index_dir: Path, workers: int) -> list[TarballIndex]:
@@ -111,9 +124,6 @@ def build_index(tarballs: Sequence[Path], *, index_dir: Path, workers: int) -> l
         tarballs: From `find_tarballs`.
         index_dir: The index's folder; what it holds of other tarballs stays.
         workers: Processes.
-
-    Raises:
-        OSError: If a tarball cannot be read.
     """
     index = partial(index_tarball, index_dir=index_dir)
     results = map_in_order(index, tarballs, workers=workers)
@@ -124,10 +134,16 @@ def index_tarball(path: Path, *, index_dir: Path) -> TarballIndex:
     """Index one tarball, unless that has been done.
 
     Raises:
-        OSError: If it cannot be read.
+        OSError: If the index cannot be written.
     """
-    fingerprint = _fingerprint(path)
     table_path = index_dir / f"{index_name(path)}.parquet"
+    try:
+        fingerprint = _fingerprint(path)
+    except OSError as error:
+        fault = Fault(name=path.name, reason="the tarball cannot be read", detail=str(error))
+        return TarballIndex(
+            path=path, index_path=table_path, fingerprint="", num_pieces=0, faults=[fault]
+        )
     faults_path = table_path.with_suffix(".faults.json")
     if not _is_indexed(table_path, faults_path, fingerprint):
         faults: list[Fault] = []

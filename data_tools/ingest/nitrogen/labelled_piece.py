@@ -13,7 +13,7 @@ _REASONS = {
     "metadata": "the metadata is not readable",
     "fps": "no plausible frame rate",
     "parquet": "the parquet is damaged or cut short",
-    "range": "a label is out of range",
+    "range": "a label is no value of its range",
 }
 _FILES: dict[Labels, str] = {
     "processed": "actions_processed.parquet",

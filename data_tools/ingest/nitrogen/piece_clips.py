@@ -2,18 +2,29 @@
 
 import hashlib
 import json
-from collections import OrderedDict
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
 
+from data_tools.ingest.nitrogen.label_clock import (
+    MAX_STAY_S,
+    Clock,
+    LabelledVideo,
+    choose_clock,
+    find_rate,
+    show_rows,
+    time_rows,
+)
 from data_tools.ingest.nitrogen.label_tar import Fault, RawPiece, iter_pieces
 from data_tools.ingest.nitrogen.labelled_piece import LabelledPiece, printable_detail, read_piece
 from data_tools.ingest.nitrogen.picture_boxes import place_boxes
-from data_tools.shards.constant_rate import ConstantRateVideo, to_constant_rate
-from data_tools.shards.cutting import Stretch, cut_stretch, safe_key
+from data_tools.names import safe_key
+from data_tools.shards.cutting import Stretch, cut_stretch
 from data_tools.shards.plan import ShardSettings
 from data_tools.shards.planned import Dropped, PlannedClip, PlannedUnit
 from data_tools.shards.source_video import SourceVideo, read_video_table
@@ -24,14 +35,13 @@ LICENCE = "labels CC-BY-NC-4.0, pictures of their owners"
 _REASONS = {
     "short": "the video is too short",
     "rate": "the video has another frame rate",
+    "start": "the video does not begin at its beginning",
+    "clock": "frames and times of the labels disagree",
     "size": "the video has another shape of picture",
     "overlay": "the pad cannot be masked",
     "area": "the game's area is not in the picture",
 }
 _TABLES_KEPT = 4
-# 29.97 is labelled as 30; a video of varying rate may lack some frames of its nominal one.
-_RATE_TOLERANCE = 0.03
-_VARYING_RATE_TOLERANCE = 0.25
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,17 +78,30 @@ def plan_tarball(unit: TarballUnit, *, settings: ShardSettings, crops_to_game: b
     )
     clips: list[PlannedClip] = []
     dropped = list(unit.dropped)
-    tables = _Tables(unit.videos)
-    for piece in _iter_wanted(unit):
+    notes: Counter[str] = Counter()
+    read_table = lru_cache(_TABLES_KEPT)(_read_table)
+    for (video_id, fps), group in groupby(_iter_wanted(unit), _name_video):
+        pieces = list(group)
         try:
-            video, file_digest = tables.read(piece.metadata.video_id)
-            stretch = _lay_out(piece, video, crops_to_game=crops_to_game)
+            video, file_digest = read_table(unit.videos[video_id])
+            labelled = find_rate(video, fps)
+            clock = choose_clock(pieces, labelled)
         except ShardError as error:
-            dropped.append(_drop(piece, error))
+            dropped += [_drop(piece, error) for piece in pieces]
             continue
-        digest.update(f"{piece.digest} {file_digest}\n".encode())
-        clips += cut_stretch(stretch, settings)
-    return PlannedUnit(digest=digest.hexdigest(), clips=clips, dropped=dropped)
+        for piece in pieces:
+            try:
+                stretch = _lay_out(piece, labelled, clock, notes, crops_to_game=crops_to_game)
+            except ShardError as error:
+                dropped.append(_drop(piece, error))
+                continue
+            digest.update(f"{piece.digest} {file_digest} {clock}\n".encode())
+            clips += cut_stretch(stretch, settings)
+    return PlannedUnit(digest=digest.hexdigest(), clips=clips, dropped=dropped, notes=notes)
+
+
+def _name_video(piece: LabelledPiece) -> tuple[str, float]:
+    return piece.metadata.video_id, piece.metadata.fps
 
 
 def _iter_wanted(unit: TarballUnit) -> Iterator[LabelledPiece]:
@@ -97,27 +120,34 @@ def _iter_wanted(unit: TarballUnit) -> Iterator[LabelledPiece]:
             return
 
 
-def _lay_out(piece: LabelledPiece, video: SourceVideo, *, crops_to_game: bool) -> Stretch:
-    metadata, num_rows = piece.metadata, len(piece.actions)
-    start, stop = metadata.start_frame, metadata.start_frame + num_rows
-    if stop > len(video):
-        raise ShardError(
-            f"the labels are of frames {start} to {stop - 1}, {video.path.name} has {len(video)}",
-            cause="short",
-        )
+def _lay_out(
+    piece: LabelledPiece,
+    labelled: LabelledVideo,
+    clock: Clock | None,
+    notes: Counter[str],
+    *,
+    crops_to_game: bool,
+) -> Stretch:
+    metadata, actions, video = piece.metadata, piece.actions, labelled.video
+    times = time_rows(piece, labelled, clock)
+    frames, is_in_time = show_rows(times, labelled, len(actions))
     boxes = place_boxes(
         metadata, width=video.width, height=video.height, crops_to_game=crops_to_game
     )
-    steady = _steady(video.cut(start, stop), metadata.fps)
+    counted = metadata.start_frame + np.arange(len(actions))
+    if (np.abs(frames - counted) > 1).any():
+        notes["rows paired by time, of videos whose frames are more or fewer"] += len(actions)
+    num_stale = int((~is_in_time).sum())
+    notes[f"rows whose frame stays for over {MAX_STAY_S:g} s, not valid"] += num_stale
     return Stretch(
         name=_clip_name(piece),
         original_id=metadata.video_id,
         source=SOURCE,
         game=metadata.game,
         session_id=metadata.video_id,
-        video=steady.video,
-        frames=start + steady.frames,
-        actions=steady.follow(piece.actions),
+        video=replace(video, fps=times.fps, ticks=video.ticks[frames]),
+        frames=frames,
+        actions=replace(actions, valid=actions.valid & is_in_time),
         labels=piece.labels,
         licence=LICENCE,
         url=metadata.url,
@@ -126,33 +156,8 @@ def _lay_out(piece: LabelledPiece, video: SourceVideo, *, crops_to_game: bool) -
     )
 
 
-def _steady(video: SourceVideo, fps: float) -> ConstantRateVideo:
-    """Find the piece's constant rate, or bring it to the labels' one.
-
-    Raises:
-        ShardError: If the video has another rate than the labels.
-    """
-    for rate in (video.fps, fps, fps / 1.001):
-        candidate = replace(video, fps=rate)
-        if abs(rate / fps - 1) <= _RATE_TOLERANCE and candidate.find_unsteady() is None:
-            return ConstantRateVideo(video=candidate, frames=np.arange(len(video)))
-    span_s = float((video.ticks[-1] - video.ticks[0]) * video.time_base)
-    mean_fps = (len(video) - 1) / span_s if span_s > 0 else 0.0
-    if abs(mean_fps / fps - 1) > _VARYING_RATE_TOLERANCE:
-        raise ShardError(
-            f"the labels have {fps:g} rows per second, {video.path.name} shows {mean_fps:.2f} "
-            "frames per second there; get it at the labels' rate",
-            cause="rate",
-        )
-    return to_constant_rate(video, fps)
-
-
 def _clip_name(piece: LabelledPiece) -> str:
-    # Ids that differ only in signs that a key cannot have must not collide.
-    video_id, key = piece.metadata.video_id, safe_key(f"v-{piece.metadata.video_id}")
-    if key != f"v-{video_id}":
-        key = f"{key[:48]}-{hashlib.sha256(video_id.encode()).hexdigest()[:8]}"
-    return f"{key}-{piece.metadata.chunk:04d}"
+    return f"{safe_key(f'v-{piece.metadata.video_id}')}-{piece.metadata.chunk:04d}"
 
 
 def _drop(piece: LabelledPiece, error: ShardError) -> Dropped:
@@ -162,40 +167,23 @@ def _drop(piece: LabelledPiece, error: ShardError) -> Dropped:
         seconds=len(piece.actions) / piece.metadata.fps,
         reason=_REASONS.get(error.cause, "the video is not readable"),
         detail=printable_detail(error),
+        # What a video at hand is too short or too small for is no news among thousands of them.
+        is_fault=error.cause not in _REASONS,
     )
 
 
-class _Tables:
-    """Tables of frames of the videos that are in use."""
+def _read_table(path: Path) -> tuple[SourceVideo, str]:
+    """Read a video's table, and what tells it from another file.
 
-    def __init__(self, paths: dict[str, Path]) -> None:
-        self._paths = paths
-        self._tables: OrderedDict[str, tuple[SourceVideo, str] | ShardError] = OrderedDict()
-
-    def read(self, video_id: str) -> tuple[SourceVideo, str]:
-        """Find a video's table, and what tells it from another file.
-
-        Raises:
-            ShardError: If the file is no video.
-        """
-        if video_id not in self._tables:
-            self._tables[video_id] = _read_table(self._paths[video_id])
-            if len(self._tables) > _TABLES_KEPT:
-                self._tables.popitem(last=False)
-        self._tables.move_to_end(video_id)
-        table = self._tables[video_id]
-        if isinstance(table, ShardError):
-            raise table
-        return table
-
-
-def _read_table(path: Path) -> tuple[SourceVideo, str] | ShardError:
+    Raises:
+        ShardError: If the file is no video.
+    """
     try:
-        video = read_video_table(path)
-    except ShardError as error:
-        return error
+        video, size = read_video_table(path), path.stat().st_size
+    except OSError as error:
+        raise ShardError(str(error), cause="video") from error
     # Not of all its bytes: a terabyte of videos would be read once more.
-    facts = [path.name, path.stat().st_size, video.width, video.height, str(video.time_base)]
+    facts = [path.name, size, video.width, video.height, str(video.time_base)]
     digest = hashlib.sha256(json.dumps(facts).encode())
     digest.update(video.ticks.tobytes())
     return video, digest.hexdigest()

@@ -2,16 +2,17 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import cast
 
 from nitrogen_train.data.schema import ShardError, parse_json_object
+from nitrogen_train.data.values import as_number, as_whole_number
 
 _LARGEST = 1e6
 _MAX_BOXES = 32
 _PIECE_S = 20
 _PLAUSIBLE_FPS = (10.0, 150.0)
-# Of the rates that the card names; 29.97 and 59.94 count as 30 and 60.
-_NOMINAL_FPS = (30.0, 60.0)
+# 29.97 and 59.94 count as 30 and 60.
+_NOMINAL_FPS = (24.0, 25.0, 30.0, 48.0, 50.0, 60.0, 75.0, 90.0, 100.0, 120.0, 144.0)
 _NOMINAL_TOLERANCE = 0.02
 
 Corners = tuple[float, float, float, float]
@@ -54,7 +55,9 @@ class PieceMetadata:
     start_s: float
     end_s: float
     fps: float
-    """Rows per second: 30 or 60 if within 2 % of these."""
+    """Rows per second: a usual rate if within 2 % of one."""
+    exact_fps: float
+    """`fps`, or `fps` / 1.001 where the labels' times say so."""
     resolution: tuple[int, int]
     """Height and width, as the card has it; some say width and height."""
     overlay: LabelBox | None
@@ -86,6 +89,7 @@ def parse_piece_metadata(data: bytes) -> PieceMetadata:
     num_rows = _whole(values, "chunk_size")
     start_s, end_s = _number(facts, "start_time"), _number(facts, "end_time")
     duration_s = _number(facts, "duration") if "duration" in facts else end_s - start_s
+    fps = _derive_fps(duration_s, num_rows)
     return PieceMetadata(
         video_id=_text(facts, "video_id"),
         chunk=_chunk(values.get("chunk_id")),
@@ -98,7 +102,8 @@ def parse_piece_metadata(data: bytes) -> PieceMetadata:
         end_frame=end_frame,
         start_s=start_s,
         end_s=end_s,
-        fps=_derive_fps(end_frame - start_frame, duration_s, num_rows),
+        fps=fps,
+        exact_fps=fps / 1.001 if _is_broken_rate(fps, duration_s, num_rows) else fps,
         resolution=(round(height), round(width)),
         overlay=_box(values.get("bbox_controller_overlay"), "bbox_controller_overlay"),
         game_area=_box(values.get("bbox_game_area"), "bbox_game_area"),
@@ -106,27 +111,35 @@ def parse_piece_metadata(data: bytes) -> PieceMetadata:
     )
 
 
-def _derive_fps(num_frames: int, duration_s: float, num_rows: int) -> float:
+def _derive_fps(duration_s: float, num_rows: int) -> float:
+    """Count rows and not frames per second: `end_frame` may be the last frame, or one more.
+
+    Raises:
+        ShardError: If no plausible rate comes of it (cause `fps`).
+    """
     lowest, highest = _PLAUSIBLE_FPS
-    fps = num_frames / duration_s if duration_s > 0 else math.nan
+    fps = num_rows / duration_s if duration_s > 0 else math.nan
     if not lowest <= fps <= highest:
         fps = num_rows / _PIECE_S
     if not lowest <= fps <= highest:
         raise ShardError(
-            f"{num_frames} frames in {duration_s:g} s, or {num_rows} rows in {_PIECE_S} s, give no "
-            f"frame rate from {lowest:g} to {highest:g}",
+            f"{num_rows} rows in {duration_s:g} s, or in {_PIECE_S} s, give no frame rate from "
+            f"{lowest:g} to {highest:g}",
             cause="fps",
         )
-    for nominal in _NOMINAL_FPS:
-        if abs(fps / nominal - 1) <= _NOMINAL_TOLERANCE:
-            return nominal
-    return round(fps, 3)
+    nominal = min(_NOMINAL_FPS, key=lambda rate: abs(fps / rate - 1))
+    return nominal if abs(fps / nominal - 1) <= _NOMINAL_TOLERANCE else round(fps, 3)
+
+
+def _is_broken_rate(fps: float, duration_s: float, num_rows: int) -> bool:
+    """Say whether rows take 1.0005 of their nominal time or more, but no more than 2 % more."""
+    return 1.0005 <= duration_s * fps / num_rows <= 1 + _NOMINAL_TOLERANCE
 
 
 def _whole(values: dict[str, object], name: str) -> int:
-    value = values.get(name)
-    if type(value) is not int or not 0 <= value <= 10**9:
-        raise MetadataError(name, "a whole number from 0", value)
+    value = as_whole_number(values.get(name))
+    if value is None or not 0 <= value <= 10**9:
+        raise MetadataError(name, "a whole number from 0", values.get(name))
     return value
 
 
@@ -135,12 +148,11 @@ def _number(values: dict[str, object], name: str) -> float:
 
 
 def _numbers(value: object, name: str, count: int) -> list[float]:
-    items = cast("list[Any]", value) if isinstance(value, list) else []
-    if len(items) != count or any(
-        type(item) not in (int, float) or not abs(item) <= _LARGEST for item in items
-    ):
+    items = cast("list[object]", value) if isinstance(value, list) else []
+    found = [number for item in items if (number := as_number(item)) is not None]
+    if not len(found) == len(items) == count or max(map(abs, found)) > _LARGEST:
         raise MetadataError(name, "up to a million" if count == 1 else f"{count} numbers", value)
-    return [float(item) for item in items]
+    return found
 
 
 def _text(values: dict[str, object], name: str, *, default: str | None = None) -> str:
@@ -153,10 +165,10 @@ def _text(values: dict[str, object], name: str, *, default: str | None = None) -
 
 
 def _chunk(value: object) -> int:
-    text = str(value) if type(value) in (int, str) else ""
-    if not (text.isascii() and text.isdigit() and len(text) < 10):
-        raise MetadataError("chunk_id", "a whole number", value)
-    return int(text)
+    number = as_whole_number(value)
+    if number is None or not 0 <= number < 10**9:
+        raise MetadataError("chunk_id", "a whole number from 0", value)
+    return number
 
 
 def _box(value: object, name: str) -> LabelBox | None:

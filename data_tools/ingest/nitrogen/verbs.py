@@ -62,7 +62,10 @@ def _index(options: argparse.Namespace) -> int:
     tarballs = find_tarballs(options.tarballs)
     indexes = build_index(tarballs, index_dir=options.out, workers=options.workers)
     print(f"{describe_index(indexes)}\n\n{options.out} is an index")
-    return 0
+    faults = [fault for index in indexes for fault in index.faults if fault.name == index.path.name]
+    for fault in faults:
+        print(f"{fault.name}: {fault.detail}")
+    return 1 if faults else 0
 
 
 def _query(options: argparse.Namespace) -> int:
@@ -107,4 +110,4 @@ def _ingest(options: argparse.Namespace) -> int:
         workers=options.workers,
     )
     print(describe_dataset(options.out, part, report))
-    return 0
+    return 1 if report.faults else 0

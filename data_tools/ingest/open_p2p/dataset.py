@@ -7,10 +7,12 @@ import numpy as np
 
 from data_tools.ingest.keyboard_mouse_rows import KeyboardMouseRows
 from data_tools.ingest.open_p2p.annotation import Action, iter_frames, read_facts
-from data_tools.ingest.pairs import Pair, UnusableError, find_pairs, ingest_pairs
+from data_tools.ingest.pairs import Pair, UnusableError, ingest_pairs, search_files
+from data_tools.names import plain_name
 from data_tools.shards.cutting import Stretch
 from data_tools.shards.part import ALL, Part
 from data_tools.shards.plan import ShardSettings
+from data_tools.shards.planned import Dropped
 from data_tools.shards.report import DatasetReport
 from data_tools.shards.source_video import SourceVideo
 from nitrogen_train.actions.keyboard_mouse import KEYBOARD_MOUSE
@@ -43,39 +45,45 @@ def ingest_open_p2p(
         What became of the part's recordings.
 
     Raises:
-        FileNotFoundError: If a folder is missing or holds no recording.
+        FileNotFoundError: If no folder holds a recording.
         ShardError: If nothing can be used, or `out_dir` holds another data set.
     """
+    recordings, dropped = find_recordings(folders, video_name=video_name)
     return ingest_pairs(
-        find_recordings(folders, video_name=video_name),
+        recordings,
         read_recording,
         out_dir=out_dir,
         settings=settings,
         part=part,
         workers=workers,
+        dropped=dropped,
     )
 
 
-def find_recordings(folders: list[Path], *, video_name: str = VIDEO_NAME) -> list[Pair]:
-    """Find all recordings, also those of which a file is missing.
+def find_recordings(
+    folders: list[Path], *, video_name: str = VIDEO_NAME
+) -> tuple[list[Pair], list[Dropped]]:
+    """Find all recordings, also those of which a file is missing, and folders without one.
 
     Raises:
-        FileNotFoundError: If a folder is missing or holds none.
+        FileNotFoundError: If no folder holds one.
     """
-    found = find_pairs(
-        folders, (_ANNOTATION_NAME, video_name), what=f"{_ANNOTATION_NAME} or {video_name}"
+    found, dropped = search_files(
+        folders,
+        lambda path: path.name in (_ANNOTATION_NAME, video_name),
+        what=f"{_ANNOTATION_NAME} or {video_name}",
     )
     return [
         Pair(
-            name=folder.name,
+            name=plain_name(folder.name),
             game=_read_game(folder / _ANNOTATION_NAME),
             # Who played is not published.
-            session_id=folder.name,
+            session_id=plain_name(folder.name),
             video_path=folder / video_name,
             inputs_path=folder / _ANNOTATION_NAME,
         )
         for folder in found
-    ]
+    ], dropped
 
 
 def read_recording(pair: Pair, video: SourceVideo) -> tuple[Stretch, Mapping[str, int]]:
@@ -98,7 +106,8 @@ def read_recording(pair: Pair, video: SourceVideo) -> tuple[Stretch, Mapping[str
         row = num_frames - 2
         if 0 <= row < len(rows.valid):
             _read_row(rows, row, user, system)
-    if num_frames != len(video) or num_frames < 2:
+    is_longer = num_frames > len(video) and video.loss is None
+    if num_frames < max(2, len(video)) or is_longer:
         raise UnusableError(
             "annotation and video differ in their number of frames",
             f"{pair.inputs_path} has {num_frames} frames, {pair.video_path.name} {len(video)}; "

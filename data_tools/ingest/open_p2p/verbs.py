@@ -34,4 +34,4 @@ def _ingest(options: argparse.Namespace) -> int:
         workers=options.workers,
     )
     print(describe_dataset(options.out, part, report))
-    return 0
+    return 1 if report.faults else 0

@@ -15,7 +15,7 @@ def parse_columns(text: str) -> dict[str, str]:
         >>> parse_columns("Jump=SOUTH, Stick H=LEFT_STICK_X")
         {'Jump': 'SOUTH', 'Stick H': 'LEFT_STICK_X'}
     """
-    if text.endswith((".yaml", ".yml")):
+    if text.lower().endswith((".yaml", ".yml")):
         return _read_yaml(Path(text))
     pairs = [[side.strip() for side in pair.split("=")] for pair in text.split(",")]
     if not all(len(pair) == 2 and all(pair) for pair in pairs):
@@ -25,7 +25,7 @@ def parse_columns(text: str) -> dict[str, str]:
 
 def _read_yaml(path: Path) -> dict[str, str]:
     try:
-        found: object = yaml.safe_load(path.read_text())
+        found: object = yaml.safe_load(path.read_bytes())
     except yaml.YAMLError as error:
         raise ValueError(f"{path} is not YAML: {error}") from error
     if not isinstance(found, dict) or not all(

@@ -1,18 +1,35 @@
 """What other programs call the controls of a gamepad."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Literal, get_args
 
 from data_tools.ingest.recording.conventions import TimeUnit
 from nitrogen_train.actions import ActionSpace
 from nitrogen_train.data.schema import ShardError
 
+ButtonLabels = Literal["xbox", "nintendo", "playstation"]
+"""Whose names the buttons of the right thumb have."""
+
+_FACES: dict[ButtonLabels, dict[str, str]] = {
+    "xbox": {"A": "SOUTH", "B": "EAST", "X": "WEST", "Y": "NORTH"},
+    "nintendo": {"A": "EAST", "B": "SOUTH", "X": "NORTH", "Y": "WEST"},
+    "playstation": {"X": "SOUTH", "O": "EAST"},
+}
+"""What one letter means by whose names; on a PlayStation's pad X is the cross."""
+_TELLS: dict[ButtonLabels, set[str]] = {
+    "xbox": {"LB", "RB", "LT", "RT", "LBUMPER", "RBUMPER", "LEFTBUMPER", "RIGHTBUMPER"}
+    | {"VIEW", "MENU", "XBOX", "BLEFTTRIGGER", "BRIGHTTRIGGER", "STHUMBLX", "STHUMBLY"},
+    "nintendo": {"ZL", "ZR", "PLUS", "MINUS", "CAPTURE"},
+    "playstation": {"CROSS", "CIRCLE", "SQUARE", "TRIANGLE"},
+}
+"""Names that a table has of one maker's pad alone; BACK, GUIDE, START and HOME are anybody's."""
 _SIDES = {"LEFT": "L", "RIGHT": "R"}
 _BUTTONS = {
-    "SOUTH": ("A", "CROSS"),
-    "EAST": ("B", "CIRCLE"),
-    "WEST": ("X", "SQUARE"),
-    "NORTH": ("Y", "TRIANGLE"),
+    "SOUTH": ("CROSS",),
+    "EAST": ("CIRCLE",),
+    "WEST": ("SQUARE",),
+    "NORTH": ("TRIANGLE",),
     "BACK": ("SELECT", "VIEW", "SHARE", "CREATE", "MINUS"),
     "START": ("MENU", "OPTIONS", "PLUS"),
     "GUIDE": ("HOME", "PS", "XBOX", "MODE", "LOGO"),
@@ -37,8 +54,14 @@ def _collect_names() -> dict[str, str]:
             names[prefix + direction] = f"DPAD_{direction}"
     for side, letter in _SIDES.items():
         others = {
-            "SHOULDER": (f"{letter}B", f"{letter}1", f"{side}SHOULDER", f"{side}BUMPER"),
-            "TRIGGER": (f"{letter}T", f"{letter}2", f"{side}TRIGGER", f"B{side}TRIGGER"),
+            "SHOULDER": (letter, f"{letter}B", f"{letter}1", f"{side}SHOULDER", f"{side}BUMPER"),
+            "TRIGGER": (
+                f"Z{letter}",
+                f"{letter}T",
+                f"{letter}2",
+                f"{side}TRIGGER",
+                f"B{side}TRIGGER",
+            ),
             "THUMB": (f"{letter}3", f"{letter}S", f"{side}STICK", f"{side}THUMB", f"THUMB{letter}"),
         }
         for control, spellings in others.items():
@@ -57,22 +80,65 @@ def _collect_names() -> dict[str, str]:
 _NAMES = _collect_names()
 
 
-def recognize_control(column: str) -> str | None:
-    """Find the control that a column is named after: those of Xbox, PlayStation, XInput and SDL.
+def recognize_control(column: str, labels: ButtonLabels = "xbox") -> str | None:
+    """Find the control that a column is named after: by Xbox, PlayStation, Nintendo, XInput or SDL.
+
+    Args:
+        column: Its name.
+        labels: Whose A, B, X and Y they are.
 
     Example:
+        >>> recognize_control("A"), recognize_control("A", "nintendo")
+        ('SOUTH', 'EAST')
         >>> [recognize_control(name) for name in ("A", "lx", "SDL_GAMEPAD_BUTTON_DPAD_UP", "R2")]
         ['SOUTH', 'LEFT_STICK_X', 'DPAD_UP', 'RIGHT_TRIGGER']
         >>> recognize_control("MISC1") is None
         True
     """
+    names = _NAMES | _FACES[labels]
+    return next((names[name] for name in _spellings(column) if name in names), None)
+
+
+def choose_labels(
+    columns: Sequence[str], given: ButtonLabels | None, what: str
+) -> tuple[ButtonLabels, str]:
+    """Find out whose names a table's buttons have, by the columns that only one maker's pads have.
+
+    Args:
+        columns: Of the log, without its time.
+        given: The person's word for it.
+        what: The log's name, for messages.
+
+    Returns:
+        Whose names, and what was assumed, if nothing told.
+
+    Raises:
+        ShardError: If the columns are of several makers' pads, or could be.
+    """
+    if given is not None:
+        return given, ""
+    spelled = {name for column in columns for name in _spellings(column)}
+    told = [labels for labels in get_args(ButtonLabels) if spelled & _TELLS[labels]]
+    letters = sorted(spelled & {"A", "B", "X", "Y"})
+    if not letters or len(told) == 1:
+        return told[0] if told else "xbox", ""
+    if found := sorted(spelled & {"L", "R"}.union(*_TELLS.values())):
+        raise ShardError(
+            f"{what}: {', '.join(letters)} may be an Xbox pad's, where A is below, or Nintendo's, "
+            f"where A is on the right; beside {', '.join(found)} nothing tells: give "
+            "--button-labels xbox or --button-labels nintendo"
+        )
+    return "xbox", (
+        f"{', '.join(letters)} read as an Xbox pad's, where A is below: no column tells; if A is "
+        "on the right use --button-labels nintendo"
+    )
+
+
+def _spellings(column: str) -> list[str]:
     name = re.sub(r"[^A-Z0-9]", "", column.upper())
-    if name in _NAMES:
-        return _NAMES[name]
-    for prefix in _PREFIXES:
-        if name.startswith(prefix) and name.removeprefix(prefix) in _NAMES:
-            return _NAMES[name.removeprefix(prefix)]
-    return None
+    rests = [(each, name.removeprefix(each)) for each in _PREFIXES if name.startswith(each)]
+    # AXIS X is no button of that name.
+    return [name, *(rest for prefix, rest in rests if prefix != "AXIS" or len(rest) > 1)]
 
 
 def recognize_time(column: str) -> tuple[bool, TimeUnit | None]:
@@ -91,7 +157,12 @@ def recognize_time(column: str) -> tuple[bool, TimeUnit | None]:
 
 
 def map_columns(
-    columns: Iterable[str], chosen: dict[str, str], space: ActionSpace, what: str
+    columns: Iterable[str],
+    chosen: dict[str, str],
+    space: ActionSpace,
+    what: str,
+    *,
+    labels: ButtonLabels = "xbox",
 ) -> dict[str, str]:
     """Find the control of each column, or take the user's word for it.
 
@@ -100,6 +171,7 @@ def map_columns(
         chosen: Controls by column; if there are any, no other column is used.
         space: Whose controls they are.
         what: The log's name, for messages.
+        labels: Whose A, B, X and Y they are.
 
     Returns:
         Columns by control.
@@ -110,7 +182,7 @@ def map_columns(
     columns = list(columns)
     if missing := sorted(set(chosen) - set(columns)):
         raise ShardError(f"{what} has no column {missing[0]!r}; it has {', '.join(columns)[:300]}")
-    found = chosen or {c: control for c in columns if (control := recognize_control(c))}
+    found = chosen or {c: control for c in columns if (control := recognize_control(c, labels))}
     by_control: dict[str, str] = {}
     for column, control in found.items():
         try:

@@ -1,5 +1,6 @@
 """One video and its log to a recording."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ from data_tools.alignment.clock_fit import ClockFit, UnknownClockError
 from data_tools.alignment.clock_map import ClockMap
 from data_tools.alignment.measure import measure_clock
 from data_tools.ingest.recording.dead_zone import apply_dead_zone
+from data_tools.ingest.recording.end_check import check_end
 from data_tools.ingest.recording.input_rec import is_input_rec, read_input_rec
 from data_tools.ingest.recording.logged_play import LoggedPlay
 from data_tools.ingest.recording.own_log import is_own_log, read_own_log
@@ -19,37 +21,44 @@ from data_tools.ingest.recording.settings import (
 )
 from data_tools.ingest.recording.table_log import read_table_log
 from data_tools.ingest.recording.video_time import cut_to_video, find_uncovered, release_in_gaps
-from data_tools.ingest.recording.write import write_log
+from data_tools.recordings.input_log import InputLog
 from data_tools.recordings.recording import RecordingFacts
 from data_tools.shards.source_video import SourceVideo, read_video_table
 from nitrogen_train.actions import GAMEPAD
+
+
+@dataclass(frozen=True, kw_only=True)
+class Converted:
+    """A recording that is not written yet."""
+
+    outcome: Outcome
+    facts: RecordingFacts
+    log: InputLog
 
 
 def convert_log(
     video_path: Path,
     log_path: Path,
     *,
-    target: Path,
+    name: str,
     log_settings: LogSettings,
     clock_settings: ClockSettings,
     description: Description,
-) -> tuple[Outcome, RecordingFacts]:
-    """Read a log, bring it to its video's clock and write it.
+) -> Converted:
+    """Read a log and bring it to its video's clock.
 
     Args:
         video_path: Is read, not changed.
         log_path: Of any format.
-        target: The parquet to write.
+        name: The recording's.
         log_settings: How the log is read.
         clock_settings: How its times become the video's.
         description: What becomes of the facts.
 
-    Returns:
-        What came of it, and the facts, which are not written yet.
-
     Raises:
         UnknownClockError: If the lag is to be measured and cannot be.
-        ShardError: If a file is damaged or breaks a convention.
+        ShardError: If a file is damaged or breaks a convention, or the log goes on after the video.
+        OSError: If a file cannot be read.
     """
     video = read_video_table(video_path)
     play = _read_log(log_path, log_settings)
@@ -57,14 +66,15 @@ def convert_log(
     log = clock.move(release_in_gaps(play.log, play.gaps_ns))
     gaps_ns = clock.to_video(np.array(play.gaps_ns, dtype=np.int64).reshape(-1, 2)).tolist()
     end_ns, frame_ns = int(video.edges_ns(0)[-1]), round(1e9 / video.fps)
+    what = f"{log_path} and {video_path.name}"
+    goes_on = check_end(video, log, clock_settings, what=what)
     uncovered = find_uncovered(
         log,
         [(start, stop) for start, stop in gaps_ns],
         end_ns=end_ns,
         frame_ns=frame_ns,
-        what=f"{log_path} and {video_path.name}",
+        what=what,
     )
-    write_log(target, apply_dead_zone(cut_to_video(log, end_ns), log_settings.dead_zone, GAMEPAD))
     outcome = Outcome(
         video=video_path,
         minutes=end_ns / 60e9,
@@ -73,9 +83,9 @@ def convert_log(
         drift_ppm=clock.drift * 1e6,
         clock=how,
         ignored=play.ignored,
+        notes=(*play.notes, *goes_on, *([video.loss.words] if video.loss else [])),
     )
-    name = video_path.stem
-    return outcome, RecordingFacts(
+    facts = RecordingFacts(
         video_start_ns=0,
         game=description.game,
         session_id=description.session_id or name,
@@ -86,6 +96,8 @@ def convert_log(
         url=description.url,
         disturbed_ns=uncovered,
     )
+    cut = apply_dead_zone(cut_to_video(log, end_ns), log_settings.dead_zone, GAMEPAD)
+    return Converted(outcome=outcome, facts=facts, log=cut)
 
 
 def _read_log(path: Path, settings: LogSettings) -> LoggedPlay:
@@ -102,6 +114,7 @@ def _read_log(path: Path, settings: LogSettings) -> LoggedPlay:
         settings.conventions,
         columns=settings.columns,
         time_column=settings.time_column,
+        labels=settings.labels,
     )
 
 
@@ -109,7 +122,7 @@ def _find_clock(
     video: SourceVideo, play: LoggedPlay, log_settings: LogSettings, settings: ClockSettings
 ) -> tuple[ClockMap, str]:
     given = ClockMap(
-        offset_s=settings.offset_ms / 1e3 - settings.video_start_s,
+        offset_s=settings.offset_ms / 1e3 - (settings.video_start_s or 0.0),
         drift=settings.drift_ppm * 1e-6,
     )
     if not settings.is_measured:

@@ -5,16 +5,18 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from data_tools.alignment.clock_fit import UnknownClockError
-from data_tools.ingest.recording.convert import convert_log
+from data_tools.ingest.recording.convert import Converted, convert_log
 from data_tools.ingest.recording.settings import (
     ClockSettings,
     Description,
     LogSettings,
     Outcome,
 )
-from data_tools.ingest.recording.write import place_video
+from data_tools.ingest.recording.write import place_video, write_log
+from data_tools.names import FileNames, has_suffix, plain_name
 from data_tools.recordings.recording import FACTS_SUFFIX, LOG_SUFFIXES, VIDEO_SUFFIXES
 from nitrogen_train.data.files import write_atomically
 from nitrogen_train.data.schema import ShardError
@@ -49,12 +51,10 @@ def ingest_recordings(
 
     Raises:
         ValueError: If the videos and logs do not pair, or a setting is out of range.
+        OSError: If a recording cannot be written.
     """
     if logs and len(logs) != len(videos):
         raise ValueError(f"got {len(logs)} logs for {len(videos)} videos; give one for each")
-    names = [video.stem for video in videos]
-    if len(set(names)) < len(names):
-        raise ValueError("two videos have one name; rename one of them, or use another --out")
     if not 0 <= log_settings.dead_zone < 1:
         raise ValueError(f"dead-zone is a radius in [0, 1), got {log_settings.dead_zone}")
     job = _Job(
@@ -65,7 +65,11 @@ def ingest_recordings(
         copy=copy,
     )
     pairs = zip(videos, logs or [None] * len(videos), strict=True)
-    return [_try_one(job, video, log) for video, log in pairs]
+    first: dict[str, Path] = {}
+    return [
+        _try_one(job, video, log, twin=first.setdefault(plain_name(video.stem), video))
+        for video, log in pairs
+    ]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,44 +81,66 @@ class _Job:
     copy: bool
 
 
-def _try_one(job: _Job, video: Path, log: Path | None) -> Outcome:
+def _try_one(job: _Job, video: Path, log: Path | None, *, twin: Path) -> Outcome:
+    # What cannot be read is this video's fault; what cannot be written is that of all.
     try:
-        return _ingest_one(job, video, log or _find_log(video))
-    except (ShardError, UnknownClockError, FileNotFoundError) as error:
+        if twin is not video:
+            raise ShardError(f"{twin} has its name; rename one of them, or use another --out")
+        found = _read_one(job, video, log or _find_log(video))
+    except (ShardError, UnknownClockError, OSError) as error:
         return Outcome(video=video, dropped=str(error))
+    return found if isinstance(found, Outcome) else _write_one(job, video, *found)
 
 
-def _ingest_one(job: _Job, video_path: Path, log_path: Path) -> Outcome:
-    if video_path.suffix not in VIDEO_SUFFIXES:
+def _read_one(job: _Job, video_path: Path, log_path: Path) -> Outcome | tuple[Converted, str]:
+    """Read a video and its log to a recording and a digest of all that it depends on.
+
+    Returns:
+        What came of it, if it is there already.
+
+    Raises:
+        UnknownClockError: As `convert_log`.
+        ShardError: As `convert_log`, or if another recording is there.
+        OSError: If a file cannot be read.
+    """
+    if not has_suffix(video_path, VIDEO_SUFFIXES):
         raise ShardError(
             f"{video_path} is not of {', '.join(VIDEO_SUFFIXES)}; ffmpeg -i IN -c copy OUT.mkv "
             "puts it into another container without loss"
         )
-    name = video_path.stem
+    name = plain_name(video_path.stem)
     notes_path = job.out_dir / f"{name}{_NOTES_SUFFIX}"
     facts_path = job.out_dir / f"{name}{FACTS_SUFFIX}"
     digest = _digest(job, video_path, log_path)
     if facts_path.exists():
         return _read_notes(notes_path, facts_path, digest, video_path)
-    outcome, facts = convert_log(
+    converted = convert_log(
         video_path,
         log_path,
-        target=job.out_dir / f"{name}.inputs.parquet",
+        name=name,
         log_settings=job.log,
         clock_settings=job.clock,
         description=job.description,
     )
-    place_video(video_path, job.out_dir / video_path.name, copy=job.copy)
-    with write_atomically(notes_path) as temporary:
-        notes = asdict(outcome) | {"video": str(video_path), "digest": digest}
+    return converted, digest
+
+
+def _write_one(job: _Job, video_path: Path, converted: Converted, digest: str) -> Outcome:
+    name = plain_name(video_path.stem)
+    write_log(job.out_dir / f"{name}.inputs.parquet", converted.log)
+    target = job.out_dir / f"{name}{video_path.suffix.lower()}"
+    place_video(video_path, target, copy=job.copy)
+    with write_atomically(job.out_dir / f"{name}{_NOTES_SUFFIX}") as temporary:
+        notes = asdict(converted.outcome) | {"video": str(video_path), "digest": digest}
         temporary.write_text(json.dumps(notes, indent=1) + "\n")
     # Last: where there are facts, everything is there.
-    facts.write(facts_path)
-    return outcome
+    converted.facts.write(job.out_dir / f"{name}{FACTS_SUFFIX}")
+    return converted.outcome
 
 
 def _find_log(video: Path) -> Path:
-    found = [path for suffix in _LOG_SUFFIXES if (path := video.with_suffix(suffix)).is_file()]
+    beside = FileNames(path for path in video.parent.iterdir() if path.is_file())
+    found = beside.find(video.stem, _LOG_SUFFIXES)
     if not found:
         raise FileNotFoundError(
             f"{video} has no log beside it ({', '.join(_LOG_SUFFIXES)}); name it with --log"
@@ -126,12 +152,13 @@ def _find_log(video: Path) -> Path:
 
 
 def _read_notes(notes_path: Path, facts_path: Path, digest: str, video_path: Path) -> Outcome:
-    notes = json.loads(notes_path.read_bytes()) if notes_path.exists() else {}
+    notes: dict[str, Any] = json.loads(notes_path.read_bytes()) if notes_path.exists() else {}
     if notes.pop("digest", None) != digest:
         raise ShardError(
             f"{facts_path} is of another video, log or settings; choose another --out, or remove it"
         )
-    return Outcome(**(notes | {"video": video_path, "ignored": tuple(notes["ignored"])}))
+    ignored, said = tuple(notes.pop("ignored")), tuple(notes.pop("notes"))
+    return Outcome(**notes | {"video": video_path, "ignored": ignored, "notes": said})
 
 
 def _digest(job: _Job, video_path: Path, log_path: Path) -> str:

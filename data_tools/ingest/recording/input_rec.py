@@ -13,11 +13,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from data_tools.ingest.recording.conventions import Conventions
+from data_tools.ingest.recording.conventions import Conventions, to_nanoseconds
 from data_tools.ingest.recording.logged_play import LoggedPlay
 from data_tools.ingest.recording.table_log import read_table_log
+from data_tools.names import has_suffix
 from nitrogen_train.actions import ActionSpace
 from nitrogen_train.data.schema import ShardError
+from nitrogen_train.data.values import to_numbers
 
 _TIME = "time"
 _MUST_HAVE = {_TIME, "SOUTH", "LEFTX", "LEFTY", "RIGHTX", "RIGHTY", "LEFT_TRIGGER", "RIGHT_TRIGGER"}
@@ -29,7 +31,7 @@ _UNPLUGGED_NS = 250_000_000
 
 def is_input_rec(path: Path) -> bool:
     """Say whether a parquet has the plugin's columns."""
-    if path.suffix != ".parquet":
+    if not has_suffix(path, (".parquet",)):
         return False
     try:
         return set(pq.read_schema(path).names) >= _MUST_HAVE
@@ -49,7 +51,8 @@ def read_input_rec(path: Path, space: ActionSpace) -> LoggedPlay:
             "another table use --format table"
         )
     play = read_table_log(path, space, _CONVENTIONS, columns={}, time_column=_TIME)
-    times_ns = pq.read_table(path, columns=[_TIME]).column(_TIME).to_numpy() * 1000
+    column = pq.read_table(path, columns=[_TIME]).column(_TIME)
+    times_ns = to_nanoseconds(to_numbers(column, what=f"{path}, {_TIME}"), "us", str(path))
     pauses = np.flatnonzero(np.diff(times_ns) > _UNPLUGGED_NS)
     gaps = tuple((int(times_ns[at]), int(times_ns[at + 1])) for at in pauses)
     return replace(play, gaps_ns=gaps, device="gamepad by OBS input-rec")

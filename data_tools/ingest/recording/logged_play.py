@@ -26,6 +26,8 @@ class LoggedPlay:
     ignored: tuple[str, ...] = ()
     """Columns that are no control of ours."""
     device: str = "unknown"
+    notes: tuple[str, ...] = ()
+    """What was assumed, and what was lost."""
 
 
 def to_input_log(

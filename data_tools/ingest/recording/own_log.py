@@ -7,6 +7,7 @@ import pyarrow.parquet as pq
 
 from data_tools.ingest.recording.conventions import Conventions
 from data_tools.ingest.recording.logged_play import LoggedPlay, check_size
+from data_tools.names import has_suffix
 from data_tools.recordings.input_log import read_input_log
 from nitrogen_train.actions import ActionSpace
 from nitrogen_train.data.schema import ShardError
@@ -14,10 +15,11 @@ from nitrogen_train.data.schema import ShardError
 
 def is_own_log(path: Path) -> bool:
     """Say whether a file looks like one."""
-    if path.suffix == ".jsonl":
+    if has_suffix(path, (".jsonl",)):
         return True
     try:
-        return path.suffix == ".parquet" and {"t_ns", "controls"} <= set(pq.read_schema(path).names)
+        is_parquet = has_suffix(path, (".parquet",))
+        return is_parquet and {"t_ns", "controls"} <= set(pq.read_schema(path).names)
     except (pa.ArrowException, OSError):
         return False
 
@@ -35,4 +37,4 @@ def read_own_log(path: Path, space: ActionSpace, conventions: Conventions) -> Lo
             "--stick-y down (SDL, evdev, browsers)"
         )
     log = read_input_log(path, space, stick_y_axis=conventions.stick_y_axis)
-    return LoggedPlay(log=log)
+    return LoggedPlay(log=log, notes=(log.lost,) if log.lost else ())

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from data_tools.ingest.recording.control_names import ButtonLabels
 from data_tools.ingest.recording.conventions import Conventions
 
 LogFormat = Literal["auto", "own", "input-rec", "table"]
@@ -18,6 +19,8 @@ class LogSettings:
     columns: dict[str, str]
     """Controls by column; empty: by the columns' names."""
     time_column: str | None = None
+    labels: ButtonLabels | None = None
+    """Whose names A, B, X and Y are; None: as the other columns tell."""
     dead_zone: float = 0.0
     """Radius, of 1."""
 
@@ -26,8 +29,8 @@ class LogSettings:
 class ClockSettings:
     """How the logs' times become those of the videos."""
 
-    video_start_s: float = 0.0
-    """The log's time of the video's first frame, in seconds."""
+    video_start_s: float | None = None
+    """The log's time of the video's first frame, in seconds; None: nobody says, and it is 0."""
     offset_ms: float = 0.0
     """How much later the picture shows what the log says, before anything is measured."""
     drift_ppm: float = 0.0
@@ -65,5 +68,7 @@ class Outcome:
     """How offset and drift are known."""
     ignored: tuple[str, ...] = ()
     """Columns of the log that are no controls."""
+    notes: tuple[str, ...] = ()
+    """What was assumed, and what was lost."""
     dropped: str = ""
     """Why there is no recording; empty if there is one."""

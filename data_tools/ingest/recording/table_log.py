@@ -1,5 +1,9 @@
 """Tables with a column of times and one per control: CSV, and parquet of any writer."""
 
+import contextlib
+import io
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +11,12 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
-from data_tools.ingest.recording.control_names import map_columns, recognize_time
+from data_tools.ingest.recording.control_names import (
+    ButtonLabels,
+    choose_labels,
+    map_columns,
+    recognize_time,
+)
 from data_tools.ingest.recording.conventions import Conventions, TimeUnit, to_nanoseconds
 from data_tools.ingest.recording.logged_play import (
     MAX_LOG_ROWS,
@@ -15,8 +24,11 @@ from data_tools.ingest.recording.logged_play import (
     check_size,
     to_input_log,
 )
+from data_tools.names import has_suffix
+from data_tools.text_log import read_text
 from nitrogen_train.actions import ActionSpace
 from nitrogen_train.data.schema import ShardError
+from nitrogen_train.data.values import to_numbers, to_whole_numbers
 
 
 def read_table_log(
@@ -26,6 +38,7 @@ def read_table_log(
     *,
     columns: dict[str, str],
     time_column: str | None,
+    labels: ButtonLabels | None = None,
 ) -> LoggedPlay:
     """Read a `.csv` with a header, or a `.parquet`.
 
@@ -35,12 +48,17 @@ def read_table_log(
         conventions: How the numbers are meant; the time's unit may come from its column's name.
         columns: Controls by column, in place of those that are recognized.
         time_column: The column of times, in place of the one that is recognized.
+        labels: Whose names A, B, X and Y are; None: as the other columns tell.
 
     Raises:
         ShardError: If the table is not readable, or something in it is not understood.
+        OSError: If the file cannot be read.
     """
     check_size(path.stat().st_size, str(path))
-    names = _read_names(path)
+    source = _Parquet(path) if has_suffix(path, (".parquet",)) else _Csv(path)
+    names = source.names
+    if len(set(names)) < len(names):
+        raise ShardError(f"{path} has two columns of one name: {', '.join(names)[:300]}")
     time_name, named_unit = _choose_time(path, names, time_column)
     unit = conventions.time_unit or named_unit
     if unit is None:
@@ -48,36 +66,92 @@ def read_table_log(
             f"{path}: nothing says in which unit {time_name!r} is; give --time-unit s, ms, us or ns"
         )
     others = [name for name in names if name not in (time_name, "")]
-    by_control = map_columns(others, columns, space, str(path))
-    table = _read_columns(path, [time_name, *by_control.values()])
-    times_ns = to_nanoseconds(_numbers(path, table, time_name, keep_whole=True), unit, str(path))
+    notes: list[str] = []
+    if not columns:
+        labels, note = choose_labels(others, labels, str(path))
+        notes += [note] * bool(note)
+    by_control = map_columns(others, columns, space, str(path), labels=labels or "xbox")
+    table, lost = source.read([time_name, *by_control.values()])
+    notes += [lost] * bool(lost)
+    times = _times(table.column(time_name), f"{path}, {time_name}")
+    times_ns = to_nanoseconds(times, unit, str(path))
     log = to_input_log(
         times_ns,
-        {control: _numbers(path, table, column) for control, column in by_control.items()},
+        {
+            control: to_numbers(table.column(column), what=f"{path}, {column}")
+            for control, column in by_control.items()
+        },
         conventions,
         space,
         str(path),
     )
     used = set(by_control.values())
-    return LoggedPlay(log=log, ignored=tuple(name for name in others if name not in used))
+    ignored = tuple(name for name in others if name not in used)
+    return LoggedPlay(log=log, ignored=ignored, notes=tuple(notes))
 
 
-def _read_names(path: Path) -> list[str]:
-    try:
-        if path.suffix == ".parquet":
-            file = pq.ParquetFile(path)
-            if file.metadata.num_rows > MAX_LOG_ROWS:
-                raise ShardError(f"{path} has {file.metadata.num_rows} rows, too many for a log")
-            names: list[str] = file.schema_arrow.names
-        else:
-            with path.open("rb") as file:
-                header = file.readline(65536)
-            names = pa_csv.read_csv(pa.BufferReader(header)).column_names
-    except (pa.ArrowException, OSError) as error:
-        raise ShardError(f"{path} is not readable as a table: {error}") from error
-    if len(set(names)) < len(names):
-        raise ShardError(f"{path} has two columns of one name: {', '.join(names)[:300]}")
-    return names
+@dataclass(frozen=True)
+class _Parquet:
+    path: Path
+
+    @property
+    def names(self) -> list[str]:
+        try:
+            file = pq.ParquetFile(self.path)
+        except pa.ArrowException as error:
+            raise ShardError(f"{self.path} is not readable as a table: {error}") from error
+        if file.metadata.num_rows > MAX_LOG_ROWS:
+            raise ShardError(f"{self.path} has {file.metadata.num_rows} rows, too many for a log")
+        return list(file.schema_arrow.names)
+
+    def read(self, names: list[str]) -> tuple[pa.Table, str]:
+        try:
+            return pq.read_table(self.path, columns=names), ""
+        except (pa.ArrowException, OSError) as error:
+            raise ShardError(f"{self.path} is not readable as a table: {error}") from error
+
+
+@dataclass(frozen=True)
+class _Csv:
+    path: Path
+
+    @cached_property
+    def _text(self) -> bytes:
+        return read_text(self.path)
+
+    @property
+    def names(self) -> list[str]:
+        return self._parse(self._text[: self._text.find(b"\n") + 1] or self._text).column_names
+
+    def read(self, names: list[str]) -> tuple[pa.Table, str]:
+        """Read columns, and say what was lost at the end."""
+        rows, last = self._split_last()
+        header = rows[: rows.find(b"\n") + 1]
+        is_ended = self._text.endswith(b"\n")
+        if not last or self._is_whole(header + last, names, must_be_numbers=not is_ended):
+            return self._parse(self._text, names), ""
+        lost = f"the last row is cut and left out: {last.decode(errors='replace')[:60]!r}"
+        return self._parse(rows, names), lost
+
+    def _split_last(self) -> tuple[bytes, bytes]:
+        text = self._text.rstrip()
+        start = text.rfind(b"\n") + 1
+        return (text[:start], text[start:]) if start else (text, b"")
+
+    def _is_whole(self, text: bytes, names: list[str], *, must_be_numbers: bool) -> bool:
+        try:
+            table = self._parse(text, names)
+        except ShardError:
+            return False
+        is_text = any(pa.types.is_string(table.column(name).type) for name in names)
+        return not (must_be_numbers and is_text)
+
+    def _parse(self, text: bytes, names: list[str] | None = None) -> pa.Table:
+        options = pa_csv.ConvertOptions(include_columns=names, strings_can_be_null=True)
+        try:
+            return pa_csv.read_csv(io.BytesIO(text), convert_options=options)
+        except pa.ArrowException as error:
+            raise ShardError(f"{self.path} is not readable as a table: {error}") from error
 
 
 def _choose_time(path: Path, names: list[str], chosen: str | None) -> tuple[str, TimeUnit | None]:
@@ -94,28 +168,14 @@ def _choose_time(path: Path, names: list[str], chosen: str | None) -> tuple[str,
     return found[0], recognize_time(found[0])[1]
 
 
-def _read_columns(path: Path, names: list[str]) -> pa.Table:
-    try:
-        if path.suffix == ".parquet":
-            return pq.read_table(path, columns=names)
-        options = pa_csv.ConvertOptions(include_columns=names, strings_can_be_null=True)
-        return pa_csv.read_csv(path, convert_options=options)
-    except (pa.ArrowException, OSError) as error:
-        raise ShardError(f"{path} is not readable as a table: {error}") from error
+def _times(column: pa.ChunkedArray, what: str) -> np.ndarray:
+    """Read times, exactly if they are whole: floats hold no nanoseconds of this century.
 
-
-def _numbers(path: Path, table: pa.Table, name: str, *, keep_whole: bool = False) -> np.ndarray:
-    column = table.column(name)
-    is_whole = pa.types.is_integer(column.type)
-    is_number = is_whole or pa.types.is_floating(column.type) or pa.types.is_boolean(column.type)
-    if not is_number and not pa.types.is_null(column.type):
-        raise ShardError(
-            f"{path}: the column {name!r} holds {column.type}, expected numbers or true and false"
-        )
-    if keep_whole and is_whole and not column.null_count:
-        return column.to_numpy().astype(np.int64)
-    return (
-        column.cast(pa.float64() if not pa.types.is_boolean(column.type) else pa.int8())
-        .cast(pa.float64())
-        .to_numpy()
-    )
+    Raises:
+        ShardError: If one is no number.
+    """
+    if not pa.types.is_floating(column.type):
+        # What is not whole may still be numbers.
+        with contextlib.suppress(ShardError):
+            return to_whole_numbers(column, what=what)
+    return to_numbers(column, what=what)

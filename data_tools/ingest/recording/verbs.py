@@ -52,6 +52,12 @@ def _add_conventions(verb: argparse.ArgumentParser) -> None:
         "--columns",
         help="COLUMN=CONTROL,... or a YAML file of them; by the columns' names",
     )
+    group.add_argument(
+        "--button-labels",
+        choices=("xbox", "nintendo", "playstation"),
+        help="whose A, B, X and Y: A is below on an Xbox pad, on the right on Nintendo's (as the "
+        "other columns tell)",
+    )
     group.add_argument("--time-column", help="the one that is named after time")
     group.add_argument("--time-unit", choices=_TIME_UNITS, help="as the column's name says")
     group.add_argument(
@@ -75,9 +81,8 @@ def _add_clock(verb: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--video-start",
         type=float,
-        default=0.0,
         metavar="SECONDS",
-        help="the log's time of the video's first frame",
+        help="the log's time of the video's first frame (0); said, a log may go on after the video",
     )
     group.add_argument(
         "--offset-ms",
@@ -135,6 +140,7 @@ def _ingest(options: argparse.Namespace) -> int:
             ),
             columns=parse_columns(options.columns) if options.columns else {},
             time_column=options.time_column,
+            labels=options.button_labels,
             dead_zone=options.dead_zone,
         ),
         clock_settings=ClockSettings(
@@ -165,14 +171,16 @@ def _ingest(options: argparse.Namespace) -> int:
 
 
 def _describe(outcome: "Outcome") -> str:
+    name = outcome.video.name if outcome.video.name.isprintable() else ascii(outcome.video.name)
     if outcome.dropped:
-        return f"{outcome.video.name}: dropped: {outcome.dropped}"
+        return f"{name}: dropped: {outcome.dropped}"
     lines = [
-        f"{outcome.video.name}: {outcome.minutes:.1f} min, offset {outcome.offset_ms:+.0f} ms, "
+        f"{name}: {outcome.minutes:.1f} min, offset {outcome.offset_ms:+.0f} ms, "
         f"drift {outcome.drift_ppm:+.0f} ppm ({outcome.clock})"
     ]
     if outcome.uncovered_s:
-        lines.append(f"  {outcome.uncovered_s:.1f} s without a pad, not learned from")
+        lines.append(f"  {outcome.uncovered_s:.1f} s without a pad or a log, not learned from")
+    lines += [f"  {note}" for note in outcome.notes]
     if outcome.ignored:
         lines.append(f"  no control, ignored: {', '.join(outcome.ignored)}")
     return "\n".join(lines)

@@ -15,6 +15,7 @@ from typing import Any, cast
 
 from data_tools.ingest.keyboard_mouse_rows import KeyboardMouseRows
 from data_tools.ingest.pairs import UnusableError
+from nitrogen_train.data.values import as_boolean, as_number, as_whole_number
 
 _MAX_LINE_BYTES = 1024 * 1024
 _MAX_MOTION = 1e6
@@ -26,7 +27,12 @@ _BAD_LINE = "a line of the action file is not readable"
 
 
 def read_action_log(
-    path: Path, *, num_frames: int, max_difference: int, keep_menus: bool
+    path: Path,
+    *,
+    num_frames: int,
+    max_difference: int,
+    keep_menus: bool,
+    is_video_cut_off: bool = False,
 ) -> KeyboardMouseRows:
     """Read a recording's inputs.
 
@@ -37,11 +43,13 @@ def read_action_log(
             at the end is left out.
         keep_menus: Whether rows with a menu open are valid. The mouse moves a pointer there, which
             the videos do not show.
+        is_video_cut_off: Whether lines without frames at the end are no surprise.
 
     Raises:
         UnusableError: If a line is not what it should be, or lines and frames do not match.
     """
-    lines = _read_lines(path, limit=num_frames + max_difference + 1)
+    surplus = 0 if is_video_cut_off else max_difference + 1
+    lines, is_cut = _read_lines(path, limit=num_frames + surplus)
     if not lines or abs(len(lines) - num_frames) > max_difference:
         raise UnusableError(
             "lines and frames differ in number",
@@ -49,6 +57,7 @@ def read_action_log(
             f"{num_frames} frames; expected the same number, give or take {max_difference}",
         )
     rows = KeyboardMouseRows(min(len(lines), num_frames))
+    rows.notes["last lines that were cut, left out"] += is_cut
     is_stuck = False
     slot: int | None = None
     for row, line in enumerate(lines[: len(rows.valid)]):
@@ -61,7 +70,7 @@ def read_action_log(
         is_stuck = fresh == [_ATTACK] if row == 0 else is_stuck and _ATTACK not in fresh
         _read_mouse(rows, row, mouse, fresh, where, is_stuck=is_stuck)
         _read_keys(rows, row, keyboard, where)
-        is_menu = line.get("isGuiOpen") is True
+        is_menu = _is_menu(line, where)
         rows.valid[row] = keep_menus or not is_menu
         rows.notes["rows with a menu open" + ", not valid" * (not keep_menus)] += is_menu
         former, slot = slot, _read_slot(line, where)
@@ -70,7 +79,12 @@ def read_action_log(
     return rows
 
 
-def _read_lines(path: Path, *, limit: int) -> list[dict[str, Any]]:
+def _read_lines(path: Path, *, limit: int) -> tuple[list[dict[str, Any]], bool]:
+    """Read up to a number of lines; a cut last one is left out, and that is said.
+
+    Raises:
+        UnusableError: If a line is not what it should be.
+    """
     lines: list[dict[str, Any]] = []
     with path.open("rb") as file:
         while len(lines) < limit and (data := file.readline(_MAX_LINE_BYTES + 1)):
@@ -81,13 +95,15 @@ def _read_lines(path: Path, *, limit: int) -> list[dict[str, Any]]:
                 line = json.loads(data)
             # Deeply nested brackets.
             except (ValueError, RecursionError) as error:
+                if lines and not data.endswith(b"\n"):
+                    return lines, True
                 raise UnusableError(_BAD_LINE, f"{where} is not JSON: {error}") from error
             if not isinstance(line, dict):
                 raise UnusableError(_BAD_LINE, f"{where} must be an object, got {data[:60]!r}")
             # The inventory and the statistics are most of it.
             known = ("mouse", "keyboard", "isGuiOpen", "hotbar")
             lines.append({name: line[name] for name in known if name in line})
-    return lines
+    return lines, False
 
 
 def _read_mouse(
@@ -121,11 +137,22 @@ def _read_keys(rows: KeyboardMouseRows, row: int, keyboard: object, where: str) 
         rows.press_key(row, name.removeprefix(_KEY_PREFIX))
 
 
+def _is_menu(line: dict[str, Any], where: str) -> bool:
+    said = line.get("isGuiOpen")
+    is_menu = False if said is None else as_boolean(said)
+    if is_menu is None:
+        raise UnusableError(
+            _BAD_LINE, f"{where}: isGuiOpen must be true or false, got {said!r:.60}"
+        )
+    return is_menu
+
+
 def _read_slot(line: dict[str, Any], where: str) -> int | None:
     # Early recorders do not say.
-    slot = line.get("hotbar")
-    if slot is not None and (type(slot) is not int or not 0 <= slot < _NUM_SLOTS):
-        raise UnusableError(_BAD_LINE, f"{where}: hotbar must be 0 to 8, got {slot!r:.60}")
+    said = line.get("hotbar")
+    slot = as_whole_number(said)
+    if said is not None and (slot is None or not 0 <= slot < _NUM_SLOTS):
+        raise UnusableError(_BAD_LINE, f"{where}: hotbar must be 0 to 8, got {said!r:.60}")
     return slot
 
 
@@ -148,12 +175,12 @@ def _field(owner: object, name: str, where: str, default: object) -> object:
 
 def _number(owner: object, name: str, where: str, default: float | None = None) -> float:
     value = _field(owner, name, where, default)
-    # Written so that NaN fails too.
-    if type(value) not in (int, float) or not abs(cast("float", value)) <= _MAX_MOTION:
+    number = as_number(value)
+    if number is None or abs(number) > _MAX_MOTION:
         raise UnusableError(
             _BAD_LINE, f"{where}: {name} must be a number up to {_MAX_MOTION:g}, got {value!r:.60}"
         )
-    return float(cast("float", value))
+    return number
 
 
 def _list(owner: object, name: str, where: str, default: object = None) -> list[object]:
@@ -168,6 +195,7 @@ def _list(owner: object, name: str, where: str, default: object = None) -> list[
 
 def _integers(owner: object, name: str, where: str) -> list[int]:
     values = _list(owner, name, where, default=[])
-    if any(type(value) is not int for value in values):
+    numbers = [number for value in values if (number := as_whole_number(value)) is not None]
+    if len(numbers) < len(values):
         raise UnusableError(_BAD_LINE, f"{where}: {name} must be whole numbers, got {values!r:.60}")
-    return cast("list[int]", values)
+    return numbers

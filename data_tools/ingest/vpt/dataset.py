@@ -7,15 +7,18 @@ from pathlib import Path
 
 import numpy as np
 
-from data_tools.ingest.pairs import Pair, find_pairs, ingest_pairs
+from data_tools.ingest.pairs import Pair, ingest_pairs, search_files
 from data_tools.ingest.vpt.action_log import read_action_log
+from data_tools.names import FileNames, has_suffix, plain_name
 from data_tools.shards.cutting import Stretch
 from data_tools.shards.part import ALL, Part
 from data_tools.shards.plan import ShardSettings
+from data_tools.shards.planned import Dropped
 from data_tools.shards.report import DatasetReport
 from data_tools.shards.source_video import SourceVideo
 from nitrogen_train.actions.keyboard_mouse import KEYBOARD_MOUSE
 
+_VIDEO, _LOG = ".mp4", ".jsonl"
 # Contractor and session, then date and time of the segment.
 _NAME = re.compile(r"(.+)-\d{8}-\d{6}")
 
@@ -46,39 +49,46 @@ def ingest_vpt(
 
     Raises:
         ValueError: If `max_difference` is negative.
-        FileNotFoundError: If a folder is missing or holds no segment.
+        FileNotFoundError: If no folder holds a segment.
         ShardError: If nothing can be used, or `out_dir` holds another data set.
     """
     if max_difference < 0:
         raise ValueError(f"max-difference must be at least 0, got {max_difference}")
+    segments, dropped = find_segments(folders)
     return ingest_pairs(
-        find_segments(folders),
+        segments,
         partial(read_segment, max_difference=max_difference, keep_menus=keep_menus),
         out_dir=out_dir,
         settings=settings,
         part=part,
         workers=workers,
+        dropped=dropped,
     )
 
 
-def find_segments(folders: list[Path]) -> list[Pair]:
-    """Find all segments, also those of which a file is missing.
+def find_segments(folders: list[Path]) -> tuple[list[Pair], list[Dropped]]:
+    """Find all segments, also those of which a file is missing, and folders without one.
 
     Raises:
-        FileNotFoundError: If a folder is missing or holds none.
+        FileNotFoundError: If no folder holds one.
     """
-    found = find_pairs(folders, ("*.mp4", "*.jsonl"), what="NAME.mp4 or NAME.jsonl")
+    found, dropped = search_files(
+        folders,
+        lambda path: has_suffix(path, (_VIDEO, _LOG)),
+        what="NAME.mp4 or NAME.jsonl",
+    )
     return [
         Pair(
             name=name,
             game="minecraft",
             session_id=_session(name),
-            video_path=folder / f"{name}.mp4",
-            inputs_path=folder / f"{name}.jsonl",
+            video_path=next(iter(names.find(name, [_VIDEO])), folder / f"{name}{_VIDEO}"),
+            inputs_path=next(iter(names.find(name, [_LOG])), folder / f"{name}{_LOG}"),
         )
-        for folder, files in found.items()
-        for name in sorted({file.rpartition(".")[0] for file in files})
-    ]
+        for folder, paths in found.items()
+        for names in [FileNames(paths)]
+        for name in sorted({plain_name(path.stem) for path in paths})
+    ], dropped
 
 
 def read_segment(
@@ -94,6 +104,7 @@ def read_segment(
         num_frames=len(video),
         max_difference=max_difference,
         keep_menus=keep_menus,
+        is_video_cut_off=video.loss is not None,
     )
     actions = rows.to_actions()
     stretch = Stretch(

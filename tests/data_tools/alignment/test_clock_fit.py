@@ -121,7 +121,7 @@ def test_a_play_that_repeats_itself_is_unknown() -> None:
 def test_too_short_a_play_is_unknown() -> None:
     log = play(8)
 
-    with pytest.raises(UnknownClockError, match=r"shorter than two windows|too short"):
+    with pytest.raises(UnknownClockError, match=r"less than two windows|too short"):
         fit(film(log, 8), log)
 
 

@@ -16,6 +16,8 @@ def write_sysfs(
     (device / "name").write_text(name + "\n")
     (device / "id" / "vendor").write_text("045e\n")
     (device / "id" / "product").write_text("028e\n")
+    (device / "id" / "bustype").write_text("0003\n")
+    (device / "id" / "version").write_text("0114\n")
     (device / "capabilities" / "key").write_text(key + "\n")
     (device / "capabilities" / "abs").write_text("3003f\n")
     if driver:
@@ -39,9 +41,18 @@ def test_gamepads_are_found_among_other_devices(tmp_path: Path) -> None:
     assert [second.path, tenth.path] == [Path("/dev/input/event2"), Path("/dev/input/event10")]
     assert (tenth.name, tenth.vendor, tenth.product) == ("X-Box 360 pad", 0x045E, 0x028E)
     assert (second.driver, tenth.driver) == ("", "xpad")
+    assert (tenth.bus, tenth.version) == (3, 0x114)
     assert tenth.axes == {0, 1, 2, 3, 4, 5, 16, 17}
     assert {0x130, 0x131, 0x133, 0x134, 0x136, 0x137} <= tenth.keys
     assert {0x132, 0x135} & tenth.keys == set()
+
+
+def test_a_pad_that_calls_itself_a_joystick_is_found(tmp_path: Path) -> None:
+    write_sysfs(tmp_path, 0, key="fff00000000 0 0 0 0", name="USB Gamepad")
+
+    (pad,) = list_devices(sys_dir=tmp_path)
+
+    assert pad.keys == set(range(0x120, 0x12C))
 
 
 def test_a_name_cannot_write_on_the_terminal(tmp_path: Path) -> None:

@@ -59,29 +59,6 @@ def test_up_is_negative_and_the_dead_zone_is_kept(plug_in: PlugIn) -> None:
     assert "dead zone 128 kept" in gamepad.name
 
 
-@pytest.mark.parametrize(
-    ("description", "face_buttons", "expected"),
-    [
-        ({}, "auto", "WEST"),
-        ({"vendor": 0x046D, "driver": "xpad"}, "auto", "WEST"),
-        ({"vendor": 0x045E, "driver": "hid-generic"}, "auto", "WEST"),
-        (PLAYSTATION, "auto", "NORTH"),
-        ({"vendor": 0x046D, "driver": "hid-generic"}, "xbox", "WEST"),
-        ({}, "convention", "NORTH"),
-    ],
-)
-def test_the_button_behind_btn_north_depends_on_the_driver(
-    plug_in: PlugIn, description: dict, face_buttons: str, expected: str
-) -> None:
-    pad = plug_in(**description)
-    gamepad = Gamepad(pad, face_buttons=face_buttons)
-    pad.key(0x133, 1)
-
-    (change,) = gamepad.read()
-
-    assert change.controls == {expected: 1.0}
-
-
 def test_a_playstation_trigger_is_read_from_its_axis_alone(plug_in: PlugIn) -> None:
     axes = {code: byte_axis() for code in (0x00, 0x01, 0x03, 0x04)}
     axes |= {0x02: byte_axis(0), 0x05: byte_axis(0), 0x10: hat(), 0x11: hat()}

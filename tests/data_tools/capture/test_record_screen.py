@@ -114,7 +114,7 @@ def test_a_screen_becomes_a_recording_with_a_constant_rate(
     facts, video = recording.read_facts(), open_source_video(recording.video_path)
     assert facts == report.facts
     assert (facts.game, facts.source, facts.stick_y_axis) == ("flash", "mine", "down")
-    assert facts.device.startswith("Pipe Pad (045e:028e xpad, face buttons: xbox)")
+    assert facts.device.startswith("Pipe Pad (045e:028e xpad), layout by its driver's convention")
     assert (video.width, video.height, len(video)) == (320, 240, report.slots.num_frames)
     assert len(video) >= 5
     np.testing.assert_allclose(np.diff(video.edges_ns(0)) / 1e9, 0.05, atol=1e-6)

@@ -45,6 +45,13 @@ def test_it_is_listed(pad: VirtualPad, capsys: pytest.CaptureFixture[str]) -> No
     assert f"{pad.path}  Virtual Pad  045e:028e" in capsys.readouterr().out
 
 
+def test_the_persons_word_is_shown(pad: VirtualPad, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--device", str(pad.path), "--pad-map", "SOUTH=BTN_EAST,EAST=BTN_SOUTH"]
+
+    assert main(["gamepads", *words]) == 0
+    assert "corrected by --pad-map SOUTH=BTN_EAST,EAST=BTN_SOUTH" in capsys.readouterr().out
+
+
 def test_what_is_held_before_is_seen_at_the_start(pad: VirtualPad) -> None:
     pad.send((EV_KEY, 0x130, 1), (EV_ABS, 0x02, 255), (EV_ABS, 0x01, -32768))
 

@@ -126,7 +126,11 @@ def test_a_csv_becomes_a_recording(tmp_path: Path) -> None:
         (CSV.replace("A,", "SOUTH,", 1).replace("LX", "Cross"), [], "both mean SOUTH"),
         (CSV, ["--columns", "B=EAST"], "no column 'B'"),
         (CSV, ["--columns", "A=SOUTH", "--time-unit", "us"], "check --time-unit"),
-        (CSV.replace("1000,1", "1000,down"), ["--columns", "A=SOUTH"], "'A' holds string"),
+        (
+            CSV.replace("1000,1", "1000,down"),
+            ["--columns", "A=SOUTH"],
+            "A, row 2: expected a number, or true or false, got 'down'",
+        ),
         (CSV.replace("2000,", "200,"), ["--columns", "A=SOUTH"], "runs backwards"),
         (CSV.split("\n")[0] + "\n", ["--columns", "A=SOUTH"], "holds no row"),
         ("", [], "not readable"),

@@ -50,8 +50,23 @@ def test_the_frame_rate_is_derived(duration_s: float, fps: float) -> None:
     assert metadata.fps == fps
 
 
+@pytest.mark.parametrize("fps", [25, 30, 50, 60, 120])
+@pytest.mark.parametrize("last", [0, 1])
+def test_rows_are_counted_whether_the_last_frame_is_included_or_not(fps: int, last: int) -> None:
+    metadata = parse(
+        chunk_size=20 * fps, original_video={"end_frame": 900 + 20 * fps - last, "duration": 20.0}
+    )
+
+    assert metadata.fps == metadata.exact_fps == fps
+
+
+def test_the_labels_own_times_tell_a_broken_rate() -> None:
+    assert parse(original_video={"duration": 20.02}).exact_fps == pytest.approx(30 / 1.001)
+    assert parse(original_video={"duration": 19.98}).exact_fps == 30.0
+
+
 def test_a_piece_without_a_plausible_frame_rate_is_refused() -> None:
-    with pytest.raises(ShardError, match=r"600 frames in 0 s, or 3 rows in 20 s, give no frame"):
+    with pytest.raises(ShardError, match=r"3 rows in 0 s, or in 20 s, give no frame rate"):
         parse(original_video={"duration": 0}, chunk_size=3)
 
 
@@ -60,12 +75,12 @@ def test_a_piece_without_a_plausible_frame_rate_is_refused() -> None:
     [
         ({"original_video": {"start_frame": -1}}, "start_frame must be a whole number"),
         ({"original_video": {"start_frame": True}}, "start_frame must be a whole number"),
-        ({"original_video": {"end_frame": 1e3}}, "end_frame must be a whole number"),
+        ({"original_video": {"end_frame": 1000.5}}, "end_frame must be a whole number"),
         ({"original_video": {"video_id": 3}}, "video_id must be 1 to 500 printable"),
         ({"original_video": {"url": "a\nb"}}, "url must be 1 to 500 printable"),
         ({"original_video": {"resolution": [180]}}, "resolution must be 2 numbers"),
         ({"original_video": {"resolution": [180, 1e400]}}, "resolution must be 2 numbers"),
-        ({"original_video": {"duration": "20"}}, "duration must be up to a million"),
+        ({"original_video": {"duration": "long"}}, "duration must be up to a million"),
         ({"chunk_size": None}, "chunk_size must be a whole number"),
         ({"chunk_id": "../1"}, "chunk_id must be a whole number"),
         ({"game": "x" * 501}, "game must be 1 to 500 printable"),
@@ -90,6 +105,15 @@ def test_what_is_no_metadata_is_refused(data: bytes) -> None:
         parse_piece_metadata(data)
 
     assert raised.value.cause == "metadata"
+
+
+def test_numbers_count_and_not_their_types() -> None:
+    loose = parse(
+        chunk_id=3.0, chunk_size="600",
+        original_video={"start_frame": 900.0, "resolution": ["180", 320.0], "duration": "20.0"},
+    )  # fmt: skip
+
+    assert loose == parse()
 
 
 def test_boxes_are_clipped_to_the_picture() -> None:

@@ -71,7 +71,7 @@ def test_segments_of_a_session_stay_together(tmp_path: Path) -> None:
     for time in ("092639", "093149"):
         write_vpt(tmp_path, name=f"a-b-02e496ce4abb-20220421-{time}", num_frames=2)
 
-    assert {pair.session_id for pair in find_segments([tmp_path])} == {"a-b-02e496ce4abb"}
+    assert {pair.session_id for pair in find_segments([tmp_path])[0]} == {"a-b-02e496ce4abb"}
 
 
 @pytest.mark.parametrize("num_lines", [29, 31])
@@ -119,7 +119,8 @@ BAD_LINES = {
     "a large number": b'{"mouse": {"dx": 1e999, "dy": 0}, "keyboard": {"keys": []}}',
     "digits": b'{"mouse": {"dx": 1' + b"0" * 6000 + b', "dy": 0}, "keyboard": {"keys": []}}',
     "not a number": b'{"mouse": {"dx": NaN, "dy": 0}, "keyboard": {"keys": []}}',
-    "true": b'{"mouse": {"dx": true, "dy": 0}, "keyboard": {"keys": []}}',
+    "a word": b'{"mouse": {"dx": "far", "dy": 0}, "keyboard": {"keys": []}}',
+    "a menu": b'{"mouse": {"dx": 0, "dy": 0}, "keyboard": {"keys": []}, "isGuiOpen": "maybe"}',
     "no dx": b'{"mouse": {"dy": 0}, "keyboard": {"keys": []}}',
     "no keys": b'{"mouse": {"dx": 0, "dy": 0}, "keyboard": {}}',
     "a key of another type": b'{"mouse": {"dx": 0, "dy": 0}, "keyboard": {"keys": [[]]}}',
@@ -223,10 +224,11 @@ def test_the_command_says_what_became_of_everything(
     write_vpt(tmp_path / "in", [b"{"], name="bad-20220421-092639", num_frames=1)
 
     command = ["ingest", "vpt", str(tmp_path / "in"), "--out", str(tmp_path / "set")]
-    assert main([*command, "--size", "64", "--workers", "1"]) == 0
+    assert main([*command, "--size", "64", "--workers", "1"]) == 1
 
     said = capsys.readouterr().out
     assert "a line of the action file is not readable" in said
+    assert "\nbad-20220421-092639: dropped: " in said
     assert said.endswith("set is a data set\n")
     assert len(read_manifest(tmp_path / "set").rows()) == 1
 

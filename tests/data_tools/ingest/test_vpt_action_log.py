@@ -50,6 +50,23 @@ def test_attack_that_is_pressed_later_is_not_stuck(tmp_path: Path) -> None:
     assert states == [set(), {"BTN_LEFT"}]
 
 
+def test_numbers_count_and_not_their_types(tmp_path: Path) -> None:
+    mouse = {"buttons": [1.0], "newButtons": ["1"], "dx": "3", "dy": 4.0, "dwheel": "0.0"}
+
+    states, rows = read_rows(
+        tmp_path,
+        [
+            vpt_line(0, mouse=mouse, isGuiOpen=0, hotbar="2"),
+            vpt_line(2, isGuiOpen=1, hotbar=2.0),
+            vpt_line(4, isGuiOpen="true"),
+        ],
+    )
+
+    assert states[0] == {"BTN_RIGHT"}
+    assert rows.motions[0].tolist() == [3.0, 4.0, 0.0]
+    assert rows.valid.tolist() == [True, False, False]
+
+
 def test_a_slot_that_was_chosen_unseen_gets_its_key(tmp_path: Path) -> None:
     key, wheel = {"keys": ["key.keyboard.3"]}, {"dwheel": -1.0}
 

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from data_tools.foreign.index import ForeignFacts, index_shards
-from data_tools.lerobot.export import export_lerobot
+from data_tools.lerobot.export import ExportCounts, export_lerobot
 from data_tools.lerobot.layout import FileLimits
 from data_tools.lerobot.statistics import (
     add_statistics,
@@ -31,8 +31,8 @@ from nitrogen_train.data.storage import Storage
 CAMERA = "observation.images.screen"
 
 
-def export(dataset_dir: Path, out_dir: Path, games: list[str] | None = None) -> None:
-    export_lerobot(dataset_dir, out_dir=out_dir, games=games, limits=FileLimits(), workers=1)
+def export(dataset_dir: Path, out_dir: Path, games: list[str] | None = None) -> ExportCounts:
+    return export_lerobot(dataset_dir, out_dir=out_dir, games=games, limits=FileLimits(), workers=1)
 
 
 def read_in_order(dataset_dir: Path) -> list[tuple[ManifestRow, Record]]:
@@ -166,17 +166,23 @@ def test_one_rate_at_a_time(tmp_path: Path, write_recording: Callable[..., Path]
     assert info["splits"] == {"train": "0:1"}
 
 
-def test_a_damaged_clip_leaves_nothing_behind(dataset_dir: Path, tmp_path: Path) -> None:
+def test_a_damaged_clip_is_left_out_of_an_export(dataset_dir: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(dataset_dir, tmp_path / "set")
-    shard = folder / read_manifest(folder).row(6).shard
-    data = bytearray(shard.read_bytes())
-    data[len(data) // 2] ^= 0xFF
-    shard.write_bytes(data)
+    row = read_manifest(folder).row(6)
+    data = bytearray((folder / row.shard).read_bytes())
+    data[row.offset + row.size // 2] ^= 0xFF
+    (folder / row.shard).write_bytes(data)
 
-    with pytest.raises(ShardError, match="checksum differs"):
-        export(folder, tmp_path / "lr")
+    counts = export(folder, tmp_path / "lr")
 
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["set"]
+    (fault,) = counts.faults
+    assert fault.startswith(f"clip {row.clip_id}: left out: ")
+    assert counts.num_episodes == len(read_manifest(folder)) - 1
+    info = json.loads((tmp_path / "lr" / "meta" / "info.json").read_bytes())
+    assert info["total_episodes"] == counts.num_episodes
+    rows = read_manifest(folder).rows()
+    num_train = sum(each.split == "train" for each in rows if each != row)
+    assert info["splits"]["train"] == f"0:{num_train}"
 
 
 def test_what_a_killed_export_left_is_replaced(

@@ -24,6 +24,7 @@ from nitrogen_train.data.storage import Storage
 
 CAMERA = "observation.images.top"
 LENGTHS = (30, 25)
+BAD_VALUE = "a value is no number, or out of range"
 ROBOT = ReadingOptions(action_map="x=LEFT_STICK_X,y=LEFT_STICK_Y,grip=RIGHT_TRIGGER,jump=SOUTH",
                        stick_y_axis="up", camera=CAMERA)  # fmt: skip
 
@@ -293,12 +294,12 @@ def test_files_that_are_missing_or_damaged_drop_their_episodes(robot_dir: Path) 
         ({"timestamp": lambda t, old: np.where(t == 40, 9.0, old)}, "rows are not evenly spaced"),
         (
             {"timestamp": lambda t, old: np.where(t == 40, np.nan, old)},
-            "rows are not evenly spaced",
+            BAD_VALUE,
         ),
         ({"frame_index": lambda t, old: np.where(t == 40, 3, old)}, "rows are missing"),
         ({"episode_index": lambda t, old: np.where(t == 40, 7, old)}, "rows are missing"),
         ({"jump": lambda t, old: np.where(t == 40, 1.5, old)}, "an action is out of range"),
-        ({"jump": lambda t, old: np.where(t == 40, np.nan, old)}, "an action is out of range"),
+        ({"jump": lambda t, old: np.where(t == 40, np.nan, old)}, BAD_VALUE),
     ],
 )
 def test_rows_that_break_the_layout_drop_their_episode(
@@ -328,7 +329,7 @@ def test_columns_of_another_type_drop_the_episodes(
 ) -> None:
     edit_table(rows_file(robot_dir), jump=jump)
 
-    assert [reason for _, reason in reasons(robot_dir)] == ["a table cannot be read"] * 2
+    assert [reason for _, reason in reasons(robot_dir)] == [BAD_VALUE] * 2
 
 
 @pytest.mark.parametrize(
@@ -358,8 +359,91 @@ def test_a_task_of_several_lines_becomes_a_game(
 
     assert found.shards[0][0].metadata.game == "pick  [31mit"
     # Without a task it needs --game.
-    assert [item.reason for item in found.dropped] == ["it breaks the contract of clips"]
-    assert "game must be 1 to 500" in found.dropped[0].detail
+    assert [item.reason for item in found.dropped] == ["it has no task"]
+    assert "say by --game which game it shows" in found.dropped[0].detail
+
+
+def number_tasks(root: Path, edit_table: Callable[..., None], **tasks: Any) -> None:
+    """Keep tasks as the official libero does: by number in every row, with a table of them."""
+    edit_table(episodes_file(root), tasks=None)
+    table = pq.read_table(rows_file(root))
+    numbers = np.repeat([1, 0], LENGTHS)
+    pq.write_table(table.append_column("task_index", pa.array(numbers)), rows_file(root))
+    pq.write_table(pa.table(tasks), root / "meta" / "tasks.parquet")
+
+
+@pytest.mark.parametrize("text", ["task", "__index_level_0__"])
+@pytest.mark.parametrize("kind", [pa.int64(), pa.int8(), pa.float64()], ids=str)
+def test_tasks_are_found_by_their_number(
+    robot_dir: Path, edit_table: Callable[..., None], text: str, kind: pa.DataType
+) -> None:
+    number_tasks(
+        robot_dir, edit_table, **{"task_index": pa.array([0, 1], kind), text: ["place", "pick"]}
+    )
+
+    clips = [clip for shard in plan(robot_dir).shards for clip in shard]
+
+    assert [clip.metadata.game for clip in clips] == ["pick", "pick", "place", "place"]
+
+
+def test_an_episode_whose_task_is_nowhere_needs_the_games_name(
+    robot_dir: Path, edit_table: Callable[..., None]
+) -> None:
+    number_tasks(robot_dir, edit_table, task_index=[0], task=["place"])
+
+    assert reasons(robot_dir) == [("robot-episode-000000", "it has no task")]
+    named = plan(robot_dir, ReadingOptions(**(vars(ROBOT) | {"game": "arms"})))
+    assert not named.dropped
+
+
+def test_a_table_of_rows_that_is_missing_drops_its_episodes_of_numbered_tasks(
+    robot_dir: Path, edit_table: Callable[..., None]
+) -> None:
+    number_tasks(robot_dir, edit_table, task_index=[0, 1], task=["place", "pick"])
+    rows_file(robot_dir).unlink()
+
+    assert [reason for _, reason in reasons(robot_dir)] == ["the table of its rows is missing"] * 2
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("jump", pa.float64()), ("jump", pa.int8()), ("jump", pa.string()),
+        ("action", pa.list_(pa.float16())), ("action", pa.large_list(pa.float64())),
+        ("frame_index", pa.float32()), ("episode_index", pa.decimal128(9, 1)),
+        ("timestamp", pa.float64()),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_values_count_and_not_their_types(
+    robot_dir: Path, edit_table: Callable[..., None], name: str, kind: pa.DataType
+) -> None:
+    expected = plan(robot_dir).shards[0]
+    values = pq.read_table(rows_file(robot_dir))[name].to_pylist()
+    if pa.types.is_floating(kind) or pa.types.is_integer(kind):
+        values = [float(value) for value in values]
+    elif pa.types.is_string(kind):
+        values = [str(value) for value in values]
+    elif pa.types.is_list(kind):
+        values = [[np.float16(number) for number in row] for row in values]
+    edit_table(rows_file(robot_dir), **{name: pa.array(values, kind)})
+
+    got = plan(robot_dir).shards[0]
+
+    for clip, other in zip(got, expected, strict=True):
+        np.testing.assert_array_equal(clip.actions.rows.buttons, other.actions.rows.buttons)
+        np.testing.assert_allclose(clip.actions.rows.sticks, other.actions.rows.sticks, atol=1e-3)
+
+
+def test_rows_are_valid_by_numbers_too(robot_dir: Path, edit_info: Callable[..., None]) -> None:
+    features = json.loads((robot_dir / "meta" / "info.json").read_bytes())["features"]
+    features["valid"] = {"dtype": "int64", "shape": [1], "names": None}
+    edit_info(robot_dir, features=features)
+    table = pq.read_table(rows_file(robot_dir))
+    valid = (np.arange(len(table)) > 3).astype(np.int64)
+    pq.write_table(table.append_column("valid", pa.array(valid)), rows_file(robot_dir))
+
+    assert plan(robot_dir).shards[0][0].actions.valid.tolist() == [False] * 4 + [True] * 11
 
 
 def test_nothing_left_is_one_line(robot_dir: Path, tmp_path: Path) -> None:

@@ -58,7 +58,7 @@ def test_rows_that_were_changed_to_what_no_clip_holds_are_refused() -> None:
         read_rows(pa.table(to_columns(features)), PADDLE, analogue_triggers=(), what="it")
 
 
-@pytest.mark.parametrize("pull", [-0.1, 1.1, np.nan])
+@pytest.mark.parametrize("pull", [-0.1, 1.1])
 def test_a_pull_out_of_range_is_refused(pull: float) -> None:
     features = lay_out_rows(make_actions(GAMEPAD), GAMEPAD)
     features["left_trigger_value"][5] = pull

@@ -26,6 +26,7 @@ class Site:
     breaks_at: int | None = None
     """Bytes after which a connection is cut."""
     status: dict[str, int] = field(default_factory=dict)
+    content_type: str = "video/mp4"
 
     def paths(self) -> list[str]:
         return [path for path, _ in self.asked]
@@ -47,7 +48,7 @@ def site() -> Iterator[Site]:
             first = int(match[1]) if match else 0
             data = VIDEO[first:]
             self.send_response(206 if match else 200)
-            self.send_header("Content-Type", "video/mp4")
+            self.send_header("Content-Type", site.content_type)
             self.send_header("Accept-Ranges", "bytes")
             if match:
                 self.send_header("Content-Range", f"bytes {first}-{len(VIDEO) - 1}/{len(VIDEO)}")
@@ -143,7 +144,7 @@ def test_an_interrupted_download_goes_on_where_it_was(site: Site, tmp_path: Path
     path = write_list(tmp_path, site, "one")
     site.breaks_at = 300_000
 
-    assert fetch(path, out_dir) == 0
+    assert fetch(path, out_dir) == 1
 
     assert not list(out_dir.glob("one*"))
     assert survival(out_dir)["survival"][0]["failed"] == 1
@@ -165,14 +166,75 @@ def test_what_passes_is_asked_for_again_and_many_in_a_row_stop_it(
     path = write_list(tmp_path, site, *ids)
     site.status |= {f"/{each}.mp4": 429 for each in ids}
 
-    assert fetch(path, out_dir) == 2
+    assert fetch(path, out_dir) == 1
 
-    assert "5 videos in a row failed" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "5 videos in a row failed" in error
+    assert "wait an hour, then give a longer --pause-s; then start again" in error
     (line,) = survival(out_dir)["survival"]
     assert (line["failed"], line["not_asked"]) == (5, 2)
     site.status.clear()
     assert fetch(path, out_dir, "--limit", "2") == 0
     assert {each.name for each in out_dir.glob("*.mp4")} == {"v0.mp4", "v1.mp4"}
+
+
+def test_a_start_after_a_stop_asks_first_for_what_was_never_asked_for(
+    site: Site, tmp_path: Path
+) -> None:
+    out_dir = tmp_path / "videos"
+    ids = [f"v{index}" for index in range(6)]
+    path = write_list(tmp_path, site, *ids)
+    site.status |= {f"/{each}.mp4": 403 for each in ids[:5]}
+    assert fetch(path, out_dir) == 1
+    assert not list(out_dir.glob("*.mp4"))
+
+    fetch(path, out_dir)
+
+    assert [each.name for each in out_dir.glob("*.mp4")] == ["v5.mp4"]
+
+
+def test_a_video_that_fails_does_not_stop_the_others_and_shows_in_the_status(
+    site: Site, tmp_path: Path
+) -> None:
+    path = write_list(tmp_path, site, "one", "two")
+    site.status["/one.mp4"] = 500
+
+    assert fetch(path, tmp_path / "videos") == 1
+
+    assert [each.name for each in (tmp_path / "videos").glob("*.mp4")] == ["two.mp4"]
+    del site.status["/one.mp4"]
+    assert fetch(path, tmp_path / "videos") == 0
+
+
+def test_the_downloaders_warnings_are_shown_once(
+    site: Site, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # What it is told of such a file makes yt-dlp guess.
+    site.content_type = "application/x-unheard-of"
+
+    fetch(write_list(tmp_path, site, "one", "two"), tmp_path / "videos")
+
+    lines = [line for line in capsys.readouterr().err.splitlines() if "yt-dlp warns: " in line]
+    assert len(lines) == len(set(lines)) > 0
+
+
+def test_what_an_earlier_version_called_gone_is_asked_for_again_unless_the_site_said_so(
+    site: Site, tmp_path: Path
+) -> None:
+    out_dir = tmp_path / "videos"
+    out_dir.mkdir()
+    path = write_list(tmp_path, site, "here", "private")
+    reasons = {
+        "here": "[youtube] here: Requested format is not available. Use --list-formats for a list",
+        "private": "[youtube] private: Private video. Sign in if you've been granted access",
+    }
+    for name, reason in reasons.items():
+        add_attempt(out_dir, Attempt(video_id=name, status="gone", reason=reason))
+
+    assert fetch(path, out_dir) == 0
+
+    assert [each.name for each in out_dir.glob("*.mp4")] == ["here.mp4"]
+    assert "/private.mp4" not in site.paths()
 
 
 @pytest.mark.parametrize(
@@ -202,7 +264,7 @@ def test_a_video_listed_twice_is_refused(site: Site, tmp_path: Path) -> None:
 
 
 def test_a_line_cut_short_by_a_kill_is_as_if_it_never_was(tmp_path: Path) -> None:
-    add_attempt(tmp_path, Attempt(video_id="a", status="gone", reason="private"))
+    add_attempt(tmp_path, Attempt(video_id="a", status="gone", reason="Private video"))
     with (tmp_path / "fetch.jsonl").open("ab") as file:
         file.write(b'{"video_id": "b", "sta')
     add_attempt(tmp_path, Attempt(video_id="c", status="got"))

@@ -1,0 +1,203 @@
+"""When in its video each row of a piece is, and which frame is shown then.
+
+A piece names its first row twice: by a frame (`start_frame`) and by a time (`start_time`), which
+one who measured found to be `start_frame` / 60 exactly. Where a video lacks frames, rows are not
+its frames in order: one of 235,382 frames has 414,000 rows. So rows are paired by time stamps.
+
+    the labels' clock     start_time + i / rows per second
+    the video's own       (start_frame + i) / the rate that its frames follow
+
+The two are one for most videos. They part where the rates differ by a little: 29.97 labelled as 30
+is 3.6 s an hour. Nobody knows which of them the labels mean then. The pad in the picture, from
+which they were read, may tell (`overlay_witness`); else such pieces are left out.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Bool, Int64
+
+from data_tools.ingest.nitrogen.labelled_piece import LabelledPiece
+from data_tools.ingest.nitrogen.overlay_witness import tell_start
+from data_tools.ingest.nitrogen.picture_boxes import place_boxes
+from data_tools.shards.constant_rate import find_shown
+from data_tools.shards.source_video import SourceVideo
+from nitrogen_train.data.schema import ShardError
+
+Clock = Literal["labels", "video"]
+
+_STEADY_TOLERANCE = 0.03
+"""Of the labels' rate: how far that of a steady video may be off."""
+_VARYING_TOLERANCE = 0.25
+"""As far as this a piece may have fewer or more frames than rows."""
+_OWN_RATE_TOLERANCE = 0.005
+"""Of the labels' rate: so near, the rate of a video that lacks frames may be one of its own."""
+MAX_STAY_S = 0.1
+"""A row whose frame is older may not be learned from."""
+_LATEST_START_S = 0.5
+_SAME_FRAMES = 1.0
+"""Clocks that differ by no more are one."""
+_TELLING_FRAMES = 5.0
+"""So far apart two starts can be told apart in the picture."""
+_MOST_APART_S = 60.0
+"""All between two starts is decoded, and a stranger may name any."""
+_MAX_WITNESSES = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelledVideo:
+    """A video, and the rate that its frames follow."""
+
+    video: SourceVideo
+    fps: float
+    """Frames per second, but for those that are missing."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RowTimes:
+    """When the rows of a piece are."""
+
+    first_s: float
+    """From the video's first frame on."""
+    fps: float
+    """Rows per second."""
+
+
+def find_rate(video: SourceVideo, labels_fps: float) -> LabelledVideo:
+    """Find the rate that a video's frames follow.
+
+    Args:
+        video: The whole file.
+        labels_fps: Rows per second.
+
+    Raises:
+        ShardError: If it has a steady rate that is not the labels' (cause `rate`), or does not
+            begin at its beginning (cause `start`).
+    """
+    begins_s = float(video.ticks[0] * video.time_base)
+    if begins_s > _LATEST_START_S:
+        raise ShardError(
+            f"the first frame of {video.path.name} is at {begins_s:.2f} s, as in a section of a "
+            "video, and labels count from its beginning; get all of it",
+            cause="start",
+        )
+    usual = sorted((labels_fps, labels_fps / 1.001), key=lambda rate: abs(rate - video.fps))
+    for fps in (*usual, video.fps):
+        if replace(video, fps=fps).find_unsteady() is None:
+            _check_rate(video, fps, labels_fps, _STEADY_TOLERANCE)
+            return LabelledVideo(video=video, fps=fps)
+    # Frames are missing, or come at any time.
+    is_own = abs(video.fps / labels_fps - 1) <= _OWN_RATE_TOLERANCE
+    return LabelledVideo(video=video, fps=video.fps if is_own else labels_fps)
+
+
+def choose_clock(pieces: Sequence[LabelledPiece], labelled: LabelledVideo) -> Clock | None:
+    """Choose the clock of a video's pieces; `None` if they part and nothing tells which counts.
+
+    Args:
+        pieces: Of one video.
+        labelled: The video.
+    """
+    most = _MOST_APART_S * labelled.fps
+    telling = [
+        piece for piece in pieces if _TELLING_FRAMES <= _measure_gap(piece, labelled) <= most
+    ]
+    telling.sort(key=lambda piece: (piece.idle_share, piece.name))
+    for piece in telling[:_MAX_WITNESSES]:
+        if (clock := _ask_picture(piece, labelled)) is not None:
+            return clock
+    return None
+
+
+def time_rows(piece: LabelledPiece, labelled: LabelledVideo, clock: Clock | None) -> RowTimes:
+    """Find when the rows of a piece are.
+
+    Raises:
+        ShardError: If the clocks part, and which one counts is not known (cause `clock`).
+    """
+    times = _time_rows(piece, labelled)
+    if _measure_gap(piece, labelled) <= _SAME_FRAMES:
+        return times["video"]
+    if clock is None:
+        raise ShardError(
+            f"by its frames the piece begins at {times['video'].first_s:.2f} s of "
+            f"{labelled.video.path.name} ({labelled.fps:.2f} frames per second), by its times at "
+            f"{times['labels'].first_s:.2f} s, and the pad in the picture does not tell which is "
+            "right",
+            cause="clock",
+        )
+    return times[clock]
+
+
+def show_rows(
+    times: RowTimes, labelled: LabelledVideo, count: int
+) -> tuple[Int64[np.ndarray, " rows"], Bool[np.ndarray, " rows"]]:
+    """Find the frame of each row, and whether it is there in time.
+
+    Returns:
+        Places in the whole video, and False where the frame has stayed for too long.
+
+    Raises:
+        ShardError: If the video ends before (cause `short`), or shows fewer or more frames there
+            than it should (cause `rate`).
+    """
+    video = labelled.video
+    frames = find_shown(video, first_s=times.first_s, fps=times.fps, count=count)
+    seconds = (video.ticks - video.ticks[0]) * float(video.time_base)
+    wanted = times.first_s + np.arange(count) / times.fps
+    if wanted[-1] - seconds[-1] > 0.5 / times.fps:
+        raise ShardError(
+            f"the labels are of {wanted[0]:.2f} to {wanted[-1]:.2f} s, the last frame of "
+            f"{video.path.name} is at {seconds[-1]:.2f} s"
+            + (f"; {video.loss.words}" if video.loss else ""),
+            cause="short",
+        )
+    num_shown = int(frames[-1] - frames[0]) + 1
+    _check_rate(video, num_shown / count * times.fps, times.fps, _VARYING_TOLERANCE)
+    return frames, wanted - seconds[frames] <= MAX_STAY_S
+
+
+def _check_rate(video: SourceVideo, fps: float, labels_fps: float, tolerance: float) -> None:
+    if abs(fps / labels_fps - 1) > tolerance:
+        raise ShardError(
+            f"the labels have {labels_fps:g} rows per second, {video.path.name} shows {fps:.2f} "
+            "frames per second there; get it at the labels' rate",
+            cause="rate",
+        )
+
+
+def _time_rows(piece: LabelledPiece, labelled: LabelledVideo) -> dict[Clock, RowTimes]:
+    metadata = piece.metadata
+    return {
+        "labels": RowTimes(first_s=metadata.start_s, fps=metadata.exact_fps),
+        "video": RowTimes(first_s=metadata.start_frame / labelled.fps, fps=labelled.fps),
+    }
+
+
+def _measure_gap(piece: LabelledPiece, labelled: LabelledVideo) -> float:
+    """Measure how far the clocks part within a piece, in frames."""
+    times = _time_rows(piece, labelled)
+    first = times["labels"].first_s - times["video"].first_s
+    step = 1 / times["labels"].fps - 1 / times["video"].fps
+    return max(abs(first), abs(first + (len(piece.actions) - 1) * step)) * labelled.fps
+
+
+def _ask_picture(piece: LabelledPiece, labelled: LabelledVideo) -> Clock | None:
+    video, times = labelled.video, _time_rows(piece, labelled)
+    try:
+        boxes = place_boxes(
+            piece.metadata, width=video.width, height=video.height, crops_to_game=False
+        )
+        told = tell_start(
+            video,
+            boxes.masked[0],
+            piece.actions.rows,
+            fps=piece.metadata.exact_fps,
+            starts_s=[each.first_s for each in times.values()],
+        )
+    except ShardError:
+        # The pad cannot be found, or the video is damaged there: another piece may tell.
+        return None
+    return None if told is None else list(times)[told]

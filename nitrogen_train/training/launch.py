@@ -1,0 +1,147 @@
+"""Who has started this process, and with how many others: the world must be the config's.
+
+    torchrun, srun, jsrun, mpirun ─► variables ─► as many processes as the config has, or refused
+    one process by hand ─► Lightning starts the others of its node
+
+Variables of SLURM reach more than the tasks of srun: a batch script has them, the shell of `salloc`
+and of `srun --pty bash`, and every job that is submitted from inside of another one.
+"""
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+_SHELLS = frozenset({"interactive", "bash", "sh", "zsh", "fish", "tcsh", "csh", "ksh"})
+"""Names of jobs that are somebody's shell: salloc's own, and those of `srun --pty SHELL`."""
+_COUNTS = {"jsrun": "JSM_NAMESPACE_SIZE", "mpirun": "OMPI_COMM_WORLD_SIZE"}
+_ALONE = "a batch script without srun"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Launch:
+    """What has started this process."""
+
+    by: str
+    num_processes: int
+    """All that it has started together, this one included."""
+
+
+def is_slurm_task(environment: Mapping[str, str]) -> bool:
+    """Tell whether srun has started this process, as a task that may have others beside it."""
+    count = environment.get("SLURM_NTASKS")
+    if count is None or "SLURM_STEP_ID" not in environment:
+        return False
+    # sbatch passes on the variables of a step that it is called in; the number of tasks is its own.
+    is_stale = environment.get("SLURM_STEP_NUM_TASKS", count) != count
+    return not is_stale and not (count == "1" and _is_shell(environment))
+
+
+def find_launch(environment: Mapping[str, str]) -> Launch | None:
+    """Find what has started this process; None if it is alone, and may start the others itself."""
+    # Set by torchrun, by hand, and by Lightning for the processes that it starts.
+    if "LOCAL_RANK" in environment and "WORLD_SIZE" in environment:
+        by = "torchrun" if "TORCHELASTIC_RUN_ID" in environment else "WORLD_SIZE"
+        return Launch(by=by, num_processes=int(environment["WORLD_SIZE"]))
+    for by, name in _COUNTS.items():
+        if name in environment:
+            return Launch(by=by, num_processes=int(environment[name]))
+    if is_slurm_task(environment):
+        return Launch(by="srun", num_processes=int(environment["SLURM_NTASKS"]))
+    if "SLURM_JOB_ID" in environment and not _is_shell(environment):
+        return Launch(by=_ALONE, num_processes=1)
+    return None
+
+
+def check_world(trainer: Mapping[str, Any], environment: Mapping[str, str] = os.environ) -> None:
+    """Refuse to train in another world than the config's: half of each batch would be missing.
+
+    Args:
+        trainer: The node of `conf/trainer`.
+        environment: Variables, which tell of the launcher.
+
+    Raises:
+        ValueError: How many processes there are, how many were asked for, and what to do.
+    """
+    devices, num_nodes = trainer["devices"], trainer["num_nodes"]
+    launch = find_launch(environment)
+    if launch is None:
+        if num_nodes > 1 and not environment.keys() & {"NODE_RANK", "GROUP_RANK", "LOCAL_RANK"}:
+            raise ValueError(
+                f"trainer.num_nodes={num_nodes}, and this process has been started alone: start it "
+                f"with {_srun(devices, num_nodes)} or torchrun, or give trainer.num_nodes=1"
+            )
+        return
+    asked = f"trainer.devices * trainer.num_nodes is {devices} * {num_nodes}"
+    remedy = _remedy(launch, devices, num_nodes, environment)
+    if launch.num_processes != devices * num_nodes:
+        what = f"{launch.num_processes} process{'es' * (launch.num_processes > 1)}"
+        raise ValueError(f"{launch.by} has started {what}, {asked}: {remedy}")
+    # As SLURM writes it; other numbers on each node are "1,2".
+    wanted = str(devices) if num_nodes == 1 else f"{devices}(x{num_nodes})"
+    layout = environment.get("SLURM_STEP_TASKS_PER_NODE", wanted)
+    if launch.by == "srun" and layout != wanted:
+        raise ValueError(f"srun has started {layout} processes on its nodes, {asked}: {remedy}")
+
+
+def check_gpus(trainer: Mapping[str, Any], *, num_visible: int) -> None:
+    """Refuse to share GPUs between processes.
+
+    Args:
+        trainer: The node of `conf/trainer`.
+        num_visible: GPUs that this process sees; none trains on the CPU, where that is allowed.
+
+    Raises:
+        ValueError: If the node needs more of them.
+    """
+    if trainer["accelerator"] != "cpu" and 0 < num_visible < trainer["devices"]:
+        raise ValueError(
+            f"trainer.devices={trainer['devices']}, and {num_visible} GPU"
+            f"{'s are' if num_visible > 1 else ' is'} visible here: give trainer.devices="
+            f"{num_visible}, or let each process see all GPUs of its node (CUDA_VISIBLE_DEVICES; "
+            "SLURM: --gpus-per-node, not --gpus-per-task)"
+        )
+
+
+def refuse_another_world(world_size: int, trainer: Mapping[str, Any]) -> None:
+    """Refuse what Lightning has made of the config, if it is another number of processes.
+
+    Raises:
+        ValueError: How many processes there are, and how many were asked for.
+    """
+    asked = trainer["devices"] * trainer["num_nodes"]
+    if world_size != asked:
+        raise ValueError(
+            f"{world_size} processes came up, trainer.devices * trainer.num_nodes is "
+            f"{trainer['devices']} * {trainer['num_nodes']}: start as many as these say"
+        )
+
+
+def count_tasks_per_node(environment: Mapping[str, str]) -> str | None:
+    """Read how many tasks of this step are on its first node; None if SLURM does not say."""
+    match = re.match(r"\d+", environment.get("SLURM_STEP_TASKS_PER_NODE", ""))
+    return match and match[0]
+
+
+def _is_shell(environment: Mapping[str, str]) -> bool:
+    return environment.get("SLURM_JOB_NAME") in _SHELLS
+
+
+def _remedy(launch: Launch, devices: int, num_nodes: int, environment: Mapping[str, str]) -> str:
+    if "SUBMITIT_EXECUTOR" in environment:
+        return f"give hydra.launcher.tasks_per_node={devices} hydra.launcher.nodes={num_nodes}"
+    start = {
+        "torchrun": f"torchrun --nnodes={num_nodes} --nproc-per-node={devices} …",
+        "mpirun": f"mpirun -n {devices * num_nodes} …",
+        "jsrun": f"jsrun --np {devices * num_nodes} …",
+        "WORLD_SIZE": f"as many processes, with WORLD_SIZE={devices * num_nodes}",
+    }.get(launch.by, _srun(devices, num_nodes))
+    others = launch.num_processes
+    if num_nodes == 1 or others % num_nodes:
+        return f"start {start}, or give trainer.devices={others} trainer.num_nodes=1"
+    return f"start {start}, or give trainer.devices={others // num_nodes}"
+
+
+def _srun(devices: int, num_nodes: int) -> str:
+    return f"srun --nodes={num_nodes} --ntasks-per-node={devices} nitrogen-train …"

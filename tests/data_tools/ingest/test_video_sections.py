@@ -1,0 +1,55 @@
+"""Files that hold a section of a video are not read as the whole."""
+
+from pathlib import Path
+
+import pytest
+from label_maker import TarballMaker, write_video
+
+from data_tools.__main__ import main
+from data_tools.shards.report import Dropped, read_report
+
+WHOLE, CUT = "whole000000", "cut00000000"
+
+
+def ingest(folder: Path, *, num_frames: int, name: str = CUT) -> list[Dropped]:
+    """Ingest a whole video, and one of 200 labelled frames of which a file has fewer."""
+    maker = TarballMaker()
+    for video_id in (WHOLE, CUT):
+        maker.piece(video_id, 0, 0, 60)
+        maker.piece(video_id, 1, 140, 200)
+    maker.write(folder / "labels.tar.gz")
+    videos = folder / "videos"
+    videos.mkdir()
+    write_video(videos / f"{WHOLE}.mp4", 200, fps=30)
+    write_video(videos / f"{name}.mp4", num_frames, fps=30)
+
+    status = main(
+        [
+            "ingest", "nitrogen", str(folder / "labels.tar.gz"), "--videos", str(videos),
+            "--out", str(folder / "set"), "--size", "128", "--workers", "1",
+        ]
+    )  # fmt: skip
+
+    assert status == 0
+    return read_report(folder / "set" / "report.json").dropped
+
+
+def test_a_file_much_shorter_than_its_labels_is_dropped_by_name(tmp_path: Path) -> None:
+    # The first piece would fit into it, with pictures from elsewhere.
+    (dropped,) = ingest(tmp_path, num_frames=70)
+
+    assert (dropped.name, dropped.reason) == (CUT, "a section of the video")
+    assert dropped.seconds == pytest.approx(4.0)
+    assert "2 pieces: cut00000000.mp4 is 2.3 s long, its labels reach to 6.7 s" in dropped.detail
+
+
+def test_a_file_named_as_a_section_is_not_the_video(tmp_path: Path) -> None:
+    (dropped,) = ingest(tmp_path, num_frames=200, name=f"{CUT} [s30-60]")
+
+    assert (dropped.name, dropped.reason) == (CUT, "no video")
+
+
+def test_a_file_that_lacks_a_moment_at_its_end_is_the_video(tmp_path: Path) -> None:
+    (dropped,) = ingest(tmp_path, num_frames=190)
+
+    assert (dropped.name, dropped.reason) == (f"{CUT}_chunk_0001", "the video is too short")

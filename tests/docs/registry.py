@@ -1,0 +1,395 @@
+"""What becomes of each printed command: run with small inputs, or why it cannot be run here.
+
+A run is the printed text itself with small inputs in place of its names, and `$SMALL` or other
+settings behind it. The commands of a story run in its order, in one folder.
+"""
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Run:
+    """A printed command, and what to put in place of its names."""
+
+    text: str
+    names: dict[str, str] = field(default_factory=dict)
+    more: str = ""
+    before: str = ""
+    status: int = 0
+
+    @property
+    def line(self) -> str:
+        """What is given to a shell."""
+        line = self.text
+        for name, value in self.names.items():
+            assert name in line, (name, line)
+            line = line.replace(name, value)
+        return f"{self.before}{line} {self.more}".strip()
+
+
+GAMES = (
+    Run(
+        "nitrogen-data record GAME --out FOLDER --episodes N",
+        names={"GAME": "doom_defend", "FOLDER": "demo/recordings/doom_defend", "N": "3"},
+        more="--workers 1",
+    ),
+    Run("nitrogen-data record doom_gather --out rec --episodes 24", names={"24": "3"}),
+    Run(
+        "nitrogen-data shard FOLDER… --out DATASET",
+        names={"FOLDER…": "demo/recordings/doom_defend", "DATASET": "demo/shards/doom_defend"},
+        more="--size 64 --heldout-share 0.5",
+    ),
+    Run("nitrogen-data shard rec --out data", more="--size 64 --heldout-share 0.5"),
+    Run("ls demo/recordings/*/*.mp4"),
+    Run(
+        "nitrogen-data verify DATASET [DATASET ...] --report FILE.json",
+        names={"DATASET [DATASET ...]": "data demo/shards/doom_defend", "FILE": "doctor"},
+    ),
+    Run("nitrogen-data stats DATASET --html PAGE.html", names={"DATASET": "data"}),
+    Run("nitrogen-data filter DATASET --dry-run", names={"DATASET": "data"}),
+    Run("nitrogen-data filter SET --dry-run --workers 1", names={"SET": "data"}),
+    Run("nitrogen-data filter DATASET --out NEW", names={"DATASET": "data"}),
+    Run("nitrogen-data order DATASET…", names={"DATASET…": "data"}, more="--steps 2"),
+    Run(
+        "nitrogen-data order FOLDER --global-batch-size 4096 --world-size 1024 --rank 7 "
+        "--start 5000 --steps 100 --accumulation 1",
+        names={"FOLDER": "data", "4096": "8", "1024": "4", "7": "3", "100": "2"},
+    ),
+    Run(
+        "nitrogen-data order --mixture mixture.yaml --world-size 1024 --rank 7 --start 5000 "
+        "--steps 100 --accumulation 1",
+        names={"1024": "4", "7": "3", "100": "2"},
+        more="--global-batch-size 8",
+    ),
+    Run(
+        "nitrogen-data mixture --mixture FILE --global-batch-size 4096 --steps 100000",
+        names={"FILE": "mixture.yaml", "4096": "8", "100000": "100"},
+    ),
+    Run("nitrogen-train experiment=demo plan=true"),
+    Run("nitrogen-train … plan=true", names={"…": "experiment=demo"}),
+    Run("nitrogen-train experiment=pretrain plan=true"),
+    Run(
+        "nitrogen-train experiment=pretrain plan=true strategy=zero_1 trainer.devices=8 "
+        "trainer.num_nodes=16"
+    ),
+    Run(
+        "nitrogen-train experiment=demo",
+        more="$SMALL output_dir=demo/run-0 data.sources.doom_gather.path=data",
+    ),
+    Run(
+        "nitrogen-train experiment=demo +data.sources.mine='{path: FOLDER, weight: 2}'",
+        names={"FOLDER": "data"},
+        more="$SMALL output_dir=two data.sources.doom_gather.path=data",
+    ),
+    Run(
+        "nitrogen-eval policy=demo/run-0 games=[doom_defend,doom_gather] execution_horizon=1 "
+        "num_sampling_steps=1",
+        more="episodes=2",
+    ),
+    Run(
+        "nitrogen-eval policy=RUN games=[…] datasets=[…]",
+        names={"RUN": "demo/run-0", "games=[…]": "games=[doom_gather]", "[…]": "[data]"},
+        more="episodes=2",
+    ),
+    Run(
+        "nitrogen-eval policy=RUN datasets=[DATASET] predictions=true",
+        names={"RUN": "demo/run-0", "DATASET": "data"},
+        more="output_dir=judged",
+    ),
+    Run(
+        "nitrogen-data preview DATASET CLIP_ID --out CLIP.mp4 --predictions predictions.parquet",
+        names={
+            "DATASET": "data",
+            "CLIP_ID": "$CLIP_ID",
+            "predictions.parquet": "judged/predictions.parquet",
+        },
+        before='CLIP_ID=$(python -c "import pyarrow.parquet as p; '
+        "print(p.read_table('judged/predictions.parquet')['clip_id'][0])\"); ",
+    ),
+    Run(
+        "nitrogen-export run=RUN output_dir=FOLDER",
+        names={"RUN": "demo/run-0", "FOLDER": "exported"},
+    ),
+    Run(
+        "nitrogen-export run=RUN output_dir=FOLDER weights=trained",
+        names={"RUN": "demo/run-0", "FOLDER": "exported-trained"},
+    ),
+    Run(
+        "nitrogen-export run=RUN output_dir=FOLDER format=checkpoint",
+        names={"RUN": "demo/run-0", "FOLDER": "exported-checkpoint"},
+    ),
+    Run("nitrogen-report FOLDER", names={"FOLDER": "demo"}),
+    Run("nitrogen-data record my_games:MountainCar …", names={"…": "--out mountain --episodes 1"}),
+)
+"""Played, recorded, sharded, looked at, trained on, judged and exported."""
+
+RELEASED = (
+    Run(
+        "nitrogen-data shard RECORDINGS --out mine/shards",
+        names={"RECORDINGS": "rec"},
+        more="--size 64 --heldout-share 0.5",
+    ),
+    Run(
+        "nitrogen-train experiment=finetune init_from=ng.pt +data.sources.mine.path=data "
+        "data.games=[doom_gather] data.action_offset=0 output_dir=runs/mine",
+        more="$TINY",
+    ),
+    Run(
+        "nitrogen-train experiment=finetune init_from=ng.pt +data.sources.mine.path=mine/shards "
+        "data.games=[mine] output_dir=runs/mine",
+        names={"runs/mine": "runs/again"},
+        more="$TINY",
+    ),
+    Run(
+        "nitrogen-eval policy=runs/mine games=[doom_gather] execution_horizon=4",
+        more="episodes=2",
+    ),
+    Run("nitrogen-export run=runs/mine output_dir=mine format=ng"),
+    Run(
+        "nitrogen-export run=RUN output_dir=FOLDER format=ng",
+        names={"RUN": "runs/mine", "FOLDER": "mine-2"},
+    ),
+    Run("nitrogen-report runs/mine"),
+    Run(
+        'nitrogen-train -m "${grid[@]}" output_dir=runs/lr',
+        more="$TINY",
+        before="grid=(experiment=finetune init_from=ng.pt +data.sources.mine.path=data "
+        "optimizer.lr=1e-5,1e-4 seed=0); ",
+    ),
+    Run("nitrogen-report runs/lr"),
+)
+"""From a file like NVIDIA's to a policy of one's own."""
+
+OTHERS = (
+    Run(
+        "nitrogen-data ingest recording videos/*.mkv --out rec --game celeste --estimate-offset",
+        names={"videos/": "films/"},
+    ),
+    Run(
+        "nitrogen-data ingest recording videos/*.mkv --out recordings --game my_game "
+        "--estimate-offset",
+        names={"videos/": "films/"},
+    ),
+    Run(
+        "nitrogen-data shard recordings --out dataset",
+        names={"--out dataset": "--out of-films"},
+        more="--size 64",
+    ),
+    Run("nitrogen-data labels index actions/ --out index"),
+    Run('nitrogen-data labels query index --where "game == celeste" --videos videos.jsonl'),
+    Run(
+        'nitrogen-data labels query index --where "source == youtube and idle_share < 0.5" '
+        "--min-hours 10 --videos videos.jsonl",
+        names={"10": "0"},
+    ),
+    Run("nitrogen-data ingest nitrogen actions/ --index index --videos videos --out data"),
+    Run(
+        "nitrogen-data ingest nitrogen actions/ --index index --videos videos --out dataset "
+        '--where "idle_share < 0.5"'
+    ),
+    Run("nitrogen-data verify dataset"),
+    Run("nitrogen-data export lerobot data --out back"),
+    Run(
+        "nitrogen-data export lerobot DATASET --out FOLDER",
+        names={"DATASET": "dataset", "FOLDER": "back-2"},
+    ),
+    Run(
+        "nitrogen-data ingest lerobot FOLDER --out DATASET",
+        names={"FOLDER": "back", "DATASET": "again"},
+    ),
+    Run(
+        "nitrogen-data ingest lerobot FOLDER --out data --map NAME=CONTROL,…",
+        names={"FOLDER": "robot", "--out data": "--out of-robot", "NAME=CONTROL,…": "SOUTH=EAST"},
+        more="--stick-y-axis down --game celeste",
+    ),
+    Run(
+        "nitrogen-data ingest lerobot FOLDER --out DATASET --camera observation.images.top "
+        "--map x=LEFT_STICK_X,y=LEFT_STICK_Y,grip=RIGHT_TRIGGER --stick-y-axis up "
+        "--licence CC-BY-4.0",
+        names={
+            "FOLDER": "robot",
+            "DATASET": "of-robot-2",
+            "images.top": "images.screen",
+            "x=LEFT_STICK_X,y=LEFT_STICK_Y,grip=RIGHT_TRIGGER": (
+                "LEFT_STICK_X=LEFT_STICK_X,LEFT_STICK_Y=LEFT_STICK_Y,SOUTH=RIGHT_TRIGGER"
+            ),
+        },
+    ),
+    Run(
+        "nitrogen-data ingest vpt FOLDER --out data",
+        names={"FOLDER": "vpt", "--out data": "--out v"},
+    ),
+    Run(
+        "nitrogen-data ingest vpt FOLDER... --out SET",
+        names={"FOLDER...": "vpt", "SET": "kbm"},
+        more="--heldout-share 0.5",
+    ),
+    Run(
+        "nitrogen-data ingest open-p2p FOLDER... --out SET", names={"FOLDER...": "p2p", "SET": "p"}
+    ),
+    Run(
+        "nitrogen-train ... data.action_space=keyboard_mouse +data.sources.SET.path=SET",
+        names={"...": "experiment=scratch model=small", "SET": "kbm"},
+        more="$SMALL output_dir=keys",
+    ),
+    Run(
+        "nitrogen-data index FOLDER_OR_URL… --game NAME",
+        names={"FOLDER_OR_URL…": "foreign", "NAME": "celeste"},
+    ),
+    Run(
+        r"nitrogen-data index FOLDER --game NAME --session-from-key '^(lap\d+)'",
+        names={"FOLDER": "foreign-laps", "NAME": "celeste"},
+    ),
+    Run(
+        'python -c "import numpy as np; '
+        "from nitrogen_train.actions.keyboard_mouse import *; "
+        "print(MOUSE_SCALE.encode(np.array([1., 2, 10, 100])), "
+        'WHEEL_SCALE.encode(np.array([1., 2])))"'
+    ),
+    Run("make help", more="-C $ROOT"),
+)
+"""Data of others, brought in and out."""
+
+_INSTALLS = "installs packages from the internet; `make` does it on every fresh machine"
+_SLURM = "needs a SLURM; tests/slurm starts these scripts on one"
+_BUCKET = "needs a bucket; tests/data/test_storage.py reads from an S3 server of its own"
+_NODES = "needs several nodes; tests/training/test_strategies.py runs the strategies"
+_MAKE = "a target of its own, of minutes to hours; CI runs check and test"
+_BENCHMARK = "takes minutes; tests/benchmark and tests/data_tools/benchmark run it smaller"
+_PERSON = "needs a person with a gamepad and a screen; tests/data_tools/capture plays one"
+_MENTION = "the name of a thing that its page explains, not a whole command"
+
+NOT_RUN = {
+    **dict.fromkeys(
+        (
+            "make demo",
+            "time make demo",
+            "make test",
+            "make test-full",
+            "make test-gpu",
+            "make check",
+            "make compare",
+            "make lock",
+            "python -m nitrogen_train.demo --seed 1",
+            "python -m pytest tests/data_tools/lerobot",
+        ),
+        _MAKE,
+    ),
+    **dict.fromkeys(
+        (
+            "pip install -e '.[cluster]'",
+            "pip install 'nitrogen-train[cluster]'",
+            "pip install 'nitrogen-train[s3]'",
+            "pip install 'nitrogen-train[torchcodec]'",
+            'pip install "nitrogen-train[videos]"',
+            "pip install hydra-optuna-sweeper",
+            "python3.11 -m venv venv",
+            ". venv/bin/activate",
+            "apt-get install ffmpeg",
+            ". venv/bin/activate; . STAGED/offline.sh",
+            "venv/bin/pip install --no-index --find-links STAGED/wheels 'nitrogen-train[cluster]'",
+            "slurm/stage.sh STAGED experiment=finetune init_from=nvidia/NitroGen "
+            "+data.sources.mine.path=s3://BUCKET/FOLDER",
+            "slurm/sync.sh runs/mine",
+        ),
+        _INSTALLS,
+    ),
+    **dict.fromkeys(
+        (
+            "export SBATCH_ACCOUNT=… SBATCH_PARTITION=…",
+            "squeue --me",
+            "sbatch …",
+            "sbatch --signal=USR1@300",
+            "scontrol requeue",
+            "tail -f nitrogen-train-*.out",
+            "sbatch --nodes=4 --ntasks-per-node=8 --gpus-per-node=8 --cpus-per-gpu=8 "
+            "--time=24:00:00 slurm/train.sbatch experiment=pretrain "
+            "+data.sources.all.path=s3://BUCKET/FOLDER output_dir=runs/pretrain",
+            "sbatch --gpus-per-node=1 --cpus-per-gpu=8 --time=12:00:00 slurm/train.sbatch "
+            "experiment=finetune init_from=ng.pt +data.sources.mine.path=FOLDER "
+            "'data.games=[mine]' output_dir=runs/mine",
+            'sbatch --array="$(python -m nitrogen_train.sweep array "${grid[@]}")%8" '
+            '--gpus-per-node=1 slurm/sweep.sbatch runs/lr "${grid[@]}"',
+            'nitrogen-train -m hydra/launcher=slurm "${grid[@]}" output_dir=runs/lr',
+            "nitrogen-report runs/pretrain",
+        ),
+        _SLURM,
+    ),
+    **dict.fromkeys(
+        (
+            "nitrogen-train experiment=demo '+data.sources.mine={path: s3://bucket/set, weight: 2, "
+            'where: "idle_share < 0.5 and fps == 60", game_temperature: 2}\'',
+            "nitrogen-train … +data.sources.mine.path=s3://bucket/set "
+            "data.cache_dir=/scratch/ranges data.cache_gib=500",
+            "python -m http.server",
+        ),
+        _BUCKET,
+    ),
+    **dict.fromkeys(
+        (
+            "nitrogen-train experiment=pretrain strategy=zero_2 trainer.devices=8 "
+            "trainer.num_nodes=4 …",
+            "nitrogen-train … strategy=zero_3 "
+            "strategy.deepspeed.zero_optimization.reduce_bucket_size=20000000",
+        ),
+        _NODES,
+    ),
+    **dict.fromkeys(
+        (
+            *(
+                f"python -m nitrogen_train.benchmark {name}"
+                for name in (
+                    "sampling",
+                    "training",
+                    "throughput",
+                    "manifest",
+                    "diversity",
+                    "loading DATASET...",
+                    "encoding VIDEO...",
+                )
+            ),
+            "python -m data_tools.alignment.benchmark play/*",
+            "nitrogen-data record doom_gather --episodes 8 --out play/doom_gather",
+            "python -m data_tools.benchmark --seconds 60",
+            "python -m data_tools.benchmark.labels",
+        ),
+        _BENCHMARK,
+    ),
+    **dict.fromkeys(
+        (
+            "nitrogen-data record-screen --out mine --game celeste --fps 30",
+            "nitrogen-data record doom_gather --out mine --episodes 3 --player human",
+            "nitrogen-data gamepads",
+        ),
+        _PERSON,
+    ),
+    **dict.fromkeys(
+        (
+            "nitrogen-data videos fetch videos.jsonl --out videos",
+            "nitrogen-data videos fetch videos.jsonl --out videos --rate-mb 5 "
+            "--cookies cookies.txt",
+        ),
+        "needs the internet; tests/data_tools/videos fetches from a server of its own",
+    ),
+    **dict.fromkeys(
+        (
+            "nitrogen-data ingest FORMAT …",
+            "nitrogen-data ingest recording",
+            "grid=(experiment=finetune init_from=ng.pt +data.sources.mine.path=FOLDER "
+            "optimizer.lr=1e-5,1e-4 seed=0,1)",
+        ),
+        _MENTION,
+    ),
+}
+"""Printed commands that are not run here, each with its reason."""
+
+SNIPPETS = (
+    """from nitrogen_train import NitroGen
+
+policy = NitroGen.from_pretrained("demo/run-0/policy")  # a folder, NVIDIA's ng.pt, or a hub id
+tokens = policy.encode_frames(frames)  # uint8 (b, f, 3, h, w), RGB
+chunk = policy.generate_actions(tokens, num_sampling_steps=16)
+chunk.buttons, chunk.left_stick, chunk.right_stick  # bool (b, t, 21); float (b, t, 2) in [-1, 1]
+""",
+)
+"""Printed Python, all of it run."""
