@@ -123,6 +123,7 @@ def _record_screen(options: argparse.Namespace) -> int:
     from data_tools.capture.gamepad import Gamepad, find_gamepad
     from data_tools.capture.record_screen import ScreenSession, record_screen, stop_on_signals
     from data_tools.capture.screen import ScreenPart, choose_display, parse_region, parse_window
+    from nitrogen_train.data.encode import frame_rate
 
     name = options.name or f"{options.game}-{time.strftime('%Y%m%d-%H%M%S')}"
     session = ScreenSession(
@@ -132,7 +133,7 @@ def _record_screen(options: argparse.Namespace) -> int:
             window_id=parse_window(options.window) if options.window else None,
             shows_cursor=not options.no_cursor,
         ),
-        fps=options.fps,
+        fps=float(frame_rate(options.fps)),
         out_dir=options.out,
         name=name,
         game=options.game,

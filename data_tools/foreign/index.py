@@ -13,6 +13,7 @@ import re
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,11 @@ from tqdm import tqdm
 from data_tools.foreign.stored_tars import find_fault, list_tars, open_tar
 from data_tools.foreign.tar_records import RawRecord, iter_records
 from data_tools.shards.plan import choose_heldout
+from data_tools.shards.video_rate import find_rate
 from nitrogen_train.actions import GAMEPAD, ActionSpace
 from nitrogen_train.data.action_file import idle_rows, valid_runs
-from nitrogen_train.data.decoders.video import open_video
+from nitrogen_train.data.decoders.video import OpenVideo, open_video
+from nitrogen_train.data.encode import frame_rate
 from nitrogen_train.data.files import write_atomically
 from nitrogen_train.data.manifest import write_manifest
 from nitrogen_train.data.manifest_row import ManifestRow, describe_record
@@ -33,7 +36,7 @@ from nitrogen_train.data.storage import Storage
 from nitrogen_train.data.stored_clips import ForeignClip, decode_clip
 
 _LONGEST_KEY = 200
-_FORMAT = 1
+_FORMAT = 2
 """Of the rows in `.index`; higher when a record would be described otherwise."""
 
 
@@ -158,9 +161,10 @@ def _describe_foreign(
 ) -> ManifestRow:
     with open_video(clip.video) as video:
         num_frames, width, height = len(video.table), video.table.width, video.table.height
-        rate = None if clip.is_picture else video.stream.average_rate
-    fps = float(rate) if rate else facts.fps
-    if fps is None:
+        rate = None if clip.is_picture else _find_rate(video)
+    if rate is None and facts.fps is not None:
+        rate = frame_rate(facts.fps)
+    if rate is None:
         raise ShardError("it has no frame rate of its own: give --fps", cause="fps")
     if len(clip.actions) != num_frames:
         raise ShardError(
@@ -176,7 +180,7 @@ def _describe_foreign(
         num_frames=num_frames,
         num_valid_rows=int(clip.actions.valid.sum()),
         valid_runs=valid_runs(clip.actions.valid),
-        fps=fps,
+        fps=float(rate),
         game=facts.game,
         source=facts.source,
         session_id=_find_session(shard, record.key, facts.session_pattern),
@@ -191,6 +195,13 @@ def _describe_foreign(
         split="train",
         sha256=hashlib.sha256(record.data).hexdigest(),
     )
+
+
+def _find_rate(video: OpenVideo) -> Fraction | None:
+    stream = video.stream
+    if stream.time_base is None:
+        return None
+    return find_rate(video.table.pts, stream.time_base, stated=stream.average_rate)
 
 
 def _name_clip(shard: str, key: str) -> str:

@@ -176,8 +176,7 @@ def _check_both_exist(pair: Pair) -> None:
 
 def _open_video(path: Path) -> SourceVideo:
     try:
-        # Not the rate that the file states: a last frame of another length changes it, and with it
-        # that of all clips, which then could not be mixed with others.
+        # Not the rate that the file follows: all such recordings have one, and others are refused.
         video = replace(read_video_table(path), fps=FPS)
         video.check_constant_rate()
     except ShardError as error:

@@ -7,6 +7,7 @@ from pathlib import Path
 from nitrogen_train.data.manifest import Manifest
 from nitrogen_train.data.manifest_row import ManifestRow
 from nitrogen_train.data.records import SHARD_END
+from nitrogen_train.data.windows import SAME_RATE
 
 # Other writers of tars fill up to this size with zeros.
 _TAR_RECORD_BYTES = 10_240
@@ -42,13 +43,13 @@ def check_splits_together(manifests: Mapping[Path, Manifest]) -> Iterator[str]:
 
 def check_frame_rates(manifests: Mapping[Path, Manifest]) -> Iterator[str]:
     """Find games that come at several frame rates."""
-    rates: dict[str, dict[str, str]] = defaultdict(dict)
+    rates: dict[str, dict[float, str]] = defaultdict(dict)
     for dataset, manifest in manifests.items():
         for row in manifest.rows():
-            rates[row.game].setdefault(f"{row.fps:.4g}", f"clip {row.clip_id} of {dataset}")
+            rates[row.game].setdefault(row.fps, f"clip {row.clip_id} of {dataset}")
     for game, examples in sorted(rates.items()):
-        if len(examples) > 1:
-            found = ", ".join(f"{fps} ({example})" for fps, example in sorted(examples.items()))
+        if max(examples) > SAME_RATE * min(examples):
+            found = ", ".join(f"{fps:.4g} ({where})" for fps, where in sorted(examples.items()))
             yield (
                 f"{game} has rows at several rates per second: {found}; if one is a mistake, shard "
                 "again, else train with action_hz or permit it"

@@ -18,12 +18,13 @@ from data_tools.lerobot.layout import (
     fill_template,
 )
 from data_tools.lerobot.tables import read_column_names, read_episode_rows, read_rows
+from nitrogen_train.data.encode import frame_rate
 from nitrogen_train.data.schema import MAX_METADATA_BYTES, ShardError, parse_json_object
 from nitrogen_train.data.values import as_number, as_whole_number
 
 _CONVERTER = "python -m lerobot.datasets.v30.convert_dataset_v21_to_v30 --repo-id=..."
 _MAX_INDEX = 10**9
-_MAX_FPS = 1000
+_MIN_FPS, _MAX_FPS = 0.001, 1000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,8 +81,10 @@ def open_folder(root: Path) -> LeRobotFolder:
         info = parse_json_object(file.read(MAX_METADATA_BYTES + 1), str(path))
     _check_version(info.get("codebase_version"), path)
     fps = as_number(info.get("fps"))
-    if fps is None or not 0 < fps <= _MAX_FPS:
-        raise ShardError(f"{path}: fps must be a number up to {_MAX_FPS}, got {info.get('fps')!r}")
+    if fps is None or not _MIN_FPS <= fps <= _MAX_FPS:
+        raise ShardError(
+            f"{path}: fps must be a number from {_MIN_FPS} to {_MAX_FPS}, got {info.get('fps')!r}"
+        )
     templates = {name: info.get(name) for name in ("data_path", "video_path")}
     for name, template in templates.items():
         if not isinstance(template, str):
@@ -100,7 +103,7 @@ def open_folder(root: Path) -> LeRobotFolder:
         raise ShardError(f"{path}: features must be objects with a dtype each")
     return LeRobotFolder(
         root=root,
-        fps=fps,
+        fps=float(frame_rate(fps)),
         features=features,
         data_path=cast("str", templates["data_path"]),
         video_path=cast("str", templates["video_path"]),

@@ -5,23 +5,24 @@
     shown:     0     1     3     3     4     5   (2 is left out, 3 comes twice)
 
 A frame goes to the nearest time of the grid, as by FFmpeg's `fps` filter; of several the last is
-shown, and where there is none the former one stays. A row lasts from its frame to the next, so that
-nothing that was pressed once the next frame was shown enters it.
+shown, and where there is none the former one stays. Of a video that keeps to its rate but for lost
+frames and pauses (`video_rate.py`), the grid is laid through its frames: none is left out, and only
+lost ones are replaced. A row lasts from its frame to the next, so that nothing that was pressed
+once the next frame was shown enters it.
 """
 
 from dataclasses import dataclass, replace
+from fractions import Fraction
 
 import numpy as np
 from jaxtyping import Int64
 
 from data_tools.shards.source_video import SourceVideo
+from data_tools.shards.video_rate import find_places, round_to_steps
 from nitrogen_train.data.encode import frame_rate
 from nitrogen_train.data.schema import ShardError
 
 _MAX_GROWTH = 10
-_USUAL_RATES = (24.0, 25.0, 30.0, 50.0, 60.0, 120.0)
-_NEAR = 0.05
-"""Times in milliseconds make 60 frames a second 59 or 63."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,28 +37,14 @@ class ConstantRateVideo:
     def edges_ns(self, start_ns: int) -> Int64[np.ndarray, " edges"]:
         """Find when each row begins, and when the last one ends; strictly increasing.
 
-        A row begins when its frame is shown, or at the grid's time where a frame stays.
+        A row begins when its frame is shown; the rows of a frame that stays share its time evenly.
 
         Args:
             start_ns: When the first frame is shown, on the clock that is asked for.
         """
-        ticks, time_base = self.video.ticks, self.video.time_base
-        step_s = 1 / frame_rate(self.video.fps)
-        stays = np.diff(self.frames, prepend=-1) == 0
-        edges = [
-            index * step_s if stay else int(tick - ticks[0]) * time_base
-            for index, (tick, stay) in enumerate(zip(ticks, stays, strict=True))
-        ]
-        edges.append(edges[-1] + step_s)
-        return np.array([start_ns + round(edge * 10**9) for edge in edges], dtype=np.int64)
-
-
-def choose_rate(video: SourceVideo) -> float:
-    """Find the rate that most frames of a video follow; a usual one if it is near."""
-    step_s = float(np.median(np.diff(video.ticks))) * float(video.time_base)
-    fps = 1 / step_s if step_s > 0 else video.fps
-    nearest = min(_USUAL_RATES, key=lambda rate: abs(rate - fps))
-    return nearest if abs(nearest - fps) < _NEAR * fps else fps
+        new = np.append(np.flatnonzero(np.diff(self.frames, prepend=-1)), len(self.frames))
+        edges = np.interp(np.arange(len(self.frames) + 1), new, self.video.edges_ns(0)[new])
+        return start_ns + np.round(edges).astype(np.int64)
 
 
 def to_constant_rate(video: SourceVideo, fps: float) -> ConstantRateVideo:
@@ -73,10 +60,7 @@ def to_constant_rate(video: SourceVideo, fps: float) -> ConstantRateVideo:
     """
     if not 0 < fps <= 1000:
         raise ShardError(f"{video.path}: a frame rate lies above 0 and up to 1000, got {fps}")
-    step = 1 / (frame_rate(fps) * video.time_base)
-    # In whole numbers: a time half-way between two of the grid must round alike on any machine.
-    scaled = (video.ticks - video.ticks[0]) * (2 * step.denominator) + step.numerator
-    nearest = scaled // (2 * step.numerator)
+    nearest = _find_times(video, frame_rate(fps))
     num_times = int(nearest[-1]) + 1
     if num_times > _MAX_GROWTH * len(video) + _MAX_GROWTH:
         raise ShardError(
@@ -106,3 +90,12 @@ def find_shown(
     seconds = (video.ticks - video.ticks[0]) * float(video.time_base)
     frames = np.searchsorted(seconds, first_s + (np.arange(count) + 0.5) / fps, side="left") - 1
     return frames.clip(min=0).astype(np.int64)
+
+
+def _find_times(video: SourceVideo, rate: Fraction) -> Int64[np.ndarray, " frames"]:
+    """Find the time of the grid that each frame goes to."""
+    if rate == frame_rate(video.fps):
+        places = find_places(video.ticks, video.time_base, rate)
+        if places is not None:
+            return places
+    return round_to_steps(video.ticks - video.ticks[0], 1 / (rate * video.time_base))

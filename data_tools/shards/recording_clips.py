@@ -9,7 +9,7 @@ from jaxtyping import Int64
 
 from data_tools.recordings.input_log import InputLog, overlapping, read_input_log
 from data_tools.recordings.recording import Recording
-from data_tools.shards.constant_rate import choose_rate, to_constant_rate
+from data_tools.shards.constant_rate import to_constant_rate
 from data_tools.shards.cutting import Stretch, cut_stretch
 from data_tools.shards.plan import ShardSettings
 from data_tools.shards.planned import PlannedUnit, list_loss
@@ -63,9 +63,7 @@ def _lay_out(
 ) -> tuple[SourceVideo, Int64[np.ndarray, " rows"], Int64[np.ndarray, " edges"]]:
     """Read a video, at a constant rate, with its frames' places and its rows' edges."""
     video = read_video_table(path)
-    if video.find_unsteady() is None:
-        return video, np.arange(len(video)), video.edges_ns(start_ns)
-    steady = to_constant_rate(video, choose_rate(video))
+    steady = to_constant_rate(video, video.fps)
     return steady.video, steady.frames, steady.edges_ns(start_ns)
 
 

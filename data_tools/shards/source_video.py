@@ -14,6 +14,8 @@ from data_tools.shards.exact_frames import count_whole, iter_frames, read_first_
 from data_tools.shards.file_end import is_cut_off
 from data_tools.shards.shown_picture import list_corrections, show_pictures
 from data_tools.shards.video_container import open_container
+from data_tools.shards.video_rate import find_rate
+from nitrogen_train.data.encode import frame_rate
 from nitrogen_train.data.schema import ShardError
 
 _LONGEST_REORDER = 33
@@ -38,6 +40,7 @@ class SourceVideo:
     width: int
     height: int
     fps: float
+    """The rate that most frames follow (`video_rate.py`), not the container's average."""
     time_base: Fraction
     """Seconds per tick."""
     ticks: Int64[np.ndarray, " frames"]
@@ -53,9 +56,8 @@ class SourceVideo:
         Args:
             start_ns: When the first frame is shown, on the clock that is asked for.
         """
-        ticks = self.ticks - self.ticks[0]
-        end = ticks[-1] + round(1 / (Fraction(self.fps) * self.time_base))
-        seconds = [int(tick) * self.time_base for tick in [*ticks, end]]
+        seconds = [int(tick) * self.time_base for tick in self.ticks - self.ticks[0]]
+        seconds.append(seconds[-1] + 1 / frame_rate(self.fps))
         return np.array([start_ns + round(time * 10**9) for time in seconds], dtype=np.int64)
 
     def find_unsteady(self) -> int | None:
@@ -81,7 +83,7 @@ class SourceVideo:
             )
 
     def _drift(self) -> Float64[np.ndarray, " frames"]:
-        ticks_per_frame = float(1 / (Fraction(self.fps) * self.time_base))
+        ticks_per_frame = float(1 / (frame_rate(self.fps) * self.time_base))
         return (self.ticks - self.ticks[0]) / ticks_per_frame - np.arange(len(self))
 
     def cut(self, start: int, stop: int) -> "SourceVideo":
@@ -130,10 +132,10 @@ def read_video_table(path: Path) -> SourceVideo:
             for packet in video.iter_packets()
             if packet.pts is not None and not packet.is_discard
         ]
-        rate, time_base = stream.average_rate or stream.guessed_rate, stream.time_base
+        stated, time_base = stream.average_rate or stream.guessed_rate, stream.time_base
         kind, stream_id, listed = video.container.format.name, stream.id, stream.frames
-    if not rows or rate is None or time_base is None:
-        raise ShardError(f"{path} holds no frame, or no frame rate", cause="video")
+    if not rows or time_base is None:
+        raise ShardError(f"{path} holds no frame", cause="video")
     _check_times(path, rows, time_base)
     is_cut = is_cut_off(path, container=kind, stream_id=stream_id)
     whole = rows
@@ -142,13 +144,17 @@ def read_video_table(path: Path) -> SourceVideo:
         candidates = rows[:-1] if "mpegts" in kind else rows
         whole = _drop_bad_end(path, [row for row in candidates if row.is_whole], time_base)
     width, height = _measure_shown(path)
+    shown = np.array(sorted(row.tick for row in whole), dtype=np.int64)
+    rate = find_rate(shown, time_base, stated=stated)
+    if rate is None:
+        raise ShardError(f"{path} holds no frame rate, and too few frames to tell one")
     return SourceVideo(
         path=path,
         width=width,
         height=height,
         fps=float(rate),
         time_base=time_base,
-        ticks=np.array(sorted(row.tick for row in whole), dtype=np.int64),
+        ticks=shown,
         loss=_describe_loss(path, len(whole), max(listed, len(rows)), float(rate), is_cut=is_cut),
     )
 

@@ -51,8 +51,15 @@ class Encoding:
 DEFAULT_ENCODING = Encoding()
 
 
+_AS_WRITTEN = 2e-6
+"""As a share: how far 59.94, 29.97 and 23.976 lie from the rates that are written so."""
+
+
 def frame_rate(fps: float) -> Fraction:
-    """Find the exact rate that a video of `fps` frames per second is stored with."""
+    """Find the exact rate that `fps` frames per second are: 60000/1001 where 59.94 is written."""
+    television = Fraction(round(fps * 1.001) * 1000, 1001)
+    if abs(float(television) - fps) <= _AS_WRITTEN * fps:
+        return television
     return Fraction(fps).limit_denominator(1001)
 
 

@@ -18,7 +18,7 @@ from nitrogen_train.data.schema import Split
 from nitrogen_train.data.selection import Selection
 from nitrogen_train.data.storage import Storage
 from nitrogen_train.data.window_table import WindowTable, open_window_table
-from nitrogen_train.data.windows import WindowShape
+from nitrogen_train.data.windows import SAME_RATE, WindowShape
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,8 +193,7 @@ def load_sources(
 
 def _refuse_mixed_rates(sources: Sequence[Source]) -> None:
     edges = {source.name: source.table.fps_range for source in sources}
-    # 59.94 and 60 are one rate.
-    if edges and max(high for _, high in edges.values()) > 1.01 * min(
+    if edges and max(high for _, high in edges.values()) > SAME_RATE * min(
         low for low, _ in edges.values()
     ):
         found = ", ".join(

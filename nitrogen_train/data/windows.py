@@ -14,6 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Int64
 
+SAME_RATE = 1.01
+"""Rates of frames that differ by no more are one rate, as 59.94 and 60 are."""
+
 
 def count_rows_per_action(fps: float, action_hz: float | None) -> int:
     """Tell how many rows become one where a rate is reduced.
@@ -29,7 +32,7 @@ def count_rows_per_action(fps: float, action_hz: float | None) -> int:
         return 1
     ratio = fps / action_hz
     whole = round(ratio)
-    if whole < 1 or abs(ratio - whole) > 0.01 * whole:
+    if whole < 1 or abs(ratio - whole) > (SAME_RATE - 1) * whole:
         raise ValueError(
             f"{fps:g} frames per second are no multiple of action_hz={action_hz:g}: choose another "
             f'rate, or leave such clips out, as by where: "fps == {action_hz:g}"'

@@ -73,7 +73,16 @@ def test_odd_sides_are_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("fps", "rate"),
-    [(30.0, Fraction(30)), (35 / 3, Fraction(35, 3)), (30000 / 1001, Fraction(30000, 1001))],
+    [
+        (30.0, Fraction(30)),
+        (35 / 3, Fraction(35, 3)),
+        (30000 / 1001, Fraction(30000, 1001)),
+        (59.94, Fraction(60000, 1001)),
+        (29.97, Fraction(30000, 1001)),
+        (23.976, Fraction(24000, 1001)),
+        (59.9, Fraction(599, 10)),
+        (59.95, Fraction(1199, 20)),
+    ],
 )
 def test_a_rate_is_exact(fps: float, rate: Fraction) -> None:
     assert frame_rate(fps) == rate

@@ -13,6 +13,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 import torch
@@ -112,6 +113,25 @@ def dropped(folder: Path, facts: ForeignFacts = FACTS) -> dict[str, list[str]]:
     found = index_shards(str(folder), out_dir=None, facts=facts)
     assert sum(len(tar.rows) for tar in found) == len(read_manifest(folder)) >= 1
     return {cause: texts for tar in found for cause, texts in tar.dropped.items()}
+
+
+def test_a_clips_rate_is_that_of_its_frames_not_the_average(tmp_path: Path) -> None:
+    # A last frame that lasts longer makes 49.95 of 50, or 9.5 of 10.
+    with av.open(io.BytesIO(video()), "r") as source, av.open(str(tmp_path / "a.mp4"), "w") as out:
+        stream = out.add_stream_from_template(source.streams.video[0])
+        packets = [packet for packet in source.demux(source.streams.video[0]) if packet.size]
+        packets[-1].duration *= 2
+        for packet in packets:
+            packet.stream = stream
+            out.mux(packet)
+    data = (tmp_path / "a.mp4").read_bytes()
+    with av.open(io.BytesIO(data), "r") as container:
+        assert float(container.streams.video[0].average_rate or 0) < 9.9
+    pack(tmp_path / "a.tar", [("a.mp4", data), ("a.npy", npy(values()))])
+
+    ((row,),) = (tar.rows for tar in index_shards(str(tmp_path), out_dir=None, facts=FACTS))
+
+    assert row.fps == 10.0
 
 
 @pytest.mark.slow

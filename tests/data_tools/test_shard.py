@@ -2,6 +2,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from fractions import Fraction
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 from killed_command import run_until_named
+from test_source_video import write_video
+from test_video_rate import lose_frames, show
 
 from data_tools.__main__ import main
 from data_tools.inspection.verify import verify_dataset
@@ -215,6 +218,45 @@ def test_parts_are_joined_to_a_data_set_of_the_same_clips(
     assert contents(out_dir) == before
     with pytest.raises(ShardError, match="data set of other recordings or settings"):
         shard([recordings_dir], out_dir, part=Part(index=1, count=3))
+
+
+@pytest.mark.parametrize(
+    "rate",
+    [Fraction(45), Fraction(60_000, 1001), Fraction(72), Fraction(90), Fraction(144)],
+    ids=str,
+)
+def test_recordings_that_lost_frames_keep_their_rate(
+    tmp_path: Path, write_recording: Callable, rate: Fraction
+) -> None:
+    # As by OBS: ticks of a millisecond, another few frames lost in each file of the session.
+    folder = tmp_path / "recordings"
+    folder.mkdir()
+    seen = {"first": lose_frames(120, 0.03, 1), "second": lose_frames(120, 0.06, 2)}
+    for name, shown in seen.items():
+        # The stick says which frame the grabber took last.
+        log_rows = [
+            {"t_ns": round(place * 1e9 / rate), "controls": {"LEFT_STICK_X": place / 128}}
+            for place in range(int(shown[-1]) + 1)
+        ]
+        write_recording(folder, name, start_ns=0, log_rows=log_rows, session_id="evening")
+        write_video(folder / f"{name}.mp4", show(shown, rate).tolist(), fps=round(rate))
+
+    shard([folder], tmp_path / "set", clip_seconds=10.0)
+
+    rows = {row.clip_id: row for row in read_manifest(tmp_path / "set").rows()}
+    assert {row.fps for row in rows.values()} == {float(rate)}
+    for name, shown in seen.items():
+        row = rows[f"{name}-0000"]
+        assert row.num_frames == shown[-1] + 1
+        data = read_record(
+            Storage(str(tmp_path / "set")), row.shard, offset=row.offset, size=row.size
+        )
+        shades = PyAVDecoder().decode(data.video).mean(axis=(1, 2, 3)) / 2
+        places = np.arange(row.num_frames)
+        latest = np.searchsorted(shown, places, side="right") - 1
+        np.testing.assert_allclose(shades, latest, atol=1)
+        # Half a millisecond early, a frame's row begins with the input before.
+        np.testing.assert_allclose(data.actions.rows.sticks[:, 0] * 128, places, atol=1.001)
 
 
 def test_parts_that_do_not_fit_are_not_joined(recordings_dir: Path, tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from jaxtyping import Bool, Int64
 from data_tools.ingest.nitrogen.labelled_piece import LabelledPiece
 from data_tools.ingest.nitrogen.overlay_witness import tell_start
 from data_tools.ingest.nitrogen.picture_boxes import place_boxes
-from data_tools.shards.constant_rate import choose_rate, find_shown
+from data_tools.shards.constant_rate import find_shown
 from data_tools.shards.source_video import SourceVideo
 from nitrogen_train.data.schema import ShardError
 
@@ -89,9 +89,8 @@ def find_rate(video: SourceVideo, labels_fps: float) -> LabelledVideo:
             _check_rate(video, fps, labels_fps, _STEADY_TOLERANCE)
             return LabelledVideo(video=video, fps=fps)
     # Frames are missing, or come at any time.
-    fps = choose_rate(video)
-    is_own = abs(fps / labels_fps - 1) <= _OWN_RATE_TOLERANCE
-    return LabelledVideo(video=video, fps=fps if is_own else labels_fps)
+    is_own = abs(video.fps / labels_fps - 1) <= _OWN_RATE_TOLERANCE
+    return LabelledVideo(video=video, fps=video.fps if is_own else labels_fps)
 
 
 def choose_clock(pieces: Sequence[LabelledPiece], labelled: LabelledVideo) -> Clock | None:

@@ -175,6 +175,14 @@ def test_a_game_at_two_rates_is_suspicious(
     assert text.startswith(f"made has rows at several rates per second: 30 (clip slow of {one})")
 
 
+def test_ntsc_and_60_are_one_rate(
+    tmp_path: Path, make_clip: Callable, write_clips: Callable
+) -> None:
+    clips = [make_clip("ntsc", fps=60_000 / 1001), make_clip("whole", fps=60.0)]
+
+    assert check(write_clips(tmp_path, clips)) == []
+
+
 def test_a_session_in_both_splits_of_two_data_sets_is_a_fault(
     tmp_path: Path, make_clip: Callable, write_clips: Callable
 ) -> None:

@@ -193,6 +193,7 @@ def test_options_that_do_not_fit_are_one_line(
         ({"codebase_version": "v4.0"}, "'v4.0', v3.0 is read; update nitrogen-train"),
         ({"codebase_version": None}, "None, v3.0 is read"),
         ({"fps": "fast"}, "fps must be a number"),
+        ({"fps": 0}, "fps must be a number from 0.001"),
         ({"fps": float("nan")}, "fps must be a number"),
         ({"features": []}, "features must be objects"),
         ({"features": {"action": {"shape": [3]}}}, "features must be objects"),
