@@ -18,6 +18,8 @@ _PROGRAM = re.compile(
     r"|export|eval|grid=\S*|sbatch|salloc|srun|scontrol|squeue|slurm/\S+|venv/\S+|docker"
     r"|ffmpeg|ffprobe|apt-get)(?: .+)"
 )
+# Fences inside a list are indented.
+_FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 _COMMENT = re.compile(r"\s+#.*$")
 
 
@@ -59,7 +61,7 @@ def _commands_of(text: str) -> Iterator[str]:
     for language, block in _fences(text):
         if language in ("", "bash"):
             yield from _split(block)
-    prose = re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
+    prose = _FENCE.sub("", text)
     indented = re.findall(r"(?:^ {4,}\S.*\n)+", prose, flags=re.MULTILINE)
     for block in indented:
         yield from _split(block)
@@ -71,7 +73,7 @@ def _commands_of(text: str) -> Iterator[str]:
 
 
 def _fences(text: str) -> list[tuple[str, str]]:
-    return re.findall(r"^```(\w*)\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
+    return [(language, block) for _, language, block in _FENCE.findall(text)]
 
 
 def _split(block: str) -> Iterator[str]:

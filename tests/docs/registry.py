@@ -301,6 +301,7 @@ NOT_RUN = {
             "sbatch …",
             "sbatch --signal=USR1@300",
             "scontrol requeue",
+            "srun --pty bash",
             "tail -f nitrogen-train-*.out",
             "sbatch --nodes=4 --ntasks-per-node=8 --gpus-per-node=8 --cpus-per-gpu=8 "
             "--time=24:00:00 slurm/train.sbatch experiment=pretrain "
@@ -360,6 +361,12 @@ NOT_RUN = {
             "nitrogen-data record-screen --out mine --game celeste --fps 30",
             "nitrogen-data record doom_gather --out mine --episodes 3 --player human",
             "nitrogen-data gamepads",
+            "nitrogen-data gamepads --watch",
+            "nitrogen-data gamepads --watch --pad-map SOUTH=BTN_EAST,EAST=BTN_SOUTH",
+            "nitrogen-data gamepads --watch --pad-map RIGHT_STICK_X=ABS_Z,RIGHT_STICK_Y=-ABS_RZ,"
+            "LEFT_TRIGGER=ABS_RX,RIGHT_TRIGGER=ABS_RY",
+            "nitrogen-data gamepads --watch --pad-map DPAD_UP=-ABS_HAT0Y,DPAD_DOWN=+ABS_HAT0Y,"
+            "GUIDE=none",
         ),
         _PERSON,
     ),
