@@ -160,15 +160,24 @@ RELEASED = (
 )
 """From a file like NVIDIA's to a policy of one's own."""
 
+# An export of ours without the column by which it is known again.
+AS_OF_OTHERS = (
+    'cp -r back robot; python -c "import glob, pyarrow.parquet as p; '
+    "[p.write_table(p.read_table(f).drop_columns(['nitrogen_train']), f) "
+    "for f in glob.glob('robot/meta/episodes/**/*.parquet', recursive=True)]\"; "
+)
+
 OTHERS = (
     Run(
         "nitrogen-data ingest recording videos/*.mkv --out rec --game celeste --estimate-offset",
         names={"videos/": "films/"},
+        more="--stick-y down",
     ),
     Run(
         "nitrogen-data ingest recording videos/*.mkv --out recordings --game my_game "
         "--estimate-offset",
         names={"videos/": "films/"},
+        more="--stick-y down",
     ),
     Run(
         "nitrogen-data shard recordings --out dataset",
@@ -201,6 +210,7 @@ OTHERS = (
         "nitrogen-data ingest lerobot FOLDER --out data --map NAME=CONTROL,…",
         names={"FOLDER": "robot", "--out data": "--out of-robot", "NAME=CONTROL,…": "SOUTH=EAST"},
         more="--stick-y-axis down --game celeste",
+        before=AS_OF_OTHERS,
     ),
     Run(
         "nitrogen-data ingest lerobot FOLDER --out DATASET --camera observation.images.top "

@@ -32,6 +32,9 @@ TOWER = (
     "model.dit.num_layers=2 model.dit.num_heads=4"
 )
 
+# What the first story has made is used by the others.
+pytestmark = pytest.mark.xdist_group("documented commands")
+
 
 def test_every_printed_command_is_run_or_says_why_not() -> None:
     printed = {command.text: command.page for command in read_commands()}
