@@ -40,10 +40,23 @@ def read_text(path: Path) -> bytes:
         OSError: If it cannot be read.
     """
     data = path.read_bytes()
-    if (encoding := find_encoding(path)) != "utf-8":
+    encoding = find_encoding(path)
+    if encoding == "utf-8" and not _is_utf8(data):
+        # Excel of Western Europe: all that a log is read by is plain letters, in either.
+        encoding = "cp1252"
+    if encoding != "utf-8":
         # Half a letter at the end, and what is no text, become signs that no number has.
         data = data.decode(encoding, "replace").encode()
     return data.rstrip(b"\0")
+
+
+def _is_utf8(data: bytes) -> bool:
+    try:
+        # A letter that was cut at the end is no other encoding.
+        codecs.getincrementaldecoder("utf-8")().decode(data)
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def iter_lines(path: Path) -> Iterator[str]:

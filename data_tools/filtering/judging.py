@@ -34,6 +34,9 @@ def judge_shards(
         settings: The rules.
         folder: Where the verdicts go, of just this data set and these rules.
         workers: Processes.
+
+    Raises:
+        ShardError: If a shard is missing.
     """
     todo = {name: rows for name, rows in shards.items() if not _path(folder, name).exists()}
     rows = [row for shard in todo.values() for row in shard]

@@ -47,6 +47,7 @@ def judge_clip(dataset_dir: Path, settings: FilterSettings, row: ManifestRow) ->
     """Read a clip, and ask the rules in turn; pictures are decoded only if the actions are kept.
 
     Raises:
+        ShardError: If the shard is missing: what is left would pass for the whole data set.
         OSError: If it could not be read now.
     """
     try:
@@ -56,6 +57,8 @@ def judge_clip(dataset_dir: Path, settings: FilterSettings, row: ManifestRow) ->
             found = Verdict(clip_id=row.clip_id, rule=None)
         return found or _judge_pictures(clip, row, settings)
     except ShardError as error:
+        if error.cause == "missing":
+            raise
         rule = OUT_OF_RANGE if error.cause == "range" else DAMAGED
         return Verdict(clip_id=row.clip_id, rule=rule, detail=str(error))
 

@@ -234,6 +234,9 @@ def _index_once(
         if saved["key"] == key:
             rows = [ManifestRow(**values) for values in saved["tar"].pop("rows")]
             return TarIndex(**saved["tar"], rows=rows)
+    if (fault := find_fault(storage, shard)) is not None:
+        # A permission is given without a trace in the file: asked again the next time.
+        return TarIndex(shard=shard, fault=fault)
     tar = _index_tar(storage, shard, facts)
     with write_atomically(path) as temporary:
         temporary.write_text(json.dumps({"key": key, "tar": asdict(tar)}))
@@ -242,9 +245,6 @@ def _index_once(
 
 def _index_tar(storage: Storage, shard: str, facts: ForeignFacts) -> TarIndex:
     tar = TarIndex(shard=shard)
-    if (fault := find_fault(storage, shard)) is not None:
-        tar.fault = fault
-        return tar
     with open_tar(storage, shard) as file:
         records = iter_records(file)
         while True:

@@ -158,6 +158,8 @@ def _iter_rows(path: Path, lost: list[str]) -> Iterator[tuple[int, dict[str, obj
 
 def _iter_jsonl(path: Path, lost: list[str]) -> Iterator[dict[str, object]]:
     for number, line in enumerate(iter_lines(path), start=1):
+        if not line.strip():
+            continue
         try:
             entry: object = json.loads(line)
         except (ValueError, RecursionError) as error:

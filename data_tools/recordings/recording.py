@@ -25,6 +25,8 @@ from nitrogen_train.data.schema import (
 VIDEO_SUFFIXES = (".mp4", ".mkv", ".webm")
 LOG_SUFFIXES = (".inputs.jsonl", ".inputs.parquet")
 FACTS_SUFFIX = ".json"
+_LARGEST = 2**62
+"""Above all times in nanoseconds, and still a number of 64 bits when two are added."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,7 +188,7 @@ def _parse_intervals(value: object, what: str) -> tuple[tuple[int, int], ...]:
     intervals = cast("list[object]", value) if isinstance(value, list) else [None]
     for interval in intervals:
         pair = cast("list[Any]", interval) if isinstance(interval, list) else []
-        if [type(time) for time in pair] != [int, int] or pair[0] >= pair[1]:
+        if len(pair) != 2 or not all(_is_number(time, int) for time in pair) or pair[0] >= pair[1]:
             raise ShardError(f"{what}: disturbed_ns must hold [start, stop) pairs in nanoseconds")
     return tuple((start, stop) for start, stop in cast("list[list[int]]", intervals))
 
@@ -194,7 +196,13 @@ def _parse_intervals(value: object, what: str) -> tuple[tuple[int, int], ...]:
 def _fits(value: object, kind: Any) -> bool:  # noqa: ANN401 - a type expression
     if get_origin(kind) is Literal:
         return value in get_args(kind)
-    if kind in (str, int):
-        return type(value) is kind
-    numbers = (int, float) if float in get_args(kind) else (int,)
-    return value is None or type(value) in numbers
+    if kind is str:
+        # Half a pair of UTF-16, as JSON can escape it, is no letter.
+        return isinstance(value, str) and value.isprintable()
+    if kind is int:
+        return _is_number(value, int)
+    return value is None or any(_is_number(value, each) for each in (int, *get_args(kind)))
+
+
+def _is_number(value: object, kind: type) -> bool:
+    return type(value) is kind and kind in (int, float) and abs(cast("float", value)) < _LARGEST

@@ -95,6 +95,8 @@ def find_shown(
 def _find_times(video: SourceVideo, rate: Fraction) -> Int64[np.ndarray, " frames"]:
     """Find the time of the grid that each frame goes to."""
     if rate == frame_rate(video.fps):
+        if video.find_unsteady() is None:
+            return np.arange(len(video))
         places = find_places(video.ticks, video.time_base, rate)
         if places is not None:
             return places

@@ -115,8 +115,8 @@ def read_finished(out_dir: Path, *, digest: str, part: Part) -> DatasetReport | 
     plans: list[str] = json.loads(facts.get(_PLANS_KEY, b"[]"))
     if len(plans) != part.count or plans[part.index] != digest:
         raise ShardError(
-            f"{out_dir} is a data set of other recordings or settings; "
-            "choose another --out, or remove it"
+            f"{out_dir} is a data set of other recordings or settings, or one that was left out "
+            "has been mended; choose another --out, or remove it"
         )
     shutil.rmtree(out_dir / _PROGRESS, ignore_errors=True)
     return read_report(out_dir / REPORT_NAME)
@@ -178,8 +178,8 @@ def _claim(out_dir: Path, progress_dir: Path, digest: str) -> None:
         plan_path.exists() and plan_path.read_text() != digest
     ):
         raise ShardError(
-            f"{out_dir} holds an unfinished data set of other recordings or settings; "
-            "choose another --out, or remove it"
+            f"{out_dir} holds an unfinished data set of other recordings or settings, or one that "
+            "was left out has been mended; choose another --out, or remove it"
         )
     if not others and any(out_dir.glob("*.tar")):
         raise ShardError(f"{out_dir} holds tars of unknown origin; choose another --out")

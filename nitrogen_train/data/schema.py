@@ -36,10 +36,10 @@ class ShardError(ValueError):
         """Say what was expected, what came and what to do.
 
         Args:
-            message: One line.
+            message: One line; what other libraries say may have several, which become one.
             cause: A word for counting, such as `missing`, `checksum` or `video`.
         """
-        super().__init__(message)
+        super().__init__(" ".join(message.splitlines()))
         self.cause = cause
 
 

@@ -33,7 +33,8 @@ def load_game(name: str) -> type[Game]:
         )
     # A console script, unlike `python -m`, does not look for modules in the current folder.
     if name not in GAMES and (here := str(Path.cwd())) not in sys.path:
-        sys.path.insert(0, here)
+        # Behind all else: a `random.py` there is not the library's.
+        sys.path.append(here)
     try:
         game = getattr(importlib.import_module(module_name), class_name)
     except (ImportError, AttributeError) as error:

@@ -16,7 +16,7 @@ PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 _PROGRAM = re.compile(
     r"(?:[A-Z_]+=\S+ )*(?:time )?(?:nitrogen-[a-z]+|make|python[\d.]*|pip|uv|bash|git|cd|ls|tail|\."
     r"|export|eval|grid=\S*|sbatch|salloc|srun|scontrol|squeue|slurm/\S+|venv/\S+|docker"
-    r"|ffmpeg|ffprobe|apt-get)(?: .+)"
+    r"|ffmpeg|ffprobe|apt-get|apt|sudo|curl|wget|npm|conda)(?: .+)"
 )
 # Fences inside a list are indented.
 _FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
@@ -73,7 +73,10 @@ def _commands_of(text: str) -> Iterator[str]:
 
 
 def _fences(text: str) -> list[tuple[str, str]]:
-    return [(language, block) for _, language, block in _FENCE.findall(text)]
+    fences = [(language, block) for _, language, block in _FENCE.findall(text)]
+    unknown = {language for language, _ in fences} - {"", "bash", "python"}
+    assert not unknown, f"fences of {unknown}: commands stand in bash, snippets in python"
+    return fences
 
 
 def _split(block: str) -> Iterator[str]:

@@ -260,7 +260,7 @@ OTHERS = (
 )
 """Data of others, brought in and out."""
 
-_INSTALLS = "installs packages from the internet; `make` does it on every fresh machine"
+_INSTALLS = "changes the machine: packages from the internet, groups; no test does"
 _SLURM = "needs a SLURM; tests/slurm starts these scripts on one"
 _BUCKET = "needs a bucket; tests/data/test_storage.py reads from an S3 server of its own"
 _NODES = "needs several nodes; tests/training/test_strategies.py runs the strategies"
@@ -296,6 +296,8 @@ NOT_RUN = {
             "python3.11 -m venv venv",
             ". venv/bin/activate",
             "apt-get install ffmpeg",
+            "apt install python3-tk",
+            "sudo usermod -aG input $USER",
             ". venv/bin/activate; . STAGED/offline.sh",
             "venv/bin/pip install --no-index --find-links STAGED/wheels 'nitrogen-train[cluster]'",
             "slurm/stage.sh STAGED experiment=finetune init_from=nvidia/NitroGen "

@@ -1,4 +1,4 @@
-"""When in its video each row of a piece is, and which frame is shown then.
+"""Finds when in its video each row of a piece is, and which frame is shown then.
 
 A piece names its first row twice: by a frame (`start_frame`) and by a time (`start_time`), which
 one who measured found to be `start_frame` / 60 exactly. Where a video lacks frames, rows are not

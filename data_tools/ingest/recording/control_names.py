@@ -20,8 +20,8 @@ _FACES: dict[ButtonLabels, dict[str, str]] = {
 _TELLS: dict[ButtonLabels, set[str]] = {
     "xbox": {"LB", "RB", "LT", "RT", "LBUMPER", "RBUMPER", "LEFTBUMPER", "RIGHTBUMPER"}
     | {"VIEW", "MENU", "XBOX", "BLEFTTRIGGER", "BRIGHTTRIGGER", "STHUMBLX", "STHUMBLY"},
-    "nintendo": {"ZL", "ZR", "PLUS", "MINUS", "CAPTURE"},
-    "playstation": {"CROSS", "CIRCLE", "SQUARE", "TRIANGLE"},
+    "nintendo": {"ZL", "ZR", "SL", "SR", "PLUS", "MINUS", "CAPTURE"},
+    "playstation": {"CROSS", "CIRCLE", "SQUARE", "TRIANGLE", "O"},
 }
 """Names that a table has of one maker's pad alone; BACK, GUIDE, START and HOME are anybody's."""
 _SIDES = {"LEFT": "L", "RIGHT": "R"}

@@ -25,6 +25,7 @@ from data_tools.recordings.input_log import InputLog
 from data_tools.recordings.recording import RecordingFacts
 from data_tools.shards.source_video import SourceVideo, read_video_table
 from nitrogen_train.actions import GAMEPAD
+from nitrogen_train.data.schema import ShardError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,6 +105,8 @@ def _read_log(path: Path, settings: LogSettings) -> LoggedPlay:
     kind = settings.format
     if kind == "auto":
         kind = "own" if is_own_log(path) else "input-rec" if is_input_rec(path) else "table"
+    if settings.labels and kind != "table":
+        raise ShardError(f"{path}: --button-labels is of tables; this log names its controls")
     if kind == "own":
         return read_own_log(path, GAMEPAD, settings.conventions)
     if kind == "input-rec":

@@ -55,6 +55,8 @@ def ingest_recordings(
     """
     if logs and len(logs) != len(videos):
         raise ValueError(f"got {len(logs)} logs for {len(videos)} videos; give one for each")
+    if log_settings.labels and log_settings.columns:
+        raise ValueError("--columns names the controls: leave out --button-labels")
     if not 0 <= log_settings.dead_zone < 1:
         raise ValueError(f"dead-zone is a radius in [0, 1), got {log_settings.dead_zone}")
     job = _Job(

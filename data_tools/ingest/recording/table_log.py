@@ -60,11 +60,6 @@ def read_table_log(
     if len(set(names)) < len(names):
         raise ShardError(f"{path} has two columns of one name: {', '.join(names)[:300]}")
     time_name, named_unit = _choose_time(path, names, time_column)
-    unit = conventions.time_unit or named_unit
-    if unit is None:
-        raise ShardError(
-            f"{path}: nothing says in which unit {time_name!r} is; give --time-unit s, ms, us or ns"
-        )
     others = [name for name in names if name not in (time_name, "")]
     notes: list[str] = []
     if not columns:
@@ -73,8 +68,14 @@ def read_table_log(
     by_control = map_columns(others, columns, space, str(path), labels=labels or "xbox")
     table, lost = source.read([time_name, *by_control.values()])
     notes += [lost] * bool(lost)
-    times = _times(table.column(time_name), f"{path}, {time_name}")
-    times_ns = to_nanoseconds(times, unit, str(path))
+    column, unit = table.column(time_name), conventions.time_unit or named_unit
+    if pa.types.is_temporal(column.type):
+        column, unit = _as_nanoseconds(column), "ns"
+    if unit is None:
+        raise ShardError(
+            f"{path}: nothing says in which unit {time_name!r} is; give --time-unit s, ms, us or ns"
+        )
+    times_ns = to_nanoseconds(_times(column, f"{path}, {time_name}"), unit, str(path))
     log = to_input_log(
         times_ns,
         {
@@ -119,6 +120,11 @@ class _Csv:
     def _text(self) -> bytes:
         return read_text(self.path)
 
+    @cached_property
+    def _delimiter(self) -> str:
+        header = self._text.partition(b"\n")[0].decode(errors="replace")
+        return max(",;\t", key=header.count)
+
     @property
     def names(self) -> list[str]:
         return self._parse(self._text[: self._text.find(b"\n") + 1] or self._text).column_names
@@ -147,9 +153,15 @@ class _Csv:
         return not (must_be_numbers and is_text)
 
     def _parse(self, text: bytes, names: list[str] | None = None) -> pa.Table:
-        options = pa_csv.ConvertOptions(include_columns=names, strings_can_be_null=True)
+        options = pa_csv.ConvertOptions(
+            include_columns=names,
+            strings_can_be_null=True,
+            # As Excel writes it where the comma is a number's.
+            decimal_point="," if self._delimiter == ";" and b"," in self._text else ".",
+        )
+        parse = pa_csv.ParseOptions(delimiter=self._delimiter)
         try:
-            return pa_csv.read_csv(io.BytesIO(text), convert_options=options)
+            return pa_csv.read_csv(io.BytesIO(text), parse_options=parse, convert_options=options)
         except pa.ArrowException as error:
             raise ShardError(f"{self.path} is not readable as a table: {error}") from error
 
@@ -166,6 +178,14 @@ def _choose_time(path: Path, names: list[str], chosen: str | None) -> tuple[str,
             f"--time-column, it has {', '.join(names)[:300]}"
         )
     return found[0], recognize_time(found[0])[1]
+
+
+def _as_nanoseconds(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Read times of a type that knows its unit: a date with its time, a duration, a time of day."""
+    exact = pa.time64("ns") if pa.types.is_time(column.type) else None
+    if pa.types.is_duration(column.type):
+        exact = pa.duration("ns")
+    return column.cast(exact or pa.timestamp("ns")).cast(pa.int64())
 
 
 def _times(column: pa.ChunkedArray, what: str) -> np.ndarray:

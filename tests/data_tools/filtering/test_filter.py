@@ -240,18 +240,15 @@ def test_videos_are_decoded_only_for_rules_on_pictures(
     assert reasons(dry_run(folder, off=off)) == {"idle": "idle"}
 
 
-def test_a_missing_shard_is_a_line_and_stops_no_other(
-    tmp_path: Path,
-    make_clip: Callable,
-    write_clips: Callable,
-    capsys: pytest.CaptureFixture[str],
+def test_a_missing_shard_ends_it(
+    tmp_path: Path, make_clip: Callable, write_clips: Callable
 ) -> None:
     folder = write_clips(tmp_path, [make_clip("good")])
     (folder / "shard-000000.tar").unlink()
 
-    assert reasons(dry_run(folder)) == {"good": "damaged"}
-    assert main(["filter", str(folder), "--dry-run", "--workers", "1"]) == 1
-    assert "good: dropped: " in capsys.readouterr().out
+    # What is left would pass for the whole data set.
+    with pytest.raises(ShardError, match="is missing"):
+        dry_run(folder)
 
 
 def change_byte(path: Path, position: int) -> None:

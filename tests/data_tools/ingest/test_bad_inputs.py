@@ -13,6 +13,7 @@ from data_tools.__main__ import main
 from data_tools.names import FileNames
 from data_tools.recordings.recording import find_recordings
 from nitrogen_train.data.manifest import read_manifest
+from nitrogen_train.data.schema import ShardError
 
 NFC, NFD = "Pok\u00e9mon", "Poke\u0301mon"
 
@@ -187,3 +188,30 @@ def test_a_tarball_that_cannot_be_read_stops_no_other(
     assert status == 1
     assert "\nnone.tar: " in said
     assert (tmp_path / "index" / "good.parquet").exists()
+
+
+@pytest.mark.parametrize(
+    "change",
+    ['"score": 1' + "0" * 400, '"video_start_ns": 1' + "0" * 40, r'"session_id": "\ud800"'],
+)
+def test_facts_that_no_machine_can_hold_stop_no_other(
+    tmp_path: Path,
+    write_recording: Callable[..., Path],
+    capsys: pytest.CaptureFixture[str],
+    change: str,
+) -> None:
+    for name in ("a", "bad", "z"):
+        write_recording(tmp_path / "rec", name, num_frames=5)
+    path = tmp_path / "rec" / "bad.json"
+    # Of two fields of one name JSON takes the last.
+    path.write_text(path.read_text().rstrip().removesuffix("}") + f",{change}}}")
+
+    assert main(["shard", str(tmp_path / "rec"), "--out", str(tmp_path / "set")]) == 1
+
+    (line,) = drops(capsys)
+    assert line.startswith("bad: dropped: ")
+    assert len(read_manifest(tmp_path / "set").table) == 2
+
+
+def test_a_fault_is_one_line_whatever_a_library_says() -> None:
+    assert str(ShardError("not readable: a\nb\n")) == "not readable: a b"

@@ -5,6 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from data_tools.__main__ import main
@@ -50,8 +52,23 @@ def pressed(clip: PlannedClip, button: str) -> list[int]:
         codecs.BOM_UTF8 + TEXT.encode(),
         TEXT.encode() + b"\0" * 5000,
         "\n".join(",".join(f'"{cell}"' for cell in row.split(",")) for row in ROWS).encode(),
+        "\n".join(f"{row},{'Größe' if row in ROWS[:1] else 'ü'}" for row in ROWS).encode("cp1252"),
+        TEXT.replace(",", ";").encode(),
+        TEXT.replace(",", ";").replace("000;", "000,0;").encode(),
+        TEXT.replace(",", "\t").encode(),
     ],
-    ids=["utf-16", "utf-16-be", "no mark", "utf-8 mark", "zeros at the end", "quoted"],
+    ids=[
+        "utf-16",
+        "utf-16-be",
+        "no mark",
+        "utf-8 mark",
+        "zeros at the end",
+        "quoted",
+        "cp1252",
+        "semicolons",
+        "decimal commas",
+        "tabs",
+    ],
 )
 def test_a_table_is_read_in_any_encoding(tmp_path: Path, data: bytes) -> None:
     video = write_video(tmp_path / "run.mp4")
@@ -176,3 +193,34 @@ def test_letters_mean_what_their_maker_says() -> None:
     assert recognize_control("X", "playstation") == "SOUTH"
     assert recognize_control("ZL") == "LEFT_TRIGGER"
     assert recognize_control("axis_x") is None
+
+
+@pytest.mark.parametrize("kind", [pa.timestamp("ms"), pa.duration("us"), pa.time32("ms")], ids=str)
+def test_times_that_know_their_unit_need_no_other(tmp_path: Path, kind: pa.DataType) -> None:
+    video = write_video(tmp_path / "run.mp4")
+    stored = pa.int32() if pa.types.is_time(kind) else pa.int64()
+    scale = 1000 if pa.types.is_duration(kind) else 1
+    times = pa.array([ms * scale for ms in (0, 1000, 2000, 3000, 4000)], stored).cast(kind)
+    pq.write_table(pa.table({"time": times, "A": [0, 1, 0, 0, 0]}), tmp_path / "run.parquet")
+
+    assert ingest(video, "--out", tmp_path / "out") == 0
+    assert pressed(read_clip(tmp_path / "out"), "SOUTH") == list(range(10, 20))
+
+
+def test_letters_are_told_by_any_of_their_maker() -> None:
+    assert choose_labels(["X", "O", "L1"], None, "log") == ("playstation", "")
+    assert choose_labels(["A", "B", "SL", "SR"], None, "log") == ("nintendo", "")
+
+
+def test_whose_letters_is_refused_where_it_would_say_nothing(
+    tmp_path: Path, write_recording: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_recording(tmp_path, "own", num_frames=5)
+    own = ("--out", tmp_path / "out", "--stick-y", "down", "--video-start", "5")
+
+    assert ingest(tmp_path / "own.mp4", *own, "--button-labels", "nintendo") == 1
+    assert "--button-labels is of tables" in capsys.readouterr().out
+    assert (
+        ingest(tmp_path / "own.mp4", *own, "--button-labels", "xbox", "--columns", "J=SOUTH") == 2
+    )
+    assert "leave out --button-labels" in capsys.readouterr().err
