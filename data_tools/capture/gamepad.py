@@ -4,9 +4,11 @@ Events count once the kernel has closed their packet with SYN_REPORT. Where the 
 some (SYN_DROPPED), the state is asked for anew, and the time in between is reported as unknown.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from data_tools.capture.event_codes import BTN_SOUTH
 from data_tools.capture.event_device import (
     EV_SYN,
     SYN_DROPPED,
@@ -105,12 +107,26 @@ def find_gamepad(path: Path | None) -> EventDevice:
         ValueError: If there are several to choose from.
         PermissionError: If this user may not read it.
     """
-    devices = list_devices()
+    return EventDevice(choose_device(list_devices(), path))
+
+
+def choose_device(devices: Sequence[DeviceDescription], path: Path | None) -> DeviceDescription:
+    """Choose a gamepad of those that are plugged in; a joystick beside a single pad is not meant.
+
+    Args:
+        devices: All of them.
+        path: The one that is wanted, or a link to it; None takes the only one.
+
+    Raises:
+        FileNotFoundError: If there is none, or not this one.
+        ValueError: If there are several to choose from.
+    """
     if path is not None:
         chosen = [device for device in devices if device.path == path.resolve()]
         if not chosen:
             raise FileNotFoundError(f"{path} is no gamepad; {_describe_choice(devices)}")
-        return EventDevice(chosen[0])
+        return chosen[0]
+    devices = [device for device in devices if BTN_SOUTH in device.keys] or devices
     if not devices:
         raise FileNotFoundError(
             "no gamepad is plugged in: nothing of /dev/input/event* has BTN_SOUTH or is a "
@@ -118,8 +134,8 @@ def find_gamepad(path: Path | None) -> EventDevice:
         )
     if len(devices) > 1:
         raise ValueError(f"choose a gamepad with --device; {_describe_choice(devices)}")
-    return EventDevice(devices[0])
+    return devices[0]
 
 
-def _describe_choice(devices: list[DeviceDescription]) -> str:
+def _describe_choice(devices: Sequence[DeviceDescription]) -> str:
     return "there are " + (", ".join(f"{d.path} ({d.name})" for d in devices) or "none")

@@ -4,7 +4,7 @@ import pytest
 
 from data_tools.capture import event_device
 from data_tools.capture.event_device import EVENT, list_devices
-from data_tools.capture.gamepad import find_gamepad
+from data_tools.capture.gamepad import choose_device, find_gamepad
 
 
 def write_sysfs(
@@ -53,6 +53,18 @@ def test_a_pad_that_calls_itself_a_joystick_is_found(tmp_path: Path) -> None:
     (pad,) = list_devices(sys_dir=tmp_path)
 
     assert pad.keys == set(range(0x120, 0x12C))
+
+
+def test_of_a_pad_and_a_flight_stick_the_pad_is_meant(tmp_path: Path) -> None:
+    write_sysfs(tmp_path, 0, key="fff00000000 0 0 0 0", name="Flight Stick")
+    write_sysfs(tmp_path, 1, key=PAD_KEYS)
+    stick, pad = list_devices(sys_dir=tmp_path)
+
+    assert choose_device([stick, pad], None) == pad
+    assert choose_device([stick], None) == stick
+    assert choose_device([stick, pad], stick.path) == stick
+    with pytest.raises(ValueError, match="choose a gamepad with --device; there are"):
+        choose_device([pad, stick, pad], None)
 
 
 def test_a_name_cannot_write_on_the_terminal(tmp_path: Path) -> None:
