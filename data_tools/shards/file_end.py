@@ -1,4 +1,4 @@
-"""Whether a video file ends where it should, told by its outermost structure.
+"""Tells whether a video file ends where it should, by its outermost structure.
 
 What crashed, was copied in part or ran out of space ends within a box (mp4), an element (mkv), a
 tag (flv) or a frame's packets (ts). A file cut just between two of them looks whole.
@@ -14,7 +14,7 @@ _TS_TAIL = 4096 * _TS_PACKET
 
 
 @dataclass(frozen=True, kw_only=True)
-class Box:
+class Mp4Box:
     """An outermost part of an mp4."""
 
     kind: bytes
@@ -23,9 +23,9 @@ class Box:
     """Where it ends by its own word."""
 
 
-def list_boxes(path: Path) -> list[Box]:
+def list_boxes(path: Path) -> list[Mp4Box]:
     """List the outermost boxes of an mp4; none if the file is something else."""
-    boxes: list[Box] = []
+    boxes: list[Mp4Box] = []
     position, num_bytes = 0, path.stat().st_size
     with path.open("rb") as file:
         while position < num_bytes:
@@ -38,7 +38,7 @@ def list_boxes(path: Path) -> list[Box]:
             stop = position + max(size, 8) if size else max(num_bytes, position + 8)
             if not boxes and kind != b"ftyp":
                 break
-            boxes.append(Box(kind=kind, start=position, stop=stop))
+            boxes.append(Mp4Box(kind=kind, start=position, stop=stop))
             position = stop
     return boxes
 

@@ -10,7 +10,7 @@ import av
 import numpy as np
 from jaxtyping import Float64, Int64
 
-from data_tools.shards.exact_frames import count_whole, iter_frames, read_first_frame
+from data_tools.shards.exact_frames import count_whole, iter_frames_at, read_first_frame
 from data_tools.shards.file_end import is_cut_off
 from data_tools.shards.shown_picture import list_corrections, show_pictures
 from data_tools.shards.video_container import open_container
@@ -23,7 +23,7 @@ _LONGEST_REORDER = 33
 
 
 @dataclass(frozen=True, kw_only=True)
-class Loss:
+class VideoLoss:
     """What a file that was cut off has lost at its end."""
 
     seconds: float
@@ -45,7 +45,7 @@ class SourceVideo:
     """Seconds per tick."""
     ticks: Int64[np.ndarray, " frames"]
     """When each frame is shown, in order."""
-    loss: Loss | None = None
+    loss: VideoLoss | None = None
 
     def __len__(self) -> int:
         return len(self.ticks)
@@ -97,7 +97,7 @@ class SourceVideo:
             ShardError: If the video is damaged there.
         """
         ticks, repeats = np.unique(self.ticks, return_counts=True)
-        frames = iter_frames(self.path, ticks.tolist(), time_base=self.time_base)
+        frames = iter_frames_at(self.path, ticks.tolist(), time_base=self.time_base)
         shown = show_pictures(frames, path=self.path)
         for frame, number in zip(shown, repeats.tolist(), strict=True):
             yield from [frame] * number
@@ -223,11 +223,11 @@ def _find_hole(ticks: Sequence[int]) -> int:
 
 def _describe_loss(
     path: Path, number: int, listed: int, fps: float, *, is_cut: bool
-) -> Loss | None:
+) -> VideoLoss | None:
     if number == listed and not is_cut:
         return None
     rest = f"{listed - number} frames after them are damaged or missing, and"
-    return Loss(
+    return VideoLoss(
         seconds=(listed - number) / fps,
         words=f"{path} is cut off: its first {number} frames ({number / fps:.2f} s) are whole; "
         f"{rest if listed > number else ''} what came later is not in the file".replace("  ", " "),
