@@ -1,7 +1,9 @@
 import json
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 
+import av
 import pytest
 from numbered_videos import read_number, write_numbered
 
@@ -54,6 +56,98 @@ def test_no_frame_of_a_cut_file_is_another_one(tmp_path: Path, name: str, codec:
         # Cut between two packets a file looks whole; frames may be missing then, as times say.
         shown = (video.ticks - video.ticks[0]) * float(video.time_base) * 30
         assert [read_number(frame) for frame in video.read()] == shown.round().tolist()
+
+
+def remux(
+    source: Path,
+    target: Path | BytesIO,
+    *,
+    shift_s: float = 0.0,
+    options: dict[str, str] | None = None,
+) -> None:
+    """Write a video's packets anew, with times that are so much earlier."""
+    where, kind = (str(target), None) if isinstance(target, Path) else (target, "matroska")
+    with (
+        av.open(str(source)) as file,
+        av.open(where, "w", format=kind, options=options or {}) as out,
+    ):
+        stream = out.add_stream_from_template(file.streams.video[0])
+        for packet in file.demux(video=0):
+            if packet.pts is not None and packet.dts is not None and packet.time_base is not None:
+                shift = round(shift_s / packet.time_base)
+                packet.pts, packet.dts = packet.pts - shift, packet.dts - shift
+                packet.stream = stream
+                out.mux(packet)
+
+
+class Pipe(BytesIO):
+    """What cannot be sought in, as a muxer's target."""
+
+    def seekable(self) -> bool:
+        return False
+
+
+def pipe(source: Path, target: Path, *, live: bool = False) -> Path:
+    written = Pipe()
+    # Live, clusters do not say either how long they are.
+    remux(source, written, options={"live": "1"} if live else {})
+    target.write_bytes(written.getvalue())
+    return target
+
+
+def test_a_trimmed_mp4_has_lost_nothing(tmp_path: Path) -> None:
+    # As ffmpeg -ss -c copy: an edit list hides what comes before the first frame that is wanted.
+    remux(write_numbered(tmp_path / "whole.mp4", "h264"), tmp_path / "v.mp4", shift_s=5 / 30)
+
+    video = read_video_table(tmp_path / "v.mp4")
+
+    assert video.loss is None
+    assert [read_number(frame) for frame in video.read()] == list(range(5, 40))
+
+
+@pytest.mark.parametrize("live", [False, True])
+@pytest.mark.parametrize("codec", ["h264", "vp9"])
+def test_a_whole_mkv_from_a_pipe_has_lost_nothing(tmp_path: Path, codec: str, live: bool) -> None:
+    path = pipe(write_numbered(tmp_path / "v.mp4", codec), tmp_path / "v.mkv", live=live)
+    assert b"\x18\x53\x80\x67\x01" + b"\xff" * 7 in path.read_bytes()[:100]
+
+    video = read_video_table(path)
+
+    assert video.loss is None
+    assert [read_number(frame) for frame in video.read()] == list(range(40))
+
+
+@pytest.mark.parametrize("live", [False, True])
+def test_the_good_part_of_an_mkv_from_a_pipe_is_kept(tmp_path: Path, live: bool) -> None:
+    path = pipe(write_numbered(tmp_path / "v.mp4", "h264"), tmp_path / "v.mkv", live=live)
+
+    video = read_video_table(cut(path, 0.72))
+
+    check_good_part(video)
+    assert video.is_cut_off
+    assert 20 <= len(video) < 40
+
+
+def test_a_gap_near_the_end_of_an_mkv_from_a_pipe_is_no_loss(tmp_path: Path) -> None:
+    ticks = [number + 3 * (number >= 25) for number in range(40)]
+    path = pipe(write_numbered(tmp_path / "v.mp4", "h264", ticks=ticks), tmp_path / "v.mkv")
+
+    video = read_video_table(path)
+
+    assert video.loss is None
+    assert len(video) == 40
+
+
+def test_an_uneven_step_before_the_end_of_a_cut_video_is_no_hole(tmp_path: Path) -> None:
+    # Without frames that are stored ahead, none can be lost between two that are there.
+    ticks = [number + 3 * (number >= 20) for number in range(40)]
+    path = write_numbered(tmp_path / "v.mkv", "h264-refresh", ticks=ticks)
+
+    video = read_video_table(cut(path, 0.8))
+
+    assert video.is_cut_off
+    assert 25 <= len(video) < 40
+    assert [read_number(frame) for frame in video.read()] == list(range(len(video)))
 
 
 def test_an_mp4_cut_within_the_index_of_a_fragment_is_read_up_to_there(tmp_path: Path) -> None:

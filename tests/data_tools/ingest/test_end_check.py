@@ -139,3 +139,21 @@ def test_a_log_that_goes_on_after_a_video_that_was_cut_off_is_kept(
     said = capsys.readouterr().out
     assert "the log goes on for" in said
     assert "cut off" in said
+
+
+def test_a_trimmed_video_that_was_paused_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole = write_pair(tmp_path, pause(2.0, 6.0)[:105], 11.0)
+    trimmed = whole.rename(tmp_path / "whole.mp4").with_name("run.mp4")
+    with av.open(str(whole.with_name("whole.mp4"))) as source, av.open(str(trimmed), "w") as target:
+        stream = target.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.pts is not None and packet.dts is not None and packet.time_base is not None:
+                shift = round(0.25 / packet.time_base)
+                packet.pts, packet.dts = packet.pts - shift, packet.dts - shift
+                packet.stream = stream
+                target.mux(packet)
+
+    assert ingest(trimmed) == 1
+    assert "after the video's end" in capsys.readouterr().out
