@@ -146,11 +146,12 @@ def read_video_table(path: Path) -> SourceVideo:
         raise ShardError(f"{path} holds no frame", cause="video")
     _check_times(path, rows, time_base)
     is_cut = is_cut_off(path, container=kind, stream_id=stream_id)
-    whole = rows
-    if is_cut or not rows[-1].is_whole or is_unfinished(path):
+    whole, is_open = rows, is_unfinished(path)
+    if is_cut or is_open or not rows[-1].is_whole:
         # Of a transport stream's last frame nothing but its end says that it is whole.
         candidates = rows[:-1] if "mpegts" in kind else rows
         whole = _drop_bad_end(path, [row for row in candidates if row.is_whole], time_base)
+    is_cut |= is_open and len(whole) < len(rows)
     ticks = np.array(sorted(row.tick for row in whole), dtype=np.int64)
     rate = find_video_rate(ticks, time_base, stated=stated)
     if rate is None:

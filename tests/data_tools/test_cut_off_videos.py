@@ -181,19 +181,22 @@ def shard(folder: Path, out: Path) -> int:
     return main([*words, "--clip-seconds", "0.4", "--size", "64", "--workers", "1"])
 
 
-def test_shard_keeps_the_good_part_and_reports_the_loss(tmp_path: Path) -> None:
+def test_shard_keeps_the_good_part_and_reports_the_loss(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     folder = tmp_path / "recordings"
     folder.mkdir()
     write_inputs(folder, "crash", seconds=40 / 30)
     cut(write_numbered(folder / "crash.mp4", "h264", muxing=FRAGMENTS), 0.72)
     number = len(read_video_table(folder / "crash.mp4"))
 
-    shard(folder, tmp_path / "set")
+    assert shard(folder, tmp_path / "set") == 0
 
     assert sum(read_manifest(tmp_path / "set").table["num_frames"].to_pylist()) == number
     (lost,) = read_report(tmp_path / "set" / "report.json").dropped
     assert (lost.name, lost.reason) == ("crash", "the video is cut off")
     assert f"its first {number} frames ({number / 30:.2f} s) are whole" in lost.detail
+    assert f"crash: kept in part: {lost.detail}" in capsys.readouterr().out
 
 
 def test_shard_keeps_the_clips_around_damage_and_names_those_in_it(
@@ -208,7 +211,7 @@ def test_shard_keeps_the_clips_around_damage_and_names_those_in_it(
     data[middle : middle + 60] = b"\xff" * 60
     path.write_bytes(data)
 
-    shard(folder, tmp_path / "set")
+    assert shard(folder, tmp_path / "set") == 1
 
     kept = read_manifest(tmp_path / "set").table["clip_id"].to_pylist()
     dropped = read_report(tmp_path / "set" / "report.json").dropped
