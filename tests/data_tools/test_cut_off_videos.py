@@ -3,9 +3,9 @@ from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 
-import av
 import pytest
 from numbered_videos import read_number, write_numbered
+from remuxed_videos import cut, remux
 
 from data_tools.__main__ import main
 from data_tools.shards.report import read_report
@@ -21,12 +21,6 @@ def check_good_part(video: SourceVideo) -> None:
     assert f"its first {len(video)} frames" in video.loss.words
     numbers = [read_number(frame) for frame in video.read()]
     assert numbers == list(range(len(video)))
-
-
-def cut(path: Path, share: float) -> Path:
-    data = path.read_bytes()
-    path.write_bytes(data[: round(len(data) * share)])
-    return path
 
 
 @pytest.mark.parametrize("codec", ["h264", "hevc-open"])
@@ -56,28 +50,6 @@ def test_no_frame_of_a_cut_file_is_another_one(tmp_path: Path, name: str, codec:
         # Cut between two packets a file looks whole; frames may be missing then, as times say.
         shown = (video.ticks - video.ticks[0]) * float(video.time_base) * 30
         assert [read_number(frame) for frame in video.read()] == shown.round().tolist()
-
-
-def remux(
-    source: Path,
-    target: Path | BytesIO,
-    *,
-    shift_s: float = 0.0,
-    options: dict[str, str] | None = None,
-) -> None:
-    """Write a video's packets anew, with times that are so much earlier."""
-    where, kind = (str(target), None) if isinstance(target, Path) else (target, "matroska")
-    with (
-        av.open(str(source)) as file,
-        av.open(where, "w", format=kind, options=options or {}) as out,
-    ):
-        stream = out.add_stream_from_template(file.streams.video[0])
-        for packet in file.demux(video=0):
-            if packet.pts is not None and packet.dts is not None and packet.time_base is not None:
-                shift = round(shift_s / packet.time_base)
-                packet.pts, packet.dts = packet.pts - shift, packet.dts - shift
-                packet.stream = stream
-                out.mux(packet)
 
 
 class Pipe(BytesIO):

@@ -1,9 +1,11 @@
 """Files that hold a section of a video are not read as the whole."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from label_maker import TarballMaker, write_video
+from remuxed_videos import cut
 
 from data_tools.__main__ import main
 from data_tools.shards.report import Dropped, read_report
@@ -13,7 +15,12 @@ FRAGMENTS = {"movflags": "frag_keyframe+empty_moov"}
 
 
 def ingest(
-    folder: Path, *, num_frames: int, name: str = f"{CUT}.mp4", share: float = 1.0
+    folder: Path,
+    *,
+    num_frames: int,
+    name: str = f"{CUT}.mp4",
+    share: float = 1.0,
+    **writing: Any,
 ) -> tuple[int, list[Dropped]]:
     """Ingest a whole video, and one of 200 labelled frames of which a file has fewer.
 
@@ -22,6 +29,7 @@ def ingest(
         num_frames: Of the file.
         name: Of the file.
         share: How much of the file's bytes are left.
+        writing: How `write_video` writes it.
 
     Returns:
         The exit status, and what was dropped.
@@ -34,9 +42,8 @@ def ingest(
     videos = folder / "videos"
     videos.mkdir()
     write_video(videos / f"{WHOLE}.mp4", 200, fps=30)
-    path = write_video(videos / name, num_frames, fps=30, muxing=FRAGMENTS)
-    data = path.read_bytes()
-    path.write_bytes(data[: round(len(data) * share)])
+    path = write_video(videos / name, num_frames, fps=30, muxing=FRAGMENTS, **writing)
+    cut(path, share)
 
     status = main(
         [
@@ -71,6 +78,25 @@ def test_the_pieces_in_the_good_part_of_a_file_that_was_cut_off_are_kept(
         f"{CUT}_chunk_0001": "the video is too short",
     }
     assert f"{CUT}: kept in part: " in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("writing", "reason"),
+    [
+        ({"size": (180, 180)}, "the video has another shape of picture"),
+        (
+            {"ticks_ms": [5000 + frame * 100 // 3 for frame in range(200)]},
+            "the video does not begin at its beginning",
+        ),
+    ],
+)
+def test_a_video_that_is_of_no_use_as_a_whole_is_a_fault(
+    tmp_path: Path, writing: dict[str, Any], reason: str
+) -> None:
+    status, dropped = ingest(tmp_path, num_frames=200, name=f"{CUT}.mkv", **writing)
+
+    assert status == 1
+    assert [(item.reason, item.is_fault) for item in dropped] == [(reason, True)] * 2
 
 
 def test_a_file_named_as_a_section_is_not_the_video(tmp_path: Path) -> None:
