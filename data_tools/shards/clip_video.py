@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from data_tools.shards.shown_picture import Filter, filter_pictures
+from data_tools.shards.shown_picture import PictureFilter, filter_pictures
 from data_tools.shards.source_video import SourceVideo
 from nitrogen_train.data.encode import VideoWriter
 from nitrogen_train.data.schema import Box
@@ -42,8 +42,10 @@ def encode_stretch(
         return path.read_bytes()
 
 
-def _describe_filters(size: int, masked_boxes: Sequence[Box], area: Box | None) -> list[Filter]:
-    filters: list[Filter] = [
+def _describe_filters(
+    size: int, masked_boxes: Sequence[Box], area: Box | None
+) -> list[PictureFilter]:
+    filters: list[PictureFilter] = [
         ("drawbox", f"x={x}:y={y}:w={width}:h={height}:color=black:t=fill")
         for x, y, width, height in masked_boxes
     ]

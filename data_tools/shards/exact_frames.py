@@ -101,7 +101,9 @@ class Decoding:
         self._num_good = place if self._num_good is None else min(place, self._num_good)
 
 
-def iter_frames(path: Path, ticks: Sequence[int], *, time_base: Fraction) -> Iterator[VideoFrame]:
+def iter_frames_at(
+    path: Path, ticks: Sequence[int], *, time_base: Fraction
+) -> Iterator[VideoFrame]:
     """Decode the frames that are shown at these ticks.
 
     Args:

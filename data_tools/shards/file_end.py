@@ -1,4 +1,4 @@
-"""Whether a video file ends where it should, told by its outermost structure.
+"""Tells whether a video file ends where it should, by its outermost structure.
 
 What crashed, was copied in part or ran out of space ends within a box (mp4), an element (mkv), a
 tag (flv) or a frame's packets (ts). A file cut just between two of them looks whole.
@@ -7,14 +7,16 @@ tag (flv) or a frame's packets (ts). A file cut just between two of them looks w
 import struct
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 _EBML, _SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
+_CLUSTER = b"\x1f\x43\xb6\x75"
 _TS_PACKET, _TS_SYNC = 188, 0x47
 _TS_TAIL = 4096 * _TS_PACKET
 
 
 @dataclass(frozen=True, kw_only=True)
-class Box:
+class Mp4Box:
     """An outermost part of an mp4."""
 
     kind: bytes
@@ -23,9 +25,9 @@ class Box:
     """Where it ends by its own word."""
 
 
-def list_boxes(path: Path) -> list[Box]:
+def list_boxes(path: Path) -> list[Mp4Box]:
     """List the outermost boxes of an mp4; none if the file is something else."""
-    boxes: list[Box] = []
+    boxes: list[Mp4Box] = []
     position, num_bytes = 0, path.stat().st_size
     with path.open("rb") as file:
         while position < num_bytes:
@@ -38,7 +40,7 @@ def list_boxes(path: Path) -> list[Box]:
             stop = position + max(size, 8) if size else max(num_bytes, position + 8)
             if not boxes and kind != b"ftyp":
                 break
-            boxes.append(Box(kind=kind, start=position, stop=stop))
+            boxes.append(Mp4Box(kind=kind, start=position, stop=stop))
             position = stop
     return boxes
 
@@ -62,24 +64,54 @@ def is_cut_off(path: Path, *, container: str, stream_id: int) -> bool:
     return "mpegts" in names and _is_cut_ts(path, stream_id)
 
 
-def _is_cut_matroska(path: Path) -> bool:
-    """Tell whether the segment was never finished, or is longer than the file."""
+def is_unfinished(path: Path) -> bool:
+    """Tell whether a Matroska file does not say how long it is.
+
+    So are those that a crash cut short, and all that were written to a pipe or by a browser.
+    """
     with path.open("rb") as file:
-        head = file.read(4096)
-    header_size, position = _read_size(head, len(_EBML))
-    position += header_size
-    if not head.startswith(_EBML) or head[position : position + 4] != _SEGMENT:
-        return False
-    size, start = _read_size(head, position + 4)
-    is_unknown = size == 2 ** (7 * (start - position - 4)) - 1
-    return is_unknown or start + size > path.stat().st_size
+        _, _, stop = _read_element(file, 0)
+        kind, _, end = _read_element(file, stop or 0)
+    return kind == _SEGMENT and end is None
 
 
-def _read_size(data: bytes, position: int) -> tuple[int, int]:
-    """Read a number whose first bits say how long it is, and where it ends."""
-    length = 9 - data[position].bit_length()
-    value = int.from_bytes(data[position : position + length])
-    return value & (2 ** (7 * length) - 1), position + length
+def _is_cut_matroska(path: Path) -> bool:
+    """Tell whether the segment is longer than the file, or its last part if it is unfinished."""
+    num_bytes = path.stat().st_size
+    with path.open("rb") as file:
+        _, _, stop = _read_element(file, 0)
+        kind, position, stop = _read_element(file, stop or 0)
+        if kind != _SEGMENT or stop is not None:
+            return kind == _SEGMENT and stop is not None and stop > num_bytes
+        while position < num_bytes:
+            kind, start, stop = _read_element(file, position)
+            if stop is None and kind != _CLUSTER:
+                return True
+            # A cluster that does not say how long it is ends where its last part does.
+            position = start if stop is None else stop
+    return position > num_bytes
+
+
+def _read_element(file: BinaryIO, position: int) -> tuple[bytes, int, int | None]:
+    """Read which element begins at a place, where its content does, and where that ends.
+
+    The end is None if the element does not say it, or its header is not one or is cut off.
+    """
+    file.seek(position)
+    header = file.read(12)
+    id_length = 9 - header[0].bit_length() if header else 9
+    if not id_length < len(header) or id_length > 4 or not header[id_length]:
+        return b"", position, None
+    size, length = _read_size(header[id_length:])
+    start = position + id_length + length
+    is_unknown = size == 2 ** (7 * length) - 1 or id_length + length > len(header)
+    return header[:id_length], start, None if is_unknown else start + size
+
+
+def _read_size(data: bytes) -> tuple[int, int]:
+    """Read a number whose first bits say how long it is, and its length in bytes."""
+    length = 9 - data[0].bit_length()
+    return int.from_bytes(data[:length]) & (2 ** (7 * length) - 1), length
 
 
 def _is_cut_flv(path: Path) -> bool:

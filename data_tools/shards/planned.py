@@ -90,7 +90,11 @@ class Dropped:
     detail: str
     """What was expected and what came."""
     is_fault: bool = True
-    """Whether something that was given could not be used; else it was not asked for."""
+    """Whether the exit status becomes 1: something that was given gave nothing, or clips of it were
+    lost to damage in its middle. Not so what was not asked for, nor the end of an input of which
+    the good part is kept: a video that was cut off, a log whose last row was."""
+    is_told: bool = False
+    """Whether it has a line on the screen though it is no fault."""
 
 
 def list_loss(video: SourceVideo, *, name: str, game: str) -> list[Dropped]:
@@ -102,8 +106,10 @@ def list_loss(video: SourceVideo, *, name: str, game: str) -> list[Dropped]:
             name=name,
             game=game,
             seconds=video.loss.seconds,
-            reason="the video is cut off",
+            reason="the video is cut off" if video.is_cut_off else "the video's end is damaged",
             detail=video.loss.words,
+            is_fault=False,
+            is_told=True,
         )
     ]
 

@@ -28,7 +28,7 @@ def plan_recording(recording: Recording, *, settings: ShardSettings) -> PlannedU
     space = get_space(facts.action_space)
     video, frames, edges_ns = _lay_out(recording.video_path, facts.video_start_ns)
     log = read_input_log(recording.log_path, space, stick_y_axis=facts.stick_y_axis)
-    _check_span(recording, log, edges_ns, is_cut_off=video.loss is not None)
+    _check_span(recording, log, edges_ns, is_cut_off=video.is_cut_off)
     if motions := sorted(space.motions.keys() & log.tracks.keys()):
         raise ShardError(
             f"{recording.log_path} logs {motions[0]}, a motion: a row holds all of it, and such a "

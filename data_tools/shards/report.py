@@ -93,7 +93,7 @@ def read_report(path: Path) -> DatasetReport:
 
 
 def format_report(report: DatasetReport) -> str:
-    """Lay the report out: a line per game, one per reason with an example, one per fault."""
+    """Lay the report out: a line per game, one per reason, one per fault or loss."""
     lines = [
         format_table(
             ("game", "clips", "hours kept", "hours dropped"),
@@ -115,13 +115,13 @@ def format_report(report: DatasetReport) -> str:
     if report.notes:
         noted = [(words, str(number)) for words, number in report.notes.items()]
         lines.append(format_table(("noted", "number"), noted))
-    if report.faults:
-        lines.append(format_faults(report.faults))
+    if told := [item for item in report.dropped if item.is_fault or item.is_told]:
+        lines.append(format_faults(told))
     return "\n\n".join(lines)
 
 
 def format_faults(faults: Sequence[Dropped]) -> str:
-    """Lay out what could not be used, a line for each."""
+    """Lay out what could not be used, or not all of it, a line for each."""
     return "\n".join(_iter_faults(faults))
 
 
@@ -129,7 +129,7 @@ def _iter_faults(faults: Sequence[Dropped]) -> Iterator[str]:
     # One damaged file may cost many pieces.
     faults = list({item.detail: item for item in reversed(faults)}.values())[::-1]
     for item in faults[:_MAX_FAULTS]:
-        text = f"{item.name}: dropped: {item.detail}"
+        text = f"{item.name}: {'dropped' if item.is_fault else 'kept in part'}: {item.detail}"
         yield "".join(letter if letter.isprintable() else "?" for letter in text)
     if len(faults) > _MAX_FAULTS:
         yield f"and {len(faults) - _MAX_FAULTS} more, all in {REPORT_NAME}"

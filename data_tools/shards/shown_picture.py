@@ -23,10 +23,10 @@ from av.video.frame import VideoFrame
 
 from nitrogen_train.data.schema import ShardError
 
-Filter = tuple[str, str]
+PictureFilter = tuple[str, str]
 """FFmpeg's name of a filter, and its options."""
 
-_TURNS: dict[tuple[int, int, int, int], list[Filter]] = {
+_TURNS: dict[tuple[int, int, int, int], list[PictureFilter]] = {
     (1, 0, 0, 1): [],
     (-1, 0, 0, 1): [("hflip", "")],
     (1, 0, 0, -1): [("vflip", "")],
@@ -62,7 +62,7 @@ _SRGB_TO_LIGHT = "if(lte({v},0.04045),{v}/12.92,pow(({v}+0.055)/1.055,2.4))"
 _LIGHT_TO_SRGB = "if(lte({v},0.0031308),12.92*{v},1.055*pow({v},1/2.4)-0.055)"
 
 
-def list_corrections(picture: VideoFrame, *, path: Path) -> list[Filter]:
+def list_corrections(picture: VideoFrame, *, path: Path) -> list[PictureFilter]:
     """List what has to be done to a video's pictures before they are what a screen shows.
 
     Args:
@@ -92,7 +92,7 @@ def show_pictures(pictures: Iterator[VideoFrame], *, path: Path) -> Iterator[Vid
 
 
 def filter_pictures(
-    pictures: Iterator[VideoFrame], filters: Sequence[Filter], *, path: Path
+    pictures: Iterator[VideoFrame], filters: Sequence[PictureFilter], *, path: Path
 ) -> Iterator[VideoFrame]:
     """Send pictures through FFmpeg's filters; one comes for each that goes in, at its time.
 
@@ -136,7 +136,7 @@ def _pull(
         yield picture
 
 
-def _build_graph(picture: VideoFrame, filters: Sequence[Filter]) -> Graph:
+def _build_graph(picture: VideoFrame, filters: Sequence[PictureFilter]) -> Graph:
     graph = Graph()
     node = graph.add_buffer(
         width=picture.width,
@@ -152,7 +152,7 @@ def _build_graph(picture: VideoFrame, filters: Sequence[Filter]) -> Graph:
     return graph
 
 
-def _list_turns(picture: VideoFrame, path: Path) -> list[Filter]:
+def _list_turns(picture: VideoFrame, path: Path) -> list[PictureFilter]:
     try:
         # PyAV's stubs know one kind of side data of many.
         matrix = picture.side_data["DISPLAYMATRIX"]  # pyright: ignore[reportGeneralTypeIssues]
@@ -169,7 +169,7 @@ def _list_turns(picture: VideoFrame, path: Path) -> list[Filter]:
     return _TURNS[a, b, c, d]
 
 
-def _list_colours(picture: VideoFrame, path: Path) -> list[Filter]:
+def _list_colours(picture: VideoFrame, path: Path) -> list[PictureFilter]:
     matrix, transfer = int(picture.colorspace), int(picture.color_trc)
     primaries = int(picture.color_primaries)
     is_hdr = transfer in _TO_LIGHT
@@ -194,6 +194,6 @@ def _list_colours(picture: VideoFrame, path: Path) -> list[Filter]:
     ]
 
 
-def _curve(expression: str) -> Filter:
+def _curve(expression: str) -> PictureFilter:
     text = f"65535*clip({expression.format(v='(val/65535)')},0,1)"
     return "lutrgb", f"r='{text}':g='{text}':b='{text}'"

@@ -10,8 +10,8 @@ import av
 import numpy as np
 from jaxtyping import Float64, Int64
 
-from data_tools.shards.exact_frames import count_whole, iter_frames, read_first_frame
-from data_tools.shards.file_end import is_cut_off
+from data_tools.shards.exact_frames import count_whole, iter_frames_at, read_first_frame
+from data_tools.shards.file_end import is_cut_off, is_unfinished
 from data_tools.shards.shown_picture import list_corrections, show_pictures
 from data_tools.shards.video_container import open_container
 from data_tools.shards.video_rate import find_video_rate
@@ -19,13 +19,15 @@ from nitrogen_train.data.encode import frame_rate
 from nitrogen_train.data.schema import ShardError
 
 _LONGEST_REORDER = 33
-"""Frames: so far ahead of what is shown before it a frame may be stored."""
+"""Frames: so many that are shown after a frame may be stored before it."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Loss:
-    """What a file that was cut off has lost at its end."""
+class VideoLoss:
+    """What a file has lost at its end."""
 
+    is_cut_off: bool
+    """Whether the file ends early, so that the recording may have gone on for any time."""
     seconds: float
     """As far as it is known."""
     words: str
@@ -45,7 +47,12 @@ class SourceVideo:
     """Seconds per tick."""
     ticks: Int64[np.ndarray, " frames"]
     """When each frame is shown, in order."""
-    loss: Loss | None = None
+    loss: VideoLoss | None = None
+
+    @property
+    def is_cut_off(self) -> bool:
+        """Whether the file ends before the recording did."""
+        return self.loss is not None and self.loss.is_cut_off
 
     def __len__(self) -> int:
         return len(self.ticks)
@@ -97,7 +104,7 @@ class SourceVideo:
             ShardError: If the video is damaged there.
         """
         ticks, repeats = np.unique(self.ticks, return_counts=True)
-        frames = iter_frames(self.path, ticks.tolist(), time_base=self.time_base)
+        frames = iter_frames_at(self.path, ticks.tolist(), time_base=self.time_base)
         shown = show_pictures(frames, path=self.path)
         for frame, number in zip(shown, repeats.tolist(), strict=True):
             yield from [frame] * number
@@ -118,13 +125,11 @@ def read_video_table(path: Path) -> SourceVideo:
     """Read a video's table, decoding its first frame and, if it is cut off, its end.
 
     Frames that the file lists and does not hold whole are left out at its end, and are `loss`; in
-    its middle they are found when they are read.
+    its middle they are found when they are read. Those that an edit list hides are no part of it.
 
     Raises:
         ShardError: If it is not a video, no frame of it can be shown, or its times jump back.
     """
-    # FFmpeg takes `12:30.mp4` for a protocol of that name.
-    path = path.absolute()
     with open_container(path) as video:
         stream = video.stream
         rows = [
@@ -133,16 +138,20 @@ def read_video_table(path: Path) -> SourceVideo:
             if packet.pts is not None and not packet.is_discard
         ]
         stated, time_base = stream.average_rate or stream.guessed_rate, stream.time_base
-        kind, stream_id, listed = video.container.format.name, stream.id, stream.frames
+        kind, stream_id = video.container.format.name, stream.id
+        # The stream's own count has the frames that an edit list hides; only an mp4 lists all.
+        listed = [entry for entry in stream.index_entries if entry.size and not entry.is_discard]
+        num_listed = max(len(rows), len(listed) if "mp4" in kind else 0)
     if not rows or time_base is None:
         raise ShardError(f"{path} holds no frame", cause="video")
     _check_times(path, rows, time_base)
     is_cut = is_cut_off(path, container=kind, stream_id=stream_id)
-    whole = rows
-    if is_cut or not rows[-1].is_whole:
+    whole, is_open = rows, is_unfinished(path)
+    if is_cut or is_open or not rows[-1].is_whole:
         # Of a transport stream's last frame nothing but its end says that it is whole.
         candidates = rows[:-1] if "mpegts" in kind else rows
         whole = _drop_bad_end(path, [row for row in candidates if row.is_whole], time_base)
+    is_cut |= is_open and len(whole) < len(rows)
     ticks = np.array(sorted(row.tick for row in whole), dtype=np.int64)
     rate = find_video_rate(ticks, time_base, stated=stated)
     if rate is None:
@@ -155,7 +164,7 @@ def read_video_table(path: Path) -> SourceVideo:
         fps=float(rate),
         time_base=time_base,
         ticks=ticks,
-        loss=_describe_loss(path, len(whole), max(listed, len(rows)), float(rate), is_cut=is_cut),
+        loss=_describe_loss(path, len(whole), num_listed, float(rate), is_cut=is_cut),
     )
 
 
@@ -211,24 +220,42 @@ def _drop_bad_end(path: Path, rows: list[_Row], time_base: Fraction) -> list[_Ro
 
 
 def _find_hole(ticks: Sequence[int]) -> int:
-    """Find the last frame before a hole near the end, or the last of all.
+    """Find the last frame before a hole that the end of the file left, or the last of all.
 
-    Frames that are stored behind the one that they are shown before are the first to be lost.
+    A frame that is stored behind others that are shown after it is lost before them. Where the
+    hole has more frames behind it than are ever stored ahead, nothing is lost: the rate varies.
+
+    Args:
+        ticks: In the order in which they are stored.
     """
-    end = np.sort(np.array(ticks, dtype=np.int64))[-_LONGEST_REORDER:]
-    steps = np.diff(end)
-    holes = np.flatnonzero(steps > 1.5 * np.median(steps)) if len(steps) else steps
-    return int(end[holes[0]] if len(holes) else end[-1])
+    stored = np.array(ticks, dtype=np.int64)
+    num_ahead = _count_ahead(stored)
+    shown = np.sort(stored)
+    steps = np.diff(shown[-_LONGEST_REORDER:])
+    last_steps = np.diff(shown[-num_ahead - 1 :])
+    holes = np.flatnonzero(last_steps > 1.5 * np.median(steps)) if len(last_steps) else last_steps
+    return int(shown[-num_ahead - 1 :][holes[0]] if len(holes) else shown[-1])
+
+
+def _count_ahead(stored: Int64[np.ndarray, " frames"]) -> int:
+    """Count the frames that are stored before a frame and shown after it, at most."""
+    num_ahead = np.zeros(len(stored), dtype=np.int64)
+    for distance in range(1, min(_LONGEST_REORDER, len(stored))):
+        num_ahead[distance:] += stored[:-distance] > stored[distance:]
+    return int(num_ahead.max())
 
 
 def _describe_loss(
     path: Path, number: int, listed: int, fps: float, *, is_cut: bool
-) -> Loss | None:
+) -> VideoLoss | None:
     if number == listed and not is_cut:
         return None
-    rest = f"{listed - number} frames after them are damaged or missing, and"
-    return Loss(
+    kept = f"its first {number} frames ({number / fps:.2f} s) are whole"
+    lost = [f"{listed - number} frames after them are damaged or missing"] * (listed > number)
+    later = ["what came later is not in the file"] * is_cut
+    return VideoLoss(
+        is_cut_off=is_cut,
         seconds=(listed - number) / fps,
-        words=f"{path} is cut off: its first {number} frames ({number / fps:.2f} s) are whole; "
-        f"{rest if listed > number else ''} what came later is not in the file".replace("  ", " "),
+        words=f"{path} is {'cut off' if is_cut else 'damaged at its end'}: {kept}; "
+        + ", and ".join([*lost, *later]),
     )

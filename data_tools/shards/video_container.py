@@ -38,6 +38,8 @@ def open_container(path: Path) -> Iterator[VideoContainer]:
     Raises:
         ShardError: If it is no video, lacks its index, or nothing here can decode it.
     """
+    # FFmpeg takes `12:30.mp4` for a protocol of that name.
+    path = path.absolute()
     with _open(path) as container:
         if not container.streams.video or container.streams.video[0].codec_context is None:
             _check_index(path)

@@ -1,5 +1,6 @@
 """Tiny videos whose frames show their number, of every codec and in every container."""
 
+from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -45,16 +46,18 @@ def write_numbered(
     *,
     count: int = 40,
     start: int = 0,
+    ticks: Sequence[int] | None = None,
     muxing: dict[str, str] | None = None,
 ) -> Path:
-    """Write frames 0, 1, ... at 30 per second, from frame time `start` on."""
+    """Write frames 0, 1, ... at 30 per second from frame time `start` on, or at these times."""
+    times = range(start, start + count) if ticks is None else ticks
     name, options = CODECS[codec]
     with av.open(str(path), "w", options=muxing or {}) as container:
         stream = container.add_stream(name, rate=30, options=options)
         stream.width, stream.height, stream.pix_fmt = _SIDE * 8, _SIDE * 4, "yuv420p"
         for number in range(count):
             frame = av.VideoFrame.from_ndarray(_draw(number), format="rgb24")
-            frame.pts, frame.time_base = start + number, Fraction(1, 30)
+            frame.pts, frame.time_base = times[number], Fraction(1, 30)
             container.mux(stream.encode(frame.reformat(format="yuv420p")))
         container.mux(stream.encode(None))
     return path

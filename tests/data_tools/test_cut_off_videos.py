@@ -1,9 +1,11 @@
 import json
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 
 import pytest
 from numbered_videos import read_number, write_numbered
+from remuxed_videos import cut, remux
 
 from data_tools.__main__ import main
 from data_tools.shards.report import read_report
@@ -19,12 +21,6 @@ def check_good_part(video: SourceVideo) -> None:
     assert f"its first {len(video)} frames" in video.loss.words
     numbers = [read_number(frame) for frame in video.read()]
     assert numbers == list(range(len(video)))
-
-
-def cut(path: Path, share: float) -> Path:
-    data = path.read_bytes()
-    path.write_bytes(data[: round(len(data) * share)])
-    return path
 
 
 @pytest.mark.parametrize("codec", ["h264", "hevc-open"])
@@ -54,6 +50,76 @@ def test_no_frame_of_a_cut_file_is_another_one(tmp_path: Path, name: str, codec:
         # Cut between two packets a file looks whole; frames may be missing then, as times say.
         shown = (video.ticks - video.ticks[0]) * float(video.time_base) * 30
         assert [read_number(frame) for frame in video.read()] == shown.round().tolist()
+
+
+class Pipe(BytesIO):
+    """What cannot be sought in, as a muxer's target."""
+
+    def seekable(self) -> bool:
+        return False
+
+
+def pipe(source: Path, target: Path, *, live: bool = False) -> Path:
+    written = Pipe()
+    # Live, clusters do not say either how long they are.
+    remux(source, written, options={"live": "1"} if live else {})
+    target.write_bytes(written.getvalue())
+    return target
+
+
+def test_a_trimmed_mp4_has_lost_nothing(tmp_path: Path) -> None:
+    # As ffmpeg -ss -c copy: an edit list hides what comes before the first frame that is wanted.
+    remux(write_numbered(tmp_path / "whole.mp4", "h264"), tmp_path / "v.mp4", shift_s=5 / 30)
+
+    video = read_video_table(tmp_path / "v.mp4")
+
+    assert video.loss is None
+    assert [read_number(frame) for frame in video.read()] == list(range(5, 40))
+
+
+@pytest.mark.parametrize("live", [False, True])
+@pytest.mark.parametrize("codec", ["h264", "vp9"])
+def test_a_whole_mkv_from_a_pipe_has_lost_nothing(tmp_path: Path, codec: str, live: bool) -> None:
+    path = pipe(write_numbered(tmp_path / "v.mp4", codec), tmp_path / "v.mkv", live=live)
+    assert b"\x18\x53\x80\x67\x01" + b"\xff" * 7 in path.read_bytes()[:100]
+
+    video = read_video_table(path)
+
+    assert video.loss is None
+    assert [read_number(frame) for frame in video.read()] == list(range(40))
+
+
+@pytest.mark.parametrize("live", [False, True])
+def test_the_good_part_of_an_mkv_from_a_pipe_is_kept(tmp_path: Path, live: bool) -> None:
+    path = pipe(write_numbered(tmp_path / "v.mp4", "h264"), tmp_path / "v.mkv", live=live)
+
+    video = read_video_table(cut(path, 0.72))
+
+    check_good_part(video)
+    assert video.is_cut_off
+    assert 20 <= len(video) < 40
+
+
+def test_a_gap_near_the_end_of_an_mkv_from_a_pipe_is_no_loss(tmp_path: Path) -> None:
+    ticks = [number + 3 * (number >= 25) for number in range(40)]
+    path = pipe(write_numbered(tmp_path / "v.mp4", "h264", ticks=ticks), tmp_path / "v.mkv")
+
+    video = read_video_table(path)
+
+    assert video.loss is None
+    assert len(video) == 40
+
+
+def test_an_uneven_step_before_the_end_of_a_cut_video_is_no_hole(tmp_path: Path) -> None:
+    # Without frames that are stored ahead, none can be lost between two that are there.
+    ticks = [number + 3 * (number >= 20) for number in range(40)]
+    path = write_numbered(tmp_path / "v.mkv", "h264-refresh", ticks=ticks)
+
+    video = read_video_table(cut(path, 0.8))
+
+    assert video.is_cut_off
+    assert 25 <= len(video) < 40
+    assert [read_number(frame) for frame in video.read()] == list(range(len(video)))
 
 
 def test_an_mp4_cut_within_the_index_of_a_fragment_is_read_up_to_there(tmp_path: Path) -> None:
@@ -87,19 +153,22 @@ def shard(folder: Path, out: Path) -> int:
     return main([*words, "--clip-seconds", "0.4", "--size", "64", "--workers", "1"])
 
 
-def test_shard_keeps_the_good_part_and_reports_the_loss(tmp_path: Path) -> None:
+def test_shard_keeps_the_good_part_and_reports_the_loss(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     folder = tmp_path / "recordings"
     folder.mkdir()
     write_inputs(folder, "crash", seconds=40 / 30)
     cut(write_numbered(folder / "crash.mp4", "h264", muxing=FRAGMENTS), 0.72)
     number = len(read_video_table(folder / "crash.mp4"))
 
-    shard(folder, tmp_path / "set")
+    assert shard(folder, tmp_path / "set") == 0
 
     assert sum(read_manifest(tmp_path / "set").table["num_frames"].to_pylist()) == number
     (lost,) = read_report(tmp_path / "set" / "report.json").dropped
     assert (lost.name, lost.reason) == ("crash", "the video is cut off")
     assert f"its first {number} frames ({number / 30:.2f} s) are whole" in lost.detail
+    assert f"crash: kept in part: {lost.detail}" in capsys.readouterr().out
 
 
 def test_shard_keeps_the_clips_around_damage_and_names_those_in_it(
@@ -114,7 +183,7 @@ def test_shard_keeps_the_clips_around_damage_and_names_those_in_it(
     data[middle : middle + 60] = b"\xff" * 60
     path.write_bytes(data)
 
-    shard(folder, tmp_path / "set")
+    assert shard(folder, tmp_path / "set") == 1
 
     kept = read_manifest(tmp_path / "set").table["clip_id"].to_pylist()
     dropped = read_report(tmp_path / "set" / "report.json").dropped

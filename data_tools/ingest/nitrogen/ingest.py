@@ -6,7 +6,7 @@ tarballs ─► index ─► pieces that are wanted and whose video is at hand
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -14,17 +14,19 @@ import av
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from av.error import FFmpegError
 
 from data_tools.ingest.nitrogen.label_index import TarballIndex, build_index, find_tarballs
 from data_tools.ingest.nitrogen.piece_clips import TarballUnit, plan_tarball
 from data_tools.ingest.nitrogen.query import select_pieces
 from data_tools.recordings.recording import VIDEO_SUFFIXES
+from data_tools.shards.file_end import is_cut_off
 from data_tools.shards.part import ALL, Part
 from data_tools.shards.plan import ShardSettings, choose_heldout, make_plan
 from data_tools.shards.planned import Dropped
 from data_tools.shards.report import DatasetReport
+from data_tools.shards.video_container import open_container
 from data_tools.shards.write import write_dataset
+from nitrogen_train.data.schema import ShardError
 
 INDEX_NAME = ".labels"
 _COLUMNS = ("video_id", "chunk", "game", "rows", "fps")
@@ -113,6 +115,7 @@ def find_sections(indexes: Sequence[TarballIndex], videos: dict[str, Path]) -> d
     """Find files that are shorter than what their labels are of.
 
     Such a file may hold a section from anywhere in the video, whose pictures belong to other rows.
+    One that was cut off does not: the pieces of its good part are kept.
 
     Args:
         indexes: Of all tarballs.
@@ -141,11 +144,18 @@ def find_sections(indexes: Sequence[TarballIndex], videos: dict[str, Path]) -> d
 
 
 def _measure_length(path: Path) -> float | None:
-    """Read how long a file says it is, in seconds; None if it does not, or is no video."""
+    """Read how long a whole file says it is, in seconds.
+
+    None if it does not say it, is no video, or was cut off: then it begins at the beginning.
+    """
     try:
-        with av.open(str(path)) as container:
-            return None if container.duration is None else container.duration / av.time_base
-    except FFmpegError:
+        with open_container(path) as video:
+            kind, duration = video.container.format.name, video.container.duration
+            if is_cut_off(path, container=kind, stream_id=video.stream.id):
+                return None
+            return None if duration is None else duration / av.time_base
+    # Reported when its pieces are planned.
+    except (ShardError, OSError):
         return None
 
 
@@ -197,11 +207,13 @@ def choose_pieces(
         is_section = np.isin(ids, list(sections))
         for video_id in np.unique(ids[is_section & is_wanted]):
             is_lost = is_wanted & (ids == video_id)
-            dropped += _sum_up(table, is_lost, "a section of the video", sections[video_id])
+            section = _sum_up(table, is_lost, "a section of the video", sections[video_id])
+            dropped += [replace(item, is_fault=True) for item in section]
         dropped += _sum_up(
             table, is_wanted & ~has_video & ~is_section, "no video", "the folder of videos lacks it"
         )
         wanted: dict[str, list[int]] = defaultdict(list)
+        first_seen: set[str] = set()
         for row in table.filter(pa.array(is_wanted & has_video)).to_pylist():
             video_id, chunk = row["video_id"], row["chunk"]
             if chunk in taken[video_id]:
@@ -216,6 +228,8 @@ def choose_pieces(
                     )
                 )
                 continue
+            if not taken[video_id]:
+                first_seen.add(video_id)
             taken[video_id].add(chunk)
             sessions.add((row["game"], video_id))
             wanted[video_id].append(chunk)
@@ -225,6 +239,7 @@ def choose_pieces(
                 fingerprint=index.fingerprint,
                 wanted=dict(wanted),
                 videos={video_id: videos[video_id] for video_id in wanted},
+                first_seen=frozenset(first_seen),
                 dropped=dropped,
             )
         )

@@ -26,7 +26,7 @@ from data_tools.ingest.nitrogen.picture_boxes import place_boxes
 from data_tools.names import safe_key
 from data_tools.shards.cutting import Stretch, cut_stretch
 from data_tools.shards.plan import ShardSettings
-from data_tools.shards.planned import Dropped, PlannedClip, PlannedUnit
+from data_tools.shards.planned import Dropped, PlannedClip, PlannedUnit, list_loss
 from data_tools.shards.source_video import SourceVideo, read_video_table
 from nitrogen_train.data.schema import ShardError
 
@@ -41,6 +41,8 @@ _REASONS = {
     "overlay": "the pad cannot be masked",
     "area": "the game's area is not in the picture",
 }
+_OF_PIECES = frozenset({"short", "rate", "clock", "overlay", "area"})
+"""Of these some pieces of a video are left out: no news among thousands of videos."""
 _TABLES_KEPT = 4
 
 
@@ -55,6 +57,8 @@ class TarballUnit:
     """Pieces by the id of their video."""
     videos: dict[str, Path]
     """Files of these videos."""
+    first_seen: frozenset[str]
+    """Those of which no earlier tarball has pieces: what the file lost is told once."""
     dropped: list[Dropped]
     """What is not taken."""
 
@@ -80,14 +84,18 @@ def plan_tarball(unit: TarballUnit, *, settings: ShardSettings, crops_to_game: b
     dropped = list(unit.dropped)
     notes: Counter[str] = Counter()
     read_table = lru_cache(_TABLES_KEPT)(_read_table)
+    untold = set(unit.first_seen)
     for (video_id, fps), group in groupby(_iter_wanted(unit), _name_video):
         pieces = list(group)
         try:
             video, file_digest = read_table(unit.videos[video_id])
+            if video_id in untold:
+                untold.remove(video_id)
+                dropped += _list_loss(video, pieces[0])
             labelled = find_rate(video, fps)
             clock = choose_clock(pieces, labelled)
         except ShardError as error:
-            dropped += [_drop(piece, error) for piece in pieces]
+            dropped += [replace(_drop(piece, error), is_fault=True) for piece in pieces]
             continue
         for piece in pieces:
             try:
@@ -167,9 +175,15 @@ def _drop(piece: LabelledPiece, error: ShardError) -> Dropped:
         seconds=len(piece.actions) / piece.metadata.fps,
         reason=_REASONS.get(error.cause, "the video is not readable"),
         detail=printable_detail(error),
-        # What a video at hand is too short or too small for is no news among thousands of them.
-        is_fault=error.cause not in _REASONS,
+        is_fault=error.cause not in _OF_PIECES,
     )
+
+
+def _list_loss(video: SourceVideo, piece: LabelledPiece) -> list[Dropped]:
+    """List what a video lost at its end; its seconds are those of the pieces that lie there."""
+    metadata = piece.metadata
+    losses = list_loss(video, name=metadata.video_id, game=metadata.game)
+    return [replace(loss, seconds=0.0) for loss in losses]
 
 
 def _read_table(path: Path) -> tuple[SourceVideo, str]:

@@ -106,7 +106,7 @@ def read_recording(pair: Pair, video: SourceVideo) -> tuple[Stretch, Mapping[str
         row = num_frames - 2
         if 0 <= row < len(rows.valid):
             _read_row(rows, row, user, system)
-    is_longer = num_frames > len(video) and video.loss is None
+    is_longer = num_frames > len(video) and not video.is_cut_off
     if num_frames < max(2, len(video)) or is_longer:
         raise UnusableError(
             "annotation and video differ in their number of frames",

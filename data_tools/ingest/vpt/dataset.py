@@ -104,7 +104,7 @@ def read_segment(
         num_frames=len(video),
         max_difference=max_difference,
         keep_menus=keep_menus,
-        is_video_cut_off=video.loss is not None,
+        is_video_cut_off=video.is_cut_off,
     )
     actions = rows.to_actions()
     stretch = Stretch(

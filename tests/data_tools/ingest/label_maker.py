@@ -65,10 +65,11 @@ def write_video(
     fps: float,
     size: tuple[int, int] = (WIDTH, HEIGHT),
     ticks_ms: Sequence[int] | None = None,
+    muxing: dict[str, str] | None = None,
 ) -> Path:
     """Write a video whose frame t shows t; with times in ms its rate may vary."""
     rate = Fraction(fps).limit_denominator(1001)
-    with av.open(str(path), "w") as container:
+    with av.open(str(path), "w", options=muxing or {}) as container:
         options = {"preset": "ultrafast", "bf": "2", "g": "25"}
         stream = container.add_stream("libx264", rate=rate, options=options)
         stream.width, stream.height = size

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-import av
 import numpy as np
 import pytest
+from remuxed_videos import remux
 
 from data_tools.__main__ import main
 from nitrogen_train.data.encode import VideoWriter
@@ -123,12 +123,7 @@ def test_a_log_that_goes_on_after_a_video_that_was_cut_off_is_kept(
 ) -> None:
     whole = write_pair(tmp_path, MOMENTS[:400], 22.0)
     path = whole.with_suffix(".ts")
-    with av.open(str(whole)) as source, av.open(str(path), "w") as target:
-        stream = target.add_stream_from_template(source.streams.video[0])
-        for packet in source.demux(video=0):
-            if packet.dts is not None:
-                packet.stream = stream
-                target.mux(packet)
+    remux(whole, path)
     video = whole.with_suffix(".mkv")
     whole.unlink()
     data = path.read_bytes()
@@ -139,3 +134,14 @@ def test_a_log_that_goes_on_after_a_video_that_was_cut_off_is_kept(
     said = capsys.readouterr().out
     assert "the log goes on for" in said
     assert "cut off" in said
+
+
+def test_a_trimmed_video_that_was_paused_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trimmed = write_pair(tmp_path, pause(2.0, 6.0)[:105], 11.0)
+    whole = trimmed.rename(tmp_path / "whole.mp4")
+    remux(whole, trimmed, shift_s=0.25)
+
+    assert ingest(trimmed) == 1
+    assert "after the video's end" in capsys.readouterr().out

@@ -3,6 +3,7 @@ from typing import Any
 
 import pytest
 from foreign_recordings import p2p_annotation, p2p_frame, read_dataset, write_p2p
+from remuxed_videos import crash
 
 from data_tools.__main__ import main
 from data_tools.ingest.open_p2p.annotation import iter_frames, read_facts
@@ -203,6 +204,20 @@ def test_another_video_of_the_recording_can_be_taken(tmp_path: Path) -> None:
     assert main([*command, *options]) == 0
 
     assert len(read_dataset(tmp_path / "set")) == 1
+
+
+def test_the_frames_of_a_video_that_was_cut_off_are_kept_as_far_as_it_goes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    crash(write_p2p(tmp_path) / "dataset" / BAD / "192x192.mp4")
+
+    command = ["ingest", "open-p2p", str(tmp_path), "--out", str(tmp_path / "set")]
+    assert main([*command, "--workers", "1", "--heldout-share", "0"]) == 0
+
+    assert f"\n{BAD}: kept in part: " in capsys.readouterr().out
+    [(_, indices)] = read_dataset(tmp_path / "set")
+    assert indices == list(range(len(indices)))
+    assert 10 < len(indices) < 29
 
 
 def test_a_file_that_does_not_say_its_game_has_none(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from typing import Any
 import av
 import pytest
 from foreign_recordings import VPT_NAME, read_dataset, vpt_line, write_barcode_video, write_vpt
+from remuxed_videos import crash
 
 from data_tools.__main__ import main
 from data_tools.ingest.vpt.dataset import find_segments, ingest_vpt
@@ -193,6 +194,20 @@ def test_a_last_frame_of_another_length_does_not_change_the_rate(tmp_path: Path)
     clips = read_dataset(tmp_path / "set")
     assert {record.metadata.fps for record, _ in clips} == {20.0}
     assert [index for _, indices in clips for index in indices] == list(range(30))
+
+
+def test_the_lines_of_a_video_that_was_cut_off_are_kept_as_far_as_it_goes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    crash(write_vpt(tmp_path / "in") / f"{VPT_NAME}.mp4")
+
+    command = ["ingest", "vpt", str(tmp_path / "in"), "--out", str(tmp_path / "set")]
+    assert main([*command, "--size", "64", "--workers", "1", "--heldout-share", "0"]) == 0
+
+    assert f"\n{VPT_NAME}: kept in part: " in capsys.readouterr().out
+    [(_, indices)] = read_dataset(tmp_path / "set")
+    assert indices == list(range(len(indices)))
+    assert 10 < len(indices) < 30
 
 
 def test_parts_make_the_data_set_of_one_run_and_a_second_run_changes_nothing(
