@@ -191,3 +191,10 @@ def test_shard_keeps_the_clips_around_damage_and_names_those_in_it(
     assert {item.reason for item in dropped} == {"the video is damaged"}
     names = [*kept, *(item.name for item in dropped)]
     assert sorted(names) == [f"hit-{index:04d}" for index in range(4)]
+
+
+def test_a_few_bytes_behind_an_mp4_are_no_loss(tmp_path: Path) -> None:
+    path = write_numbered(tmp_path / "v.mp4", "h264")
+    path.write_bytes(path.read_bytes() + b"\r\n\0")
+
+    assert read_video_table(path).loss is None

@@ -40,8 +40,7 @@ def check_end(
     end_s = int(video.edges_ns(0)[-1]) / 1e9
     surplus_s = log.last_ns / 1e9 - end_s
     is_long = surplus_s > _ROOM_S + MAX_DRIFT * end_s
-    # Of a video that was cut off the rest is lost, which its own note says.
-    is_said = settings.video_start_s is not None or video.is_cut_off
+    is_said = settings.video_start_s is not None
     if not settings.is_measured and (is_said or not is_long):
         return [_describe(surplus_s)] if is_long else []
     try:

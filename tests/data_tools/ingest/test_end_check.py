@@ -118,10 +118,12 @@ def test_a_jump_of_a_few_frames_is_found_where_the_clock_is_measured(
     assert "no one offset fits" in capsys.readouterr().out
 
 
-def test_a_log_that_goes_on_after_a_video_that_was_cut_off_is_kept(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.slow
+@pytest.mark.parametrize("is_paused", [False, True])
+def test_of_a_video_that_was_cut_off_the_last_pictures_tell_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], is_paused: bool
 ) -> None:
-    whole = write_pair(tmp_path, MOMENTS[:400], 22.0)
+    whole = write_pair(tmp_path, pause(10.0, 6.0) if is_paused else MOMENTS, SECONDS + 6)
     path = whole.with_suffix(".ts")
     remux(whole, path)
     video = whole.with_suffix(".mkv")
@@ -130,10 +132,10 @@ def test_a_log_that_goes_on_after_a_video_that_was_cut_off_is_kept(
     path.unlink()
     video.write_bytes(data[: len(data) * 3 // 5])
 
-    assert ingest(video) == 0
+    assert ingest(video) == int(is_paused)
     said = capsys.readouterr().out
     assert "the log goes on for" in said
-    assert "cut off" in said
+    assert is_paused or "is cut off: its first" in said
 
 
 def test_a_trimmed_video_that_was_paused_is_refused(
