@@ -1,4 +1,4 @@
-"""What the messages of a site and of yt-dlp mean: that a video is gone, or that this machine fails.
+"""Reads what a site and yt-dlp say: that a video is gone, or that this machine fails.
 
 A video is gone only where the site says so. Everything else passes, or is to be mended here:
 without a JavaScript runtime yt-dlp finds no format of any video, and a site that has had enough of
@@ -13,6 +13,8 @@ _IS_GONE = re.compile(
     r"\bvideo has been (removed|deleted)\b|\bremoved by the (uploader|user)\b|"
     r"\bno longer available (because|due to)\b|"
     r"\bthis (video|clip) is no longer available *($|\.)|"
+    r"\bthis video isn.t available any ?more\b|\bchannel has been terminated\b|"
+    r"\bremoved because it (is|was) too long\b|"
     r"\baccount (associated with this video )?has been (terminated|closed|suspended)\b|"
     # "… blocked it in your country on copyright grounds": elsewhere it is there.
     r"\bhas blocked it on copyright grounds\b|"

@@ -1,4 +1,4 @@
-"""Who has started this process, and with how many others: the world must be the config's.
+"""Finds what has started this process, and with how many others: the world must be the config's.
 
     torchrun, srun, jsrun, mpirun ─► variables ─► as many processes as the config has, or refused
     one process by hand ─► Lightning starts the others of its node
@@ -11,12 +11,13 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any
 
 _SHELLS = frozenset({"interactive", "bash", "sh", "zsh", "fish", "tcsh", "csh", "ksh"})
 """Names of jobs that are somebody's shell: salloc's own, and those of `srun --pty SHELL`."""
 _COUNTS = {"jsrun": "JSM_NAMESPACE_SIZE", "mpirun": "OMPI_COMM_WORLD_SIZE"}
-_ALONE = "a batch script without srun"
+_ALONE = "a job's shell or batch script without srun"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,8 +41,8 @@ def is_slurm_task(environment: Mapping[str, str]) -> bool:
 
 def find_launch(environment: Mapping[str, str]) -> Launch | None:
     """Find what has started this process; None if it is alone, and may start the others itself."""
-    # Set by torchrun, by hand, and by Lightning for the processes that it starts.
-    if "LOCAL_RANK" in environment and "WORLD_SIZE" in environment:
+    # Set by torchrun, Kubeflow, by hand, and by Lightning for the processes that it starts.
+    if "WORLD_SIZE" in environment and environment.keys() & {"LOCAL_RANK", "RANK"}:
         by = "torchrun" if "TORCHELASTIC_RUN_ID" in environment else "WORLD_SIZE"
         return Launch(by=by, num_processes=int(environment["WORLD_SIZE"]))
     for by, name in _COUNTS.items():
@@ -49,6 +50,9 @@ def find_launch(environment: Mapping[str, str]) -> Launch | None:
             return Launch(by=by, num_processes=int(environment[name]))
     if is_slurm_task(environment):
         return Launch(by="srun", num_processes=int(environment["SLURM_NTASKS"]))
+    # Intel's and MPICH's; srun may set it for its tasks, too.
+    if "PMI_SIZE" in environment:
+        return Launch(by="mpirun", num_processes=int(environment["PMI_SIZE"]))
     if "SLURM_JOB_ID" in environment and not _is_shell(environment):
         return Launch(by=_ALONE, num_processes=1)
     return None
@@ -73,6 +77,11 @@ def check_world(trainer: Mapping[str, Any], environment: Mapping[str, str] = os.
                 f"with {_srun(devices, num_nodes)} or torchrun, or give trainer.num_nodes=1"
             )
         return
+    if launch.by == "mpirun" and launch.num_processes > 1 and find_spec("mpi4py") is None:
+        raise ValueError(
+            "mpirun has started this, and without mpi4py each process would start the others anew: "
+            "pip install mpi4py, or start it with srun or torchrun"
+        )
     asked = f"trainer.devices * trainer.num_nodes is {devices} * {num_nodes}"
     remedy = _remedy(launch, devices, num_nodes, environment)
     if launch.num_processes != devices * num_nodes:
@@ -130,7 +139,10 @@ def _is_shell(environment: Mapping[str, str]) -> bool:
 
 def _remedy(launch: Launch, devices: int, num_nodes: int, environment: Mapping[str, str]) -> str:
     if "SUBMITIT_EXECUTOR" in environment:
-        return f"give hydra.launcher.tasks_per_node={devices} hydra.launcher.nodes={num_nodes}"
+        return (
+            f"give hydra.launcher.tasks_per_node={devices} hydra.launcher.nodes={num_nodes}, and "
+            f"with GPUs hydra.launcher.gpus_per_node={devices}"
+        )
     start = {
         "torchrun": f"torchrun --nnodes={num_nodes} --nproc-per-node={devices} …",
         "mpirun": f"mpirun -n {devices * num_nodes} …",

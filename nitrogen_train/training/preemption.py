@@ -23,10 +23,11 @@ import torch
 import torch.distributed as dist
 from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
+from lightning.fabric.plugins.environments.mpi import MPIEnvironment
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 
 from nitrogen_train.batch import PolicyBatch
-from nitrogen_train.training.launch import count_tasks_per_node, is_slurm_task
+from nitrogen_train.training.launch import count_tasks_per_node, find_launch, is_slurm_task
 
 EXIT_STATUS = 75
 """Of a run that was told to stop and has saved; sysexits.h calls it EX_TEMPFAIL: try again."""
@@ -212,8 +213,12 @@ def find_cluster_environment(
 
     Lightning's own requeue saves inside the signal handler, and is switched off.
     """
-    if "TORCHELASTIC_RUN_ID" in environment:
+    by = launch.by if (launch := find_launch(environment)) else None
+    if by in ("torchrun", "jsrun"):
         return []
+    if by == "mpirun":
+        # Inside of a job Lightning would take SLURM's word for it, which knows one process.
+        return [MPIEnvironment()]
     if is_slurm_task(environment) and environment["SLURM_NTASKS"] != "1":
         # Lightning refuses by the allocation's number, which a step need not have.
         if (count := count_tasks_per_node(environment)) is not None:

@@ -55,11 +55,13 @@ def trainer_of(devices: int, num_nodes: int = 1) -> dict[str, Any]:
         (BATCH | TORCHRUN, 2, 1),
         (STEP | TORCHRUN | {"WORLD_SIZE": "4"}, 2, 2),
         ({"NODE_RANK": "1", "MASTER_ADDR": "n1"}, 2, 2),
+        ({"RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "n1"}, 1, 2),
+        (STEP | {"PMI_SIZE": "2"}, 2, 1),
     ],
     ids=[
         "alone", "salloc", "srun", "srun in salloc", "srun on two nodes", "sbatch, one process",
         "srun of one task in a larger job", "srun --pty bash", "torchrun", "torchrun in sbatch",
-        "torchrun by srun", "by hand on each node",
+        "torchrun by srun", "by hand on each node", "Kubeflow", "srun with PMI",
     ],
 )  # fmt: skip
 def test_the_world_that_was_asked_for_is_taken(
@@ -85,7 +87,9 @@ def test_the_world_that_was_asked_for_is_taken(
         (TORCHRUN, 4, 1, "torchrun has started 2 processes.* --nproc-per-node=4"),
         (BATCH | TORCHRUN, 1, 1, "torchrun has started 2 processes"),
         ({"JSM_NAMESPACE_SIZE": "2"}, 1, 1, "jsrun has started 2"),
-        ({"OMPI_COMM_WORLD_SIZE": "2"}, 1, 1, "mpirun has started 2"),
+        ({"OMPI_COMM_WORLD_SIZE": "2"}, 2, 1, "pip install mpi4py, or start it with srun"),
+        (BATCH | {"PMI_SIZE": "2"}, 2, 1, "pip install mpi4py, or start it with srun"),
+        ({"RANK": "1", "WORLD_SIZE": "4"}, 2, 1, "WORLD_SIZE has started 4"),
         ({"LOCAL_RANK": "0", "WORLD_SIZE": "2"}, 1, 1, "WORLD_SIZE has started 2"),
         ({}, 2, 2, "has been started alone: .*trainer.num_nodes=1"),
         (ONE_TASK | {"SUBMITIT_EXECUTOR": "slurm"}, 2, 1, "hydra.launcher.tasks_per_node=2"),
@@ -124,6 +128,8 @@ def test_lightning_is_told_who_starts_its_processes(monkeypatch: pytest.MonkeyPa
     assert kinds(STEP) == [SLURMEnvironment]
     assert kinds(BATCH) == kinds(ONE_TASK) == [LightningEnvironment]
     assert kinds({}) == kinds(SALLOC) == kinds(STEP | TORCHRUN) == []
+    assert kinds(BATCH | TORCHRUN) == kinds({"RANK": "1", "WORLD_SIZE": "2"}) == []
+    assert kinds(STEP | {"PMI_SIZE": "2"}) == [SLURMEnvironment]
 
 
 def test_a_step_counts_its_own_tasks_per_node(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,6 +17,9 @@ GONE = (
     "B",
     "[youtube] a: Video unavailable. This video contains content from B, who has blocked it on "
     "copyright grounds",
+    "[youtube] a: Video unavailable. This video isn't available anymore",
+    "[youtube] a: Video unavailable. This video has been removed because it was too long",
+    "[youtube:tab] a: This channel has been terminated",
     "[twitch:vod] 1: Video 1 does not exist",
     "[twitch:clips] a: This clip is no longer available",
     "[generic] Unable to download webpage: HTTP Error 404: Not Found (caused by <HTTPError 404>)",
