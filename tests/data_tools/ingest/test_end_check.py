@@ -147,3 +147,15 @@ def test_a_trimmed_video_that_was_paused_is_refused(
 
     assert ingest(trimmed) == 1
     assert "after the video's end" in capsys.readouterr().out
+
+
+def test_a_log_on_another_clock_is_told_so_and_not_that_it_is_long(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    video = write_pair(tmp_path, MOMENTS[:100], 5.0)
+    rows = [row.split(",") for row in (tmp_path / "run.csv").read_text().splitlines()[1:]]
+    text = "\n".join(f"{1764300000 + float(time):.3f},{x}" for time, x in rows)
+    (tmp_path / "run.csv").write_text(f"time_s,RX\n{text}\n")
+
+    assert ingest(video) == 1
+    assert "check --time-unit, --video-start and --offset-ms" in capsys.readouterr().out
