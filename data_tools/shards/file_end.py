@@ -30,8 +30,10 @@ def list_boxes(path: Path) -> list[Mp4Box]:
     boxes: list[Mp4Box] = []
     position, num_bytes = 0, path.stat().st_size
     with path.open("rb") as file:
-        # A few bytes behind the last box are no box, and nothing that was lost.
-        while position + 8 <= num_bytes:
+        while position < num_bytes:
+            if position + 8 > num_bytes and all(box.kind != b"moof" for box in boxes):
+                # A few bytes behind a file that was finished; of fragments the next may begin so.
+                break
             file.seek(position)
             header = file.read(16).ljust(16, b"\0")
             size, kind = struct.unpack_from(">I4s", header)
