@@ -1,22 +1,28 @@
-"""Finds what has started this process, and with how many others: the world must be the config's.
+"""Finds who has started this process, with how many others: the world must be the config's.
 
-    torchrun, srun, jsrun, mpirun ─► variables ─► as many processes as the config has, or refused
+    torchrun, srun, jsrun, mpirun, Kubeflow ─► variables ─► as many as the config has, or refused
     one process by hand ─► Lightning starts the others of its node
 
 Variables of SLURM reach more than the tasks of srun: a batch script has them, the shell of `salloc`
 and of `srun --pty bash`, and every job that is submitted from inside of another one.
 """
 
+import importlib
 import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.util import find_spec
 from typing import Any
 
 _SHELLS = frozenset({"interactive", "bash", "sh", "zsh", "fish", "tcsh", "csh", "ksh"})
 """Names of jobs that are somebody's shell: salloc's own, and those of `srun --pty SHELL`."""
-_COUNTS = {"jsrun": "JSM_NAMESPACE_SIZE", "mpirun": "OMPI_COMM_WORLD_SIZE"}
+_MPIRUN = frozenset({"OMPI_COMM_WORLD_SIZE", "MPI_LOCALNRANKS"})
+"""Open MPI's, Intel MPI's and MPICH's own; their daemons on other nodes are tasks of srun."""
+_COUNTS = {
+    "JSM_NAMESPACE_SIZE": "jsrun", "OMPI_COMM_WORLD_SIZE": "mpirun", "PMI_SIZE": "mpirun",
+}  # fmt: skip
+_NODE_RANKS = frozenset({"NODE_RANK", "GROUP_RANK"})
+KUBEFLOW = "Kubeflow (RANK, WORLD_SIZE)"
 _ALONE = "a job's shell or batch script without srun"
 
 
@@ -29,31 +35,23 @@ class Launch:
     """All that it has started together, this one included."""
 
 
-def is_slurm_task(environment: Mapping[str, str]) -> bool:
-    """Tell whether srun has started this process, as a task that may have others beside it."""
-    count = environment.get("SLURM_NTASKS")
-    if count is None or "SLURM_STEP_ID" not in environment:
-        return False
-    # sbatch passes on the variables of a step that it is called in; the number of tasks is its own.
-    is_stale = environment.get("SLURM_STEP_NUM_TASKS", count) != count
-    return not is_stale and not (count == "1" and _is_shell(environment))
-
-
 def find_launch(environment: Mapping[str, str]) -> Launch | None:
     """Find what has started this process; None if it is alone, and may start the others itself."""
-    # Set by torchrun, Kubeflow, by hand, and by Lightning for the processes that it starts.
-    if "WORLD_SIZE" in environment and environment.keys() & {"LOCAL_RANK", "RANK"}:
-        by = "torchrun" if "TORCHELASTIC_RUN_ID" in environment else "WORLD_SIZE"
+    names = environment.keys()
+    # Set by torchrun, by hand, and by Lightning for the processes that it starts.
+    if {"LOCAL_RANK", "WORLD_SIZE"} <= names:
+        by = "torchrun" if "TORCHELASTIC_RUN_ID" in names else "WORLD_SIZE"
         return Launch(by=by, num_processes=int(environment["WORLD_SIZE"]))
-    for by, name in _COUNTS.items():
-        if name in environment:
-            return Launch(by=by, num_processes=int(environment[name]))
-    if is_slurm_task(environment):
+    if _is_slurm_task(environment):
         return Launch(by="srun", num_processes=int(environment["SLURM_NTASKS"]))
-    # Intel's and MPICH's; srun may set it for its tasks, too.
-    if "PMI_SIZE" in environment:
-        return Launch(by="mpirun", num_processes=int(environment["PMI_SIZE"]))
-    if "SLURM_JOB_ID" in environment and not _is_shell(environment):
+    # One of one is alone: srun's plugin for PMI tells as much to the shell of `srun --pty bash`.
+    for name, by in _COUNTS.items():
+        if environment.get(name, "1") != "1":
+            return Launch(by=by, num_processes=int(environment[name]))
+    world_size = environment.get("WORLD_SIZE", "1")
+    if world_size != "1" and "RANK" in names and not names & _NODE_RANKS:
+        return Launch(by=KUBEFLOW, num_processes=int(world_size))
+    if "SLURM_JOB_ID" in names and not _is_shell(environment):
         return Launch(by=_ALONE, num_processes=1)
     return None
 
@@ -71,22 +69,24 @@ def check_world(trainer: Mapping[str, Any], environment: Mapping[str, str] = os.
     devices, num_nodes = trainer["devices"], trainer["num_nodes"]
     launch = find_launch(environment)
     if launch is None:
-        if num_nodes > 1 and not environment.keys() & {"NODE_RANK", "GROUP_RANK", "LOCAL_RANK"}:
+        if num_nodes > 1 and not environment.keys() & (_NODE_RANKS | {"LOCAL_RANK"}):
             raise ValueError(
                 f"trainer.num_nodes={num_nodes}, and this process has been started alone: start it "
                 f"with {_srun(devices, num_nodes)} or torchrun, or give trainer.num_nodes=1"
             )
         return
-    if launch.by == "mpirun" and launch.num_processes > 1 and find_spec("mpi4py") is None:
-        raise ValueError(
-            "mpirun has started this, and without mpi4py each process would start the others anew: "
-            "pip install mpi4py, or start it with srun or torchrun"
-        )
     asked = f"trainer.devices * trainer.num_nodes is {devices} * {num_nodes}"
-    remedy = _remedy(launch, devices, num_nodes, environment)
+    what = f"{launch.num_processes} process{'es' * (launch.num_processes > 1)}"
+    remedy = _remedy(launch, trainer, environment)
+    if launch.by == "mpirun" and not _has_mpi():
+        raise ValueError(
+            f"mpirun has started {what}, and without mpi4py each would train alone: pip install "
+            f"mpi4py, or start {_torchrun(devices, num_nodes)}"
+        )
     if launch.num_processes != devices * num_nodes:
-        what = f"{launch.num_processes} process{'es' * (launch.num_processes > 1)}"
         raise ValueError(f"{launch.by} has started {what}, {asked}: {remedy}")
+    if launch.by == KUBEFLOW and devices > 1:
+        raise ValueError(f"{launch.by} has started {what}, each on its own node, {asked}: {remedy}")
     # As SLURM writes it; other numbers on each node are "1,2".
     wanted = str(devices) if num_nodes == 1 else f"{devices}(x{num_nodes})"
     layout = environment.get("SLURM_STEP_TASKS_PER_NODE", wanted)
@@ -109,7 +109,7 @@ def check_gpus(trainer: Mapping[str, Any], *, num_visible: int) -> None:
             f"trainer.devices={trainer['devices']}, and {num_visible} GPU"
             f"{'s are' if num_visible > 1 else ' is'} visible here: give trainer.devices="
             f"{num_visible}, or let each process see all GPUs of its node (CUDA_VISIBLE_DEVICES; "
-            "SLURM: --gpus-per-node, not --gpus-per-task)"
+            "SLURM: --gpus-per-node, not --gpus-per-task; submitit: hydra.launcher.gpus_per_node)"
         )
 
 
@@ -133,26 +133,52 @@ def count_tasks_per_node(environment: Mapping[str, str]) -> str | None:
     return match and match[0]
 
 
+def _is_slurm_task(environment: Mapping[str, str]) -> bool:
+    """Tell whether srun has started this process, as a task that may have others beside it."""
+    count = environment.get("SLURM_NTASKS")
+    if count is None or "SLURM_STEP_ID" not in environment or environment.keys() & _MPIRUN:
+        return False
+    # sbatch passes on the variables of a step that it is called in; the number of tasks is its own.
+    is_stale = environment.get("SLURM_STEP_NUM_TASKS", count) != count
+    return not is_stale and not (count == "1" and _is_shell(environment))
+
+
 def _is_shell(environment: Mapping[str, str]) -> bool:
     return environment.get("SLURM_JOB_NAME") in _SHELLS
 
 
-def _remedy(launch: Launch, devices: int, num_nodes: int, environment: Mapping[str, str]) -> str:
+def _has_mpi() -> bool:
+    try:
+        importlib.import_module("mpi4py.MPI")
+    except (ImportError, RuntimeError):  # The second where it finds no library of MPI.
+        return False
+    return True
+
+
+def _remedy(launch: Launch, trainer: Mapping[str, Any], environment: Mapping[str, str]) -> str:
+    devices, num_nodes, others = trainer["devices"], trainer["num_nodes"], launch.num_processes
     if "SUBMITIT_EXECUTOR" in environment:
+        tasks = f"give hydra.launcher.tasks_per_node={devices} hydra.launcher.nodes={num_nodes}"
+        gpus = f" hydra.launcher.gpus_per_node={devices}"
+        return tasks + gpus * (trainer["accelerator"] != "cpu")
+    torchrun = _torchrun(devices, num_nodes)
+    if launch.by == KUBEFLOW:
         return (
-            f"give hydra.launcher.tasks_per_node={devices} hydra.launcher.nodes={num_nodes}, and "
-            f"with GPUs hydra.launcher.gpus_per_node={devices}"
+            f"start {torchrun} on each node, or give trainer.devices=1 trainer.num_nodes={others}"
         )
     start = {
-        "torchrun": f"torchrun --nnodes={num_nodes} --nproc-per-node={devices} …",
+        "torchrun": torchrun,
         "mpirun": f"mpirun -n {devices * num_nodes} …",
         "jsrun": f"jsrun --np {devices * num_nodes} …",
         "WORLD_SIZE": f"as many processes, with WORLD_SIZE={devices * num_nodes}",
     }.get(launch.by, _srun(devices, num_nodes))
-    others = launch.num_processes
     if num_nodes == 1 or others % num_nodes:
         return f"start {start}, or give trainer.devices={others} trainer.num_nodes=1"
     return f"start {start}, or give trainer.devices={others // num_nodes}"
+
+
+def _torchrun(devices: int, num_nodes: int) -> str:
+    return f"torchrun --nnodes={num_nodes} --nproc-per-node={devices} …"
 
 
 def _srun(devices: int, num_nodes: int) -> str:

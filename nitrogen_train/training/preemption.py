@@ -22,16 +22,25 @@ import lightning as L  # noqa: N812 - Lightning's own convention
 import torch
 import torch.distributed as dist
 from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
+from lightning.fabric.plugins.environments.kubeflow import KubeflowEnvironment
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
+from lightning.fabric.plugins.environments.lsf import LSFEnvironment
 from lightning.fabric.plugins.environments.mpi import MPIEnvironment
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 
 from nitrogen_train.batch import PolicyBatch
-from nitrogen_train.training.launch import count_tasks_per_node, find_launch, is_slurm_task
+from nitrogen_train.training.launch import KUBEFLOW, count_tasks_per_node, find_launch
 
 EXIT_STATUS = 75
 """Of a run that was told to stop and has saved; sysexits.h calls it EX_TEMPFAIL: try again."""
 
+_ENVIRONMENTS: dict[str, type[ClusterEnvironment]] = {
+    "torchrun": TorchElasticEnvironment,
+    "jsrun": LSFEnvironment,
+    "mpirun": MPIEnvironment,
+    KUBEFLOW: KubeflowEnvironment,
+}
 _log = logging.getLogger(__name__)
 
 
@@ -209,24 +218,22 @@ def name_own_job(environment: Mapping[str, str]) -> str:
 def find_cluster_environment(
     environment: MutableMapping[str, str] = os.environ,
 ) -> list[ClusterEnvironment]:
-    """Say to Lightning whether SLURM has started the others, where it would not know by itself.
+    """Say to Lightning who has started the others, where it would not know by itself.
 
     Lightning's own requeue saves inside the signal handler, and is switched off.
     """
-    by = launch.by if (launch := find_launch(environment)) else None
-    if by in ("torchrun", "jsrun"):
+    launch = find_launch(environment)
+    if launch is None:
+        if "SLURM_NTASKS" in environment:
+            # Lightning knows the shell of an allocation by this name, and takes zsh for a task.
+            environment["SLURM_JOB_NAME"] = "bash"
         return []
-    if by == "mpirun":
-        # Inside of a job Lightning would take SLURM's word for it, which knows one process.
-        return [MPIEnvironment()]
-    if is_slurm_task(environment) and environment["SLURM_NTASKS"] != "1":
+    if launch.by == "srun" and launch.num_processes > 1:
         # Lightning refuses by the allocation's number, which a step need not have.
         if (count := count_tasks_per_node(environment)) is not None:
             environment["SLURM_NTASKS_PER_NODE"] = count
         return [SLURMEnvironment(auto_requeue=False)]
-    # Lightning takes a batch script for a task; the shell of salloc it knows by these names.
-    is_taken = environment.get("SLURM_JOB_NAME") not in ("bash", "interactive")
-    return [LightningEnvironment()] if "SLURM_NTASKS" in environment and is_taken else []
+    return [_ENVIRONMENTS.get(launch.by, LightningEnvironment)()]
 
 
 def _requeue(job_id: str) -> None:

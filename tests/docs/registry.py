@@ -297,6 +297,7 @@ NOT_RUN = {
             ". venv/bin/activate",
             "apt-get install ffmpeg",
             "apt install python3-tk",
+            "pip install mpi4py",
             "sudo usermod -aG input $USER",
             ". venv/bin/activate; . STAGED/offline.sh",
             "venv/bin/pip install --no-index --find-links STAGED/wheels 'nitrogen-train[cluster]'",
@@ -314,6 +315,7 @@ NOT_RUN = {
             "sbatch --signal=USR1@300",
             "scontrol requeue",
             "srun --pty bash",
+            "salloc -J mine",
             "tail -f nitrogen-train-*.out",
             "sbatch --nodes=4 --ntasks-per-node=8 --gpus-per-node=8 --cpus-per-gpu=8 "
             "--time=24:00:00 slurm/train.sbatch experiment=pretrain "

@@ -5,18 +5,24 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import lightning as L  # noqa: N812 - Lightning's own convention
 import pytest
+from lightning.fabric.plugins.environments.kubeflow import KubeflowEnvironment
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
+from lightning.fabric.plugins.environments.lsf import LSFEnvironment
+from lightning.fabric.plugins.environments.mpi import MPIEnvironment
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+from lightning.pytorch.trainer.connectors.accelerator_connector import _AcceleratorConnector
 
 from nitrogen_train.train import build_datamodule, build_trainer
 from nitrogen_train.training.launch import (
     check_gpus,
     check_world,
-    is_slurm_task,
+    find_launch,
     refuse_another_world,
 )
 from nitrogen_train.training.preemption import find_cluster_environment
@@ -31,6 +37,11 @@ ONE_TASK = STEP | {
     "SLURM_NTASKS_PER_NODE": "2",
 }  # fmt: skip
 SALLOC = {"SLURM_JOB_ID": "7", "SLURM_JOB_NAME": "interactive", "SLURM_NTASKS": "2"}
+LSF = {
+    "LSB_JOBID": "7", "LSB_DJOB_RANKFILE": "", "JSM_NAMESPACE_SIZE": "2",
+    "JSM_NAMESPACE_RANK": "0", "JSM_NAMESPACE_LOCAL_RANK": "0",
+}  # fmt: skip
+KUBEFLOW = {"MASTER_ADDR": "n1", "MASTER_PORT": "1", "RANK": "0", "WORLD_SIZE": "2"}
 TORCHRUN = {
     "TORCHELASTIC_RUN_ID": "none", "LOCAL_RANK": "0", "RANK": "0", "WORLD_SIZE": "2",
 }  # fmt: skip
@@ -40,40 +51,89 @@ def trainer_of(devices: int, num_nodes: int = 1) -> dict[str, Any]:
     return {"devices": devices, "num_nodes": num_nodes, "accelerator": "auto"}
 
 
+@pytest.fixture
+def _mpi4py(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Put a world in the place of mpi4py's, which needs a library of MPI."""
+    size = int(environment.get("OMPI_COMM_WORLD_SIZE", environment.get("PMI_SIZE", "1")))
+    mpi = ModuleType("mpi4py.MPI")
+    mpi.__dict__["COMM_WORLD"] = SimpleNamespace(Get_size=lambda: size)
+    package = ModuleType("mpi4py")
+    package.__dict__["MPI"] = mpi
+    monkeypatch.setitem(sys.modules, "mpi4py", package)
+    monkeypatch.setitem(sys.modules, "mpi4py.MPI", mpi)
+    monkeypatch.setattr("lightning.fabric.plugins.environments.mpi._MPI4PY_AVAILABLE", True)
+
+
+@pytest.mark.usefixtures("_mpi4py")
 @pytest.mark.parametrize(
-    ("environment", "devices", "num_nodes"),
+    ("environment", "devices", "num_nodes", "kind"),
     [
-        ({}, 2, 1),
-        (SALLOC, 2, 1),
-        (STEP, 2, 1),
-        (STEP | {"SLURM_JOB_NAME": "interactive"}, 2, 1),
-        (STEP | {"SLURM_NNODES": "2", "SLURM_STEP_TASKS_PER_NODE": "1(x2)"}, 1, 2),
-        (BATCH, 1, 1),
-        (ONE_TASK, 1, 1),
-        (ONE_TASK | {"SLURM_JOB_NAME": "bash"}, 2, 1),
-        (TORCHRUN, 2, 1),
-        (BATCH | TORCHRUN, 2, 1),
-        (STEP | TORCHRUN | {"WORLD_SIZE": "4"}, 2, 2),
-        ({"NODE_RANK": "1", "MASTER_ADDR": "n1"}, 2, 2),
-        ({"RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "n1"}, 1, 2),
-        (STEP | {"PMI_SIZE": "2"}, 2, 1),
+        ({}, 2, 1, LightningEnvironment),
+        (SALLOC, 2, 1, LightningEnvironment),
+        (SALLOC | {"SLURM_JOB_NAME": "zsh"}, 2, 1, LightningEnvironment),
+        (STEP, 2, 1, SLURMEnvironment),
+        (STEP | {"SLURM_JOB_NAME": "interactive"}, 2, 1, SLURMEnvironment),
+        (
+            STEP | {"SLURM_NNODES": "2", "SLURM_STEP_TASKS_PER_NODE": "1(x2)"},
+            1, 2, SLURMEnvironment,
+        ),
+        (STEP | {"PMI_SIZE": "2"}, 2, 1, SLURMEnvironment),
+        (BATCH, 1, 1, LightningEnvironment),
+        (ONE_TASK, 1, 1, LightningEnvironment),
+        (ONE_TASK | {"SLURM_JOB_NAME": "bash", "PMI_SIZE": "1"}, 2, 1, LightningEnvironment),
+        (TORCHRUN, 2, 1, TorchElasticEnvironment),
+        (BATCH | TORCHRUN, 2, 1, TorchElasticEnvironment),
+        (STEP | TORCHRUN | {"WORLD_SIZE": "4"}, 2, 2, TorchElasticEnvironment),
+        ({"NODE_RANK": "1", "MASTER_ADDR": "n1"}, 2, 2, LightningEnvironment),
+        (
+            BATCH | {"NODE_RANK": "0", "LOCAL_RANK": "1", "WORLD_SIZE": "2"},
+            2, 1, LightningEnvironment,
+        ),
+        (LSF, 2, 1, LSFEnvironment),
+        ({"OMPI_COMM_WORLD_SIZE": "2"}, 2, 1, MPIEnvironment),
+        (BATCH | {"OMPI_COMM_WORLD_SIZE": "2"}, 2, 1, MPIEnvironment),
+        (BATCH | {"PMI_SIZE": "2", "MPI_LOCALNRANKS": "2"}, 2, 1, MPIEnvironment),
+        (STEP | {"PMI_SIZE": "4", "MPI_LOCALNRANKS": "2"}, 2, 2, MPIEnvironment),
+        (KUBEFLOW, 1, 2, KubeflowEnvironment),
+        (KUBEFLOW | {"WORLD_SIZE": "1"}, 2, 1, LightningEnvironment),
     ],
     ids=[
-        "alone", "salloc", "srun", "srun in salloc", "srun on two nodes", "sbatch, one process",
-        "srun of one task in a larger job", "srun --pty bash", "torchrun", "torchrun in sbatch",
-        "torchrun by srun", "by hand on each node", "Kubeflow", "srun with PMI",
+        "alone", "salloc", "salloc -J zsh", "srun", "srun in salloc", "srun on two nodes",
+        "srun with PMI", "sbatch, one process", "srun of one task in a larger job",
+        "srun --pty bash", "torchrun", "torchrun in sbatch", "torchrun by srun",
+        "by hand on each node", "Lightning in sbatch", "jsrun", "mpirun", "mpirun in sbatch",
+        "Intel MPI in sbatch", "Intel MPI's daemons by srun", "Kubeflow", "Kubeflow, one process",
     ],
 )  # fmt: skip
-def test_the_world_that_was_asked_for_is_taken(
-    environment: dict[str, str], devices: int, num_nodes: int
-) -> None:
-    check_world(trainer_of(devices, num_nodes), environment)
+def test_the_world_that_was_asked_for_is_taken_and_lightning_told_of_it(
+    environment: dict[str, str], devices: int, num_nodes: int, kind: type,
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
+) -> None:  # fmt: skip
+    if "LSB_DJOB_RANKFILE" in environment:
+        ranks = tmp_path / "ranks"
+        ranks.write_text("n0\nn1\nn1\n")
+        environment = environment | {"LSB_DJOB_RANKFILE": str(ranks)}
+        monkeypatch.setattr("socket.gethostname", lambda: "n1")
+    # Lightning reads them of the process itself; these are written too.
+    written = {"MASTER_ADDR": "n1", "MASTER_PORT": "1", "SLURM_NTASKS_PER_NODE": "9"}
+    for name, value in (written | environment).items():
+        monkeypatch.setenv(name, value)
+
+    check_world(trainer_of(devices, num_nodes))
+    connector = _AcceleratorConnector(accelerator="cpu", plugins=find_cluster_environment())
+
+    assert type(connector.cluster_environment) is kind
 
 
+@pytest.mark.usefixtures("_mpi4py")
 @pytest.mark.parametrize(
     ("environment", "devices", "num_nodes", "message"),
     [
         (BATCH, 2, 1, "without srun has started 1 process, .* 2 .*srun .*--ntasks-per-node=2 "),
+        (
+            SALLOC | {"SLURM_JOB_NAME": "mine"}, 2, 1,
+            "a job's shell or batch script without srun has started 1 process",
+        ),
         (BATCH | {"SLURM_NTASKS": "1"}, 2, 1, "or give trainer.devices=1"),
         (STEP, 1, 1, "srun has started 2 processes, .* is 1 . 1: .*trainer.devices=2"),
         (ONE_TASK, 2, 1, "srun has started 1 process,"),
@@ -87,12 +147,15 @@ def test_the_world_that_was_asked_for_is_taken(
         (TORCHRUN, 4, 1, "torchrun has started 2 processes.* --nproc-per-node=4"),
         (BATCH | TORCHRUN, 1, 1, "torchrun has started 2 processes"),
         ({"JSM_NAMESPACE_SIZE": "2"}, 1, 1, "jsrun has started 2"),
-        ({"OMPI_COMM_WORLD_SIZE": "2"}, 2, 1, "pip install mpi4py, or start it with srun"),
-        (BATCH | {"PMI_SIZE": "2"}, 2, 1, "pip install mpi4py, or start it with srun"),
-        ({"RANK": "1", "WORLD_SIZE": "4"}, 2, 1, "WORLD_SIZE has started 4"),
+        ({"OMPI_COMM_WORLD_SIZE": "2"}, 1, 1, "mpirun has started 2"),
+        (KUBEFLOW, 1, 1, "Kubeflow .* has started 2 .*trainer.devices=1 trainer.num_nodes=2"),
+        (KUBEFLOW, 2, 1, "each on its own node, .*trainer.devices=1 trainer.num_nodes=2"),
         ({"LOCAL_RANK": "0", "WORLD_SIZE": "2"}, 1, 1, "WORLD_SIZE has started 2"),
         ({}, 2, 2, "has been started alone: .*trainer.num_nodes=1"),
-        (ONE_TASK | {"SUBMITIT_EXECUTOR": "slurm"}, 2, 1, "hydra.launcher.tasks_per_node=2"),
+        (
+            ONE_TASK | {"SUBMITIT_EXECUTOR": "slurm"}, 2, 1,
+            "tasks_per_node=2 hydra.launcher.nodes=1 hydra.launcher.gpus_per_node=2$",
+        ),
     ],
 )  # fmt: skip
 def test_another_world_is_refused_with_what_to_do(
@@ -100,6 +163,23 @@ def test_another_world_is_refused_with_what_to_do(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         check_world(trainer_of(devices, num_nodes), environment)
+
+
+def test_submitit_is_asked_for_no_gpus_where_none_are_used() -> None:
+    with pytest.raises(ValueError, match=r"hydra.launcher.nodes=1$"):
+        check_world(
+            trainer_of(2) | {"accelerator": "cpu"}, ONE_TASK | {"SUBMITIT_EXECUTOR": "slurm"}
+        )
+
+
+@pytest.mark.parametrize("environment", [{"OMPI_COMM_WORLD_SIZE": "2"}, BATCH | {"PMI_SIZE": "2"}])
+def test_mpirun_is_refused_by_name_where_mpi4py_cannot_be_imported(
+    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "mpi4py.MPI", None)
+
+    with pytest.raises(ValueError, match=r"mpirun .* without mpi4py .*torchrun .*-per-node=2"):
+        check_world(trainer_of(2), environment)
 
 
 @pytest.mark.parametrize(
@@ -114,22 +194,9 @@ def test_another_world_is_refused_with_what_to_do(
     ],
 )
 def test_srun_alone_makes_tasks(environment: dict[str, str], is_task: bool) -> None:
-    assert is_slurm_task(environment) == is_task
+    launch = find_launch(environment)
 
-
-def test_lightning_is_told_who_starts_its_processes(monkeypatch: pytest.MonkeyPatch) -> None:
-    # What Lightning itself reads of the process.
-    monkeypatch.setenv("SLURM_NTASKS", "2")
-    monkeypatch.setenv("SLURM_NTASKS_PER_NODE", "2")
-
-    def kinds(environment: dict[str, str]) -> list[type]:
-        return [type(found) for found in find_cluster_environment(dict(environment))]
-
-    assert kinds(STEP) == [SLURMEnvironment]
-    assert kinds(BATCH) == kinds(ONE_TASK) == [LightningEnvironment]
-    assert kinds({}) == kinds(SALLOC) == kinds(STEP | TORCHRUN) == []
-    assert kinds(BATCH | TORCHRUN) == kinds({"RANK": "1", "WORLD_SIZE": "2"}) == []
-    assert kinds(STEP | {"PMI_SIZE": "2"}) == [SLURMEnvironment]
+    assert (launch is not None and launch.by == "srun") == is_task
 
 
 def test_a_step_counts_its_own_tasks_per_node(monkeypatch: pytest.MonkeyPatch) -> None:
