@@ -164,7 +164,7 @@ def test_tasks_of_srun_inside_salloc_train_as_one_and_a_batch_script_alone_is_re
         "rank-0.jsonl", "rank-1.jsonl",
     ]  # fmt: skip
     assert ended["JobState"] == "FAILED"
-    assert "error: a batch script without srun has started 1 process" in (
+    assert "error: a job's shell or batch script without srun has started 1 process" in (
         Path(f"{refused}.log").read_text()
     )
     assert not metric(refused)
