@@ -10,7 +10,6 @@ import struct
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import av
 import numpy as np
@@ -31,10 +30,6 @@ _FORMATS = {"format_whitelist": "mp4,mov,matroska,webm,mpegts,avi,jpeg_pipe"}
 # With one of these in it, an mp4's header does not list all frames at the times when they are
 # shown: they come in another order, from fragments, or the header is compressed.
 _BOXES_THAT_HIDE = (b"ctts", b"mvex", b"cmov")
-
-# Metadata of strangers comes in any encoding; from version 19 on PyAV takes that as it is.
-_MAJOR_VERSION = int(av.__version__.partition(".")[0])
-_TOLERANT: dict[str, Any] = {"metadata_errors": "replace"} if _MAJOR_VERSION < 19 else {}
 
 
 class DecodeError(ShardError):
@@ -104,7 +99,7 @@ def open_video(video: bytes) -> Iterator[OpenVideo]:
     """
     try:
         file = io.BytesIO(video)
-        with av.open(file, "r", options=_FORMATS, **_TOLERANT) as container:
+        with av.open(file, "r", options=_FORMATS, metadata_errors="replace") as container:
             stream = container.streams.best("video")
             if not isinstance(stream, VideoStream):
                 raise DecodeError("the file holds no video stream")
