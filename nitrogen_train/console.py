@@ -1,16 +1,18 @@
 """How our commands end when something is wrong: one clear line, the traceback when asked for."""
 
 import functools
+import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TypeVar
 
-from hydra.errors import InstantiationException
+from hydra.errors import HydraException, InstantiationException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from nitrogen_train.data.loader import explain_lost_worker
+from nitrogen_train.overrides import explain
 
 _Result = TypeVar("_Result")
 _EXPECTED = (ValueError, OSError, FloatingPointError, OmegaConfBaseException)
@@ -36,9 +38,38 @@ def report_errors(command: Callable[[DictConfig], _Result]) -> Callable[[DictCon
     return reported
 
 
+@contextmanager
+def report_hydra_errors(words: Sequence[str], *, config_name: str) -> Iterator[None]:
+    """Turn what Hydra says of the words of a command into one line and exit status 1.
+
+    Args:
+        words: Of the command line.
+        config_name: Of the command's top level.
+    """
+    before = os.environ.get("HYDRA_FULL_ERROR")
+    # With this Hydra raises its errors, which it otherwise prints in its own words.
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    try:
+        yield
+    except (ValueError, HydraException, OmegaConfBaseException) as error:
+        if before == "1" or "debug=true" in words:
+            raise
+        is_hydras = isinstance(error, (HydraException, OmegaConfBaseException))
+        line = explain(error, words, config_name=config_name) if is_hydras else str(error)
+        sys.stderr.write(f"error: {line}\n")
+        sys.exit(1)
+    finally:
+        os.environ.pop("HYDRA_FULL_ERROR")
+        if before is not None:
+            os.environ["HYDRA_FULL_ERROR"] = before
+
+
 def _describe(error: Exception) -> str | None:
     """Put an error in one line; None if it is our mistake."""
     if isinstance(error, RuntimeError):
+        # Only now: it brings torch, which a command imports after its checks.
+        from nitrogen_train.data.loader import explain_lost_worker
+
         return explain_lost_worker(error)
     if isinstance(error, InstantiationException):
         cause = error.__cause__

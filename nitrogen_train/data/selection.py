@@ -43,6 +43,10 @@ Value = str | float
 Test = Callable[[pa.RecordBatch], Bool[np.ndarray, " clips"]]
 
 
+class NothingSelectedError(ValueError):
+    """An expression keeps no row."""
+
+
 class Selection:
     """An expression that has been understood."""
 
@@ -97,7 +101,7 @@ class Selection:
             alone = ", ".join(
                 f"{count} by {part}" for part, count in zip(self._parts, counts, strict=True)
             )
-            raise ValueError(
+            raise NothingSelectedError(
                 f"no {what} is left by {self.expression!r}; of {len(table)} {what}s each part "
                 f"alone keeps: {alone}"
             )
