@@ -50,11 +50,11 @@ class CommandHelp:
         Raises:
             ValueError: What to give.
         """
-        missing = OmegaConf.missing_keys(cfg)
-        for key, value in self.asked:
-            if key in missing:
-                said = _read_comments(self.schema).get(key, "")
-                raise ValueError(f"give {key}={value}: {said[:1].lower()}{said[1:].rstrip('.')}")
+        values = dict(self.asked)
+        for key in sorted(OmegaConf.missing_keys(cfg)):
+            said = _read_comments(self.schema).get(key, "")
+            what = f": {said[:1].lower()}{said[1:].rstrip('.')}" if said else ""
+            raise ValueError(f"give {key}={values.get(key, 'VALUE')}{what}")
 
     def format(self) -> str:
         """Lay the help out, 80 columns wide."""
@@ -139,8 +139,10 @@ TRAIN = CommandHelp(
         "data.sources", "data.games", "data.action_space", "data.image_size", "data.action_horizon",
         "data.action_offset", "data.global_batch_size", "data.micro_batch_size",
         "data.num_val_windows", "data.num_workers", "output_dir", "max_steps", "optimizer.lr",
-        "schedule.warmup_share", "init_from", "frozen", "val_every_n_steps", "checkpoint_every_n_steps", "seed", "plan",
+        "schedule.warmup_share", "init_from", "frozen", "val_every_n_steps",
+        "checkpoint_every_n_steps", "seed", "plan",
     ),
+    asked=(("data.sources.mine.path", "DATASET"),),
     notes="A search or a grid, -m: docs/cluster.md. ",
 )  # fmt: skip
 

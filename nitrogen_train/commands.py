@@ -75,6 +75,7 @@ def _train(cfg: DictConfig) -> float | None:
         # By number, so that a point that starts again finds its folder.
         cfg.output_dir = str(Path(cfg.output_dir) / str(job.job.num))
     check_keys(cfg, RunConfig)
+    TRAIN.refuse_missing(cfg)
     check_kinds(cfg, job.overrides.task, config_name=TRAIN.config_name)
     config: RunConfig = OmegaConf.to_object(cfg)  # pyright: ignore[reportAssignmentType]
     if config.plan:

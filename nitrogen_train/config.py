@@ -52,8 +52,8 @@ class DataConfig:
     action_horizon: int = MISSING
     """Predicted rows of actions."""
     action_offset: int = MISSING
-    """Rows from the last observed frame to the first predicted row: 0 for recordings of games, 3 for
-    ng.pt."""
+    """Rows from the last observed frame to the first predicted row: 0 for recordings of games,
+    3 for ng.pt."""
     action_hz: float | None = None
     """Reduce clips to this many frames and rows per second; null leaves them as they are."""
     global_batch_size: int = MISSING
@@ -154,10 +154,10 @@ class EvaluateConfig:
     """Top level of `nitrogen-eval`."""
 
     policy: str = MISSING
-    """A folder that `save_pretrained` wrote, an ng.pt, or a run folder."""
-    games: list[str] = field(default_factory=list)
+    """A run folder, the folder of a policy, or an ng.pt."""
+    games: list[str] = field(default_factory=list[str])
     """What to play: names of games, or `module:Class`."""
-    datasets: list[str] = field(default_factory=list)
+    datasets: list[str] = field(default_factory=list[str])
     """Folders of data sets whose split `val` is predicted."""
     output_dir: str | None = None
     """Where the results go; null: a folder `eval` beside the policy."""
@@ -307,9 +307,7 @@ def check_components(config: RunConfig) -> None:
 
 
 def _iter_components(node: Any, path: str) -> Iterator[tuple[str, dict[str, Any]]]:  # noqa: ANN401 - YAML
-    if not isinstance(node, dict):
-        return
-    values: dict[str, Any] = node
+    values: dict[str, Any] = node if isinstance(node, dict) else {}
     if "_target_" in values:
         yield path, values
     for key, value in values.items():
@@ -359,19 +357,29 @@ def validate(config: RunConfig) -> None:
         check_path(name, read_options(name, source).path)
     if config.data.cache_dir is not None and config.data.cache_gib <= 0:
         raise ValueError(f"data.cache_gib must be above 0, got {config.data.cache_gib}")
+    _check_start(config)
+
+
+def _check_start(config: RunConfig) -> None:
+    """Refuse to begin from what is not there, or from two things at once.
+
+    Raises:
+        ValueError: If both are given, or one that must be is empty.
+        FileNotFoundError: If there is no such file or folder.
+    """
     if config.ckpt_path is not None and not Path(config.ckpt_path).exists():
         raise FileNotFoundError(f"ckpt_path={config.ckpt_path} does not exist")
-    if config.init_from is not None:
-        if not config.init_from:
-            raise ValueError(
-                "this recipe starts from a policy: give init_from=ng.pt, a hub id or a policy "
-                "folder"
-            )
-        refuse_missing_policy("init_from", config.init_from)
-    if config.ckpt_path is not None and config.init_from is not None:
+    if config.init_from is None:
+        return
+    if not config.init_from:
+        raise ValueError(
+            "this recipe starts from a policy: give init_from=ng.pt, a hub id or a policy folder"
+        )
+    if config.ckpt_path is not None:
         raise ValueError(
             "ckpt_path resumes a run, init_from starts a new one from weights: give one of them"
         )
+    refuse_missing_policy("init_from", config.init_from)
 
 
 def validate_schedule(config: RunConfig) -> None:

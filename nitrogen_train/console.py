@@ -11,12 +11,16 @@ from typing import TypeVar
 from hydra.errors import HydraException, InstantiationException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from nitrogen_train.overrides import explain
 
 _Result = TypeVar("_Result")
 _EXPECTED = (ValueError, OSError, FloatingPointError, OmegaConfBaseException)
 """What a user, a disk or the data can cause. Anything else is our mistake: show the traceback."""
+
+_OF_WORDS = (ValueError, HydraException, OmegaConfBaseException, YAMLError)
+"""What the words of a command can cause."""
 
 _FROM_A_WORKER = re.compile(r"Caught \w+ in DataLoader worker process \d+\.\nOriginal Traceback ")
 
@@ -45,17 +49,21 @@ def report_hydra_errors(words: Sequence[str], *, config_name: str) -> Iterator[N
     Args:
         words: Of the command line.
         config_name: Of the command's top level.
+
+    Raises:
+        ValueError: As it came, with `debug=true`.
     """
     before = os.environ.get("HYDRA_FULL_ERROR")
     # With this Hydra raises its errors, which it otherwise prints in its own words.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
         yield
-    except (ValueError, HydraException, OmegaConfBaseException) as error:
+    except _OF_WORDS as error:
         if before == "1" or "debug=true" in words:
             raise
         is_hydras = isinstance(error, (HydraException, OmegaConfBaseException))
         line = explain(error, words, config_name=config_name) if is_hydras else str(error)
+        line = " ".join(line.split())
         sys.stderr.write(f"error: {line}\n")
         sys.exit(1)
     finally:

@@ -94,7 +94,7 @@ class Selection:
             what: A row, for the message.
 
         Raises:
-            ValueError: If it holds for none; the message counts the rows of each of its parts.
+            NothingSelectedError: If it holds for none; it counts the rows of each of its parts.
         """
         mask, counts = self._mark(table)
         if not mask.any():
