@@ -127,7 +127,7 @@ TRAIN = CommandHelp(
     ),
     examples=(
         "nitrogen-train experiment=mine data.sources.mine.path=DATASET",
-        "nitrogen-train experiment=finetune init_from=ng.pt +data.sources.mine.path=DATASET",
+        "nitrogen-train experiment=finetune init_from=ng.pt +data.sources.a.path=DATA",
         "nitrogen-train -m experiment=demo optimizer.lr=1e-4,1e-3 output_dir=runs/lr",
     ),
     schema=RunConfig,

@@ -33,6 +33,7 @@ _KINDS = {
     "Integer": "a whole number",
     "Float": "a number",
     "Boolean": "true or false",
+    "bool": "true or false",
 }
 
 
@@ -96,7 +97,8 @@ def explain(error: Exception, words: Sequence[str], *, config_name: str) -> str:
     base = compose_base(config_name, given)
     lines = (_explain_key(base, override) for override in _parse(given) if base is not None)
     found = next(filter(None, lines), None)
-    return found or " ".join(str(error).partition("\nConfig search path")[0].split())
+    said = [str(error).partition("\nConfig search path")[0], str(error.__cause__ or "")]
+    return found or " ".join(" ".join(said).split())
 
 
 def _explain_syntax(error: OverrideParseException, given: Sequence[str]) -> str:
@@ -120,7 +122,9 @@ def _explain_value(error: BaseException | None) -> str | None:
         error = error.__cause__
     text = str(error)
     key = re.search(r"full_key: (\S+)", text)
-    converted = re.search(r"Value '(.*)' of type '\w+' could not be converted to (\w+)", text)
+    converted = re.search(
+        r"Value '(.*)' (?:of type '\w+' )?(?:could not be converted to|is not a valid) (\w+)", text
+    )
     chosen = re.search(r"Invalid value '(.*)', expected one of \[(.*)\]", text)
     if key is None or not (converted or chosen):
         return None
