@@ -410,6 +410,11 @@ def _check_checkpoints(config: RunConfig) -> None:
         raise ValueError(
             f"keep_every_n_steps={kept} must be a multiple of checkpoint_every_n_steps={every}"
         )
+    if config.keep_best and not config.data.num_val_windows:
+        raise ValueError(
+            "keep_best judges checkpoints by validations, and data.num_val_windows=0 leaves them "
+            "out: give keep_best=0, or validate"
+        )
     if config.keep_best and config.val_every_n_steps % every:
         raise ValueError(
             f"keep_best judges checkpoints by validations: val_every_n_steps="

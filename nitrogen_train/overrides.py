@@ -29,6 +29,10 @@ _LONG_FLAGS = (
 _SHORT_FLAGS = ("-h", "-c", "-p", "-r", "-m", "-s", "-i")
 _TYPED = ("", "data")
 """Levels that are dataclasses: they take no key of another name."""
+_CONVERTED = re.compile(
+    r"Value '(.*?)' (?:of type '\w+' )?(?:could not be converted to|is not a valid) (\w+)"
+)
+"""OmegaConf's words for a value of another type."""
 _KINDS = {
     "Integer": "a whole number",
     "Float": "a number",
@@ -122,9 +126,7 @@ def _explain_value(error: BaseException | None) -> str | None:
         error = error.__cause__
     text = str(error)
     key = re.search(r"full_key: (\S+)", text)
-    converted = re.search(
-        r"Value '(.*)' (?:of type '\w+' )?(?:could not be converted to|is not a valid) (\w+)", text
-    )
+    converted = _CONVERTED.search(text)
     chosen = re.search(r"Invalid value '(.*)', expected one of \[(.*)\]", text)
     if key is None or not (converted or chosen):
         return None

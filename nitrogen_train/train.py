@@ -261,6 +261,7 @@ def build_trainer(config: RunConfig, request: StopRequest | None = None) -> L.Tr
         # Lightning counts micro-batches here.
         val_check_interval=config.val_every_n_steps * accumulation,
         check_val_every_n_epoch=None,
+        **({} if config.data.num_val_windows else {"limit_val_batches": 0}),
         default_root_dir=str(output_dir),
         logger=[build(logger) for logger in config.loggers.values()],
         callbacks=[*callbacks, *(build(extra) for extra in config.callbacks.values())],
