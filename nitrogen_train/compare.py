@@ -57,7 +57,12 @@ CONTENDERS = {
 SEEDS = (0, 1, 2)
 HELDOUT_EPISODES = 10
 """Played per game and training seed."""
-TRAINING = ["max_steps=1200", "schedule.decay_steps=400", "val_every_n_steps=1200"]
+TRAINING = [
+    "max_steps=1200",
+    "schedule.warmup_steps=100",
+    "schedule.decay_steps=400",
+    "val_every_n_steps=1200",
+]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,24 +1,29 @@
-"""The shape of a training run's config, and every check that needs no data and no process group.
+"""The shape of each command's config, and every check that needs no data and no process group.
 
 The top level is a dataclass, so that a misspelt key is refused; below it, components are plain YAML
 with a `_target_`, whose keys are checked against the component's own signature.
 """
 
-from collections.abc import Sequence
+import difflib
+import inspect
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
-from hydra.utils import instantiate
+from hydra.utils import get_object, instantiate
 from omegaconf import MISSING, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from nitrogen_train.data.mixture import read_options
 from nitrogen_train.data.share import Share
+from nitrogen_train.pretrained.location import refuse_missing_policy
 from nitrogen_train.run_checks import check_path, check_strategy
+from nitrogen_train.training.phases import count_phases
 
 
 def find_config_dir() -> str:
@@ -33,21 +38,30 @@ class DataConfig:
     """What windows are cut from, and how they are batched."""
 
     sources: dict[str, dict[str, Any]] = MISSING
-    """Name to the fields of `SourceOptions`: path, weight, where, …"""
-    games: list[str] = MISSING
-    """Names by game id, from 1; a game that is not named here has the id 0, unconditional."""
+    """Data sets by name: path (folder or URL), and weight, where, … of docs/stream.md."""
+    games: list[str] = field(default_factory=list[str])
+    """Games that the policy is told apart; empty: all that the data has."""
     action_space: str = "gamepad"
+    """The data's: gamepad or keyboard_mouse."""
     image_size: int = MISSING
+    """Pixels a side of the frames that the policy sees."""
     num_frames: int = 1
+    """Observed frames."""
     frame_stride: int = 1
+    """Rows between observed frames."""
     action_horizon: int = MISSING
+    """Predicted rows of actions."""
     action_offset: int = MISSING
+    """Rows from the last observed frame to the first predicted row: 0 for recordings of games,
+    3 for ng.pt."""
     action_hz: float | None = None
     """Reduce clips to this many frames and rows per second; null leaves them as they are."""
     global_batch_size: int = MISSING
     """Samples in one optimizer step, over all ranks and micro-batches."""
     micro_batch_size: int = MISSING
+    """Samples that a process computes at once: less needs less memory, and changes no result."""
     num_val_windows: int = MISSING
+    """Held-out windows of each validation; 0: train without validation."""
     lane_groups: int = 1
     """Steps between two samples from one clip: lane_groups * global_batch_size clips are open."""
     windows_per_visit: int = 256
@@ -64,6 +78,7 @@ class DataConfig:
     cache_gib: float = 100.0
     """Limit on the files in `cache_dir`."""
     num_workers: int = 1
+    """Processes that load data, for each process that trains."""
     prefetch_factor: int = 8
     decoder: str = "auto"
     max_wait_share: float = 0.2
@@ -77,6 +92,7 @@ class RunConfig:
     """Top level of `nitrogen-train`."""
 
     seed: int = 0
+    """Of weights, noise and the order of the samples."""
     output_dir: str = MISSING
     """The run folder. The same command continues the run that it finds there."""
     max_steps: int = MISSING
@@ -84,7 +100,7 @@ class RunConfig:
     ckpt_path: str | None = None
     """A checkpoint of this run to resume from; null: the last one in the run folder."""
     init_from: str | None = None
-    """A policy folder or hub id whose weights start a new run."""
+    """A policy whose weights start a new run: ng.pt, a policy folder or a hub id."""
     frozen: list[str] = field(default_factory=list[str])
     """Patterns for names of parameters that are not trained, as in frozen=[encoder.*]"""
     lr_scales: dict[str, float] = field(default_factory=dict[str, float])
@@ -94,7 +110,9 @@ class RunConfig:
     num_sampling_steps: int = 16
     """Solver steps of validation."""
     val_every_n_steps: int = MISSING
+    """Steps from one validation to the next."""
     checkpoint_every_n_steps: int = MISSING
+    """Steps from one checkpoint to the next; the end of a run is saved in any case."""
     keep_checkpoints: int = 2
     """How many of the latest to keep, at least 1."""
     keep_every_n_steps: int | None = None
@@ -131,11 +149,100 @@ class RunConfig:
     """More of Lightning's callbacks, as in +callbacks.mine._target_=my_package.MyCallback"""
 
 
+@dataclass(kw_only=True)
+class EvaluateConfig:
+    """Top level of `nitrogen-eval`."""
+
+    policy: str = MISSING
+    """A run folder, the folder of a policy, or an ng.pt."""
+    games: list[str] = field(default_factory=list[str])
+    """What to play: names of games, or `module:Class`."""
+    datasets: list[str] = field(default_factory=list[str])
+    """Folders of data sets whose split `val` is predicted."""
+    output_dir: str | None = None
+    """Where the results go; null: a folder `eval` beside the policy."""
+    known_dir: str | None = None
+    """Folder of another evaluation, whose episodes of random player and expert are taken over."""
+    episodes: int = MISSING
+    """Held-out seeds to play of each game."""
+    execution_horizon: int = MISSING
+    """Rows that are executed of each chunk."""
+    start_row: int = 0
+    """First executed row of a chunk."""
+    num_sampling_steps: int = MISSING
+    """Solver steps per chunk."""
+    guidance_scale: float = 1.0
+    """1 follows the game's condition, more exaggerates it; for policies that are told the game."""
+    frame_stride: int | None = None
+    """Rows between observed frames; null: as the run's own config says."""
+    action_offset: int | None = None
+    """Rows from the last observed frame to the first predicted one; null: as the run's config says.
+    Offline only: at play a chunk's first row is executed at once."""
+    action_hz: float | None = None
+    """Rows per second that clips and games are reduced to; null: as the run's config says."""
+    every_nth_frame: int = 1
+    """Offline, predict from every n-th frame of a clip."""
+    micro_batch_size: int = 64
+    """Offline, windows predicted at once."""
+    predictions: bool = False
+    """Offline, also write what was predicted, for `nitrogen-data preview --predictions`."""
+    seed: int = 0
+    """Noise follows from it."""
+    group_size: int = 10
+    """Episodes that one process plays in lock step: a policy is asked once for all."""
+    num_processes: int | None = None
+    """Playing at once, each on one core; null: as many as there are cores."""
+    videos: bool = False
+    """Record the policy playing the first held-out seed of each game."""
+    debug: bool = False
+    """Show tracebacks."""
+
+
+class Weights(Enum):
+    """Which weights of a checkpoint."""
+
+    averaged = "averaged"
+    trained = "trained"
+
+
+class Format(Enum):
+    """What a policy is written as."""
+
+    folder = "folder"
+    ng = "ng"
+    checkpoint = "checkpoint"
+
+
+@dataclass(kw_only=True)
+class ExportConfig:
+    """Top level of `nitrogen-export`."""
+
+    run: str | None = None
+    """The run folder."""
+    policy: str | None = None
+    """Instead of a run: a policy folder, an ng.pt or a hub id."""
+    output_dir: str = MISSING
+    """Where the policy goes."""
+    format: Format = Format.folder
+    """`ng` is the released checkpoint's layout; `checkpoint` is a run's, in one file."""
+    step: int | None = None
+    """Of a run's checkpoint; null: the last."""
+    weights: Weights = Weights.averaged
+    """Of a run: the moving average, which validation and evaluation use, or those in training."""
+    action_offset: int | None = None
+    """For `ng`: rows from the last observed frame to the first predicted one; null: as the run's
+    config or the ng.pt says."""
+    debug: bool = False
+    """Show tracebacks."""
+
+
 def register_schema() -> None:
     """Make the dataclasses known to Hydra; call before composing."""
     store = ConfigStore.instance()
     store.store(name="run_schema", node=RunConfig)
     store.store(group="data", name="schema", node=DataConfig)
+    store.store(name="evaluate_schema", node=EvaluateConfig)
+    store.store(name="export_schema", node=ExportConfig)
 
 
 def load_defaults(overrides: Sequence[str] = ()) -> RunConfig:
@@ -173,6 +280,40 @@ def build_for_weights(model: dict[str, Any]) -> Any:  # noqa: ANN401 - whatever 
     return build(model | {"encoder": model["encoder"] | {"pretrained": False}})
 
 
+def check_components(config: RunConfig) -> None:
+    """Refuse a key that a component does not have; imports all of them.
+
+    Raises:
+        ValueError: Which key of which component, and what was meant.
+    """
+    nodes = {
+        "model": config.model, "augmentation": config.augmentation, "optimizer": config.optimizer,
+        "schedule": config.schedule, "trainer": config.trainer, "loggers": config.loggers,
+        "callbacks": config.callbacks,
+    }  # fmt: skip
+    for path, node in _iter_components(nodes, ""):
+        keys = [key for key in node if not key.startswith("_")]
+        try:
+            parameters = inspect.signature(get_object(node["_target_"])).parameters
+        except ImportError as error:
+            raise ValueError(f"{path}._target_={node['_target_']}: {error}") from error
+        if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+            continue
+        unknown = [key for key in keys if key not in parameters]
+        if unknown:
+            close = difflib.get_close_matches(unknown[0], parameters, n=1)
+            hint = f"; did you mean {close[0]}?" if close else f"; it has {', '.join(parameters)}"
+            raise ValueError(f"{path}.{unknown[0]}: {node['_target_']} has no such argument{hint}")
+
+
+def _iter_components(node: Any, path: str) -> Iterator[tuple[str, dict[str, Any]]]:  # noqa: ANN401 - YAML
+    values: dict[str, Any] = node if isinstance(node, dict) else {}
+    if "_target_" in values:
+        yield path, values
+    for key, value in values.items():
+        yield from _iter_components(value, f"{path}.{key}".lstrip("."))
+
+
 def count_micro_batches(config: RunConfig) -> int:
     """Count the micro-batches that a rank accumulates in one optimizer step.
 
@@ -206,24 +347,50 @@ def validate(config: RunConfig) -> None:
         )
     check_strategy(config.strategy, config.trainer)
     _check_checkpoints(config)
+    validate_schedule(config)
     if not config.data.sources:
         raise ValueError(
-            "no data: give at least one source, for example +data.sources.mine.path=FOLDER"
+            "no data: give at least one source, for example +data.sources.mine.path=FOLDER; "
+            "--help shows where to begin"
         )
     for name, source in config.data.sources.items():
         check_path(name, read_options(name, source).path)
     if config.data.cache_dir is not None and config.data.cache_gib <= 0:
         raise ValueError(f"data.cache_gib must be above 0, got {config.data.cache_gib}")
+    _check_start(config)
+
+
+def _check_start(config: RunConfig) -> None:
+    """Refuse to begin from what is not there, or from two things at once.
+
+    Raises:
+        ValueError: If both are given, or one that must be is empty.
+        FileNotFoundError: If there is no such file or folder.
+    """
     if config.ckpt_path is not None and not Path(config.ckpt_path).exists():
         raise FileNotFoundError(f"ckpt_path={config.ckpt_path} does not exist")
-    if config.init_from is not None and not config.init_from:
+    if config.init_from is None:
+        return
+    if not config.init_from:
         raise ValueError(
             "this recipe starts from a policy: give init_from=ng.pt, a hub id or a policy folder"
         )
-    if config.ckpt_path is not None and config.init_from is not None:
+    if config.ckpt_path is not None:
         raise ValueError(
             "ckpt_path resumes a run, init_from starts a new one from weights: give one of them"
         )
+    refuse_missing_policy("init_from", config.init_from)
+
+
+def validate_schedule(config: RunConfig) -> None:
+    """Refuse our own schedule if its phases do not fit into the run.
+
+    Raises:
+        ValueError: What does not fit.
+    """
+    keys = ("max_steps", "warmup_share", "decay_share", "warmup_steps", "decay_steps")
+    if str(config.schedule.get("_target_", "")).startswith("nitrogen_train."):
+        count_phases(**{key: config.schedule[key] for key in keys if key in config.schedule})
 
 
 def _check_checkpoints(config: RunConfig) -> None:
@@ -242,6 +409,11 @@ def _check_checkpoints(config: RunConfig) -> None:
     if kept is not None and (kept < 1 or kept % every):
         raise ValueError(
             f"keep_every_n_steps={kept} must be a multiple of checkpoint_every_n_steps={every}"
+        )
+    if config.keep_best and not config.data.num_val_windows:
+        raise ValueError(
+            "keep_best judges checkpoints by validations, and data.num_val_windows=0 leaves them "
+            "out: give keep_best=0, or validate"
         )
     if config.keep_best and config.val_every_n_steps % every:
         raise ValueError(

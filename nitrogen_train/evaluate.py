@@ -12,17 +12,19 @@ import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import hydra
-import yaml
-from hydra.core.config_store import ConfigStore
-from omegaconf import MISSING, DictConfig, OmegaConf
+from nitrogen_train.commands import evaluate as main
 
-from nitrogen_train.config import find_config_dir
-from nitrogen_train.console import report_errors
+if __name__ == "__main__":
+    # It imports this file again, by name, once the config is checked: torch takes seconds.
+    sys.exit(main())
+
+import yaml
+
+from nitrogen_train.config import EvaluateConfig
 from nitrogen_train.data.files import write_atomically
 from nitrogen_train.data.predictions import open_predictions
 from nitrogen_train.evaluation.agent import PlaySettings
@@ -37,66 +39,6 @@ from nitrogen_train.models.load import load_policy
 from nitrogen_train.models.visual_policy import VisualPolicy
 from nitrogen_train.pretrained.folder import CONFIG
 from nitrogen_train.pretrained.read import NG_FILE
-
-
-@dataclass(kw_only=True)
-class EvaluateConfig:
-    """Top level of `nitrogen-eval`."""
-
-    policy: str = MISSING
-    """A folder that `save_pretrained` wrote, an ng.pt, or a run folder."""
-    games: list[str] = field(default_factory=list)
-    """What to play: names of games, or `module:Class`."""
-    datasets: list[str] = field(default_factory=list)
-    """Folders of data sets whose split `val` is predicted."""
-    output_dir: str | None = None
-    """Where the results go; null: a folder `eval` beside the policy."""
-    known_dir: str | None = None
-    """Folder of another evaluation, whose episodes of random player and expert are taken over."""
-    episodes: int = MISSING
-    """Held-out seeds to play of each game."""
-    execution_horizon: int = MISSING
-    """Rows that are executed of each chunk."""
-    start_row: int = 0
-    """First executed row of a chunk."""
-    num_sampling_steps: int = MISSING
-    """Solver steps per chunk."""
-    guidance_scale: float = 1.0
-    """1 follows the game's condition, more exaggerates it; for policies that are told the game."""
-    frame_stride: int | None = None
-    """Rows between observed frames; null: as the run's own config says."""
-    action_offset: int | None = None
-    """Rows from the last observed frame to the first predicted one; null: as the run's config says.
-    Offline only: at play a chunk's first row is executed at once."""
-    action_hz: float | None = None
-    """Rows per second that clips and games are reduced to; null: as the run's config says."""
-    every_nth_frame: int = 1
-    """Offline, predict from every n-th frame of a clip."""
-    micro_batch_size: int = 64
-    """Offline, windows predicted at once."""
-    predictions: bool = False
-    """Offline, also write what was predicted, for `nitrogen-data preview --predictions`."""
-    seed: int = 0
-    """Noise follows from it."""
-    group_size: int = 10
-    """Episodes that one process plays in lock step: a policy is asked once for all."""
-    num_processes: int | None = None
-    """Playing at once, each on one core; null: as many as there are cores."""
-    videos: bool = False
-    """Record the policy playing the first held-out seed of each game."""
-    debug: bool = False
-    """Show tracebacks."""
-
-
-ConfigStore.instance().store(name="evaluate_schema", node=EvaluateConfig)
-
-
-@hydra.main(config_path=find_config_dir(), config_name="evaluate", version_base="1.3")
-@report_errors
-def main(cfg: DictConfig) -> None:
-    """Compose, evaluate, print."""
-    config: EvaluateConfig = OmegaConf.to_object(cfg)  # pyright: ignore[reportAssignmentType]
-    evaluate(config)
 
 
 def evaluate(config: EvaluateConfig) -> None:
@@ -289,7 +231,3 @@ def _format_table(rows: Sequence[Sequence[str]]) -> str:
 def _write_json(path: Path, content: Mapping[str, Any]) -> None:
     with write_atomically(path) as temporary:
         temporary.write_text(json.dumps(content, indent=1, allow_nan=False), encoding="utf-8")
-
-
-if __name__ == "__main__":
-    main()

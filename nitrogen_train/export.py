@@ -10,19 +10,21 @@ from many ranks into one that `ckpt_path=` reads, to keep or to carry elsewhere;
 """
 
 import logging
+import sys
 from dataclasses import dataclass
-from enum import Enum
 from pathlib import Path
 from typing import Any
 
-import hydra
+from nitrogen_train.commands import export as main
+
+if __name__ == "__main__":
+    # It imports this file again, by name, once the config is checked: torch takes seconds.
+    sys.exit(main())
+
 import torch
 import yaml
-from hydra.core.config_store import ConfigStore
-from omegaconf import MISSING, DictConfig, OmegaConf
 
-from nitrogen_train.config import build_for_weights, find_config_dir
-from nitrogen_train.console import report_errors
+from nitrogen_train.config import ExportConfig, Format, Weights, build_for_weights
 from nitrogen_train.data.files import write_atomically
 from nitrogen_train.models.load import load_policy
 from nitrogen_train.models.visual_policy import VisualPolicy
@@ -38,47 +40,6 @@ from nitrogen_train.training.checkpoints import (
 _log = logging.getLogger(__name__)
 
 
-class Weights(Enum):
-    """Which weights of a checkpoint."""
-
-    averaged = "averaged"
-    trained = "trained"
-
-
-class Format(Enum):
-    """What a policy is written as."""
-
-    folder = "folder"
-    ng = "ng"
-    checkpoint = "checkpoint"
-
-
-@dataclass(kw_only=True)
-class ExportConfig:
-    """Top level of `nitrogen-export`."""
-
-    run: str | None = None
-    """The run folder."""
-    policy: str | None = None
-    """Instead of a run: a policy folder, an ng.pt or a hub id."""
-    output_dir: str = MISSING
-    """Where the policy goes."""
-    format: Format = Format.folder
-    """`ng` is the released checkpoint's layout; `checkpoint` is a run's, in one file."""
-    step: int | None = None
-    """Of a run's checkpoint; null: the last."""
-    weights: Weights = Weights.averaged
-    """Of a run: the moving average, which validation and evaluation use, or those in training."""
-    action_offset: int | None = None
-    """For `ng`: rows from the last observed frame to the first predicted one; null: as the run's
-    config or the ng.pt says."""
-    debug: bool = False
-    """Show tracebacks."""
-
-
-ConfigStore.instance().store(name="export_schema", node=ExportConfig)
-
-
 @dataclass(frozen=True, kw_only=True)
 class Trained:
     """A policy, and what is known of its training."""
@@ -87,14 +48,6 @@ class Trained:
     name: str
     step: int
     action_offset: int | None
-
-
-@hydra.main(config_path=find_config_dir(), config_name="export", version_base="1.3")
-@report_errors
-def main(cfg: DictConfig) -> None:
-    """Compose, convert."""
-    config: ExportConfig = OmegaConf.to_object(cfg)  # pyright: ignore[reportAssignmentType]
-    export(config)
 
 
 def export(config: ExportConfig) -> None:
@@ -216,7 +169,3 @@ def load_checkpoint(checkpoint: Path, *, run_dir: Path, weights: Weights) -> Vis
 
 def _read_config(run_dir: Path) -> dict[str, Any]:
     return yaml.safe_load((run_dir / "config.yaml").read_text(encoding="utf-8"))
-
-
-if __name__ == "__main__":
-    main()

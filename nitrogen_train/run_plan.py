@@ -1,19 +1,30 @@
 """A run's config to its data and its order; `nitrogen-train` and `nitrogen-data` both ask here."""
 
+import difflib
+import logging
+import os
+from collections.abc import Mapping
 from pathlib import Path
+
+import yaml
 
 from nitrogen_train.config import DataConfig, RunConfig
 from nitrogen_train.data.cache import RangeCache
 from nitrogen_train.data.index_files import default_index_dir
-from nitrogen_train.data.mixture import Source, load_sources
+from nitrogen_train.data.mixture import Source, load_sources, share_by_game
 from nitrogen_train.data.order import Interleaving
 from nitrogen_train.data.plan import WindowPlan
 from nitrogen_train.data.schema import Split
 from nitrogen_train.data.windows import WindowShape
 
+_log = logging.getLogger(__name__)
+_RANKS = ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID")
+
 
 def open_sources(data: DataConfig, *, split: Split) -> list[Source]:
-    """Open the data sets of a run."""
+    """Open the data sets of a run; for a run without validation, none to validate on."""
+    if split == "val" and not data.num_val_windows:
+        return []
     cache = None
     if data.cache_dir is not None:
         cache = RangeCache(Path(data.cache_dir), max_bytes=int(data.cache_gib * 2**30))
@@ -38,3 +49,57 @@ def build_plan(config: RunConfig) -> WindowPlan:
         seed=config.seed,
     )
     return WindowPlan(open_sources(data, split="train"), interleaving)
+
+
+def choose_games(config: RunConfig) -> list[str]:
+    """Name the games that a policy is told apart, and check the data on the way; no shard is read.
+
+    A run that goes on keeps its own. Otherwise it is those that were given, or all of the data.
+
+    Returns:
+        The games by id, from 1.
+
+    Raises:
+        ValueError: If a game that was given is none of the data's, the data is of another action
+            space, or there is nothing to train or to validate on.
+    """
+    data = config.data
+    sources = open_sources(data, split="train")
+    for source in sources:
+        space = source.manifest.action_space.name
+        if space != data.action_space:
+            raise ValueError(
+                f"data.sources.{source.name} holds actions of {space}, and data.action_space is "
+                f"{data.action_space}: give data.action_space={space}"
+            )
+    open_sources(data, split="val")
+    shares = share_by_game(sources)
+    run_config = Path(config.output_dir) / "config.yaml"
+    if not data.games and run_config.is_file():
+        return yaml.safe_load(run_config.read_text(encoding="utf-8"))["data"]["games"]
+    _check_games(data.games, shares)
+    return data.games or sorted(shares)
+
+
+def _check_games(games: list[str], shares: Mapping[str, float]) -> None:
+    """Refuse a game that the data does not have, and say which of the data's is not named.
+
+    Raises:
+        ValueError: Which game, and those that there are.
+    """
+    there = ", ".join(sorted(shares))
+    for game in games:
+        if game not in shares:
+            close = difflib.get_close_matches(game, shares, n=1)
+            hint = f", did you mean {close[0]}?" if close else ";"
+            raise ValueError(
+                f"data.games: no clip to train on is of {game!r}{hint} the data has {there}; leave "
+                "data.games out to take them all"
+            )
+    untold = sorted(shares.keys() - set(games)) if games else []
+    if untold and all(os.environ.get(name, "0") == "0" for name in _RANKS):
+        _log.warning(
+            "the policy is not told %s, %.3g %% of the samples: not in data.games",
+            ", ".join(untold),
+            100 * sum(shares[game] for game in untold),
+        )

@@ -11,12 +11,14 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-import hydra
+from nitrogen_train.commands import train as main
+
+if __name__ == "__main__":
+    # It imports this file again, by name, once the config is checked: torch takes seconds.
+    sys.exit(main())
+
 import lightning as L  # noqa: N812 - Lightning's own convention
 import torch
-from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from nitrogen_train.actions import get_action_space
@@ -24,12 +26,10 @@ from nitrogen_train.config import (
     RunConfig,
     build,
     build_for_weights,
+    check_components,
     count_micro_batches,
-    find_config_dir,
-    register_schema,
     validate,
 )
-from nitrogen_train.console import report_errors
 from nitrogen_train.models.load import load_policy
 from nitrogen_train.models.visual_policy import VisualPolicy
 from nitrogen_train.run_plan import build_plan, open_sources
@@ -54,34 +54,10 @@ from nitrogen_train.training.preemption import (
     find_cluster_environment,
     preemptible,
 )
-from nitrogen_train.training.run_folder import read_last, refuse_another_model, write_run_facts
+from nitrogen_train.training.run_folder import refuse_another_model, write_run_facts
 from nitrogen_train.training.run_lock import run_lock
-from nitrogen_train.training_plan.run import plan_run
 
 _log = logging.getLogger(__name__)
-register_schema()
-
-
-@hydra.main(config_path=find_config_dir(), config_name="train", version_base="1.3")
-@report_errors
-def main(cfg: DictConfig) -> float | None:
-    """Compose, check, train.
-
-    Returns:
-        In a sweep, the last `val/loss`, which a search lowers.
-    """
-    _quieten_lightning()
-    job = HydraConfig.get()
-    is_sweep = job.mode is RunMode.MULTIRUN
-    if is_sweep:
-        # By number, so that a point that starts again finds its folder.
-        cfg.output_dir = str(Path(cfg.output_dir) / str(job.job.num))
-    config: RunConfig = OmegaConf.to_object(cfg)  # pyright: ignore[reportAssignmentType]
-    if config.plan:
-        sys.stdout.write(plan_run(config))
-        return None
-    train(config, config_yaml=OmegaConf.to_yaml(cfg, resolve=True))
-    return read_last(Path(config.output_dir), "val/loss") if is_sweep else None
 
 
 def train(config: RunConfig, *, config_yaml: str) -> Path:
@@ -98,6 +74,7 @@ def train(config: RunConfig, *, config_yaml: str) -> Path:
         ValueError: If the config cannot work.
     """
     validate(config)
+    check_components(config)
     check_world(config.trainer)
     check_gpus(config.trainer, num_visible=torch.cuda.device_count())
     output_dir = Path(config.output_dir)
@@ -142,9 +119,9 @@ def save_policy(config: RunConfig, weights: dict[str, Tensor], folder: Path) -> 
     policy.save_pretrained(folder)
 
 
-def _quieten_lightning() -> None:
-    # Advertisements, and warnings about what is meant: a stream has a length only in validation,
-    # and a run continues in its own folder.
+def quieten_lightning() -> None:
+    """Leave out advertisements, and warnings about what is meant."""
+    # A stream has a length only in validation, and a run continues in its own folder.
     logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", message="Your `IterableDataset` has `__len__` defined")
     warnings.filterwarnings("ignore", message=".*does not have many workers")
@@ -284,6 +261,7 @@ def build_trainer(config: RunConfig, request: StopRequest | None = None) -> L.Tr
         # Lightning counts micro-batches here.
         val_check_interval=config.val_every_n_steps * accumulation,
         check_val_every_n_epoch=None,
+        **({} if config.data.num_val_windows else {"limit_val_batches": 0}),
         default_root_dir=str(output_dir),
         logger=[build(logger) for logger in config.loggers.values()],
         callbacks=[*callbacks, *(build(extra) for extra in config.callbacks.values())],
@@ -291,7 +269,3 @@ def build_trainer(config: RunConfig, request: StopRequest | None = None) -> L.Tr
     )
     refuse_another_world(trainer.world_size, config.trainer)
     return trainer
-
-
-if __name__ == "__main__":
-    main()

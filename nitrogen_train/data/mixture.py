@@ -3,6 +3,7 @@
 path ─► storage, manifest ─► selection ─► table of windows ─► parts with weights (games, or one)
 """
 
+import difflib
 import math
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -15,7 +16,7 @@ import numpy as np
 from nitrogen_train.data.cache import RangeCache
 from nitrogen_train.data.manifest import MANIFEST_NAME, Manifest, open_manifest
 from nitrogen_train.data.schema import Split
-from nitrogen_train.data.selection import Selection
+from nitrogen_train.data.selection import NothingSelectedError, Selection
 from nitrogen_train.data.storage import Storage
 from nitrogen_train.data.window_table import WindowTable, open_window_table
 from nitrogen_train.data.windows import SAME_RATE, WindowShape
@@ -63,9 +64,11 @@ def read_options(name: str, values: Mapping[str, Any]) -> SourceOptions:
     known = [item.name for item in fields(SourceOptions)]
     unknown = [key for key in values if key not in known]
     if unknown or "path" not in values:
+        close = difflib.get_close_matches(unknown[0], known, n=1) if unknown else []
+        hint = f"; did you mean {close[0]}?" if close else ""
         raise ValueError(
             f"data.sources.{name} needs a path and may have {', '.join(known[1:])}; "
-            f"got {', '.join(values)}"
+            f"got {', '.join(values)}{hint}"
         )
     plain: dict[str, Any] = {**values, "path": str(values["path"])}
     try:
@@ -179,6 +182,14 @@ def load_sources(
                 cache_dir=index_dir,
                 by_game=options.is_balanced,
             )
+        except NothingSelectedError as error:
+            hint = (
+                "; without validation: data.num_val_windows=0, else shard again with more sessions "
+                "or a larger --heldout-share"
+            )
+            raise ValueError(
+                f"data.sources.{name} ({options.path}): {error}{hint if split == 'val' else ''}"
+            ) from error
         except ValueError as error:
             raise ValueError(f"data.sources.{name} ({options.path}): {error}") from error
         loaded.append(
@@ -189,6 +200,21 @@ def load_sources(
         )  # fmt: skip
     _refuse_mixed_rates([source for source in loaded if not source.options.any_fps])
     return loaded
+
+
+def share_by_game(sources: Sequence[Source]) -> dict[str, float]:
+    """Compute each game's share of the samples, over all sources."""
+    total = sum(source.options.weight for source in sources)
+    shares: dict[str, float] = {}
+    for source in sources:
+        counts = [count for count in source.table.game_counts if count.num_windows]
+        weights: list[float] = [count.num_windows for count in counts]
+        if source.options.is_balanced:
+            weights = source.part_weights
+        for count, weight in zip(counts, weights, strict=True):
+            share = source.options.weight / total * weight / sum(weights)
+            shares[count.game] = shares.get(count.game, 0.0) + share
+    return shares
 
 
 def _refuse_mixed_rates(sources: Sequence[Source]) -> None:

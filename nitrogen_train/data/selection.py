@@ -43,6 +43,10 @@ Value = str | float
 Test = Callable[[pa.RecordBatch], Bool[np.ndarray, " clips"]]
 
 
+class NothingSelectedError(ValueError):
+    """An expression keeps no row."""
+
+
 class Selection:
     """An expression that has been understood."""
 
@@ -90,14 +94,14 @@ class Selection:
             what: A row, for the message.
 
         Raises:
-            ValueError: If it holds for none; the message counts the rows of each of its parts.
+            NothingSelectedError: If it holds for none; it counts the rows of each of its parts.
         """
         mask, counts = self._mark(table)
         if not mask.any():
             alone = ", ".join(
                 f"{count} by {part}" for part, count in zip(self._parts, counts, strict=True)
             )
-            raise ValueError(
+            raise NothingSelectedError(
                 f"no {what} is left by {self.expression!r}; of {len(table)} {what}s each part "
                 f"alone keeps: {alone}"
             )

@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from nitrogen_train.data.files import write_atomically
 from nitrogen_train.evaluation.report import read_metrics
 
 _PACKAGES = (
@@ -46,7 +47,9 @@ def write_run_facts(folder: Path, *, config_yaml: str, data: dict[str, Any]) -> 
     for name, text in first.items():
         path = folder / name
         if not path.exists():
-            path.write_text(text, encoding="utf-8")
+            # Whole or not at all: other ranks look into it at their start.
+            with write_atomically(path) as temporary:
+                temporary.write_text(text, encoding="utf-8")
     with (folder / "starts.jsonl").open("a", encoding="utf-8") as file:
         file.write(json.dumps(facts) + "\n")
 

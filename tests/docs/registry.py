@@ -82,6 +82,12 @@ GAMES = (
         more="$SMALL output_dir=two data.sources.doom_gather.path=data",
     ),
     Run(
+        "nitrogen-train experiment=mine data.sources.mine.path=DATASET",
+        names={"DATASET": "data"},
+        more="$SMALL output_dir=alone",
+    ),
+    Run('eval "$(nitrogen-train -sc install=bash)"'),
+    Run(
         "nitrogen-eval policy=demo/run-0 games=[doom_defend,doom_gather] execution_horizon=1 "
         "num_sampling_steps=1",
         more="episodes=2",
@@ -131,12 +137,12 @@ RELEASED = (
     ),
     Run(
         "nitrogen-train experiment=finetune init_from=ng.pt +data.sources.mine.path=data "
-        "data.games=[doom_gather] data.action_offset=0 output_dir=runs/mine",
+        "data.action_offset=0 output_dir=runs/mine",
         more="$TINY",
     ),
     Run(
         "nitrogen-train experiment=finetune init_from=ng.pt +data.sources.mine.path=mine/shards "
-        "data.games=[mine] output_dir=runs/mine",
+        "output_dir=runs/mine",
         names={"runs/mine": "runs/again"},
         more="$TINY",
     ),
@@ -322,7 +328,7 @@ NOT_RUN = {
             "+data.sources.all.path=s3://BUCKET/FOLDER output_dir=runs/pretrain",
             "sbatch --gpus-per-node=1 --cpus-per-gpu=8 --time=12:00:00 slurm/train.sbatch "
             "experiment=finetune init_from=ng.pt +data.sources.mine.path=FOLDER "
-            "'data.games=[mine]' output_dir=runs/mine",
+            "output_dir=runs/mine",
             'sbatch --array="$(python -m nitrogen_train.sweep array "${grid[@]}")%8" '
             '--gpus-per-node=1 slurm/sweep.sbatch runs/lr "${grid[@]}"',
             'nitrogen-train -m hydra/launcher=slurm "${grid[@]}" output_dir=runs/lr',

@@ -151,3 +151,25 @@ def test_a_policy_is_trained_without_any_weights(tmp_path: Path, dataset: str) -
 
     assert load_policy(str(tmp_path / "policy")).games == ("doom_defend",)
     assert metrics(tmp_path)["train/loss"] > 0
+
+
+@pytest.mark.slow
+def test_ones_own_data_alone_is_trained_on_with_its_games_and_goes_on(
+    tmp_path: Path, write_dataset: Callable[..., Path], clip_plan: Any
+) -> None:
+    games = ("celeste", "cuphead")
+    plans = [clip_plan(clip_id=game, game=game, session_id=game) for game in reversed(games)]
+    folder = write_dataset(tmp_path / "set", plans, size=32)
+    words = [
+        "experiment=mine", f"data.sources.mine.path={folder}", "data.num_val_windows=0",
+        "data.num_workers=0", "trainer.accelerator=cpu", "num_threads=1", "loggers=csv",
+        "val_every_n_steps=1000", "checkpoint_every_n_steps=1000", f"output_dir={tmp_path}/run",
+    ]  # fmt: skip
+
+    command("train", *words, "max_steps=2")
+    command("train", *words, "max_steps=3")
+
+    assert load_policy(str(tmp_path / "run" / "policy")).games == games
+    config = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
+    assert config["data"]["games"] == list(games)
+    assert "val/loss" not in metrics(tmp_path / "run")

@@ -1,0 +1,142 @@
+"""What our Hydra commands do before torch is imported: help, composing, checks.
+
+    words ─► help, or a config ─► checked ─► the file of the command is imported, and torch with it
+
+A mistake is told in a second that way, and before anything is written.
+"""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+
+from nitrogen_train.command_help import EVALUATE, EXPORT, TRAIN, CommandHelp
+from nitrogen_train.config import (
+    EvaluateConfig,
+    ExportConfig,
+    RunConfig,
+    find_config_dir,
+    register_schema,
+    validate,
+    validate_schedule,
+)
+from nitrogen_train.console import report_errors, report_hydra_errors
+from nitrogen_train.games import load_game
+from nitrogen_train.overrides import check_keys, check_kinds, check_words
+from nitrogen_train.pretrained.location import refuse_checkpoint, refuse_missing_policy
+from nitrogen_train.run_plan import choose_games
+from nitrogen_train.training.launch import check_world
+from nitrogen_train.training.run_folder import read_last, refuse_another_model
+
+
+def train() -> None:
+    """Start `nitrogen-train`."""
+    _start(_train, TRAIN)
+
+
+def evaluate() -> None:
+    """Start `nitrogen-eval`."""
+    _start(_evaluate, EVALUATE)
+
+
+def export() -> None:
+    """Start `nitrogen-export`."""
+    _start(_export, EXPORT)
+
+
+def _start(task: Callable[[DictConfig], object], about: CommandHelp) -> None:
+    register_schema()
+    words = sys.argv[1:]
+    if {"--help", "-h"} & set(words):
+        sys.stdout.write(about.format())
+        return
+    with report_hydra_errors(words, config_name=about.config_name):
+        check_words(words)
+        command = hydra.main(
+            config_path=find_config_dir(), config_name=about.config_name, version_base="1.3"
+        )
+        command(task)()
+
+
+@report_errors
+def _train(cfg: DictConfig) -> float | None:
+    """Check, train.
+
+    Returns:
+        In a sweep, the last `val/loss`, which a search lowers.
+    """
+    job = HydraConfig.get()
+    is_sweep = job.mode is RunMode.MULTIRUN
+    if is_sweep:
+        # By number, so that a point that starts again finds its folder.
+        cfg.output_dir = str(Path(cfg.output_dir) / str(job.job.num))
+    check_keys(cfg, RunConfig)
+    TRAIN.refuse_missing(cfg)
+    check_kinds(cfg, job.overrides.task, config_name=TRAIN.config_name)
+    config: RunConfig = OmegaConf.to_object(cfg)  # pyright: ignore[reportAssignmentType]
+    if config.plan:
+        validate_schedule(config)
+        from nitrogen_train.training_plan.run import plan_run
+
+        sys.stdout.write(plan_run(config))
+        return None
+    validate(config)
+    # In the config, so that the policy, the run folder and a resume have the same.
+    cfg.data.games = choose_games(config)
+    config: RunConfig = OmegaConf.to_object(cfg)  # pyright: ignore[reportAssignmentType]
+    check_world(config.trainer)
+    config_yaml = OmegaConf.to_yaml(cfg, resolve=True)
+    refuse_another_model(Path(config.output_dir), config_yaml=config_yaml)
+    from nitrogen_train.train import quieten_lightning
+    from nitrogen_train.train import train as run_training
+
+    quieten_lightning()
+    run_training(config, config_yaml=config_yaml)
+    return read_last(Path(config.output_dir), "val/loss") if is_sweep else None
+
+
+@report_errors
+def _evaluate(cfg: DictConfig) -> None:
+    """Check, evaluate.
+
+    Raises:
+        ValueError: If there is nothing to do, or no such policy or game.
+    """
+    check_keys(cfg, EvaluateConfig)
+    EVALUATE.refuse_missing(cfg)
+    config: EvaluateConfig = OmegaConf.to_object(cfg)  # pyright: ignore[reportAssignmentType]
+    if not config.games and not config.datasets:
+        raise ValueError("nothing to evaluate: give games=[...], datasets=[...] or both")
+    refuse_missing_policy("policy", config.policy, hub=False)
+    refuse_checkpoint("policy", config.policy)
+    for game in config.games:
+        load_game(game)
+    from nitrogen_train.evaluate import evaluate as run_evaluation
+
+    run_evaluation(config)
+
+
+@report_errors
+def _export(cfg: DictConfig) -> None:
+    """Check, convert.
+
+    Raises:
+        ValueError: If no such run or policy is there.
+    """
+    check_keys(cfg, ExportConfig)
+    EXPORT.refuse_missing(cfg)
+    config: ExportConfig = OmegaConf.to_object(cfg)  # pyright: ignore[reportAssignmentType]
+    if (config.run is None) == (config.policy is None):
+        raise ValueError("give run=FOLDER or policy=FOLDER, one of them")
+    if config.policy is not None:
+        refuse_missing_policy("policy", config.policy)
+        refuse_checkpoint("policy", config.policy)
+    else:
+        refuse_missing_policy("run", str(config.run), hub=False)
+    from nitrogen_train.export import export as run_export
+
+    run_export(config)

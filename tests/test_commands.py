@@ -1,0 +1,255 @@
+"""What the Hydra commands say before torch is imported."""
+
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from nitrogen_train import commands
+from nitrogen_train.command_help import EVALUATE, EXPORT, TRAIN, CommandHelp
+from nitrogen_train.config import find_config_dir
+
+HEAVY = ("torch", "lightning", "timm", "wandb", "matplotlib")
+
+
+@pytest.fixture
+def tell(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> Callable[..., str]:
+    """Give words to a command that must refuse them, and read its one line."""
+    monkeypatch.chdir(tmp_path)
+
+    def tell(*words: str, command: str = "train") -> str:
+        monkeypatch.setattr(sys, "argv", [command, *words])
+        with pytest.raises(SystemExit) as caught:
+            getattr(commands, command)()
+        assert caught.value.code == 1
+        line, *more = capsys.readouterr().err.splitlines()
+        assert more in ([], ["(debug=true shows where)"])
+        assert line.startswith("error: ")
+        return line.removeprefix("error: ")
+
+    return tell
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["max_step=5"], "there is no setting max_step; did you mean max_steps?"),
+        (["lr=1"], "there is no setting lr; did you mean optimizer.lr?"),
+        (["data.imagesize=3"], "did you mean data.image_size?"),
+        (["optimizer.lrr=3"], "did you mean optimizer.lr?"),
+        (["++max_step=5"], "there is no setting max_step; did you mean max_steps?"),
+        (["+max_step=5"], "there is no setting max_step; did you mean max_steps?"),
+        (["~max_step"], "there is no max_step to leave out; did you mean max_steps?"),
+        (["+max_steps=5"], "max_steps is there already: max_steps=5"),
+        (["+experiment=demo"], "leave out the plus"),
+        (["experiment=dmo"], "experiment=dmo is not one of .*; did you mean demo?"),
+        (["model/dit=larg"], "dit=larg is not one of base, large, small; did you mean large?"),
+        (["modle/dit=large"], "did you mean model/dit?"),
+        (["optimzer=adamw"], "did you mean optimizer?"),
+        (["seed=abc"], "seed=abc: expected a whole number"),
+        (["ema_decay=abc"], "ema_decay=abc: expected a number"),
+        (["plan=perhaps"], "plan=perhaps: expected true or false"),
+        (["optimizer.lr=abc"], r"optimizer.lr=abc: expected a number, such as 0\.0001"),
+        (["optimizer.betas=3"], "optimizer.betas=3: expected a list, such as"),
+        (["--experiment", "demo"], "settings have no dashes: write experiment=demo"),
+        (["--multi"], "did you mean --multirun?"),
+        (["demo"], "'demo' is not a setting: write KEY=VALUE; did you mean experiment=demo?"),
+        (["data.games=["], r"cannot read data.games=\[: .*close its bracket"),
+        (["a=b=c"], "cannot read a=b=c"),
+        (["-m", "optimizer.lrr=3,4"], "did you mean optimizer.lr?"),
+        (["-m", "seed=a,b"], "seed=a: expected a whole number"),
+        (["experiment=mine"], "give data.sources.mine.path=DATASET"),
+        (["plan=true", "max_step=3"], "did you mean max_steps?"),
+        ([], r"no data: give .*\+data\.sources\.mine\.path=FOLDER"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_mistake_is_one_line_that_says_what_to_write(
+    tell: Callable[..., str], words: list[str], line: str
+) -> None:
+    assert re.search(line.replace("?", r"\?"), tell(*words))
+
+
+def test_a_plus_is_advised_for_what_takes_new_entries_alone(tell: Callable[..., str]) -> None:
+    demo = "experiment=demo"
+
+    assert tell("data.sources.mine.path=x").endswith(
+        "+data.sources.mine.path=x adds it, as an entry of data.sources"
+    )
+    assert "+trainer.limit_val_batches=3 adds it, as an argument of lightning.Trainer" in tell(
+        "trainer.limit_val_batches=3"
+    )
+    assert tell(demo, "data.sources.doom_defnd.path=x").endswith(
+        "did you mean data.sources.doom_defend.path?"
+    )
+    assert tell(demo, "data.sources.doom_defend.wheight=2").endswith(
+        "did you mean data.sources.doom_defend.weight?"
+    )
+
+
+def test_what_does_not_fit_into_the_run_is_told_with_its_whole_key(
+    tell: Callable[..., str],
+) -> None:
+    assert tell("experiment=demo", "plan=true", "max_steps=60", "schedule.warmup_steps=40") == (
+        "schedule.warmup_steps=40 and schedule.decay_share=0.5 (30 steps) must fit into "
+        "max_steps=60"
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        ([], "give policy=RUN_OR_FOLDER: "),
+        (["policy=nothere"], "nothing to evaluate: give games"),
+        (["policy=nothere", "games=[doom_defend]"], "policy=nothere: there is no such file"),
+        (["policy=.", "games=[doom_defnd]"], "did you mean doom_defend"),
+        (["polcy=."], "did you mean policy?"),
+    ],
+    ids=" ".join,
+)
+def test_an_evaluation_says_what_it_needs(
+    tell: Callable[..., str], words: list[str], line: str
+) -> None:
+    assert line in tell(*words, command="evaluate")
+
+
+def test_an_export_says_what_it_needs(tell: Callable[..., str], tmp_path: Path) -> None:
+    assert "format=onnx is not one of folder, ng, checkpoint" in tell(
+        "format=onnx", command="export"
+    )
+    assert "give output_dir=FOLDER: " in tell("run=x", command="export")
+    assert "run=x: there is no such file or folder" in tell(
+        "run=x", "output_dir=y", command="export"
+    )
+
+
+@pytest.mark.parametrize("command", ["evaluate", "export"])
+def test_a_checkpoint_where_a_policy_is_expected_names_the_command_that_makes_one(
+    tell: Callable[..., str], tmp_path: Path, command: str
+) -> None:
+    path = tmp_path / "run" / "checkpoints" / "step-48.ckpt"
+    path.parent.mkdir(parents=True)
+    path.touch()
+    more = {"evaluate": "games=[doom_defend]", "export": "output_dir=x"}[command]
+
+    line = tell(f"policy={path}", more, command=command)
+
+    assert line.endswith(
+        f"nitrogen-export run={tmp_path}/run step=48 output_dir=FOLDER makes a policy of it"
+    )
+
+
+def test_a_policy_to_start_from_that_is_not_there_is_told_before_anything_is_asked(
+    tell: Callable[..., str], write_dataset: Callable[..., Path], clip_plan: Any, tmp_path: Path
+) -> None:
+    write_dataset(tmp_path / "set", [clip_plan(clip_id="a")])
+    words = ["experiment=finetune", "+data.sources.mine.path=set"]
+
+    for path in ("missing.pt", "nothere/policy", "./x", "runs/mine/policy", "/nowhere"):
+        assert f"init_from={path}: there is no such file or folder" in tell(
+            *words, f"init_from={path}"
+        )
+
+
+def test_the_data_is_checked_before_a_training_starts(
+    tell: Callable[..., str], write_dataset: Callable[..., Path], clip_plan: Any, tmp_path: Path
+) -> None:
+    write_dataset(tmp_path / "one", [clip_plan(clip_id="a")])
+    words = ["experiment=mine", "data.sources.mine.path=one"]
+
+    assert "give data.action_space=gamepad" in tell(*words, "data.action_space=keyboard_mouse")
+    line = tell(*words)
+    assert "no clip is left by 'split == val'" in line
+    assert "data.num_val_windows=0" in line
+    assert "'doom_defnd', did you mean doom_defend? the data has doom_defend;" in tell(
+        *words, "data.num_val_windows=0", "data.games=[doom_defnd]"
+    )
+    assert not list(tmp_path.rglob("config.yaml"))
+
+
+def test_a_file_of_ones_own_that_is_no_yaml_is_told_in_one_line(
+    tell: Callable[..., str], tmp_path: Path
+) -> None:
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "own.yaml").write_text("# @package _global_\ndata: {a: ]\n")
+
+    assert "own.yaml" in tell("--config-dir", str(tmp_path), "experiment=own")
+
+
+def test_debug_shows_the_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["train", "max_step=5", "debug=true"])
+
+    with pytest.raises(Exception, match="max_step"):
+        commands.train()
+
+
+@pytest.mark.parametrize("about", [TRAIN, EVALUATE, EXPORT], ids=lambda about: about.command)
+def test_help_fits_a_terminal_and_names_what_exists(about: CommandHelp) -> None:
+    text = about.format()
+
+    assert max(map(len, text.splitlines())) <= 80
+    assert len(text.splitlines()) <= 80
+    assert len(about.examples) == 3
+    if about is TRAIN:
+        for path in (Path(find_config_dir()) / "experiment").glob("*.yaml"):
+            assert f"    {path.stem} " in text
+        assert "optimizer.lr" in text
+
+
+SNIPPET = f"""
+import runpy, sys
+sys.argv = ["x", *sys.argv[1:]]
+try:
+    runpy.run_module(sys.argv.pop(1), run_name="__main__")
+except SystemExit as ended:
+    # A text is printed, and is status 1.
+    status = 1 if isinstance(ended.code, str) else ended.code
+print(status, [name for name in {HEAVY} if name in sys.modules])
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("module", "word", "status"),
+    [
+        ("train", "--help", None),
+        ("train", "max_step=3", 1),
+        ("train", "experiment=mine", 1),
+        ("evaluate", "--help", None),
+        ("evaluate", "policy=nothere", 1),
+        ("export", "--help", None),
+        ("export", "format=onnx", 1),
+        ("report", "--help", 0),
+        ("report", "nothere", 1),
+    ],
+)
+def test_help_and_mistakes_come_before_torch(module: str, word: str, status: int | None) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", SNIPPET, f"nitrogen_train.{module}", word],
+        capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+
+    assert done.stdout.splitlines()[-1] == f"{status} []"
+
+
+@pytest.mark.slow
+def test_hydras_own_ways_still_work(tmp_path: Path) -> None:
+    def run(*words: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "-m", "nitrogen_train.train", *words],
+            cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    assert yaml.safe_load(run("--cfg", "job", "experiment=demo"))["max_steps"] == 3600
+    assert "complete" in run("-sc", "install=bash")
+    assert "experiment/demo" in run("--info", "defaults", "experiment=demo")
+    assert "hydra" in run("--hydra-help").lower()
