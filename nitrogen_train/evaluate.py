@@ -33,6 +33,7 @@ from nitrogen_train.evaluation.sampling import SamplingSettings
 from nitrogen_train.evaluation.scores import GameScore
 from nitrogen_train.evaluation.video import record_video
 from nitrogen_train.games import load_game
+from nitrogen_train.interrupts import interruptible
 from nitrogen_train.models.load import load_policy
 from nitrogen_train.models.visual_policy import VisualPolicy
 from nitrogen_train.pretrained.folder import CONFIG
@@ -96,7 +97,8 @@ ConfigStore.instance().store(name="evaluate_schema", node=EvaluateConfig)
 def main(cfg: DictConfig) -> None:
     """Compose, evaluate, print."""
     config: EvaluateConfig = OmegaConf.to_object(cfg)  # pyright: ignore[reportAssignmentType]
-    evaluate(config)
+    with interruptible("interrupted; the same command continues"):
+        evaluate(config)
 
 
 def evaluate(config: EvaluateConfig) -> None:

@@ -24,6 +24,7 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from nitrogen_train.config import build_for_weights, find_config_dir
 from nitrogen_train.console import report_errors
 from nitrogen_train.data.files import write_atomically
+from nitrogen_train.interrupts import interruptible
 from nitrogen_train.models.load import load_policy
 from nitrogen_train.models.visual_policy import VisualPolicy
 from nitrogen_train.pretrained.ng_export import build_ng_checkpoint, build_ng_header
@@ -94,7 +95,8 @@ class Trained:
 def main(cfg: DictConfig) -> None:
     """Compose, convert."""
     config: ExportConfig = OmegaConf.to_object(cfg)  # pyright: ignore[reportAssignmentType]
-    export(config)
+    with interruptible("interrupted; nothing half-written is left"):
+        export(config)
 
 
 def export(config: ExportConfig) -> None:
