@@ -54,7 +54,7 @@ class StopRequest:
         """Listen to nothing yet."""
         self.signal_number: int | None = None
         self.has_something_to_save = False
-        """Whether Ctrl-C waits for the step's end; set once the training has begun."""
+        """Whether Ctrl-C waits for the step's end; set by the end of the first one."""
         self._pid = os.getpid()
         self._previous: dict[int, Any] = {}
 
@@ -98,7 +98,7 @@ class StopRequest:
             before(number, frame)
             return
         self.signal_number = number
-        if rank_zero_only.rank == 0:
+        if _is_global_zero():
             # The streams themselves may be in use further up.
             os.write(2, b"\nSIGINT: saving at the end of the step; once more ends at once\n")
         if is_command:
@@ -144,7 +144,6 @@ class PreemptionCallback(L.Callback):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Take the signals back from Lightning, whose handler communicates."""
-        self._request.has_something_to_save = True
         self._request.listen()
         if trainer.world_size > 1:
             self._group = dist.new_group(backend="gloo")
@@ -159,6 +158,7 @@ class PreemptionCallback(L.Callback):
     ) -> None:
         """Learn whether any rank has been told to stop, on all ranks at the same step."""
         if (batch_idx + 1) % trainer.accumulate_grad_batches == 0:
+            self._request.has_something_to_save = True
             self._agreed = self._agree()
 
     def on_train_batch_start(
@@ -220,7 +220,7 @@ def preemptible(environment: Mapping[str, str] = os.environ) -> Iterator[StopReq
         yield request
         if request.signal_number == signal.SIGINT:
             # It came while the last files were written: the next point of a sweep is not wanted.
-            raise Preempted(signal.SIGINT, is_global_zero=rank_zero_only.rank == 0)
+            raise Preempted(signal.SIGINT, is_global_zero=_is_global_zero())
     except Preempted as stop:
         if stop.signal_number == signal.SIGUSR1 and "SLURM_JOB_ID" in environment:
             if stop.is_global_zero:
@@ -264,6 +264,10 @@ def find_cluster_environment(
             environment["SLURM_NTASKS_PER_NODE"] = count
         return [SLURMEnvironment(auto_requeue=False)]
     return [_ENVIRONMENTS.get(launch.by, LightningEnvironment)()]
+
+
+def _is_global_zero() -> bool:
+    return getattr(rank_zero_only, "rank", 0) == 0
 
 
 def _requeue(job_id: str) -> None:
