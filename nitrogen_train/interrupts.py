@@ -68,8 +68,8 @@ def end_at_once(number: int, _frame: object) -> None:
     # The streams themselves may be in use further up.
     with contextlib.suppress(RuntimeError, OSError, ValueError):
         sys.stdout.flush()
-    # A terminal has written ^C into the line.
-    os.write(2, ("\n" * os.isatty(2) + _line + "\n").encode())
+    _leave_the_line()
+    os.write(2, f"{_line}\n".encode())
     os._exit(128 + number)
 
 
@@ -112,7 +112,14 @@ def _unwind(number: int, _frame: object) -> None:
         return
     for each in _NUMBERS:
         signal.signal(each, signal.SIG_DFL)
+    _leave_the_line()
     raise Interrupted(number)
+
+
+def _leave_the_line() -> None:
+    """Begin a new line on a terminal, which has written ^C into the last one."""
+    if os.isatty(2):
+        os.write(2, b"\n")
 
 
 def _is_main_thread() -> bool:

@@ -52,7 +52,7 @@ class Terminal:
     ) -> None:
         self._folder = folder
         self._mark = uuid.uuid4().hex
-        self._shm = set(os.listdir("/dev/shm"))
+        self._shm = _list_shm()
         self._master, slave = os.openpty()
         fcntl.ioctl(slave, 0x5414, b"\x18\0\x50\0\0\0\0\0")  # TIOCSWINSZ: 24 lines of 80
         self._news, news = os.pipe()
@@ -75,6 +75,10 @@ class Terminal:
     def press_ctrl_c(self) -> None:
         os.write(self._master, b"\x03")
 
+    def kill(self, number: signal.Signals) -> None:
+        """Signal the command's first process alone."""
+        os.kill(self.pid, number)
+
     def until(self, holds: Callable[[], object]) -> None:
         wait_until(holds, lambda: self.output, or_end=self.has_ended)
 
@@ -86,7 +90,7 @@ class Terminal:
         (self._folder / "go").touch()
 
     def has_ended(self) -> bool:
-        return not os.path.exists(f"/proc/{self.pid}/stat")
+        return not Path(f"/proc/{self.pid}/stat").exists()
 
     def wait(self) -> int:
         """Wait for the command's end; its status as subprocess has it."""
@@ -125,12 +129,12 @@ class Terminal:
 
     def _find_leaks(self) -> set[str]:
         """Find what is new and nobody uses; other tests have theirs."""
-        new = set(os.listdir("/dev/shm")) - self._shm
+        new = _list_shm() - self._shm
         used = ""
         for folder in Path("/proc").glob("[0-9]*") if new else ():
             with contextlib.suppress(OSError):
                 used += (folder / "maps").read_text()
-                used += " ".join(os.readlink(each) for each in (folder / "fd").iterdir())
+                used += " ".join(str(each.readlink()) for each in (folder / "fd").iterdir())
         return {name for name in new if f"/dev/shm/{name}" not in used}
 
     def _describe(self) -> str:
@@ -168,6 +172,10 @@ def in_terminal(
         yield terminal
     finally:
         terminal.close()
+
+
+def _list_shm() -> set[str]:
+    return {path.name for path in Path("/dev/shm").iterdir()}
 
 
 def wait_until(

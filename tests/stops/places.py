@@ -2,7 +2,7 @@
 
 import sys
 
-import lightning as L
+import lightning as L  # noqa: N812 - Lightning's own convention
 
 
 class Places(L.Callback):
