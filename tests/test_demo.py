@@ -58,7 +58,8 @@ def test_an_interrupted_stage_ends_by_itself_and_its_time_counts(
 ) -> None:
     stage = (
         "import signal, sys, time\n"
-        "for each in (signal.SIGINT, signal.SIGTERM): signal.signal(each, lambda *_: sys.exit(75))\n"
+        "for each in (signal.SIGINT, signal.SIGTERM):\n"
+        "    signal.signal(each, lambda *_: sys.exit(75))\n"
         "try: print('started', flush=True); time.sleep(60)\n"
         "finally: print('saved', flush=True)"
     )
