@@ -177,7 +177,8 @@ class PreemptionCallback(L.Callback):
             return
         path = self._folder / f"step-{trainer.global_step}.ckpt"
         trainer.save_checkpoint(path)
-        _log.warning("%s: saved %s, stopping", signal.Signals(self._agreed).name, path)
+        if trainer.is_global_zero:
+            _log.warning("%s: saved %s, stopping", signal.Signals(self._agreed).name, path)
         raise Preempted(self._agreed, is_global_zero=trainer.is_global_zero)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
