@@ -16,6 +16,7 @@ from data_tools.lerobot import verbs as lerobot
 from data_tools.recordings import verbs as recordings
 from data_tools.shards import verbs as shards
 from data_tools.videos import verbs as videos
+from nitrogen_train.interrupts import interruptible
 
 _DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
@@ -44,7 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     options = build_parser().parse_args(arguments)
     try:
-        status: int = options.run(options)
+        with interruptible(f"nitrogen-data {options.verb}: interrupted; start again to go on"):
+            status: int = options.run(options)
         sys.stdout.flush()
         return status
     except BrokenPipeError:
@@ -59,9 +61,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
             hint = "; free some space and start again: what is finished is kept"
         print(f"nitrogen-data {options.verb}: {error}{hint}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print(f"nitrogen-data {options.verb}: interrupted; start again to go on", file=sys.stderr)
-        return 130
 
 
 if __name__ == "__main__":

@@ -1,16 +1,13 @@
 """Work in several processes, in order."""
 
-import multiprocessing
-import os
-import signal
-import sys
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
-from functools import partial
 from itertools import islice
 from typing import TypeVar
+
+from nitrogen_train.processes import open_pool, submit
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -38,33 +35,17 @@ def map_in_order(
         yield from map(function, tasks)
         return
     queue = iter(tasks)
-    # Fresh processes, not forked ones: decoders and games do not survive a fork.
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker)
+    pending: deque[Future[Result]] = deque()
     try:
-        pending: deque[Future[Result]] = deque()
-        while True:
-            for task in islice(queue, 2 * workers - len(pending)):
-                pending.append(pool.submit(partial(_run_task, function), task))
-            if not pending:
-                return
-            yield pending.popleft().result()
+        with open_pool(workers) as pool:
+            while True:
+                for task in islice(queue, 2 * workers - len(pending)):
+                    pending.append(submit(pool, function, task))
+                if not pending:
+                    return
+                yield pending.popleft().result()
     except BrokenProcessPool as error:
         raise RuntimeError(
             "a worker process died, perhaps for want of memory; use fewer --workers and start "
             "again: what is finished is kept"
         ) from error
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _start_worker() -> None:
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-
-
-def _run_task(function: Callable[[Task], Result], task: Task) -> Result:
-    try:
-        return function(task)
-    except (KeyboardInterrupt, SystemExit):
-        # The task has cleaned up on its way here. The pool would give this process another one.
-        os._exit(130)

@@ -7,6 +7,9 @@ imported on a machine without torch.
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from nitrogen_train.interrupts import is_command, listen_from_the_start
+from nitrogen_train.processes import follow_parent
+
 if TYPE_CHECKING:
     from nitrogen_train.batch import PolicyBatch as PolicyBatch
     from nitrogen_train.models.nitrogen import NitroGen as NitroGen
@@ -18,6 +21,11 @@ _HOMES = {
     "NitroGen": "nitrogen_train.models.nitrogen",
     "PolicyBatch": "nitrogen_train.batch",
 }
+
+if is_command():
+    # Here, so that no import comes before it.
+    listen_from_the_start()
+    follow_parent()
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 - PEP 562 module attributes have any type

@@ -26,6 +26,7 @@ from nitrogen_train.config import (
 )
 from nitrogen_train.console import report_errors, report_hydra_errors
 from nitrogen_train.games import load_game
+from nitrogen_train.interrupts import interruptible
 from nitrogen_train.overrides import check_keys, check_kinds, check_words
 from nitrogen_train.pretrained.location import refuse_checkpoint, refuse_missing_policy
 from nitrogen_train.run_plan import choose_games
@@ -117,7 +118,8 @@ def _evaluate(cfg: DictConfig) -> None:
         load_game(game)
     from nitrogen_train.evaluate import evaluate as run_evaluation
 
-    run_evaluation(config)
+    with interruptible("interrupted; the same command continues"):
+        run_evaluation(config)
 
 
 @report_errors
@@ -139,4 +141,5 @@ def _export(cfg: DictConfig) -> None:
         refuse_missing_policy("run", str(config.run), hub=False)
     from nitrogen_train.export import export as run_export
 
-    run_export(config)
+    with interruptible("interrupted; nothing half-written is left"):
+        run_export(config)

@@ -12,6 +12,7 @@ import os
 import platform
 import re
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -26,7 +27,8 @@ from tqdm import tqdm
 from nitrogen_train.data.files import write_atomically
 from nitrogen_train.demo import EPISODES, plan_data
 from nitrogen_train.evaluation.scores import bootstrap_runs
-from nitrogen_train.stages import Command, Journal, run_stages
+from nitrogen_train.interrupts import Interrupted, interruptible
+from nitrogen_train.stages import Command, Journal, end_running, run_stages
 
 _FLOW = ["model=small", "model/path_time=shifted_beta", "model.stick_prediction=velocity"]
 _ONE_CALL = (1,)
@@ -87,7 +89,8 @@ def main() -> None:
     journal = Journal(arguments.data / "stages.json")
     run_stages(plan_data(arguments.data), journal, again="make compare")
     runs = plan_runs(arguments.output, data_dir=arguments.data)
-    _run_all(runs)
+    with interruptible("interrupted; `make compare` continues from here"):
+        _run_all(runs)
     rows = [row for name in CONTENDERS for row in summarize(name, runs)]
     results = {
         "training": TRAINING,
@@ -179,22 +182,35 @@ def _command(verb: str, words: Sequence[str], *, suffix: str = "") -> Command:
 
 
 def _run_all(runs: Sequence[Run]) -> None:
-    """Run every run's stages in order, several runs at once, each on one core."""
+    """Run every run's stages in order, several runs at once, each on one core.
+
+    Raises:
+        Interrupted: If a signal came; what runs has ended then.
+    """
     os.environ["OMP_NUM_THREADS"] = "1"
+    is_over = threading.Event()
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        futures = {pool.submit(_run_stages, run): run for run in runs}
-        for future in tqdm(
-            as_completed(futures), total=len(futures), desc="train and play", unit="run"
-        ):
-            future.result()
+        try:
+            futures = [pool.submit(_run_stages, run, is_over) for run in runs]
+            for future in tqdm(
+                as_completed(futures), total=len(futures), desc="train and play", unit="run"
+            ):
+                future.result()
+        except Interrupted as interrupt:
+            is_over.set()
+            pool.shutdown(wait=False, cancel_futures=True)
+            end_running(interrupt.number)
+            raise
 
 
-def _run_stages(run: Run) -> None:
+def _run_stages(run: Run, is_over: threading.Event) -> None:
     journal = Journal(run.run_dir / "stages.json")
     run.run_dir.mkdir(parents=True, exist_ok=True)
     log_path = run.run_dir / "log.txt"
     with log_path.open("a", encoding="utf-8") as log:
         for command in run.commands:
+            if is_over.is_set():
+                return
             if not journal.is_finished(command) and (status := journal.run(command, log=log)):
                 raise ChildProcessError(
                     f"{command.name} of {run.run_dir} ended with status {status}: see {log_path}; "

@@ -14,6 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from nitrogen_train.evaluation.report import write_report
+from nitrogen_train.interrupts import announce
 from nitrogen_train.stages import Command, Journal, run_stages
 
 EPISODES = {"doom_defend": 60, "doom_gather": 24}
@@ -45,6 +46,7 @@ def main() -> None:
     plan = make_plan(arguments.output, seed=arguments.seed)
     journal = Journal(plan.run_dir / "stages.json")
     run_stages(plan.commands, journal, again="make demo")
+    announce("interrupted; `make demo` writes the page")
     page = write_page(plan, journal)
     sys.stdout.write(f"\n{page.resolve()}\n")
 

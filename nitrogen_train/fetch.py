@@ -18,6 +18,7 @@ from nitrogen_train.data.manifest import read_manifest_table
 from nitrogen_train.data.mixture import read_options
 from nitrogen_train.data.remote import open_url
 from nitrogen_train.data.storage import Storage
+from nitrogen_train.interrupts import interruptible
 
 _MANIFEST = "manifest.parquet"
 _PIECE_BYTES = 16 * 2**20
@@ -112,7 +113,8 @@ def main() -> None:
     parser.add_argument("overrides", nargs="*", help="of nitrogen-train")
     arguments = parser.parse_args()
     try:
-        overrides = fetch(arguments.folder, load_defaults(arguments.overrides))
+        with interruptible("interrupted; the same command again fetches what is missing"):
+            overrides = fetch(arguments.folder, load_defaults(arguments.overrides))
     except (OSError, ValueError) as error:
         sys.exit(f"error: {' '.join(str(error).split())}")
     words = shlex.join([*arguments.overrides, *overrides])

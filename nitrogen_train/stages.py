@@ -1,7 +1,7 @@
 """A series of our own commands: run in order, remembered, continued where they stopped."""
 
-import contextlib
 import json
+import os
 import shlex
 import signal
 import subprocess
@@ -14,9 +14,10 @@ from typing import Any, TextIO
 
 from nitrogen_train.data.files import write_atomically
 from nitrogen_train.evaluation.report import Stage
+from nitrogen_train.interrupts import Interrupted, interruptible
+from nitrogen_train.processes import name_parent
 
-_PATIENCE_S = 30.0
-"""For a stage that was interrupted to end by itself."""
+_running: set[subprocess.Popen[bytes]] = set()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,40 +88,48 @@ def run_stages(commands: Sequence[Command], journal: Journal, *, again: str) -> 
     Raises:
         SystemExit: If one fails, with its status, or this process is told to end.
     """
+    with interruptible(f"interrupted; `{again}` continues from here"):
+        _run_missing(commands, journal, again)
+
+
+def end_running(number: int) -> None:
+    """Tell the stages that run in other threads to end, unless a signal has reached them already.
+
+    Args:
+        number: The signal that this process has got; Ctrl-C reaches all.
+    """
+    if number != signal.SIGINT:
+        for process in list(_running):
+            process.terminate()
+
+
+def _run_missing(commands: Sequence[Command], journal: Journal, again: str) -> None:
     say = sys.stdout.write
-    # Otherwise the running stage would go on alone.
-    signal.signal(signal.SIGTERM, _end)
     for number, command in enumerate(commands, start=1):
         if journal.is_finished(command):
             say(f"[{number}/{len(commands)}] {command.name}: done before\n")
             continue
         say(f"[{number}/{len(commands)}] {command.name}\n    {command}\n")
         sys.stdout.flush()
-        try:
-            status = journal.run(command)
-        except (KeyboardInterrupt, SystemExit) as error:
-            say(f"\n{command.name} was interrupted; `{again}` continues from here\n")
-            raise SystemExit(130 if isinstance(error, KeyboardInterrupt) else error.code) from None
-        if status:
+        if status := journal.run(command):
             say(f"{command.name} ended with status {status}; `{again}` continues from here\n")
             raise SystemExit(status)
 
 
 def _call(command: Command, log: TextIO | None) -> int:
+    # A stage saves when it is told to end, also by the end of this process.
+    environment = os.environ | name_parent(signal.SIGTERM)
     arguments = [sys.executable, *command.arguments]
-    with subprocess.Popen(arguments, stdout=log, stderr=log) as process:
+    with subprocess.Popen(arguments, stdout=log, stderr=log, env=environment) as process:
+        _running.add(process)
         try:
             return process.wait()
-        except (KeyboardInterrupt, SystemExit) as error:
-            # Ctrl-C has reached it, too; SIGTERM has not.
-            if isinstance(error, SystemExit):
-                process.send_signal(signal.SIGINT)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(_PATIENCE_S)
+        except Interrupted as interrupt:
+            # Ctrl-C has reached it, too. It may have much to save: a second one ends both.
+            if interrupt.number != signal.SIGINT:
+                process.terminate()
+            process.wait()
             raise
         finally:
             process.kill()
-
-
-def _end(*_: object) -> None:
-    sys.exit(128 + signal.SIGTERM)
+            _running.remove(process)

@@ -30,6 +30,7 @@ from nitrogen_train.config import (
     count_micro_batches,
     validate,
 )
+from nitrogen_train.interrupts import announce
 from nitrogen_train.models.load import load_policy
 from nitrogen_train.models.visual_policy import VisualPolicy
 from nitrogen_train.run_plan import build_plan, open_sources
@@ -45,7 +46,12 @@ from nitrogen_train.training.checkpoints import (
 from nitrogen_train.training.compilation import compile_parts
 from nitrogen_train.training.datamodule import Loading, WindowDataModule
 from nitrogen_train.training.freezing import freeze
-from nitrogen_train.training.launch import check_gpus, check_world, refuse_another_world
+from nitrogen_train.training.launch import (
+    check_gpus,
+    check_world,
+    leading_ranks,
+    refuse_another_world,
+)
 from nitrogen_train.training.loggers import ending_loggers, log_run_facts
 from nitrogen_train.training.module import LitPolicy
 from nitrogen_train.training.optimization import Optimization
@@ -73,6 +79,7 @@ def train(config: RunConfig, *, config_yaml: str) -> Path:
     Raises:
         ValueError: If the config cannot work.
     """
+    announce("interrupted before the first step: there is nothing new to save")
     validate(config)
     check_components(config)
     check_world(config.trainer)
@@ -99,7 +106,7 @@ def _fit(
     checkpoint = config.ckpt_path or find_last_checkpoint(output_dir / "checkpoints")
     if checkpoint:
         _log.info("continuing from %s", checkpoint)
-    with ending_loggers():
+    with ending_loggers(), leading_ranks(trainer):
         if trainer.is_global_zero:
             log_run_facts(trainer.loggers, output_dir)
         trainer.fit(module, datamodule, ckpt_path=checkpoint, weights_only=True)

@@ -5,8 +5,11 @@ worker 1: piece ─┼─► micro-batch, pinned ─► the training step
 worker 2: piece ─┘   reports ─► summed for the log; faults ─► quarantine
 """
 
+import os
 import re
 import signal
+import sys
+import threading
 from collections.abc import Iterator
 
 from torch.utils.data import DataLoader
@@ -15,6 +18,7 @@ from nitrogen_train.batch import PolicyBatch, concatenate_batches
 from nitrogen_train.data.quarantine import Quarantine
 from nitrogen_train.data.report import LoadReport
 from nitrogen_train.data.stream import Piece, TrainingStream
+from nitrogen_train.processes import end_with
 
 _LOST_WORKER = re.compile(
     r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\) "
@@ -48,7 +52,7 @@ class TrainingLoader:
             batch_size=None,
             num_workers=num_workers,
             prefetch_factor=prefetch_factor if num_workers else None,
-            worker_init_fn=outlast_stop_signals,
+            worker_init_fn=obey_training_alone,
         )
         self._num_pieces = max(1, num_workers)
         self._pin_memory = pin_memory
@@ -65,8 +69,7 @@ class TrainingLoader:
                 )
                 yield batch.pin_memory() if self._pin_memory else batch
         finally:
-            # The workers end with this. A traceback may keep the frame until the process exits,
-            # which then would wait for them: they do not obey the SIGTERM that it sends.
+            # The workers end with this, or, if a traceback keeps the frame, at the process's exit.
             del pieces
 
     def _open(self, piece: Piece | Exception) -> PolicyBatch:
@@ -77,14 +80,28 @@ class TrainingLoader:
         return piece.batch
 
 
-def outlast_stop_signals(_worker_id: int) -> None:
+def obey_training_alone(_worker_id: int) -> None:
     """Let a worker go on when its process group is told to stop; it ends with its training.
 
-    SLURM signals every process of a job. A worker that obeyed would end the step that the training
-    wants to finish and save; torch's own handler in workers obeys SIGTERM.
+    SLURM signals every process of a job, a terminal all of the foreground. A worker that obeyed
+    would end the step that the training wants to finish and save. SIGTERM from the training itself
+    is how multiprocessing ends its workers at exit, which then waits for them.
     """
-    for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
+    training = os.getppid()
+    end_with(training)
+    for number in (signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, signal.SIG_IGN)
+    # Elsewhere torch's own handler obeys every SIGTERM.
+    if sys.platform == "linux":
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        threading.Thread(target=_wait_for_the_end, args=(training,), daemon=True).start()
+
+
+def _wait_for_the_end(training: int) -> None:
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != training:
+        pass
+    # Any other status would be a lost worker's.
+    os._exit(0)
 
 
 def explain_lost_worker(error: RuntimeError) -> str | None:

@@ -8,9 +8,8 @@ evaluation that was interrupted ends with the scores that it would have had.
 
 import functools
 import hashlib
-import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,6 +26,7 @@ from nitrogen_train.evaluation.scores import GameScore, score_game
 from nitrogen_train.games import load_game
 from nitrogen_train.models.load import load_policy
 from nitrogen_train.models.visual_policy import VisualPolicy
+from nitrogen_train.processes import open_pool, submit
 
 JOURNAL_FILE = "episodes.jsonl"
 
@@ -150,13 +150,8 @@ def _play_groups(
     if min(num_processes, len(groups)) <= 1:
         yield from map(play, groups)
         return
-    with ProcessPoolExecutor(
-        min(num_processes, len(groups)),
-        mp_context=multiprocessing.get_context("spawn"),
-        initializer=torch.set_num_threads,
-        initargs=(1,),
-    ) as pool:
-        futures = [pool.submit(play, group) for group in groups]
+    with open_pool(min(num_processes, len(groups)), initializer=_compute_on_one_core) as pool:
+        futures = [submit(pool, play, group) for group in groups]
         try:
             for future in as_completed(futures):
                 yield future.result()
@@ -165,8 +160,10 @@ def _play_groups(
                 "a process that played has died, perhaps out of memory; finished episodes are "
                 "kept: run the same command again, with fewer processes or smaller groups"
             ) from error
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _compute_on_one_core() -> None:
+    torch.set_num_threads(1)
 
 
 def _play_group(group: _Group, *, policy_dir: Path, settings: PlaySettings) -> list[Episode]:

@@ -14,7 +14,7 @@ from nitrogen_train.batch import PolicyBatch
 from nitrogen_train.data.clips import ClipReader
 from nitrogen_train.data.collate import WindowCollator
 from nitrogen_train.data.decode import choose_decoder
-from nitrogen_train.data.loader import TrainingLoader, outlast_stop_signals
+from nitrogen_train.data.loader import TrainingLoader, obey_training_alone
 from nitrogen_train.data.mixture import Source
 from nitrogen_train.data.plan import WindowPlan
 from nitrogen_train.data.quarantine import Quarantine
@@ -130,7 +130,7 @@ class WindowDataModule(L.LightningDataModule):
             num_workers=num_workers,
             prefetch_factor=self._loading.prefetch_factor if num_workers else None,
             pin_memory=self._is_on_gpu(),
-            worker_init_fn=outlast_stop_signals,
+            worker_init_fn=obey_training_alone,
         )
 
     def take_report(self) -> LoadReport:

@@ -7,12 +7,20 @@ Variables of SLURM reach more than the tasks of srun: a batch script has them, t
 and of `srun --pty bash`, and every job that is submitted from inside of another one.
 """
 
+import contextlib
 import importlib
 import os
 import re
-from collections.abc import Mapping
+import signal
+import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
+
+import lightning as L  # noqa: N812 - Lightning's own convention
+
+from nitrogen_train.processes import name_parent
 
 _SHELLS = frozenset({"interactive", "bash", "sh", "zsh", "fish", "tcsh", "csh", "ksh"})
 """Names of jobs that are somebody's shell: salloc's own, and those of `srun --pty SHELL`."""
@@ -24,6 +32,8 @@ _COUNTS = {
 _NODE_RANKS = frozenset({"NODE_RANK", "GROUP_RANK"})
 KUBEFLOW = "Kubeflow (RANK, WORLD_SIZE)"
 _ALONE = "a job's shell or batch script without srun"
+_PATIENCE_S = 60.0
+"""For the others to end a step later than this process."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,10 +137,35 @@ def refuse_another_world(world_size: int, trainer: Mapping[str, Any]) -> None:
         )
 
 
+@contextmanager
+def leading_ranks(trainer: L.Trainer) -> Iterator[None]:
+    """Let the processes that Lightning starts in the block end with this one, as it ends.
+
+    If the block fails they are not waited for: they may hang in a collective that this process does
+    not come to, and the kernel ends them with this process.
+
+    Raises:
+        SystemExit: If the block does: all ranks have saved, and end.
+    """
+    os.environ |= name_parent(signal.SIGKILL)
+    try:
+        yield
+    except SystemExit:
+        _wait_for_ranks(trainer)
+        raise
+    _wait_for_ranks(trainer)
+
+
 def count_tasks_per_node(environment: Mapping[str, str]) -> str | None:
     """Read how many tasks of this step are on its first node; None if SLURM does not say."""
     match = re.match(r"\d+", environment.get("SLURM_STEP_TASKS_PER_NODE", ""))
     return match and match[0]
+
+
+def _wait_for_ranks(trainer: L.Trainer) -> None:
+    for process in getattr(trainer.strategy.launcher, "procs", ()):
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(_PATIENCE_S)
 
 
 def _is_slurm_task(environment: Mapping[str, str]) -> bool:

@@ -6,7 +6,8 @@ Nothing is saved inside a signal handler: ranks are interrupted at different pla
 which all take part would hang. SIGUSR1 is SLURM's warning before the time limit (`sbatch
 --signal=USR1@120`): the job is requeued. SIGTERM comes from `scancel`, which means it, or with a
 preemption or `scontrol requeue`, where SLURM itself starts the job again: the run only saves.
-SIGUSR2 is submitit's, whose own handler requeues; it is called once all is saved.
+SIGUSR2 is submitit's, whose own handler requeues; it is called once all is saved. SIGINT is Ctrl-C:
+before the first step there is nothing to save, and a second one does not wait for anything.
 """
 
 import logging
@@ -28,8 +29,10 @@ from lightning.fabric.plugins.environments.lsf import LSFEnvironment
 from lightning.fabric.plugins.environments.mpi import MPIEnvironment
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+from lightning.fabric.utilities.rank_zero import rank_zero_only
 
 from nitrogen_train.batch import PolicyBatch
+from nitrogen_train.interrupts import end_at_once
 from nitrogen_train.training.launch import KUBEFLOW, count_tasks_per_node, find_launch
 
 EXIT_STATUS = 75
@@ -50,17 +53,21 @@ class StopRequest:
     def __init__(self) -> None:
         """Listen to nothing yet."""
         self.signal_number: int | None = None
+        self.has_something_to_save = False
+        """Whether Ctrl-C waits for the step's end; set by the end of the first one."""
         self._pid = os.getpid()
         self._previous: dict[int, Any] = {}
 
     def listen(self) -> None:
         """Take the signals over, also from a framework that did so in between."""
-        for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
+        for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGINT):
             before = signal.getsignal(number)
-            if number == signal.SIGUSR2 and before is signal.SIG_DFL:
+            # Nobody waits for submitit's, and a script has its background ignore Ctrl-C.
+            nobody = signal.SIG_IGN if number == signal.SIGINT else signal.SIG_DFL
+            if number in (signal.SIGUSR2, signal.SIGINT) and before is nobody:
                 continue
             self._previous.setdefault(number, before)
-            signal.signal(number, self._note)
+            signal.signal(number, self._note_interrupt if number == signal.SIGINT else self._note)
 
     def stop_listening(self) -> None:
         """Give the signals back to whoever had them."""
@@ -78,6 +85,25 @@ class StopRequest:
         # SLURM signals the whole process group: a loader's worker, forked from here, goes on.
         if os.getpid() == self._pid:
             self.signal_number = number
+
+    def _note_interrupt(self, number: int, frame: object) -> None:
+        if os.getpid() != self._pid:
+            return
+        before = self._previous[number]
+        # In a notebook the second one is the kernel's affair.
+        is_command = before is end_at_once
+        if self.signal_number == number and is_command:
+            os._exit(128 + number)
+        if not self.has_something_to_save or self.signal_number == number:
+            before(number, frame)
+            return
+        self.signal_number = number
+        if _is_global_zero():
+            # The streams themselves may be in use further up.
+            os.write(2, b"\nSIGINT: saving at the end of the step; once more ends at once\n")
+        if is_command:
+            # Also amid a collective or a long computation, where no handler of Python's runs.
+            signal.signal(number, signal.SIG_DFL)
 
 
 class Preempted(SystemExit):
@@ -132,6 +158,7 @@ class PreemptionCallback(L.Callback):
     ) -> None:
         """Learn whether any rank has been told to stop, on all ranks at the same step."""
         if (batch_idx + 1) % trainer.accumulate_grad_batches == 0:
+            self._request.has_something_to_save = True
             self._agreed = self._agree()
 
     def on_train_batch_start(
@@ -150,7 +177,8 @@ class PreemptionCallback(L.Callback):
             return
         path = self._folder / f"step-{trainer.global_step}.ckpt"
         trainer.save_checkpoint(path)
-        _log.warning("%s: saved %s, stopping", signal.Signals(self._agreed).name, path)
+        if trainer.is_global_zero:
+            _log.warning("%s: saved %s, stopping", signal.Signals(self._agreed).name, path)
         raise Preempted(self._agreed, is_global_zero=trainer.is_global_zero)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -191,6 +219,9 @@ def preemptible(environment: Mapping[str, str] = os.environ) -> Iterator[StopReq
     request.listen()
     try:
         yield request
+        if request.signal_number == signal.SIGINT:
+            # It came while the last files were written: the next point of a sweep is not wanted.
+            raise Preempted(signal.SIGINT, is_global_zero=_is_global_zero())
     except Preempted as stop:
         if stop.signal_number == signal.SIGUSR1 and "SLURM_JOB_ID" in environment:
             if stop.is_global_zero:
@@ -234,6 +265,10 @@ def find_cluster_environment(
             environment["SLURM_NTASKS_PER_NODE"] = count
         return [SLURMEnvironment(auto_requeue=False)]
     return [_ENVIRONMENTS.get(launch.by, LightningEnvironment)()]
+
+
+def _is_global_zero() -> bool:
+    return getattr(rank_zero_only, "rank", 0) == 0
 
 
 def _requeue(job_id: str) -> None:
