@@ -29,6 +29,16 @@ def find_config_dir() -> str:
 
 
 @dataclass(kw_only=True)
+class NgOptions:
+    """What an ng.pt may not say of itself."""
+
+    vision_num_heads: int | None = None
+    """Attention heads of its encoder, if the encoder's name does not tell."""
+    games: list[str] | None = None
+    """Of one that tells games apart: their names by game id, from 1."""
+
+
+@dataclass(kw_only=True)
 class DataConfig:
     """What windows are cut from, and how they are batched."""
 
@@ -84,7 +94,10 @@ class RunConfig:
     ckpt_path: str | None = None
     """A checkpoint of this run to resume from; null: the last one in the run folder."""
     init_from: str | None = None
-    """A policy folder or hub id whose weights start a new run."""
+    """A run, a policy folder, an ng.pt, a hub id or a checkpoint: its network and weights start a
+    new run; see `adoption`."""
+    ng: NgOptions = field(default_factory=NgOptions)
+    """What an ng.pt in `init_from` may not say of itself: ng.vision_num_heads=N."""
     frozen: list[str] = field(default_factory=list[str])
     """Patterns for names of parameters that are not trained, as in frozen=[encoder.*]"""
     lr_scales: dict[str, float] = field(default_factory=dict[str, float])

@@ -29,11 +29,11 @@ from nitrogen_train.evaluation.agent import PlaySettings
 from nitrogen_train.evaluation.closed_loop import evaluate_closed_loop
 from nitrogen_train.evaluation.metrics import SUMMARY
 from nitrogen_train.evaluation.offline import OfflineSettings, evaluate_offline
-from nitrogen_train.evaluation.sampling import SamplingSettings
 from nitrogen_train.evaluation.scores import GameScore
 from nitrogen_train.evaluation.video import record_video
 from nitrogen_train.games import load_game
 from nitrogen_train.models.load import load_policy
+from nitrogen_train.models.sampling import SamplingSettings
 from nitrogen_train.models.visual_policy import VisualPolicy
 from nitrogen_train.pretrained.folder import CONFIG
 from nitrogen_train.pretrained.read import NG_FILE

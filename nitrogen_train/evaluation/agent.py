@@ -16,12 +16,12 @@ import torch
 from jaxtyping import UInt8
 
 from nitrogen_train.actions import ActionRows, Controls
-from nitrogen_train.data.squash import squash
 from nitrogen_train.data.windows import count_rows_per_action
 from nitrogen_train.evaluation.play import Moment
-from nitrogen_train.evaluation.sampling import SamplingSettings, sample_chunks
 from nitrogen_train.games import Frame, GameInfo
+from nitrogen_train.models.sampling import SamplingSettings, sample_chunks
 from nitrogen_train.models.visual_policy import VisualPolicy
+from nitrogen_train.picture import squash
 
 
 @dataclass(frozen=True, kw_only=True)

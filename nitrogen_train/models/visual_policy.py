@@ -18,7 +18,10 @@ from nitrogen_train.models.encoder import VisionEncoder
 from nitrogen_train.models.mixer import Mixer
 from nitrogen_train.models.policy import Policy
 from nitrogen_train.models.saved_policy import SavedPolicy
-from nitrogen_train.pretrained.folder import FORMAT_VERSION
+from nitrogen_train.pretrained.policy_config import FORMAT_VERSION, READABLE_VERSIONS
+
+GAME_TABLE = "game_embedding.weight"
+"""The weight that has a row for each game, the first of which is unconditional."""
 
 VisualPolicyT = TypeVar("VisualPolicyT", bound="VisualPolicy")
 
@@ -161,9 +164,10 @@ class VisualPolicy(SavedPolicy, Policy):
         """
         values = dict(settings)
         version, policy = values.pop("format_version", None), values.pop("policy", None)
-        if version != FORMAT_VERSION:
+        if version not in READABLE_VERSIONS:
             raise ValueError(
-                f"expected a policy of format_version {FORMAT_VERSION}, got {version}; "
+                f"expected a policy of format_version {' or '.join(map(str, READABLE_VERSIONS))}, "
+                f"got {version}; "
                 "use the nitrogen-train that wrote it"
             )
         if policy != cls.__name__:

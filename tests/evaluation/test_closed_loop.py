@@ -7,8 +7,8 @@ from tiny_policy import build_tiny_policy
 from nitrogen_train.evaluation.agent import PlaySettings
 from nitrogen_train.evaluation.closed_loop import JOURNAL_FILE, evaluate_closed_loop
 from nitrogen_train.evaluation.play import ExpertPlayer, RandomPlayer, play_episodes
-from nitrogen_train.evaluation.sampling import SamplingSettings
 from nitrogen_train.evaluation.scores import GameScore
+from nitrogen_train.models.sampling import SamplingSettings
 
 SETTINGS = PlaySettings(
     execution_horizon=2,
