@@ -1,6 +1,7 @@
 """Load whatever kind of policy a folder holds."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from nitrogen_train.models.nitrogen import NitroGen
@@ -12,6 +13,21 @@ from nitrogen_train.pretrained.read import read_policy
 _KINDS: dict[str, type[VisualPolicy]] = {
     kind.__name__: kind for kind in (NitroGen, Regression, Recurrent)
 }
+
+
+@dataclass(frozen=True, kw_only=True)
+class PolicySource:
+    """Where a policy comes from, for other processes to load it, too."""
+
+    path: Path
+    vision_num_heads: int | None = None
+    """See `load_policy`."""
+    games: tuple[str, ...] | None = None
+    """See `load_policy`."""
+
+    def load(self) -> VisualPolicy:
+        """Load the policy."""
+        return load_policy(self.path, vision_num_heads=self.vision_num_heads, games=self.games)
 
 
 def load_policy(

@@ -4,8 +4,8 @@ import av
 from chase_game import ChaseGame
 from tiny_policy import build_tiny_policy
 
-from nitrogen_train.evaluation.agent import PlaySettings
 from nitrogen_train.evaluation.video import record_video
+from nitrogen_train.models.playing import PlaySettings
 from nitrogen_train.models.sampling import SamplingSettings
 
 

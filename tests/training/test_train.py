@@ -201,9 +201,15 @@ def test_weights_of_another_model_are_refused(tmp_path: Path, datasets: list[str
 
     with pytest.raises(ValueError, match=r"not hold the weights of this model.*game_embedding"):
         run(
-            tmp_path / "second", datasets, "max_steps=1", f"init_from={policy}",
-            "+model.games=[doom_defend]",
+            tmp_path / "second", datasets, "max_steps=1", f"init_from={policy}", "model.games=[]",
         )  # fmt: skip
+
+
+def test_a_game_table_in_another_order_than_the_data_is_refused(
+    tmp_path: Path, datasets: list[str]
+) -> None:
+    with pytest.raises(ValueError, match=r"model\.games=.* must begin with data\.games="):
+        run(tmp_path, datasets, "max_steps=1", "model.games=[doom_gather,doom_defend]")
 
 
 def test_weights_that_fit_but_mean_something_else_are_refused(
