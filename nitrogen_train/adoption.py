@@ -44,6 +44,7 @@ _EYES = ("encoder", "mixer")
 """What a file of `conf/model/vision` sets."""
 _TRAINING = ("control_weights", "condition_dropout")
 """Of a model's node: the run's own, whatever the other policy was trained with."""
+_TARGET = "model._target_"
 _FREE = re.compile(r"model\.(.+\.dropout|path_time\..+|stick_error)")
 """Weights mean the same whatever it is."""
 _FROM_DATA = {
@@ -107,8 +108,11 @@ def adopt_policy(cfg: DictConfig, overrides: Sequence[str]) -> None:
     for key in ("action_offset", "frame_stride"):
         if key in origin.usage.known and _find_typed(f"data.{key}", typed) is None:
             window[key] = origin.usage.known[key]
+    steps = origin.usage.num_sampling_steps
     with open_dict(cfg):
         cfg.model = model
+        if steps is not None and _find_typed("num_sampling_steps", typed) is None:
+            cfg.num_sampling_steps = steps
         cfg.data = OmegaConf.merge(cfg.data, window)
     _log.info("init_from=%s: %s", cfg.init_from, _describe(cfg))
 
@@ -189,7 +193,11 @@ def _read_yaml(path: Path) -> dict[str, Any]:
 
 def _origin_of_run(config: Mapping[str, Any]) -> Origin:
     data = config["data"]
-    usage = Usage(action_offset=data.get("action_offset"), frame_stride=data.get("frame_stride"))
+    usage = Usage(
+        action_offset=data.get("action_offset"),
+        frame_stride=data.get("frame_stride"),
+        num_sampling_steps=config.get("num_sampling_steps"),
+    )
     return Origin(model=config["model"], usage=usage)
 
 
@@ -224,9 +232,11 @@ def _adopt_network(
         ValueError: If something else was typed.
     """
     node, ours = copy.deepcopy(dict(theirs)), composed["model"]
-    if any(each.is_group and each.covers("model.path_time") for each in typed):
+    chooses_times = any(each.is_group and each.covers("model.path_time") for each in typed)
+    if chooses_times and "path_time" in node and "path_time" in ours:
         node["path_time"] = ours["path_time"]
-    for place, value in _leaves(ours, "model"):
+    # The kind first: its sizes say less.
+    for place, value in sorted(_leaves(ours, "model"), key=lambda leaf: leaf[0] != _TARGET):
         if _find_typed(place, typed) is None:
             continue
         if _FREE.fullmatch(place):
@@ -264,7 +274,7 @@ def _compare(
     """
     override = _find_typed(place, typed)
     if override is not None and not _is_same(place, _look_up(composed, place), theirs):
-        name = str(theirs).rpartition(".")[2] if place.endswith("._target_") else repr(theirs)
+        name = str(theirs).rpartition(".")[2] if place == _TARGET else repr(theirs)
         _refuse(override, f"{place}={name}", init_from=composed["init_from"])
 
 

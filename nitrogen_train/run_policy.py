@@ -140,13 +140,16 @@ def _match_rows(table: Tensor, known: Sequence[str], games: Sequence[str]) -> Te
 
 
 def _describe_rows(known: Sequence[str], games: Sequence[str], trained: Sequence[str]) -> str:
+    """Say what became of each game; `games` begin with the trained ones."""
     groups = {
-        "starts from the unconditional row": [game for game in games if game not in known],
-        "keeps its own row": [game for game in games if game in known and game in trained],
-        "is kept, though no data train it": [game for game in games if game not in trained],
-        "is dropped": [game for game in known if game not in games],
+        "from the unconditional row": [game for game in games if game not in known],
+        "from their own rows": [game for game in games if game in known and game in trained],
+        "kept, though no data train them": [game for game in games if game not in trained],
+        "dropped": [game for game in known if game not in games],
     }
-    return "; ".join(f"{', '.join(names)} {what}" for what, names in groups.items() if names)
+    return "games " + "; ".join(
+        f"{what}: {', '.join(names)}" for what, names in groups.items() if names
+    )
 
 
 def _describe_network(settings: dict[str, Any]) -> dict[str, Any]:
