@@ -12,14 +12,16 @@ from nitrogen_train.processes import follow_parent
 
 if TYPE_CHECKING:
     from nitrogen_train.batch import PolicyBatch as PolicyBatch
+    from nitrogen_train.models.load import load_policy as load_policy
     from nitrogen_train.models.nitrogen import NitroGen as NitroGen
 
 __version__ = "0.1.0"
-__all__ = ["NitroGen", "PolicyBatch"]
+__all__ = ["NitroGen", "PolicyBatch", "load_policy"]
 
 _HOMES = {
     "NitroGen": "nitrogen_train.models.nitrogen",
     "PolicyBatch": "nitrogen_train.batch",
+    "load_policy": "nitrogen_train.models.load",
 }
 
 if is_command():

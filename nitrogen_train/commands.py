@@ -14,6 +14,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from nitrogen_train.adoption import adopt_games, adopt_policy
 from nitrogen_train.command_help import EVALUATE, EXPORT, TRAIN, CommandHelp
 from nitrogen_train.config import (
     EvaluateConfig,
@@ -28,7 +29,7 @@ from nitrogen_train.console import report_errors, report_hydra_errors
 from nitrogen_train.games import load_game
 from nitrogen_train.interrupts import interruptible
 from nitrogen_train.overrides import check_keys, check_kinds, check_words
-from nitrogen_train.pretrained.location import refuse_checkpoint, refuse_missing_policy
+from nitrogen_train.pretrained.places import check_policy, refuse_checkpoint
 from nitrogen_train.run_plan import choose_games
 from nitrogen_train.training.launch import check_world
 from nitrogen_train.training.run_folder import read_last, refuse_another_model
@@ -78,6 +79,9 @@ def _train(cfg: DictConfig) -> float | None:
     check_keys(cfg, RunConfig)
     TRAIN.refuse_missing(cfg)
     check_kinds(cfg, job.overrides.task, config_name=TRAIN.config_name)
+    if cfg.init_from:
+        check_policy("init_from", cfg.init_from)
+    adopt_policy(cfg, job.overrides.task)
     config: RunConfig = OmegaConf.to_object(cfg)  # pyright: ignore[reportAssignmentType]
     if config.plan:
         validate_schedule(config)
@@ -88,6 +92,7 @@ def _train(cfg: DictConfig) -> float | None:
     validate(config)
     # In the config, so that the policy, the run folder and a resume have the same.
     cfg.data.games = choose_games(config)
+    adopt_games(cfg, job.overrides.task)
     config: RunConfig = OmegaConf.to_object(cfg)  # pyright: ignore[reportAssignmentType]
     check_world(config.trainer)
     config_yaml = OmegaConf.to_yaml(cfg, resolve=True)
@@ -112,8 +117,7 @@ def _evaluate(cfg: DictConfig) -> None:
     config: EvaluateConfig = OmegaConf.to_object(cfg)  # pyright: ignore[reportAssignmentType]
     if not config.games and not config.datasets:
         raise ValueError("nothing to evaluate: give games=[...], datasets=[...] or both")
-    refuse_missing_policy("policy", config.policy, hub=False)
-    refuse_checkpoint("policy", config.policy)
+    _refuse_other_than_policy(config.policy, hub=False)
     for game in config.games:
         load_game(game)
     from nitrogen_train.evaluate import evaluate as run_evaluation
@@ -135,11 +139,16 @@ def _export(cfg: DictConfig) -> None:
     if (config.run is None) == (config.policy is None):
         raise ValueError("give run=FOLDER or policy=FOLDER, one of them")
     if config.policy is not None:
-        refuse_missing_policy("policy", config.policy)
-        refuse_checkpoint("policy", config.policy)
+        _refuse_other_than_policy(config.policy)
     else:
-        refuse_missing_policy("run", str(config.run), hub=False)
+        check_policy("run", str(config.run), hub=False)
     from nitrogen_train.export import export as run_export
 
     with interruptible("interrupted; nothing half-written is left"):
         run_export(config)
+
+
+def _refuse_other_than_policy(name: str, *, hub: bool = True) -> None:
+    place = check_policy("policy", name, hub=hub)
+    if place is not None:
+        refuse_checkpoint(place)

@@ -21,7 +21,7 @@ from yaml import YAMLError
 
 from nitrogen_train.data.mixture import read_options
 from nitrogen_train.data.share import Share
-from nitrogen_train.pretrained.location import refuse_missing_policy
+from nitrogen_train.pretrained.places import check_policy
 from nitrogen_train.run_checks import check_path, check_strategy
 from nitrogen_train.training.phases import count_phases
 
@@ -31,6 +31,16 @@ def find_config_dir() -> str:
     package = Path(__file__).parent
     inside = package / "conf"
     return str(inside if inside.is_dir() else package.parent / "conf")
+
+
+@dataclass(kw_only=True)
+class NgOptions:
+    """What an ng.pt may not say of itself."""
+
+    vision_num_heads: int | None = None
+    """Attention heads of its encoder, if the encoder's name does not tell."""
+    games: list[str] | None = None
+    """Of one that tells games apart: their names by game id, from 1."""
 
 
 @dataclass(kw_only=True)
@@ -100,7 +110,10 @@ class RunConfig:
     ckpt_path: str | None = None
     """A checkpoint of this run to resume from; null: the last one in the run folder."""
     init_from: str | None = None
-    """A policy whose weights start a new run: ng.pt, a policy folder or a hub id."""
+    """A run, a policy folder, an ng.pt, a hub id or a checkpoint: its network and weights start a
+    new run; see `adoption`."""
+    ng: NgOptions = field(default_factory=NgOptions)
+    """What an ng.pt in `init_from` may not say of itself: ng.vision_num_heads=N."""
     frozen: list[str] = field(default_factory=list[str])
     """Patterns for names of parameters that are not trained, as in frozen=[encoder.*]"""
     lr_scales: dict[str, float] = field(default_factory=dict[str, float])
@@ -154,7 +167,9 @@ class EvaluateConfig:
     """Top level of `nitrogen-eval`."""
 
     policy: str = MISSING
-    """A run folder, the folder of a policy, or an ng.pt."""
+    """A folder that `save_pretrained` wrote, an ng.pt, or a run folder."""
+    ng: NgOptions = field(default_factory=NgOptions)
+    """What an ng.pt in `policy` may not say of itself: ng.vision_num_heads=N."""
     games: list[str] = field(default_factory=list[str])
     """What to play: names of games, or `module:Class`."""
     datasets: list[str] = field(default_factory=list[str])
@@ -169,17 +184,17 @@ class EvaluateConfig:
     """Rows that are executed of each chunk."""
     start_row: int = 0
     """First executed row of a chunk."""
-    num_sampling_steps: int = MISSING
-    """Solver steps per chunk."""
+    num_sampling_steps: int | None = None
+    """Solver steps per chunk; null: as the policy was validated, else 16."""
     guidance_scale: float = 1.0
     """1 follows the game's condition, more exaggerates it; for policies that are told the game."""
     frame_stride: int | None = None
-    """Rows between observed frames; null: as the run's own config says."""
+    """Rows between observed frames; null: as the policy says."""
     action_offset: int | None = None
-    """Rows from the last observed frame to the first predicted one; null: as the run's config says.
+    """Rows from the last observed frame to the first predicted one; null: as the policy says.
     Offline only: at play a chunk's first row is executed at once."""
     action_hz: float | None = None
-    """Rows per second that clips and games are reduced to; null: as the run's config says."""
+    """Rows per second that clips and games are reduced to; null: as the policy was trained."""
     every_nth_frame: int = 1
     """Offline, predict from every n-th frame of a clip."""
     micro_batch_size: int = 64
@@ -221,6 +236,8 @@ class ExportConfig:
     """The run folder."""
     policy: str | None = None
     """Instead of a run: a policy folder, an ng.pt or a hub id."""
+    ng: NgOptions = field(default_factory=NgOptions)
+    """What an ng.pt in `policy` may not say of itself: ng.vision_num_heads=N."""
     output_dir: str = MISSING
     """Where the policy goes."""
     format: Format = Format.folder
@@ -230,8 +247,7 @@ class ExportConfig:
     weights: Weights = Weights.averaged
     """Of a run: the moving average, which validation and evaluation use, or those in training."""
     action_offset: int | None = None
-    """For `ng`: rows from the last observed frame to the first predicted one; null: as the run's
-    config or the ng.pt says."""
+    """Rows from the last observed frame to the first predicted one; null: as the policy says."""
     debug: bool = False
     """Show tracebacks."""
 
@@ -379,7 +395,7 @@ def _check_start(config: RunConfig) -> None:
         raise ValueError(
             "ckpt_path resumes a run, init_from starts a new one from weights: give one of them"
         )
-    refuse_missing_policy("init_from", config.init_from)
+    check_policy("init_from", config.init_from)
 
 
 def validate_schedule(config: RunConfig) -> None:

@@ -12,7 +12,7 @@ import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -27,18 +27,18 @@ import yaml
 from nitrogen_train.config import EvaluateConfig
 from nitrogen_train.data.files import write_atomically
 from nitrogen_train.data.predictions import open_predictions
-from nitrogen_train.evaluation.agent import PlaySettings
 from nitrogen_train.evaluation.closed_loop import evaluate_closed_loop
 from nitrogen_train.evaluation.metrics import SUMMARY
 from nitrogen_train.evaluation.offline import OfflineSettings, evaluate_offline
-from nitrogen_train.evaluation.sampling import SamplingSettings
 from nitrogen_train.evaluation.scores import GameScore
 from nitrogen_train.evaluation.video import record_video
 from nitrogen_train.games import load_game
-from nitrogen_train.models.load import load_policy
+from nitrogen_train.models.load import PolicySource
+from nitrogen_train.models.playing import PlaySettings
+from nitrogen_train.models.sampling import SamplingSettings
 from nitrogen_train.models.visual_policy import VisualPolicy
-from nitrogen_train.pretrained.folder import CONFIG
-from nitrogen_train.pretrained.read import NG_FILE
+from nitrogen_train.pretrained.places import find_place, refuse_checkpoint
+from nitrogen_train.pretrained.policy_config import Usage
 
 
 def evaluate(config: EvaluateConfig) -> None:
@@ -51,27 +51,32 @@ def evaluate(config: EvaluateConfig) -> None:
         raise ValueError("nothing to evaluate: give games=[...], datasets=[...] or both")
     policy_dir = find_policy(Path(config.policy))
     output_dir = Path(config.output_dir) if config.output_dir else policy_dir.parent / "eval"
-    policy = load_policy(policy_dir)
-    window = find_window(config, policy_dir, num_frames=policy.num_frames)
+    source = PolicySource(
+        path=policy_dir,
+        vision_num_heads=config.ng.vision_num_heads,
+        games=tuple(config.ng.games) if config.ng.games is not None else None,
+    )
+    policy = source.load()
+    usage = find_usage(config, policy, policy_dir=policy_dir)
     sampling = SamplingSettings(
-        num_sampling_steps=config.num_sampling_steps, guidance_scale=config.guidance_scale
+        num_sampling_steps=usage.num_sampling_steps or 16, guidance_scale=config.guidance_scale
     )
     output_dir.mkdir(parents=True, exist_ok=True)
     if config.games:
         settings = PlaySettings(
             execution_horizon=config.execution_horizon,
             start_row=config.start_row,
-            frame_stride=window.frame_stride,
-            action_hz=window.action_hz,
+            frame_stride=usage.frame_stride or 1,
+            action_hz=usage.action_hz,
             sampling=sampling,
             seed=config.seed,
         )
-        _play(config, policy, settings, policy_dir=policy_dir, output_dir=output_dir)
+        _play(config, policy, settings, source=source, output_dir=output_dir)
     if config.datasets:
         offline = OfflineSettings(
-            frame_stride=window.frame_stride,
-            action_offset=window.action_offset,
-            action_hz=window.action_hz,
+            frame_stride=usage.frame_stride or 1,
+            action_offset=usage.action_offset or 0,
+            action_hz=usage.action_hz,
             every_nth_frame=config.every_nth_frame,
             micro_batch_size=config.micro_batch_size,
             sampling=sampling,
@@ -86,56 +91,42 @@ def find_policy(path: Path) -> Path:
     Raises:
         FileNotFoundError: If there is none.
     """
-    if path.is_file():
-        return path
-    for candidate in (path, path / "policy"):
-        if any((candidate / name).is_file() for name in (CONFIG, NG_FILE)):
-            return candidate
-    raise FileNotFoundError(
-        f"no policy in {path}: expected a folder with {CONFIG} and model.safetensors, "
-        f"an {NG_FILE}, or a run folder whose training has finished"
-    )
+    place = find_place(path)
+    if place is None:
+        raise FileNotFoundError(
+            f"no policy in {path}: expected a policy's folder, an ng.pt, or the folder of a run; "
+            "one of the hub must be downloaded first"
+        )
+    refuse_checkpoint(place)
+    return path if path.is_file() else place.path.parent
 
 
-@dataclass(frozen=True, kw_only=True)
-class TrainedWindow:
-    """What a policy was trained on, as far as its weights do not say."""
-
-    frame_stride: int
-    action_offset: int
-    action_hz: float | None
-
-
-def find_window(config: EvaluateConfig, policy_dir: Path, *, num_frames: int) -> TrainedWindow:
-    """Tell how windows were cut: as given, else as the policy was trained.
+def find_usage(config: EvaluateConfig, policy: VisualPolicy, *, policy_dir: Path) -> Usage:
+    """Tell how a policy is used: as asked for, else as it was trained.
 
     Args:
         config: What was asked for.
-        policy_dir: The policy; in a run folder, the run's config says how it was trained.
-        num_frames: That the policy observes.
+        policy: Which says it, unless an older version has saved it.
+        policy_dir: Then in a run folder, whose config says it.
 
     Raises:
-        ValueError: If one is needed and nothing says it.
+        ValueError: If something is needed and nothing says it.
     """
     trained: dict[str, Any] = {}
     run_config = policy_dir.parent / "config.yaml"
     if policy_dir.name == "policy" and run_config.is_file():
         trained = yaml.safe_load(run_config.read_text(encoding="utf-8"))["data"]
-    needed = {"frame_stride": num_frames > 1, "action_offset": bool(config.datasets)}
-    given = {"frame_stride": config.frame_stride, "action_offset": config.action_offset}
-    for name in needed:
-        if given[name] is None:
-            given[name] = trained.get(name)
-        if given[name] is None and needed[name]:
+    names = ("frame_stride", "action_offset", "action_hz")
+    usage = Usage(**{name: trained.get(name) for name in names}).updated(policy.usage.known)
+    usage = usage.updated({n: getattr(config, n) for n in (*names, "num_sampling_steps")})
+    needed = {"frame_stride": policy.num_frames > 1, "action_offset": bool(config.datasets)}
+    for name, is_needed in needed.items():
+        if is_needed and name not in usage.known:
             raise ValueError(
-                f"{policy_dir} is no run's policy, and does not say its {name}: give {name}=N, as "
-                "in training (the released ng.pt: frame_stride=1 action_offset=3)"
+                f"{policy_dir} does not say its {name}: give {name}=N, as in training (the "
+                "released ng.pt: frame_stride=1 action_offset=3)"
             )
-    return TrainedWindow(
-        frame_stride=given["frame_stride"] or 1,
-        action_offset=given["action_offset"] or 0,
-        action_hz=trained.get("action_hz") if config.action_hz is None else config.action_hz,
-    )
+    return usage
 
 
 def _play(
@@ -143,11 +134,11 @@ def _play(
     policy: VisualPolicy,
     settings: PlaySettings,
     *,
-    policy_dir: Path,
+    source: PolicySource,
     output_dir: Path,
 ) -> None:
     scores = evaluate_closed_loop(
-        policy_dir=policy_dir,
+        source=source,
         settings=settings,
         games=config.games,
         num_episodes=config.episodes,
@@ -157,7 +148,7 @@ def _play(
         known_dir=Path(config.known_dir) if config.known_dir else None,
     )
     results = {
-        "policy": str(policy_dir),
+        "policy": str(source.path),
         "settings": asdict(settings),
         "games": {game: asdict(score) for game, score in scores.items()},
     }

@@ -13,7 +13,6 @@ import logging
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from nitrogen_train.commands import export as main
 
@@ -22,20 +21,15 @@ if __name__ == "__main__":
     sys.exit(main())
 
 import torch
-import yaml
 
-from nitrogen_train.config import ExportConfig, Format, Weights, build_for_weights
+from nitrogen_train.config import ExportConfig, Format, Weights
 from nitrogen_train.data.files import write_atomically
 from nitrogen_train.models.load import load_policy
 from nitrogen_train.models.visual_policy import VisualPolicy
 from nitrogen_train.pretrained.ng_export import build_ng_checkpoint, build_ng_header
-from nitrogen_train.pretrained.read import NG_FILE
-from nitrogen_train.training.checkpoints import (
-    AtomicCheckpointIO,
-    find_last_checkpoint,
-    read_checkpoint,
-    read_policy,
-)
+from nitrogen_train.pretrained.places import NG_FILE, find_last_checkpoint
+from nitrogen_train.run_policy import load_checkpoint
+from nitrogen_train.training.checkpoints import AtomicCheckpointIO, read_checkpoint
 
 _log = logging.getLogger(__name__)
 
@@ -47,7 +41,6 @@ class Trained:
     policy: VisualPolicy
     name: str
     step: int
-    action_offset: int | None
 
 
 def export(config: ExportConfig) -> None:
@@ -64,6 +57,8 @@ def export(config: ExportConfig) -> None:
         _export_checkpoint(config)
         return
     trained = _load_run(config) if config.run is not None else _load_policy(config)
+    changes = {"action_offset": config.action_offset}
+    trained.policy.usage = trained.policy.usage.updated(changes)
     output_dir = Path(config.output_dir)
     if config.format is Format.folder:
         trained.policy.save_pretrained(output_dir)
@@ -98,16 +93,17 @@ def write_ng_file(path: Path, trained: Trained) -> None:
     policy, state = trained.policy, trained.policy.state_dict()
     header = policy.ng_header
     if header is None:
-        if trained.action_offset is None:
+        if policy.usage.action_offset is None:
             raise ValueError(
-                "a policy does not say which rows it predicts, an ng.pt does: give action_offset=N"
+                "this policy does not say which rows it predicts, an ng.pt does: give "
+                "action_offset=N"
             )
         header = build_ng_header(
             policy.settings,
             state,
             experiment_name=trained.name,
             step=trained.step,
-            action_offset=trained.action_offset,
+            usage=policy.usage,
         )
     checkpoint = build_ng_checkpoint(state, header)
     try:
@@ -119,28 +115,25 @@ def write_ng_file(path: Path, trained: Trained) -> None:
 
 
 def _load_policy(config: ExportConfig) -> Trained:
-    policy = load_policy(str(config.policy))
+    policy = load_policy(
+        str(config.policy), vision_num_heads=config.ng.vision_num_heads, games=config.ng.games
+    )
     if policy.ng_header is not None and config.action_offset is not None:
         raise ValueError("the policy comes from an ng.pt, which says action_offset: leave it out")
     return Trained(
         policy=policy,
         name=Path(str(config.policy)).stem,
         step=0 if policy.ng_header is None else policy.ng_header.get("step", 0),
-        action_offset=config.action_offset,
     )
 
 
 def _load_run(config: ExportConfig) -> Trained:
     run_dir = Path(str(config.run))
     checkpoint = find_checkpoint(run_dir, step=config.step)
-    action_offset = config.action_offset
-    if action_offset is None:
-        action_offset = _read_config(run_dir)["data"]["action_offset"]
     return Trained(
-        policy=load_checkpoint(checkpoint, run_dir=run_dir, weights=config.weights),
+        policy=load_checkpoint(checkpoint, averaged=config.weights is Weights.averaged),
         name=run_dir.resolve().name,
         step=int(checkpoint.stem.removeprefix("step-")),
-        action_offset=action_offset,
     )
 
 
@@ -157,15 +150,3 @@ def find_checkpoint(run_dir: Path, *, step: int | None) -> Path:
         wanted = "a checkpoint" if step is None else f"step-{step}.ckpt"
         raise FileNotFoundError(f"expected {wanted} in {folder}, there is {there}")
     return found
-
-
-def load_checkpoint(checkpoint: Path, *, run_dir: Path, weights: Weights) -> VisualPolicy:
-    """Rebuild a run's policy with the weights of a checkpoint."""
-    policy: VisualPolicy = build_for_weights(_read_config(run_dir)["model"])
-    averaged = weights is Weights.averaged
-    policy.load_state_dict(read_policy(read_checkpoint(checkpoint), averaged=averaged))
-    return policy
-
-
-def _read_config(run_dir: Path) -> dict[str, Any]:
-    return yaml.safe_load((run_dir / "config.yaml").read_text(encoding="utf-8"))

@@ -9,7 +9,6 @@ import sys
 import warnings
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
 
 from nitrogen_train.commands import train as main
 
@@ -19,27 +18,24 @@ if __name__ == "__main__":
 
 import lightning as L  # noqa: N812 - Lightning's own convention
 import torch
-from torch import Tensor
 
 from nitrogen_train.actions import get_action_space
 from nitrogen_train.config import (
     RunConfig,
     build,
-    build_for_weights,
     check_components,
     count_micro_batches,
     validate,
 )
 from nitrogen_train.interrupts import announce
-from nitrogen_train.models.load import load_policy
-from nitrogen_train.models.visual_policy import VisualPolicy
+from nitrogen_train.pretrained.places import find_last_checkpoint
 from nitrogen_train.run_plan import build_plan, open_sources
+from nitrogen_train.run_policy import save_policy, start_policy
 from nitrogen_train.training.activation_checkpointing import checkpoint_activations
 from nitrogen_train.training.callbacks import Guards, build_callbacks
 from nitrogen_train.training.checkpoint_policy import CheckpointPolicy
 from nitrogen_train.training.checkpoints import (
     AtomicCheckpointIO,
-    find_last_checkpoint,
     read_checkpoint,
     read_policy,
 )
@@ -95,7 +91,8 @@ def train(config: RunConfig, *, config_yaml: str) -> Path:
         trainer = build_trainer(config, request)
         with run_lock(output_dir) if trainer.is_global_zero else nullcontext():
             if trainer.is_global_zero:
-                write_run_facts(output_dir, config_yaml=config_yaml, data=datamodule.order)
+                facts = datamodule.order | {"action_hz": datamodule.action_hz}
+                write_run_facts(output_dir, config_yaml=config_yaml, data=facts)
             return _fit(trainer, module, datamodule, config)
 
 
@@ -117,13 +114,6 @@ def _fit(
         save_policy(config, read_policy(read_checkpoint(last)), policy_dir)
         _log.info("the policy, averaged weights: %s", policy_dir)
     return policy_dir
-
-
-def save_policy(config: RunConfig, weights: dict[str, Tensor], folder: Path) -> None:
-    """Write a policy; the one in training may lie in pieces on many ranks."""
-    policy = build_for_weights(config.model)
-    policy.load_state_dict(weights)
-    policy.save_pretrained(folder)
 
 
 def quieten_lightning() -> None:
@@ -165,14 +155,9 @@ def build_module(config: RunConfig) -> LitPolicy:
     """Build the policy, from `init_from`'s weights if it is given, and what trains it.
 
     Raises:
-        ValueError: If these are the weights of another model.
+        ValueError: If these are the weights of another network.
     """
-    if config.init_from is None:
-        policy = build(config.model)
-    else:
-        # Its weights replace those that the encoder would fetch.
-        policy = build_for_weights(config.model)
-        _initialize(policy, config.init_from)
+    policy = start_policy(config)
     freeze(policy, config.frozen)
     if config.activation_checkpointing:
         checkpoint_activations(policy)
@@ -192,45 +177,6 @@ def build_module(config: RunConfig) -> LitPolicy:
         augmentation=build(config.augmentation) if config.augmentation else None,
         sources=tuple(config.data.sources),
     )
-
-
-def _initialize(policy: VisualPolicy, init_from: str) -> None:
-    """Put another policy's weights into one of the same network.
-
-    Raises:
-        ValueError: If these are the weights of another model.
-    """
-    given = load_policy(init_from)
-    try:
-        policy.load_state_dict(given.state_dict())
-    except RuntimeError as error:
-        raise ValueError(
-            f"init_from={init_from} does not hold the weights of this model; make "
-            f"model=… what it was trained as: {' '.join(str(error).split())[:500]}"
-        ) from error
-    ours, theirs = _describe_network(policy), _describe_network(given)
-    differing = [
-        f"{key}: {theirs[key]} there, {ours[key]} here"
-        for key in ours
-        if ours[key] != theirs.get(key)
-    ]
-    if differing:
-        raise ValueError(
-            f"init_from={init_from} was trained as another network ({'; '.join(differing)}); make "
-            "model=… the same"
-        )
-
-
-def _describe_network(policy: VisualPolicy) -> dict[str, Any]:
-    """Name what weights mean, but their shapes do not show."""
-    settings = policy.settings
-    heads = {
-        f"{part}.num_heads": settings[part]["num_heads"]
-        for part in ("mixer", "dit")
-        if "num_heads" in settings.get(part, {})
-    }
-    kinds = ("button_prediction", "stick_prediction")
-    return heads | {kind: settings[kind] for kind in kinds if kind in settings}
 
 
 def build_trainer(config: RunConfig, request: StopRequest | None = None) -> L.Trainer:

@@ -16,6 +16,7 @@ from omegaconf import OmegaConf
 from nitrogen_train import NitroGen
 from nitrogen_train.config import RunConfig, find_config_dir, register_schema
 from nitrogen_train.export import ExportConfig, Format, Weights, export, find_checkpoint
+from nitrogen_train.pretrained.policy_config import Usage
 from nitrogen_train.train import train
 
 SIGLIP = (
@@ -159,7 +160,10 @@ def test_settings_that_contradict_each_other_are_refused(
 def test_a_policy_that_does_not_say_its_rows_needs_action_offset(
     run_dir: Path, tmp_path: Path
 ) -> None:
-    arguments = {"policy": str(run_dir / "policy"), "format": Format.ng}
+    untold = NitroGen.from_pretrained(run_dir / "policy")
+    untold.usage = Usage()
+    untold.save_pretrained(tmp_path / "untold")
+    arguments = {"policy": str(tmp_path / "untold"), "format": Format.ng}
 
     with pytest.raises(ValueError, match=r"an ng\.pt does: give action_offset=N"):
         export(ExportConfig(output_dir=str(tmp_path), **arguments))

@@ -7,7 +7,7 @@ from pathlib import Path
 from nitrogen_train.data.manifest import Manifest
 from nitrogen_train.data.manifest_row import ManifestRow
 from nitrogen_train.data.records import SHARD_END
-from nitrogen_train.data.windows import SAME_RATE
+from nitrogen_train.rates import SAME_RATE
 
 # Other writers of tars fill up to this size with zeros.
 _TAR_RECORD_BYTES = 10_240

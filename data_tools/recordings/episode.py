@@ -10,8 +10,8 @@ from data_tools.recordings.recording import RecordingFacts
 from nitrogen_train.actions import GAMEPAD, Controls
 from nitrogen_train.data.encode import Encoding, VideoWriter, frame_rate
 from nitrogen_train.data.files import write_atomically
-from nitrogen_train.data.squash import squash
 from nitrogen_train.games import Frame, Game, GameInfo
+from nitrogen_train.picture import squash
 
 _ENCODING = Encoding(crf=15)
 """Better than a clip's: it will be encoded once more."""

@@ -19,7 +19,7 @@ from tqdm import tqdm
 from nitrogen_train.benchmark.machine import measure_seconds
 from nitrogen_train.data.decode import VideoDecoder, build_decoders, choose_decoder
 from nitrogen_train.data.encode import DEFAULT_ENCODING, Encoding, encode_video
-from nitrogen_train.data.squash import squash
+from nitrogen_train.picture import squash
 from nitrogen_train.table import format_table
 
 STRETCHES = (1, 16, 32, 64, 128, 256)

@@ -12,9 +12,9 @@ from nitrogen_train.data.decode import VideoDecoder
 from nitrogen_train.data.manifest_row import ManifestRow
 from nitrogen_train.data.report import LoadReport
 from nitrogen_train.data.schema import ShardError
-from nitrogen_train.data.squash import squash
 from nitrogen_train.data.storage import Storage
 from nitrogen_train.data.stored_clips import read_clip
+from nitrogen_train.picture import squash
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,7 +19,8 @@ from nitrogen_train.data.schema import Split
 from nitrogen_train.data.selection import NothingSelectedError, Selection
 from nitrogen_train.data.storage import Storage
 from nitrogen_train.data.window_table import WindowTable, open_window_table
-from nitrogen_train.data.windows import SAME_RATE, WindowShape
+from nitrogen_train.data.windows import WindowShape
+from nitrogen_train.rates import SAME_RATE
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,30 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Int64
 
-SAME_RATE = 1.01
-"""Rates of frames that differ by no more are one rate, as 59.94 and 60 are."""
-
-
-def count_rows_per_action(fps: float, action_hz: float | None) -> int:
-    """Tell how many rows become one where a rate is reduced.
-
-    Args:
-        fps: Rows per second that there are.
-        action_hz: Rows per second that are wanted; None leaves all.
-
-    Raises:
-        ValueError: If one is not a multiple of the other, to 1 %.
-    """
-    if action_hz is None:
-        return 1
-    ratio = fps / action_hz
-    whole = round(ratio)
-    if whole < 1 or abs(ratio - whole) > (SAME_RATE - 1) * whole:
-        raise ValueError(
-            f"{fps:g} frames per second are no multiple of action_hz={action_hz:g}: choose another "
-            f'rate, or leave such clips out, as by where: "fps == {action_hz:g}"'
-        )
-    return whole
+from nitrogen_train.rates import count_rows_per_action
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,12 +19,13 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from nitrogen_train.evaluation.agent import Agent, PlaySettings
+from nitrogen_train.evaluation.agent import Agent
 from nitrogen_train.evaluation.journal import Episode, Journal, PlayerName
 from nitrogen_train.evaluation.play import ExpertPlayer, Player, RandomPlayer, play_episodes
 from nitrogen_train.evaluation.scores import GameScore, score_game
 from nitrogen_train.games import load_game
-from nitrogen_train.models.load import load_policy
+from nitrogen_train.models.load import PolicySource
+from nitrogen_train.models.playing import PlaySettings
 from nitrogen_train.models.visual_policy import VisualPolicy
 from nitrogen_train.processes import open_pool, submit
 
@@ -43,7 +44,7 @@ class _Group:
 
 def evaluate_closed_loop(
     *,
-    policy_dir: Path,
+    source: PolicySource,
     settings: PlaySettings,
     games: Sequence[str],
     num_episodes: int,
@@ -55,7 +56,7 @@ def evaluate_closed_loop(
     """Play every game with every player, and score the policy.
 
     Args:
-        policy_dir: A folder that `save_pretrained` wrote, or an ng.pt.
+        source: A folder that `save_pretrained` wrote, or an ng.pt.
         settings: How the policy plays.
         games: Names in `GAMES`, or `module:Class`.
         num_episodes: Held-out seeds of each game, the first ones.
@@ -73,7 +74,7 @@ def evaluate_closed_loop(
         ChildProcessError: If a process died.
         FileNotFoundError: If `known_dir` holds no episodes.
     """
-    policy_fingerprint = _hash(_hash_policy(policy_dir), repr(settings))
+    policy_fingerprint = _hash(_hash_policy(source.path), repr(settings))
     groups = [
         group
         for game in games
@@ -88,10 +89,10 @@ def evaluate_closed_loop(
     ]
     for game in games:
         # Before any process starts: a misfit should cost a second, not an evaluation.
-        Agent(_load_policy(policy_dir), game=load_game(game).info, settings=settings)
+        Agent(_load(source), game=load_game(game).info, settings=settings)
     known = None if known_dir is None else known_dir / JOURNAL_FILE
     journal = Journal(output_dir / JOURNAL_FILE, known=known)
-    play = functools.partial(_play_group, policy_dir=policy_dir, settings=settings)
+    play = functools.partial(_play_group, source=source, settings=settings)
     _play_missing(groups, play, journal=journal, num_processes=num_processes)
     return {game: _score(game, groups, journal) for game in games}
 
@@ -166,11 +167,11 @@ def _compute_on_one_core() -> None:
     torch.set_num_threads(1)
 
 
-def _play_group(group: _Group, *, policy_dir: Path, settings: PlaySettings) -> list[Episode]:
+def _play_group(group: _Group, *, source: PolicySource, settings: PlaySettings) -> list[Episode]:
     game_class = load_game(group.game)
     player: Player
     if group.player == "policy":
-        player = Agent(_load_policy(policy_dir), game=game_class.info, settings=settings)
+        player = Agent(_load(source), game=game_class.info, settings=settings)
     else:
         player = ExpertPlayer() if group.player == "expert" else RandomPlayer()
     return [
@@ -187,8 +188,8 @@ def _play_group(group: _Group, *, policy_dir: Path, settings: PlaySettings) -> l
 
 
 @functools.cache
-def _load_policy(policy_dir: Path) -> VisualPolicy:
-    return load_policy(policy_dir)
+def _load(source: PolicySource) -> VisualPolicy:
+    return source.load()
 
 
 def _look_up(group: _Group, seed: int, journal: Journal) -> float | None:

@@ -27,7 +27,7 @@ from nitrogen_train.data.stored_clips import read_clip
 from nitrogen_train.data.windows import WindowShape
 from nitrogen_train.evaluation.baselines import MostCommonAction, predict_idle, predict_repeat
 from nitrogen_train.evaluation.metrics import OfflineMetrics
-from nitrogen_train.evaluation.sampling import SamplingSettings, sample_chunks
+from nitrogen_train.models.sampling import SamplingSettings, sample_chunks
 from nitrogen_train.models.visual_policy import VisualPolicy
 
 OnPredicted = Callable[[str, Int64[np.ndarray, " n"], ActionRows], None]

@@ -6,9 +6,10 @@ from pathlib import Path
 from nitrogen_train.actions import Controls
 from nitrogen_train.data.encode import Encoding, VideoWriter
 from nitrogen_train.data.overlay import draw_controls
-from nitrogen_train.evaluation.agent import Agent, PlaySettings
+from nitrogen_train.evaluation.agent import Agent
 from nitrogen_train.evaluation.play import Moment, Outcome, Player, play_episodes
 from nitrogen_train.games import Frame, load_game
+from nitrogen_train.models.playing import PlaySettings
 from nitrogen_train.models.visual_policy import VisualPolicy
 
 _ENCODING = Encoding(crf=27)

@@ -1,5 +1,7 @@
 """Load whatever kind of policy a folder holds."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from nitrogen_train.models.nitrogen import NitroGen
@@ -13,15 +15,41 @@ _KINDS: dict[str, type[VisualPolicy]] = {
 }
 
 
-def load_policy(name_or_path: str | Path) -> VisualPolicy:
-    """Load a policy of any kind: from a folder, an ng.pt or the Hugging Face hub.
+@dataclass(frozen=True, kw_only=True)
+class PolicySource:
+    """Where a policy comes from, for other processes to load it, too."""
+
+    path: Path
+    vision_num_heads: int | None = None
+    """See `load_policy`."""
+    games: tuple[str, ...] | None = None
+    """See `load_policy`."""
+
+    def load(self) -> VisualPolicy:
+        """Load the policy."""
+        return load_policy(self.path, vision_num_heads=self.vision_num_heads, games=self.games)
+
+
+def load_policy(
+    name_or_path: str | Path,
+    *,
+    vision_num_heads: int | None = None,
+    games: Sequence[str] | None = None,
+) -> VisualPolicy:
+    """Load a policy of any kind, in evaluation mode.
+
+    Args:
+        name_or_path: A policy's folder, the folder of a run that has ended, an ng.pt, or
+            `owner/name` on the Hugging Face hub.
+        vision_num_heads: Of an ng.pt: attention heads of its encoder, if its name does not tell.
+        games: Of an ng.pt that tells games apart: their names by game id, from 1.
 
     Raises:
         FileNotFoundError: If there is no such file, folder or repository.
         ValueError: If what is there is not a policy that this version can read.
     """
-    files = read_policy(name_or_path)
-    kind = files.settings.get("policy")
+    files = read_policy(name_or_path, vision_num_heads=vision_num_heads, games=games)
+    kind = files.config.settings.get("policy")
     if not isinstance(kind, str) or kind not in _KINDS:
         raise ValueError(
             f"{name_or_path} holds a policy of the kind {kind!r}; known: {', '.join(_KINDS)}"

@@ -8,8 +8,10 @@ from typing import Any, TypeVar
 
 from torch import nn
 
-from nitrogen_train.pretrained.folder import CONFIG, WEIGHTS, PolicyFiles, write_policy_folder
+from nitrogen_train.pretrained.folder import PolicyFiles, write_policy_folder
 from nitrogen_train.pretrained.hub import push_files
+from nitrogen_train.pretrained.places import CONFIG, WEIGHTS
+from nitrogen_train.pretrained.policy_config import PolicyConfig, Usage
 from nitrogen_train.pretrained.read import read_policy
 
 PolicyT = TypeVar("PolicyT", bound="SavedPolicy")
@@ -20,6 +22,8 @@ class SavedPolicy(nn.Module, abc.ABC):
 
     ng_header: dict[str, Any] | None = None
     """What the ng.pt that the policy comes from said besides its weights."""
+    usage: Usage = Usage()
+    """What it was trained for, as far as it is known; saved with it."""
 
     @property
     @abc.abstractmethod
@@ -48,8 +52,8 @@ class SavedPolicy(nn.Module, abc.ABC):
         """Load a policy, in evaluation mode.
 
         Args:
-            name_or_path: A folder that `save_pretrained` wrote, an ng.pt, a folder that holds one,
-                or `owner/name` on the Hugging Face hub.
+            name_or_path: A folder that `save_pretrained` wrote, the folder of a run that has ended,
+                an ng.pt, a folder that holds one, or `owner/name` on the Hugging Face hub.
             revision: Branch, tag or commit on the hub; None is its main branch.
             cache_dir: The hub's cache; None is its usual place.
             vision_num_heads: Of an ng.pt: attention heads of its encoder, if its name does not
@@ -76,7 +80,7 @@ class SavedPolicy(nn.Module, abc.ABC):
         Raises:
             ValueError: If they do not describe a policy of this kind.
         """
-        policy = cls.from_settings(files.settings)
+        policy = cls.from_settings(files.config.settings)
         try:
             policy.load_state_dict(files.state)
         except RuntimeError as error:
@@ -84,15 +88,14 @@ class SavedPolicy(nn.Module, abc.ABC):
             raise ValueError(
                 f"the weights of {where} do not fit its config.json: {first_problem}"
             ) from error
-        policy.ng_header = files.ng_header
+        policy.ng_header = files.config.ng_header
+        policy.usage = files.config.usage
         return policy.eval()
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write the policy, whole or not at all; other files in the folder stay."""
-        files = PolicyFiles(
-            settings=self.settings, state=self.state_dict(), ng_header=self.ng_header
-        )
-        write_policy_folder(Path(folder), files)
+        config = PolicyConfig(settings=self.settings, usage=self.usage, ng_header=self.ng_header)
+        write_policy_folder(Path(folder), PolicyFiles(config=config, state=self.state_dict()))
 
     def push_to_hub(self, repo_id: str, *, private: bool = False) -> None:
         """Upload what `save_pretrained` writes to the Hugging Face hub.

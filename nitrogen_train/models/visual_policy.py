@@ -6,19 +6,27 @@ frames ─► VisionEncoder ─► + game ─► Mixer ─► tokens
 import abc
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from einops import repeat
 from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor, nn
 
-from nitrogen_train.actions import get_action_space
+from nitrogen_train.actions import Controls, get_action_space
 from nitrogen_train.models.encoder import VisionEncoder
 from nitrogen_train.models.mixer import Mixer
 from nitrogen_train.models.policy import Policy
 from nitrogen_train.models.saved_policy import SavedPolicy
-from nitrogen_train.pretrained.folder import FORMAT_VERSION
+from nitrogen_train.picture import read_picture
+from nitrogen_train.pretrained.policy_config import FORMAT_VERSION, READABLE_VERSIONS
+from nitrogen_train.rates import count_rows_per_action
+
+if TYPE_CHECKING:
+    from nitrogen_train.models.playing import Lane
+
+GAME_TABLE = "game_embedding.weight"
+"""The weight that has a row for each game, the first of which is unconditional."""
 
 VisualPolicyT = TypeVar("VisualPolicyT", bound="VisualPolicy")
 
@@ -30,6 +38,8 @@ class VisualPolicy(SavedPolicy, Policy):
     """
 
     _weight: Tensor | None
+    _lane: "Lane | None" = None
+    """The episode that `act` plays."""
 
     def __init__(
         self,
@@ -112,7 +122,16 @@ class VisualPolicy(SavedPolicy, Policy):
         Returns:
             The mixed tokens, the game's first. Those of a missing frame are zero, which is how
             `generate_actions` knows that it must not attend to them.
+
+        Raises:
+            TypeError: If the frames are not a tensor of uint8.
         """
+        if not isinstance(frames, Tensor) or frames.dtype != torch.uint8:
+            got = frames.dtype if isinstance(frames, Tensor) else f"a {type(frames).__name__}"
+            raise TypeError(
+                f"expected frames as a torch tensor of uint8 from 0 to 255, got {got}: the policy "
+                "normalizes them itself; for one picture of any size there is policy.act(frame)"
+            )
         tokens = self.encoder(frames)
         mask = None
         if frame_mask is not None and self.num_frames > 1:
@@ -125,6 +144,100 @@ class VisualPolicy(SavedPolicy, Policy):
                 mask = nn.functional.pad(mask, (1, 0), value=True)
         tokens = self.mixer(tokens, mask)
         return tokens if mask is None else tokens.masked_fill(~mask[..., None], 0)
+
+    def reset(
+        self,
+        *,
+        game: str | None = None,
+        seed: int = 0,
+        fps: float | None = None,
+        execution_horizon: int = 1,
+        num_sampling_steps: int | None = None,
+        guidance_scale: float = 1.0,
+    ) -> None:
+        """Begin an episode: forget the pictures and the plan of the one before.
+
+        Args:
+            game: What is played; may be left out by a policy that knows one game or none.
+            seed: Of the episode's noise: the same pictures then lead to the same actions.
+            fps: Pictures per second that `act` will get; None is as in training.
+            execution_horizon: Rows that are acted of each predicted chunk, from its first on: 1
+                looks at every picture anew, more is faster.
+            num_sampling_steps: Solver steps per chunk; None is as in training, else 16.
+            guidance_scale: 1 follows the game's condition, more exaggerates it.
+
+        Raises:
+            ValueError: If the policy does not know the game, or the rest does not fit it.
+        """
+        # It plays a policy, which is this class.
+        from nitrogen_train.models.playing import Lane, PlaySettings, refuse_rows
+        from nitrogen_train.models.sampling import SamplingSettings
+
+        usage = self.usage
+        if self.num_frames > 1 and usage.frame_stride is None:
+            raise ValueError(
+                f"this policy sees {self.num_frames} frames and does not say how far apart: set "
+                "policy.usage = Usage(frame_stride=N), from nitrogen_train.pretrained.policy_config"
+            )
+        settings = PlaySettings(
+            execution_horizon=execution_horizon,
+            start_row=0,
+            frame_stride=usage.frame_stride or 1,
+            sampling=SamplingSettings(
+                num_sampling_steps=num_sampling_steps or usage.num_sampling_steps or 16,
+                guidance_scale=guidance_scale,
+            ),
+            action_hz=usage.action_hz,
+            seed=0,
+        )
+        refuse_rows(self, settings)
+        held = 1 if fps is None else count_rows_per_action(fps, usage.action_hz)
+        self._lane = Lane(
+            self.eval(),
+            settings=settings,
+            game_id=self._find_game(game),
+            episode=seed,
+            held=held,
+        )
+
+    def act(self, frame: Any) -> Controls:  # noqa: ANN401 - judged by read_picture
+        """Look at the next picture of an episode, and choose what to press until the one after it.
+
+        Args:
+            frame: What is on the screen, RGB, (height, width, 3) of uint8, numpy's or torch's, of
+                any size: it is squashed as in training.
+
+        Returns:
+            Every control of the action space by name: buttons True or False, axes in [-1, 1].
+
+        Raises:
+            TypeError: If the picture is not of uint8.
+            ValueError: If it has another shape, or the policy needs `reset(game=…)` first.
+        """
+        from nitrogen_train.models.playing import plan_rows
+
+        # A copy: a game may draw the next picture into the same memory.
+        picture = read_picture(frame).copy()
+        if self._lane is None:
+            self.reset()
+        lane = self._lane
+        assert lane is not None
+        lane.observe(picture)
+        if not lane.plan:
+            plan_rows(self, [lane])
+        return lane.plan.popleft()
+
+    def _find_game(self, game: str | None) -> int:
+        """Look up a game's id, which need not be said where there is no choice.
+
+        Raises:
+            ValueError: If there is one.
+        """
+        if game is None and len(self.games) > 1:
+            raise ValueError(
+                f"this policy is told the game: policy.reset(game=…), {' or '.join(self.games)}"
+            )
+        return self.game_id(self.games[0] if game is None and self.games else game or "")
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -161,10 +274,10 @@ class VisualPolicy(SavedPolicy, Policy):
         """
         values = dict(settings)
         version, policy = values.pop("format_version", None), values.pop("policy", None)
-        if version != FORMAT_VERSION:
+        if version not in READABLE_VERSIONS:
             raise ValueError(
-                f"expected a policy of format_version {FORMAT_VERSION}, got {version}; "
-                "use the nitrogen-train that wrote it"
+                f"expected a policy of format_version {' or '.join(map(str, READABLE_VERSIONS))}, "
+                f"got {version}; use the nitrogen-train that wrote it"
             )
         if policy != cls.__name__:
             raise ValueError(f"expected a policy of the kind {cls.__name__}, got {policy!r}")

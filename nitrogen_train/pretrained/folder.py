@@ -4,37 +4,31 @@ The layout of the Hugging Face hub. Nothing in it is code: a reader rebuilds the
 values.
 """
 
-import json
 import os
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from nitrogen_train.pretrained.places import CONFIG, WEIGHTS
+from nitrogen_train.pretrained.policy_config import (
+    PolicyConfig,
+    format_policy_config,
+    read_policy_config,
+)
 from nitrogen_train.pretrained.tensor_rules import refuse_non_finite
-
-CONFIG = "config.json"
-WEIGHTS = "model.safetensors"
-FORMAT_VERSION = 2
-"""Of `config.json`; counted up when an older reader would misread it."""
-
-_NG_HEADER = "ng_header"
 
 
 @dataclass(frozen=True, kw_only=True)
 class PolicyFiles:
     """What the files of a policy say."""
 
-    settings: dict[str, Any]
-    """What `from_settings` needs."""
+    config: PolicyConfig
     state: dict[str, Tensor]
     """The weights, in our names."""
-    ng_header: dict[str, Any] | None
-    """What an ng.pt said besides, if the policy comes from one: kept to be written back."""
 
 
 def write_policy_folder(folder: Path, files: PolicyFiles) -> None:
@@ -50,13 +44,12 @@ def write_policy_folder(folder: Path, files: PolicyFiles) -> None:
     if folder.exists() and not folder.is_dir():
         raise FileExistsError(f"cannot save a policy to {folder}: it is a file, choose a folder")
     folder.parent.mkdir(parents=True, exist_ok=True)
-    header = {} if files.ng_header is None else {_NG_HEADER: files.ng_header}
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as temporary:
         written = Path(temporary) / "policy"
         written.mkdir()
         weights = {name: tensor.detach().cpu().contiguous() for name, tensor in files.state.items()}
         save_file(weights, written / WEIGHTS, metadata={"format": "pt"})
-        (written / CONFIG).write_text(json.dumps(files.settings | header, indent=2) + "\n")
+        (written / CONFIG).write_text(format_policy_config(files.config), encoding="utf-8")
         for name in (WEIGHTS, CONFIG):
             _sync(written / name)
         if not folder.exists():
@@ -68,29 +61,18 @@ def write_policy_folder(folder: Path, files: PolicyFiles) -> None:
 
 
 def read_policy_folder(config_path: Path, weights_path: Path) -> PolicyFiles:
-    """Read a policy's settings and weights.
+    """Read a policy's config and weights.
 
     Raises:
         ValueError: If a file is damaged, or a weight is not finite.
     """
-    settings = _read_settings(config_path)
+    config = read_policy_config(config_path)
     try:
         state = load_file(weights_path)
     except SafetensorError as error:
         raise ValueError(f"{weights_path} is damaged: {error}; save the policy again") from error
     refuse_non_finite(state, where=str(weights_path))
-    header = settings.pop(_NG_HEADER, None)
-    return PolicyFiles(settings=settings, state=state, ng_header=header)
-
-
-def _read_settings(path: Path) -> dict[str, Any]:
-    try:
-        settings = json.loads(path.read_text())
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not JSON: {error}; save the policy again") from error
-    if not isinstance(settings, dict):
-        raise ValueError(f"{path} must hold a JSON object; save the policy again")
-    return settings
+    return PolicyFiles(config=config, state=state)
 
 
 def _sync(path: Path) -> None:

@@ -21,6 +21,7 @@ from nitrogen_train.pretrained.folder import PolicyFiles
 from nitrogen_train.pretrained.ng_config import (
     read_settings,
     read_sizes,
+    read_usage,
     tells_games,
 )
 from nitrogen_train.pretrained.ng_tensors import (
@@ -29,6 +30,7 @@ from nitrogen_train.pretrained.ng_tensors import (
     VISION_PREFIX,
     ng_rules,
 )
+from nitrogen_train.pretrained.policy_config import PolicyConfig
 from nitrogen_train.pretrained.siglip import measure_tower
 from nitrogen_train.pretrained.tensor_rules import refuse_non_finite, to_our_names
 
@@ -74,7 +76,8 @@ def read_ng_file(
         for name, tensor in state.items()
         if tensor.dtype != torch.float32
     }
-    return PolicyFiles(settings=settings, state=ours, ng_header=header)
+    known = PolicyConfig(settings=settings, usage=read_usage(config), ng_header=header)
+    return PolicyFiles(config=known, state=ours)
 
 
 def _load_plain(path: Path) -> dict[str, Any]:
@@ -132,6 +135,7 @@ def _name_games(
     if games is None or len(games) != num_games or not games:
         raise ValueError(
             f"the checkpoint tells {num_games} games apart (tokenizer_cfg.game_mapping_cfg), but "
-            "their names are not in it: give from_pretrained games=[...], in the order of their ids"
+            "their names are not in it: give ng.games=[...], in the order of their ids (in Python "
+            "games=[...])"
         )
     return games

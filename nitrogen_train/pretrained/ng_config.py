@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from nitrogen_train.actions.space import GAMEPAD
-from nitrogen_train.pretrained.folder import FORMAT_VERSION
 from nitrogen_train.pretrained.ng_fields import (
     look_up,
     read_integer,
@@ -17,6 +16,7 @@ from nitrogen_train.pretrained.ng_fields import (
     require,
 )
 from nitrogen_train.pretrained.ng_tensors import NgSizes
+from nitrogen_train.pretrained.policy_config import FORMAT_VERSION, Usage
 from nitrogen_train.pretrained.siglip import VisionSizes
 from nitrogen_train.pretrained.siglip_names import (
     find_image_size,
@@ -27,6 +27,8 @@ from nitrogen_train.pretrained.siglip_names import (
 
 _DIT = "model_cfg.diffusion_model_cfg"
 _MIXER = "model_cfg.vl_self_attention_cfg"
+# The public code's; what it means may also be our 0.
+_LEAST_SHIFT = 1
 # A checkpoint from a stranger may say anything.
 _MAX_LAYERS = 1000
 
@@ -146,7 +148,7 @@ def read_settings(
     if num_heads is None:
         raise ValueError(
             f"the encoder {name!r} with a width of {vision.width} does not tell its attention "
-            "heads: give from_pretrained vision_num_heads=N"
+            "heads: give ng.vision_num_heads=N (in Python vision_num_heads=N)"
         )
     if num_heads < 1 or vision.width % num_heads:
         raise ValueError(f"vision_num_heads={num_heads} must divide the width {vision.width}")
@@ -190,13 +192,29 @@ def read_settings(
     }
 
 
+def read_usage(config: Mapping[str, Any]) -> Usage:
+    """Read how the policy of an ng.pt is used, as far as its config says it.
+
+    An `action_shift` of 1 is not believed: `write_config` writes it for 0, too.
+
+    Raises:
+        ValueError: If a field is missing, or not a whole number.
+    """
+    shift = read_integer(config, "modality_cfg.action_shift", at_least=0)
+    return Usage(
+        action_offset=shift if shift > _LEAST_SHIFT else None,
+        frame_stride=1 if read_integer(config, "modality_cfg.frame_per_sample") == 1 else None,
+        num_sampling_steps=read_integer(config, "model_cfg.num_inference_timesteps"),
+    )
+
+
 def tells_games(config: Mapping[str, Any]) -> bool:
     """Say whether the policy of an ng.pt is told the game."""
     return look_up(config, "tokenizer_cfg.game_mapping_cfg") is not None
 
 
 def write_config(
-    settings: Mapping[str, Any], vision: VisionSizes, *, experiment_name: str, action_offset: int
+    settings: Mapping[str, Any], vision: VisionSizes, *, experiment_name: str, usage: Usage
 ) -> dict[str, Any]:
     """Describe a policy as the public code reads it, the inverse of `read_settings`.
 
@@ -204,8 +222,8 @@ def write_config(
         settings: Of a `NitroGen` that an ng.pt can hold.
         vision: Sizes of its encoder.
         experiment_name: What the checkpoint is called.
-        action_offset: Rows from the last observed frame to the first predicted one. The public
-            code knows no 0, and its player does not use the value: 1 is written for it.
+        usage: With an `action_offset`. The public code knows no 0, and its player does not use
+            the value: 1 is written for it.
     """
     horizon, width = settings["action_horizon"], settings["dit"]["width"]
     path_time = settings["path_time"]
@@ -231,7 +249,7 @@ def write_config(
             "noise_beta_alpha": path_time["alpha"],
             "noise_beta_beta": path_time["beta"],
             "noise_s": path_time["scale"],
-            "num_inference_timesteps": 16,
+            "num_inference_timesteps": usage.num_sampling_steps or 16,
             "vision_encoder_name": to_hf_name(settings["encoder"]["name"]),
             "vision_hidden_size": width,
             "tune_vision_tower": True,
@@ -254,7 +272,7 @@ def write_config(
             "frame_per_sample": 1,
             "frame_spacing": horizon,
             "action_per_chunk": horizon,
-            "action_shift": max(1, action_offset),
+            "action_shift": max(_LEAST_SHIFT, usage.action_offset or 0),
             **_MODALITY,
         },
     }

@@ -15,6 +15,7 @@ from nitrogen_train.pretrained.ng_tensors import (
     POSITION_IDS_NAME,
     ng_rules,
 )
+from nitrogen_train.pretrained.policy_config import Usage
 from nitrogen_train.pretrained.siglip import measure_timm_tower
 from nitrogen_train.pretrained.siglip_names import find_num_heads, is_published, to_hf_name
 from nitrogen_train.pretrained.tensor_rules import refuse_non_finite, to_their_names
@@ -28,7 +29,7 @@ def build_ng_header(
     *,
     experiment_name: str,
     step: int,
-    action_offset: int,
+    usage: Usage,
 ) -> dict[str, Any]:
     """Describe a policy that does not come from an ng.pt as one.
 
@@ -37,23 +38,21 @@ def build_ng_header(
         state: Its weights.
         experiment_name: What the checkpoint is called.
         step: Optimizer steps that it was trained.
-        action_offset: Rows from the last observed frame to the first predicted one.
+        usage: With an `action_offset`.
 
     Raises:
         ValueError: If the public code cannot compute the policy; the message says why.
     """
     _refuse_unknown_to_public_code(settings, state)
     vision = measure_timm_tower(state, prefix=NETWORK_PREFIX, where="the encoder")
-    config = write_config(
-        settings, vision, experiment_name=experiment_name, action_offset=action_offset
-    )
+    config = write_config(settings, vision, experiment_name=experiment_name, usage=usage)
     name, encoder = config["model_cfg"]["vision_encoder_name"], settings["encoder"]
     if not is_published(
         name, width=vision.width, depth=vision.depth, image_size=encoder["image_size"]
     ):
         _log.warning(
-            "the encoder's sizes are not those of %s, so the public player cannot build it; "
-            "from_pretrained can, with vision_num_heads=%s",
+            "the encoder's sizes are not those of %s, so the public player cannot build it; our "
+            "commands can, with ng.vision_num_heads=%s",
             name,
             encoder["options"].get("num_heads"),
         )

@@ -13,7 +13,8 @@ from lightning.pytorch.callbacks import Checkpoint
 
 from nitrogen_train.batch import PolicyBatch
 from nitrogen_train.data.files import write_atomically
-from nitrogen_train.training.checkpoints import find_checkpoints, remove_checkpoint
+from nitrogen_train.pretrained.places import find_checkpoints
+from nitrogen_train.training.checkpoints import remove_checkpoint
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -120,14 +120,3 @@ def read_policy(checkpoint: dict[str, Any], *, averaged: bool = True) -> dict[st
         if name.startswith(PREFIX)
     }
     return weights | (averages_in(checkpoint["optimizer_states"][0]) if averaged else {})
-
-
-def find_checkpoints(folder: Path) -> dict[int, Path]:
-    """Find the checkpoints of a run by step."""
-    return {int(path.stem.removeprefix("step-")): path for path in folder.glob("step-*.ckpt")}
-
-
-def find_last_checkpoint(folder: Path) -> Path | None:
-    """Find the checkpoint of the latest step, or None in a new run."""
-    found = find_checkpoints(folder)
-    return found[max(found)] if found else None

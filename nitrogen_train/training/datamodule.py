@@ -22,6 +22,7 @@ from nitrogen_train.data.report import LoadReport
 from nitrogen_train.data.share import Share
 from nitrogen_train.data.stream import TrainingStream, ValidationStream
 from nitrogen_train.data.visits import estimate_lane_bytes, fits_decoded
+from nitrogen_train.rates import SAME_RATE
 
 _log = logging.getLogger(__name__)
 
@@ -143,6 +144,13 @@ class WindowDataModule(L.LightningDataModule):
     def order(self) -> dict[str, Any]:
         """What the samples and their order depend on, with the hashes of the manifests."""
         return self._plan.identity()
+
+    @property
+    def action_hz(self) -> float | None:
+        """Rows per second of all training data, None where they differ."""
+        ranges = [source.table.fps_range for source in self._plan.sources]
+        slowest, fastest = min(low for low, _ in ranges), max(high for _, high in ranges)
+        return slowest if fastest <= slowest * SAME_RATE else None
 
     def state_dict(self) -> dict[str, Any]:
         """Name the position in the stream, and what its order depends on."""

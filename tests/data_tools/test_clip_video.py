@@ -12,7 +12,7 @@ from data_tools.shards.source_video import open_source_video
 from nitrogen_train.data.decoders.pyav_decoder import PyAVDecoder
 from nitrogen_train.data.encode import encode_video
 from nitrogen_train.data.schema import Box, ShardError
-from nitrogen_train.data.squash import squash
+from nitrogen_train.picture import squash
 
 NO_BOXES: tuple[Box, ...] = ()
 

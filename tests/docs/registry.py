@@ -411,12 +411,16 @@ NOT_RUN = {
 """Printed commands that are not run here, each with its reason."""
 
 SNIPPETS = (
-    """from nitrogen_train import NitroGen
-
-policy = NitroGen.from_pretrained("demo/run-0/policy")  # a folder, NVIDIA's ng.pt, or a hub id
-tokens = policy.encode_frames(frames)  # uint8 (b, f, 3, h, w), RGB
-chunk = policy.generate_actions(tokens, num_sampling_steps=16)
-chunk.buttons, chunk.left_stick, chunk.right_stick  # bool (b, t, 21); float (b, t, 2) in [-1, 1]
+    """from nitrogen_train import load_policy
+from nitrogen_train.games import load_game
+policy = load_policy("demo/run-0")  # a run, a policy's folder, NVIDIA's ng.pt, or a hub id
+game, is_over = load_game("doom_defend")(), False
+frame, _ = game.reset(seed=game.info.heldout_seeds[0])
+policy.reset(game="doom_defend")
+while not is_over:
+    controls = policy.act(frame)  # any uint8 (h, w, 3) → {"RIGHT_TRIGGER": True, "RIGHT_STICK_X": -0.4, …}
+    frame, reward, is_terminated, is_truncated, _ = game.step(controls)
+    is_over = is_terminated or is_truncated
 """,
 )
 """Printed Python, all of it run."""

@@ -111,13 +111,14 @@ def test_a_released_policy_becomes_ones_own(played: Path, tmp_path: Path) -> Non
 
     from nitrogen_train.config import build, load_defaults
     from nitrogen_train.pretrained.ng_export import build_ng_checkpoint, build_ng_header
+    from nitrogen_train.pretrained.policy_config import Usage
 
     for name in ("rec", "data"):
         shutil.copytree(played / name, tmp_path / name)
     policy = build(load_defaults(["experiment=finetune", *f"{SMALL} {TOWER}".split()]).model)
     state = policy.state_dict()
     header = build_ng_header(
-        policy.settings, state, experiment_name="tests", step=7, action_offset=3
+        policy.settings, state, experiment_name="tests", step=7, usage=Usage(action_offset=3)
     )
     torch.save(build_ng_checkpoint(state, header), tmp_path / "ng.pt")
 

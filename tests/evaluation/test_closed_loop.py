@@ -4,11 +4,12 @@ import pytest
 from chase_game import ChaseGame, UncountableGame
 from tiny_policy import build_tiny_policy
 
-from nitrogen_train.evaluation.agent import PlaySettings
 from nitrogen_train.evaluation.closed_loop import JOURNAL_FILE, evaluate_closed_loop
 from nitrogen_train.evaluation.play import ExpertPlayer, RandomPlayer, play_episodes
-from nitrogen_train.evaluation.sampling import SamplingSettings
 from nitrogen_train.evaluation.scores import GameScore
+from nitrogen_train.models.load import PolicySource
+from nitrogen_train.models.playing import PlaySettings
+from nitrogen_train.models.sampling import SamplingSettings
 
 SETTINGS = PlaySettings(
     execution_horizon=2,
@@ -30,7 +31,7 @@ def evaluate(policy_dir: Path, output_dir: Path, **changes) -> GameScore:
     arguments = {"game": "chase_game:ChaseGame", "num_episodes": 5, "num_processes": 1, **changes}
     game = arguments.pop("game")
     (score,) = evaluate_closed_loop(
-        policy_dir=policy_dir,
+        source=PolicySource(path=policy_dir),
         settings=SETTINGS,
         games=[game],
         group_size=2,

@@ -11,11 +11,11 @@ from nitrogen_train.actions import GAMEPAD
 from nitrogen_train.data.predictions import read_predictions
 from nitrogen_train.evaluate import (
     EvaluateConfig,
-    TrainedWindow,
     evaluate,
     find_policy,
-    find_window,
+    find_usage,
 )
+from nitrogen_train.pretrained.policy_config import Usage
 
 HERE = Path(__file__).parent
 
@@ -33,12 +33,6 @@ def run_dir(tmp_path: Path) -> Path:
 def dataset(tmp_path: Path, write_dataset, clip_plan) -> Path:
     plans = [clip_plan(clip_id=split, session_id=split, split=split) for split in ("train", "val")]
     return write_dataset(tmp_path / "data", plans)
-
-
-def window(frame_stride: int, action_offset: int, action_hz: float | None) -> TrainedWindow:
-    return TrainedWindow(
-        frame_stride=frame_stride, action_offset=action_offset, action_hz=action_hz
-    )
 
 
 def run_command(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -67,28 +61,37 @@ def test_an_evaluation_of_nothing_is_refused(run_dir: Path):
         evaluate(EvaluateConfig(policy=str(run_dir)))
 
 
-def test_windows_are_those_of_the_run_unless_others_are_asked_for(run_dir: Path):
-    config = EvaluateConfig(policy=str(run_dir), datasets=["data"])
-    assert find_window(config, run_dir / "policy", num_frames=3) == window(2, 1, 10.0)
-
-    config.action_offset = 0
-    config.action_hz = 30.0
-    assert find_window(config, run_dir / "policy", num_frames=3) == window(2, 0, 30.0)
+def find(run_dir: Path, *, num_frames: int = 3, usage: Usage | None = None, **asked) -> Usage:
+    policy = build_tiny_policy(num_frames=num_frames)
+    policy.usage = usage or Usage()
+    config = EvaluateConfig(policy=str(run_dir), **asked)
+    return find_usage(config, policy, policy_dir=run_dir / "policy")
 
 
-def test_a_policy_without_its_run_must_be_told_what_matters(run_dir: Path):
+def test_a_policy_is_used_as_it_says_unless_something_else_is_asked_for(run_dir: Path):
+    (run_dir / "config.yaml").unlink()
+    said = Usage(frame_stride=2, action_offset=3, action_hz=10.0, num_sampling_steps=1)
+
+    assert find(run_dir, usage=said, datasets=["data"]) == said
+    asked = {"action_offset": 0, "action_hz": 30.0, "num_sampling_steps": 4}
+    assert find(run_dir, usage=said, **asked) == Usage(frame_stride=2, **asked)
+
+
+def test_a_policy_of_an_older_version_is_used_as_its_run_says(run_dir: Path):
+    assert find(run_dir) == Usage(frame_stride=2, action_offset=1, action_hz=10.0)
+    assert find(run_dir, usage=Usage(action_offset=0)).action_offset == 0
+
+
+def test_what_nothing_says_must_be_given_where_it_matters(run_dir: Path):
     (run_dir / "config.yaml").unlink()
 
-    def find(num_frames: int, **settings: object) -> TrainedWindow:
-        config = EvaluateConfig(policy=str(run_dir), **settings)
-        return find_window(config, run_dir / "policy", num_frames=num_frames)
-
-    assert find(1, games=["doom_defend"]) == window(1, 0, None)
-    assert find(3, datasets=["data"], frame_stride=2, action_offset=3) == window(2, 3, None)
+    assert find(run_dir, num_frames=1, games=["doom_defend"]) == Usage()
+    given = {"frame_stride": 2, "action_offset": 3}
+    assert find(run_dir, datasets=["data"], **given) == Usage(**given)
     with pytest.raises(ValueError, match="does not say its frame_stride: give frame_stride=N"):
-        find(3, games=["doom_defend"])
+        find(run_dir, games=["doom_defend"])
     with pytest.raises(ValueError, match="does not say its action_offset"):
-        find(1, datasets=["data"])
+        find(run_dir, num_frames=1, datasets=["data"])
 
 
 def test_results_are_written_and_printed(

@@ -86,7 +86,7 @@ def test_controls_that_are_not_ours_are_refused(saved: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "problem"),
     [
-        ({"format_version": 1}, "expected a policy of format_version 2, got 1"),
+        ({"format_version": 1}, "expected a policy of format_version 2 or 3, got 1"),
         ({"action_space": {"name": "wheel", "controls": []}}, "unknown action space 'wheel'"),
         ({"mixer": {"width": 16}}, "do not describe a policy"),
         ({"encoder": {"name": "test_vit", "pretrained": True}}, "do not describe a policy"),
@@ -148,7 +148,7 @@ def test_a_config_that_is_not_json_is_refused(saved: Path) -> None:
 
 
 def test_a_folder_without_a_policy_is_named(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"holds no config\.json"):
+    with pytest.raises(FileNotFoundError, match=r"expected a folder with config\.json"):
         NitroGen.from_pretrained(tmp_path)
 
 

@@ -1,4 +1,4 @@
-"""Files in folders and on the hub; the hub itself is replaced by a folder: no network in tests."""
+"""Files on the hub; the hub itself is replaced by a folder: no network in tests."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import pytest
 from huggingface_hub.errors import LocalEntryNotFoundError
 
 from nitrogen_train.pretrained import hub
-from nitrogen_train.pretrained.hub import find_file
+from nitrogen_train.pretrained.hub import download_file
 
 
 @pytest.fixture
@@ -24,22 +24,13 @@ def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str | N
     return requests
 
 
-def test_the_most_wanted_file_is_found_first(tmp_path: Path) -> None:
-    (tmp_path / "ng.pt").touch()
-    assert find_file(tmp_path, "config.json", "ng.pt") == tmp_path / "ng.pt"
-
-    (tmp_path / "config.json").touch()
-    assert find_file(tmp_path, "config.json", "ng.pt") == tmp_path / "config.json"
-    assert find_file(tmp_path / "ng.pt", "config.json") == tmp_path / "ng.pt"
-
-
 def test_a_repository_with_an_ng_file_alone_is_read(
     tmp_path: Path, asked: list[tuple[str | None, ...]]
 ) -> None:
     (tmp_path / "nvidia" / "NitroGen").mkdir(parents=True)
     (tmp_path / "nvidia" / "NitroGen" / "ng.pt").touch()
 
-    found = find_file(
+    found = download_file(
         "nvidia/NitroGen", "config.json", "ng.pt", revision="v1", cache_dir="somewhere"
     )
 
@@ -53,16 +44,7 @@ def test_a_repository_with_an_ng_file_alone_is_read(
 @pytest.mark.usefixtures("asked")
 def test_a_repository_without_a_policy_says_so_in_one_line() -> None:
     with pytest.raises(FileNotFoundError, match=r"no config\.json here") as caught:
-        find_file("somebody/nothing", "config.json", "ng.pt")
+        download_file("somebody/nothing", "config.json", "ng.pt")
 
     assert "looked for config.json or ng.pt" in str(caught.value)
     assert "\n" not in str(caught.value)
-
-
-def test_a_missing_checkpoint_is_not_looked_for_on_the_hub(
-    asked: list[tuple[str | None, ...]],
-) -> None:
-    with pytest.raises(FileNotFoundError, match=r"no policy at runs/ng\.pt: there is no such file"):
-        find_file("runs/ng.pt", "config.json")
-
-    assert not asked

@@ -157,9 +157,7 @@ def test_a_folder_that_holds_an_ng_file_is_read(tmp_path: Path) -> None:
 
 
 def test_the_heads_come_from_a_name_only_if_it_is_the_encoders(tmp_path: Path) -> None:
-    with pytest.raises(
-        ValueError, match=r"does not tell .* give from_pretrained vision_num_heads=N"
-    ):
+    with pytest.raises(ValueError, match=r"does not tell .* give ng.vision_num_heads=N"):
         load(build_ng(Shape()), tmp_path, vision_num_heads=None)
     with pytest.raises(ValueError, match="vision_num_heads=7 must divide the width 24"):
         load(build_ng(Shape()), tmp_path, vision_num_heads=7)
@@ -185,7 +183,7 @@ def test_another_kind_of_policy_does_not_come_from_an_ng_file(tmp_path: Path) ->
 
 @pytest.mark.parametrize("games", [None, ["chess"], []])
 def test_games_without_their_names_are_refused(games: list[str] | None, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"tells 2 games apart .*: give from_pretrained games="):
+    with pytest.raises(ValueError, match=r"tells 2 games apart .*: give ng.games="):
         load(build_ng(Shape(games=2)), tmp_path, games=games)
 
 

@@ -15,6 +15,7 @@ from nitrogen_train.models.mixer import Mixer
 from nitrogen_train.models.regression import Regression
 from nitrogen_train.models.visual_policy import VisualPolicy
 from nitrogen_train.pretrained.ng_export import build_ng_checkpoint, build_ng_header
+from nitrogen_train.pretrained.policy_config import Usage
 
 GOLDEN = Path(__file__).parents[3] / "shared" / "golden" / "ng_tiny.pt"
 SIGLIP = "vit_base_patch16_siglip_224.v2_webli"
@@ -42,7 +43,7 @@ def build(
 
 
 def header(policy: VisualPolicy, **changes: Any) -> dict[str, Any]:
-    facts = {"experiment_name": "mine", "step": 7, "action_offset": 3} | changes
+    facts = {"experiment_name": "mine", "step": 7, "usage": Usage(action_offset=3)} | changes
     return build_ng_header(policy.settings, policy.state_dict(), **facts)
 
 
@@ -73,7 +74,7 @@ def test_the_header_says_what_the_policy_does_not() -> None:
 
 
 def test_the_public_code_knows_no_offset_of_zero() -> None:
-    made = header(build(), action_offset=0)
+    made = header(build(), usage=Usage(action_offset=0))
 
     assert made["ckpt_config"]["modality_cfg"]["action_shift"] == 1
 
@@ -144,7 +145,11 @@ def test_heads_that_contradict_the_name_are_refused() -> None:
 
     with pytest.raises(ValueError, match=r"encoder has 4 heads, and .* has 12"):
         build_ng_header(
-            settings, build().state_dict(), experiment_name="mine", step=0, action_offset=3
+            settings,
+            build().state_dict(),
+            experiment_name="mine",
+            step=0,
+            usage=Usage(action_offset=3),
         )
 
 

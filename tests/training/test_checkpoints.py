@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from nitrogen_train.training.checkpoints import AtomicCheckpointIO, find_last_checkpoint
+from nitrogen_train.pretrained.places import find_last_checkpoint
+from nitrogen_train.training.checkpoints import AtomicCheckpointIO
 
 
 @contextmanager

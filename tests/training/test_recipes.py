@@ -15,6 +15,7 @@ import yaml
 from nitrogen_train.config import RunConfig, build, load_defaults, validate
 from nitrogen_train.models.load import load_policy
 from nitrogen_train.pretrained.ng_export import build_ng_checkpoint, build_ng_header
+from nitrogen_train.pretrained.policy_config import Usage
 
 SHORT = (
     "max_steps=4", "val_every_n_steps=2", "checkpoint_every_n_steps=2", "data.image_size=32",
@@ -49,7 +50,7 @@ def ng_pt(tmp_path_factory: pytest.TempPathFactory) -> Path:
     policy = build(load_defaults([*FINETUNE, "init_from=none"]).model)
     state = policy.state_dict()
     header = build_ng_header(
-        policy.settings, state, experiment_name="tests", step=7, action_offset=3
+        policy.settings, state, experiment_name="tests", step=7, usage=Usage(action_offset=3)
     )
     path = tmp_path_factory.mktemp("released") / "ng.pt"
     torch.save(build_ng_checkpoint(state, header), path)

@@ -1,4 +1,5 @@
 import csv
+import shutil
 from pathlib import Path
 
 import pytest
@@ -7,19 +8,22 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from nitrogen_train import NitroGen
+from nitrogen_train.adoption import adopt_policy
 from nitrogen_train.config import RunConfig, find_config_dir, register_schema
 from nitrogen_train.export import ExportConfig, Weights, export
 from nitrogen_train.models.load import load_policy
 from nitrogen_train.train import train
 
-TINY = (
-    "experiment=demo", "loggers=csv", "debug=true",
-    "trainer.log_every_n_steps=1", "data.num_workers=0", "data.num_val_windows=16",
-    "data.windows_per_visit=64", "data.global_batch_size=8", "data.micro_batch_size=8",
-    "data.image_size=64", "data.action_horizon=4", "val_every_n_steps=2", "num_threads=1",
+SHORT = (
+    "loggers=csv", "debug=true", "trainer.log_every_n_steps=1", "data.num_workers=0",
+    "data.num_val_windows=16", "data.windows_per_visit=64", "data.global_batch_size=8",
+    "data.micro_batch_size=8", "val_every_n_steps=2", "num_threads=1",
     "checkpoint_every_n_steps=2", "schedule.warmup_steps=1", "schedule.decay_steps=0",
-    "model.encoder.options.channels=[8,8,16,16]", "model.encoder.width=32",
     "trainer.accelerator=cpu",
+)  # fmt: skip
+TINY = (
+    "experiment=demo", *SHORT, "data.image_size=64", "data.action_horizon=4",
+    "model.encoder.options.channels=[8,8,16,16]", "model.encoder.width=32",
 )  # fmt: skip
 FLOW = ("model.dit.num_layers=2", "model.dit.dropout=0.1")
 KINDS = {
@@ -201,9 +205,15 @@ def test_weights_of_another_model_are_refused(tmp_path: Path, datasets: list[str
 
     with pytest.raises(ValueError, match=r"not hold the weights of this model.*game_embedding"):
         run(
-            tmp_path / "second", datasets, "max_steps=1", f"init_from={policy}",
-            "+model.games=[doom_defend]",
+            tmp_path / "second", datasets, "max_steps=1", f"init_from={policy}", "model.games=[]",
         )  # fmt: skip
+
+
+def test_a_game_table_in_another_order_than_the_data_is_refused(
+    tmp_path: Path, datasets: list[str]
+) -> None:
+    with pytest.raises(ValueError, match=r"model\.games=.* must begin with data\.games="):
+        run(tmp_path, datasets, "max_steps=1", "model.games=[doom_gather,doom_defend]")
 
 
 def test_weights_that_fit_but_mean_something_else_are_refused(
@@ -236,3 +246,57 @@ def test_lanes_that_would_not_fit_are_refused_before_the_first_step(
     assert not list((tmp_path / "large" / "checkpoints").glob("*"))
     run(tmp_path / "kept", datasets, "max_steps=1", "data.max_lane_gib=0.1")
     assert losses(tmp_path / "kept")
+
+
+def adopting_run(output_dir: Path, *overrides: str) -> tuple[Path, RunConfig]:
+    """Train as the command does, which takes the network from `init_from`."""
+    register_schema()
+    typed = [
+        "experiment=finetune", *SHORT, "trainer.precision=32-true", f"output_dir={output_dir}",
+        *overrides,
+    ]  # fmt: skip
+    with initialize_config_dir(config_dir=find_config_dir(), version_base="1.3"):
+        cfg = compose("train", overrides=typed)
+    adopt_policy(cfg, typed)
+    config = OmegaConf.to_object(cfg)
+    assert isinstance(config, RunConfig)
+    return train(config, config_yaml=OmegaConf.to_yaml(cfg, resolve=True)), config
+
+
+def test_a_policy_of_ones_own_is_tuned_on_a_new_game_and_needs_its_origin_no_more(
+    tmp_path: Path, datasets: list[str]
+) -> None:
+    run(tmp_path / "first", datasets, "max_steps=2")
+    path = datasets[1].partition("=")[2]
+    new = (f"init_from={tmp_path}/first", f"+data.sources.mine.path={path}", "data.games=[mine]")
+
+    adopting_run(tmp_path / "second", *new, "max_steps=2")
+    shutil.rmtree(tmp_path / "first")
+    policy_dir, config = adopting_run(tmp_path / "second", *new, "max_steps=4")
+
+    policy = load_policy(policy_dir)
+    assert policy.games == ("mine", "doom_defend", "doom_gather")
+    assert policy.image_size == config.data.image_size == 64
+    assert (policy.usage.action_offset, policy.usage.frame_stride) == (0, 1)
+    assert policy.usage.action_hz == 10.0
+    assert load_policy(tmp_path / "second").usage == policy.usage
+    export(ExportConfig(run=str(tmp_path / "second"), output_dir=str(tmp_path / "out")))
+    assert load_policy(tmp_path / "out").usage == policy.usage
+
+
+def test_a_checkpoint_starts_a_run_with_its_averaged_weights(
+    tmp_path: Path, datasets: list[str]
+) -> None:
+    policy_dir = run(tmp_path / "first", datasets, "max_steps=2")
+    expected = load_policy(policy_dir).state_dict()
+    shutil.rmtree(policy_dir)
+
+    for index, name in enumerate(("first", "first/checkpoints/step-2.ckpt")):
+        made, _ = adopting_run(
+            tmp_path / f"second-{index}", f"init_from={tmp_path}/{name}", "max_steps=1",
+            "optimizer.lr=0.0", "+data.sources.mine.path=" + datasets[0].partition("=")[2],
+            "data.games=[doom_defend,doom_gather]",
+        )  # fmt: skip
+        torch.testing.assert_close(load_policy(made).state_dict(), expected)
+    with pytest.raises(ValueError, match=r"nitrogen-export run=.*first step=2 output_dir=FOLDER"):
+        load_policy(tmp_path / "first")

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from nitrogen_train.data.squash import squash
+from nitrogen_train.picture import squash
 
 
 def test_a_shrunk_pixel_is_the_mean_of_its_area() -> None:

@@ -1,0 +1,132 @@
+"""Playing: pictures in, controller states out, for one episode or for many at once.
+
+    frame ─► squash ─► tokens ─► action chunk ─► rows start_row … start_row+execution_horizon-1
+    ─► one row a step ─► a new chunk from the frame then shown
+
+Noise comes from a generator of each episode's own, seeded by (seed, episode).
+"""
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+
+from nitrogen_train.actions import ActionRows, Controls
+from nitrogen_train.models.sampling import SamplingSettings, sample_chunks
+from nitrogen_train.models.visual_policy import VisualPolicy
+from nitrogen_train.picture import squash
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlaySettings:
+    """How a policy plays."""
+
+    execution_horizon: int
+    """Rows that are executed of each chunk."""
+    start_row: int
+    """First executed row; more than 0 skips rows that a slow policy would have missed."""
+    frame_stride: int
+    """Rows between observed frames, as in training; a policy of one frame ignores it."""
+    sampling: SamplingSettings
+    action_hz: float | None
+    """Rows per second, as in training; a game of a higher rate is seen less often, and each row is
+    held for several of its steps. None: as the game."""
+    seed: int
+    """The noise of an episode follows from this and from the episode's own seed."""
+
+
+def refuse_rows(policy: VisualPolicy, settings: PlaySettings) -> None:
+    """Refuse to execute rows that a chunk does not have.
+
+    Raises:
+        ValueError: If the settings say so.
+    """
+    last_row = settings.start_row + settings.execution_horizon
+    if settings.execution_horizon < 1 or settings.start_row < 0:
+        raise ValueError(
+            "expected execution_horizon >= 1 and start_row >= 0, got "
+            f"{settings.execution_horizon} and {settings.start_row}"
+        )
+    if last_row > policy.action_horizon:
+        raise ValueError(
+            f"start_row + execution_horizon = {last_row} rows, but a chunk of this policy has "
+            f"{policy.action_horizon}"
+        )
+
+
+class Lane:
+    """One running episode, as the policy sees it."""
+
+    def __init__(
+        self, policy: VisualPolicy, *, settings: PlaySettings, game_id: int, episode: int, held: int
+    ) -> None:
+        """Begin; nothing is seen yet.
+
+        Args:
+            policy: That plays.
+            settings: How; `refuse_rows` has looked at them.
+            game_id: Which game, 0 is unconditional.
+            episode: Seed of its noise, besides that of the settings.
+            held: Steps of the game for which each row is held.
+        """
+        sequence = np.random.SeedSequence([settings.seed, episode])
+        self._noise = torch.Generator().manual_seed(int(sequence.generate_state(1, np.uint64)[0]))
+        self._noise_shape = (policy.action_horizon, policy.action_space.action_dim)
+        self._image_size = policy.image_size
+        self._stride = settings.frame_stride * held
+        self._num_frames = policy.num_frames
+        self._frames: deque[UInt8[np.ndarray, "h w 3"]] = deque(
+            maxlen=1 + (policy.num_frames - 1) * self._stride
+        )
+        self.settings = settings
+        self.game_id = game_id
+        self.held = held
+        self.plan: deque[Controls] = deque()
+        """Rows that are decided and not yet executed."""
+
+    def observe(self, frame: UInt8[np.ndarray, "h w 3"]) -> None:
+        """Remember the picture on the screen now."""
+        self._frames.append(frame)
+
+    def view(self) -> tuple[UInt8[np.ndarray, "f 3 s s"], list[bool]]:
+        """Show the last frames at their stride, the first one again where there is none yet."""
+        last = len(self._frames) - 1
+        indices = [last - self._stride * back for back in reversed(range(self._num_frames))]
+        frames = np.stack(
+            [squash(self._frames[max(index, 0)], self._image_size) for index in indices]
+        )
+        return np.ascontiguousarray(frames.transpose(0, 3, 1, 2)), [i >= 0 for i in indices]
+
+    def draw_noise(self) -> torch.Tensor:
+        """Draw the noise of the next chunk."""
+        return torch.randn(self._noise_shape, generator=self._noise)
+
+
+def plan_rows(policy: VisualPolicy, lanes: Sequence[Lane]) -> None:
+    """Give each lane a new chunk's rows, in one call of the policy for all.
+
+    Args:
+        policy: In evaluation mode.
+        lanes: Of one game and with the same settings.
+
+    Raises:
+        ValueError: If the policy returns NaN.
+    """
+    views = [lane.view() for lane in lanes]
+    settings = lanes[0].settings
+    values = sample_chunks(
+        policy,
+        np.stack([frames for frames, _ in views]),
+        frame_mask=np.array([mask for _, mask in views]),
+        game_id=lanes[0].game_id,
+        noise=torch.stack([lane.draw_noise() for lane in lanes]),
+        settings=settings.sampling,
+    )
+    rows = policy.action_space.decode(values)
+    for index, lane in enumerate(lanes):
+        chunk = ActionRows(buttons=rows.buttons[index], sticks=rows.sticks[index])
+        for row in range(settings.start_row, settings.start_row + settings.execution_horizon):
+            lane.plan += [policy.action_space.controls_at(chunk, row)] * lane.held

@@ -1,0 +1,147 @@
+"""Where a policy lies on this machine; nothing is read, no server is asked, no torch.
+
+A name is a policy's own folder or file, a run folder, or a checkpoint of a run; anything else that
+could be `owner/name` is left to the Hugging Face hub.
+"""
+
+import difflib
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+CONFIG = "config.json"
+WEIGHTS = "model.safetensors"
+NG_FILE = "ng.pt"
+
+_FILE_SUFFIXES = (".pt", ".pth", ".safetensors", ".ckpt", ".json")
+_FOLDERS_OF_RUNS = ("policy", "checkpoints")
+_HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """A policy on this machine."""
+
+    kind: Literal["folder", "ng", "checkpoint"]
+    path: Path
+    """The `config.json` of a folder, the ng.pt, or the checkpoint (a file or a folder)."""
+
+    @property
+    def run_dir(self) -> Path:
+        """The run that a checkpoint belongs to."""
+        return self.path.parent.parent
+
+
+def find_place(name_or_path: str | Path) -> Place | None:
+    """Find a policy; None if the hub is to be asked.
+
+    Of a run folder it is the policy that its training ended with, or else its last checkpoint.
+
+    Raises:
+        FileNotFoundError: If it cannot be on the hub, and is not here.
+        ValueError: If it is a file without what its weights are of.
+    """
+    path = Path(name_or_path)
+    if path.suffix == ".ckpt" and path.exists():
+        return _find_checkpoint(path)
+    if path.is_file():
+        if path.name == WEIGHTS:
+            raise ValueError(
+                f"{path} holds weights alone: give its folder, which says what they are of"
+            )
+        return Place(kind="folder" if path.name == CONFIG else "ng", path=path)
+    if path.is_dir():
+        return _find_in_folder(path)
+    if not _is_hub_id(str(name_or_path)):
+        raise FileNotFoundError(f"no policy at {path}: {_describe_missing(path)}")
+    return None
+
+
+def check_policy(setting: str, name_or_path: str, *, hub: bool = True) -> Place | None:
+    """Find a policy that a command has been given; None if the hub is to be asked.
+
+    Args:
+        setting: The key that names it.
+        name_or_path: What was given.
+        hub: Whether it may lie there.
+
+    Raises:
+        FileNotFoundError: If it is not here, and cannot be on the hub.
+        ValueError: If it is a file without what its weights are of.
+    """
+    try:
+        place = find_place(name_or_path)
+        if place is None and not hub:
+            path = Path(name_or_path)
+            raise FileNotFoundError(f"no policy at {path}: {_describe_missing(path)}")
+    except (FileNotFoundError, ValueError) as error:
+        raise type(error)(f"{setting}={name_or_path}: {error}") from error
+    return place
+
+
+def find_checkpoints(folder: Path) -> dict[int, Path]:
+    """Find the checkpoints of a run by step."""
+    return {int(path.stem.removeprefix("step-")): path for path in folder.glob("step-*.ckpt")}
+
+
+def find_last_checkpoint(folder: Path) -> Path | None:
+    """Find the checkpoint of the latest step, or None in a new run."""
+    found = find_checkpoints(folder)
+    return found[max(found)] if found else None
+
+
+def refuse_checkpoint(place: Place) -> None:
+    """Refuse a checkpoint where a policy is wanted.
+
+    Raises:
+        ValueError: If it is one; the message names the command that makes a policy of it.
+    """
+    if place.kind == "checkpoint":
+        step = place.path.stem.removeprefix("step-")
+        raise ValueError(
+            f"{place.path} is a checkpoint of a training, not a policy; make one of it: "
+            f"nitrogen-export run={place.run_dir} step={step} output_dir=FOLDER"
+        )
+
+
+def _is_hub_id(name: str) -> bool:
+    """Say whether nothing speaks for a path of this machine."""
+    parts = Path(name).parts
+    return (
+        _HUB_ID.fullmatch(name) is not None
+        and Path(name).suffix not in _FILE_SUFFIXES
+        and not (len(parts) > 1 and (parts[-1] in _FOLDERS_OF_RUNS or Path(parts[0]).is_dir()))
+    )
+
+
+def _describe_missing(path: Path) -> str:
+    beside = [str(entry) for entry in path.parent.glob("*")] if path.parent.is_dir() else []
+    close = difflib.get_close_matches(str(path), beside, n=1)
+    hint = f"did you mean {close[0]}?" if close else "give a run, a policy's folder or an ng.pt"
+    return f"there is no such {'file' if path.suffix in _FILE_SUFFIXES else 'folder'}; {hint}"
+
+
+def _find_in_folder(folder: Path) -> Place:
+    for parent in (folder, folder / "policy"):
+        if (parent / CONFIG).is_file():
+            return Place(kind="folder", path=parent / CONFIG)
+        if (parent / NG_FILE).is_file():
+            return Place(kind="ng", path=parent / NG_FILE)
+    checkpoint = find_last_checkpoint(folder / "checkpoints")
+    if checkpoint is not None:
+        return _find_checkpoint(checkpoint)
+    raise FileNotFoundError(
+        f"no policy in {folder}: expected a folder with {CONFIG} and {WEIGHTS}, an {NG_FILE}, or "
+        "a run folder whose training has saved something"
+    )
+
+
+def _find_checkpoint(path: Path) -> Place:
+    place = Place(kind="checkpoint", path=path)
+    if not (place.run_dir / "config.yaml").is_file():
+        raise FileNotFoundError(
+            f"{path} does not say what policy it is of: expected it in the folder checkpoints of "
+            f"a run, beside which {place.run_dir / 'config.yaml'} lies"
+        )
+    return place
