@@ -413,12 +413,13 @@ NOT_RUN = {
 SNIPPETS = (
     """from nitrogen_train import load_policy
 from nitrogen_train.games import load_game
+
 policy = load_policy("demo/run-0")  # a run, a policy's folder, NVIDIA's ng.pt, or a hub id
 game, is_over = load_game("doom_defend")(), False
 frame, _ = game.reset(seed=game.info.heldout_seeds[0])
 policy.reset(game="doom_defend")
 while not is_over:
-    controls = policy.act(frame)  # any uint8 (h, w, 3) → {"RIGHT_TRIGGER": True, "RIGHT_STICK_X": -0.4, …}
+    controls = policy.act(frame)  # uint8 (h, w, 3) → {"RIGHT_TRIGGER": True, …}
     frame, reward, is_terminated, is_truncated, _ = game.step(controls)
     is_over = is_terminated or is_truncated
 """,
