@@ -64,6 +64,7 @@ def examine_clip(dataset_dir: Path, row: ManifestRow) -> ClipExam:
         record = decode_clip(data, get_space(row.action_space))
         if isinstance(record, ForeignClip):
             return ClipExam(faults=_check_foreign(row, record), facts=None)
+        assert isinstance(record, Record)  # noqa: S101 - there is no third layout
         found = describe_record(record, data, shard=row.shard, offset=row.offset, split=row.split)
         faults = [*_compare(row, found), *_check_idle(record)]
     except (ShardError, OSError) as error:
