@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
@@ -323,7 +323,7 @@ def check_components(config: RunConfig) -> None:
 
 
 def _iter_components(node: Any, path: str) -> Iterator[tuple[str, dict[str, Any]]]:  # noqa: ANN401 - YAML
-    values: dict[str, Any] = node if isinstance(node, dict) else {}
+    values = cast("dict[str, Any]", node) if isinstance(node, dict) else {}
     if "_target_" in values:
         yield path, values
     for key, value in values.items():

@@ -17,9 +17,10 @@ from data_tools.inspection.offset import OffsetSums, measure_offset
 from nitrogen_train.data.action_file import idle_rows
 from nitrogen_train.data.decoders.pyav_decoder import PyAVDecoder
 from nitrogen_train.data.manifest_row import ManifestRow, describe_record
-from nitrogen_train.data.records import Record, decode_record, read_record_bytes
+from nitrogen_train.data.records import Record, read_record_bytes
 from nitrogen_train.data.schema import ShardError, get_space
 from nitrogen_train.data.storage import Storage
+from nitrogen_train.data.stored_clips import ForeignClip, decode_clip
 
 _LONGEST_GROUP_SECONDS = 2
 # What rounded times may do to the mean rate of a short clip.
@@ -56,9 +57,14 @@ def examine_clip(dataset_dir: Path, row: ManifestRow) -> ClipExam:
         storage = Storage(str(dataset_dir))
         data = read_record_bytes(storage, row.shard, offset=row.offset, size=row.size)
         if hashlib.sha256(data).hexdigest() != row.sha256:
-            fault = f"checksum differs; copy {row.shard} again, or shard again"
+            fault = (
+                f"checksum differs; copy {row.shard} again, or shard (tars of others: index) again"
+            )
             return ClipExam(faults=[f"clip {row.clip_id}: {fault}"], facts=None)
-        record = decode_record(data)
+        record = decode_clip(data, get_space(row.action_space))
+        if isinstance(record, ForeignClip):
+            return ClipExam(faults=_check_foreign(row, record), facts=None)
+        assert isinstance(record, Record)  # noqa: S101 - there is no third layout
         found = describe_record(record, data, shard=row.shard, offset=row.offset, split=row.split)
         faults = [*_compare(row, found), *_check_idle(record)]
     except (ShardError, OSError) as error:
@@ -73,6 +79,19 @@ def examine_clip(dataset_dir: Path, row: ManifestRow) -> ClipExam:
     if len(frames) == len(record.actions):
         facts = _describe(record, frames)
     return ClipExam(faults=_name(row, faults), facts=facts)
+
+
+def _check_foreign(row: ManifestRow, clip: ForeignClip) -> list[str]:
+    """Check a record of another writer, which `index` has listed: what training needs of it."""
+    counts = {"rows of actions": len(clip.actions)}
+    if not clip.is_picture:
+        counts["frames"] = len(PyAVDecoder().decode(clip.video))
+    return [
+        f"clip {row.clip_id}: it has {count} {what}, the manifest says {row.num_frames}; index "
+        "its tar again"
+        for what, count in counts.items()
+        if count != row.num_frames
+    ]
 
 
 def _name(row: ManifestRow, faults: list[str]) -> list[str]:

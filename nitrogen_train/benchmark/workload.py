@@ -68,7 +68,7 @@ BASE = Workload(
 )  # fmt: skip
 """SigLIP2-B, mixer and DiT 768 wide."""
 
-DEMO = Workload(name="demo", overrides=("experiment=demo",))
+DEMO = Workload(name="demo", overrides=("experiment=demo", "data.games=[doom_defend,doom_gather]"))
 """What `make demo` trains."""
 
 

@@ -9,6 +9,7 @@ import tarfile
 import threading
 import zipfile
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from PIL import Image
 
 from data_tools.__main__ import main
 from data_tools.foreign.index import ForeignFacts, format_report, index_shards
+from data_tools.inspection.clip_checks import examine_clip
 from data_tools.inspection.run_choice import choose_run
 from nitrogen_train.actions import GAMEPAD
 from nitrogen_train.data.clips import ClipReader
@@ -484,3 +486,15 @@ def test_mistakes_are_named(
     )
 
     assert message in capsys.readouterr().err
+
+
+def test_the_doctor_finds_nothing_wrong_with_indexed_tars(tmp_path: Path) -> None:
+    pack(tmp_path / "a.tar", [("a.mp4", video()), ("a.npy", npy(values()))])
+    index_shards(str(tmp_path), out_dir=None, facts=FACTS)
+    (row,) = read_manifest(tmp_path).rows()
+
+    assert examine_clip(tmp_path, row).faults == []
+    assert examine_clip(tmp_path, replace(row, num_frames=19)).faults == [
+        f"clip {row.clip_id}: it has 20 rows of actions, the manifest says 19; index its tar again",
+        f"clip {row.clip_id}: it has 20 frames, the manifest says 19; index its tar again",
+    ]

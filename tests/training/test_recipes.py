@@ -30,7 +30,7 @@ TOWER = (
     "model.encoder.width=768", "model.mixer.num_layers=1", "model.mixer.num_heads=4",
     "model.dit.num_layers=2", "model.dit.num_heads=4",
 )  # fmt: skip
-FINETUNE = ("experiment=finetune", *SHORT, *TOWER, "loggers=csv", "data.games=[mine]")
+FINETUNE = ("experiment=finetune", *SHORT, *TOWER, "loggers=csv", "data.games=[doom_defend]")
 
 
 @pytest.fixture(scope="module")
