@@ -87,9 +87,10 @@ def interruptible(line: str) -> Iterator[None]:
         yield
         return
     before = {number: signal.getsignal(number) for number in _NUMBERS}
-    for number, handler in before.items():
-        if handler is not signal.SIG_IGN:
-            signal.signal(number, _unwind)
+    # What runs in the background of a script ignores Ctrl-C; None belongs to another language.
+    before = {each: by for each, by in before.items() if by not in (signal.SIG_IGN, None)}
+    for number in before:
+        signal.signal(number, _unwind)
     try:
         yield
     except Interrupted:

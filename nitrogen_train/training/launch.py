@@ -147,12 +147,16 @@ def leading_ranks(trainer: L.Trainer) -> Iterator[None]:
     Raises:
         SystemExit: If the block does: all ranks have saved, and end.
     """
-    os.environ |= name_parent(signal.SIGKILL)
+    variables = name_parent(signal.SIGKILL)
+    os.environ |= variables
     try:
         yield
     except SystemExit:
         _wait_for_ranks(trainer)
         raise
+    finally:
+        for name in variables:
+            os.environ.pop(name, None)
     _wait_for_ranks(trainer)
 
 
@@ -164,8 +168,10 @@ def count_tasks_per_node(environment: Mapping[str, str]) -> str | None:
 
 def _wait_for_ranks(trainer: L.Trainer) -> None:
     for process in getattr(trainer.strategy.launcher, "procs", ()):
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(_PATIENCE_S)
+        # A notebook's are forked, and Lightning joins them.
+        if isinstance(process, subprocess.Popen):
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(_PATIENCE_S)
 
 
 def _is_slurm_task(environment: Mapping[str, str]) -> bool:

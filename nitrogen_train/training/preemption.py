@@ -62,9 +62,10 @@ class StopRequest:
         """Take the signals over, also from a framework that did so in between."""
         for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGINT):
             before = signal.getsignal(number)
-            # Nobody waits for submitit's, and a script has its background ignore Ctrl-C.
-            nobody = signal.SIG_IGN if number == signal.SIGINT else signal.SIG_DFL
-            if number in (signal.SIGUSR2, signal.SIGINT) and before is nobody:
+            if number == signal.SIGUSR2 and before is signal.SIG_DFL:
+                continue
+            # A script has what runs in its background ignore Ctrl-C.
+            if number == signal.SIGINT and not callable(before):
                 continue
             self._previous.setdefault(number, before)
             signal.signal(number, self._note_interrupt if number == signal.SIGINT else self._note)
