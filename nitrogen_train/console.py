@@ -1,16 +1,22 @@
 """How our commands end when something is wrong: one clear line, the traceback when asked for."""
 
+import contextlib
 import functools
 import re
 import sys
+import traceback
 from collections.abc import Callable
+from pathlib import Path
 from typing import TypeVar
 
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import InstantiationException
+from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from nitrogen_train.data.loader import explain_lost_worker
+from nitrogen_train.run_error import RunError, keep_error
 
 _Result = TypeVar("_Result")
 _EXPECTED = (ValueError, OSError, FloatingPointError, OmegaConfBaseException)
@@ -36,6 +42,40 @@ def report_errors(command: Callable[[DictConfig], _Result]) -> Callable[[DictCon
     return reported
 
 
+def keep_errors(command: Callable[[DictConfig], _Result]) -> Callable[[DictConfig], _Result | None]:
+    """Keep the error of a training in its run folder; a point of a sweep lets the others go on.
+
+    A point's error is printed, and the point returns None: Hydra would end the sweep at SystemExit.
+    `nitrogen_train.sweep.FailedPoints` ends the sweep with status 1.
+    """
+
+    @functools.wraps(command)
+    def kept(cfg: DictConfig) -> _Result | None:
+        try:
+            return command(cfg)
+        except Exception as error:  # noqa: BLE001 - said here, or raised again
+            hydra = HydraConfig.get()
+            if not cfg.plan:
+                line = _describe(error) or f"{type(error).__name__}: {error}"
+                overrides = list(hydra.overrides.task)
+                with contextlib.suppress(OSError):
+                    keep_error(Path(cfg.output_dir), RunError(line=line, overrides=overrides))
+            if hydra.mode is not RunMode.MULTIRUN:
+                raise
+            _say(error, debug=cfg.debug)
+            return None
+
+    return kept
+
+
+def _say(error: Exception, *, debug: bool) -> None:
+    line = _describe(error)
+    if line is None or debug:
+        traceback.print_exception(error)
+    else:
+        sys.stderr.write(f"error: {line}\n(debug=true shows where)\n")
+
+
 def _describe(error: Exception) -> str | None:
     """Put an error in one line; None if it is our mistake."""
     if isinstance(error, RuntimeError):
@@ -47,6 +87,8 @@ def _describe(error: Exception) -> str | None:
             return None
         _, _, key = str(error).partition("\nfull_key: ")
         return " ".join(f"{cause} (in {key})".split()) if key else " ".join(str(cause).split())
+    if not isinstance(error, _EXPECTED):
+        return None
     text = str(error)
     if _FROM_A_WORKER.match(text):
         # The traceback in the worker, which ends with the name and the message of the error.

@@ -17,6 +17,12 @@ from nitrogen_train.evaluation.report import Stage
 
 _PATIENCE_S = 30.0
 """For a stage that was interrupted to end by itself."""
+_SCRIPTS = {
+    "python -m data_tools ": "nitrogen-data ",
+    "python -m nitrogen_train.train ": "nitrogen-train ",
+    "python -m nitrogen_train.evaluate ": "nitrogen-eval ",
+}
+"""What a user types for what is started."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +34,7 @@ class Command:
     """Of the Python interpreter."""
 
     def __str__(self) -> str:
-        return shlex.join(["python", *self.arguments])
+        return _as_typed(shlex.join(["python", *self.arguments]))
 
 
 class Journal:
@@ -40,6 +46,9 @@ class Journal:
         self._entries: dict[str, dict[str, Any]] = {}
         if path.is_file():
             self._entries = json.loads(path.read_text(encoding="utf-8"))
+        for entry in self._entries.values():
+            # Earlier versions wrote what is started.
+            entry["command"] = _as_typed(entry["command"])
 
     def is_finished(self, command: Command) -> bool:
         """Tell whether this very command has ended well before."""
@@ -104,6 +113,13 @@ def run_stages(commands: Sequence[Command], journal: Journal, *, again: str) -> 
         if status:
             say(f"{command.name} ended with status {status}; `{again}` continues from here\n")
             raise SystemExit(status)
+
+
+def _as_typed(line: str) -> str:
+    for started, typed in _SCRIPTS.items():
+        if line.startswith(started):
+            return typed + line.removeprefix(started)
+    return line
 
 
 def _call(command: Command, log: TextIO | None) -> int:

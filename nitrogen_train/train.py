@@ -29,7 +29,7 @@ from nitrogen_train.config import (
     register_schema,
     validate,
 )
-from nitrogen_train.console import report_errors
+from nitrogen_train.console import keep_errors, report_errors
 from nitrogen_train.models.load import load_policy
 from nitrogen_train.models.visual_policy import VisualPolicy
 from nitrogen_train.run_plan import build_plan, open_sources
@@ -64,6 +64,7 @@ register_schema()
 
 @hydra.main(config_path=find_config_dir(), config_name="train", version_base="1.3")
 @report_errors
+@keep_errors
 def main(cfg: DictConfig) -> float | None:
     """Compose, check, train.
 

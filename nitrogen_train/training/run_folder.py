@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from nitrogen_train.evaluation.report import read_metrics
+from nitrogen_train.run_error import forget_error
 
 _PACKAGES = (
     "nitrogen-train", "torch", "torchvision", "lightning", "timm", "numpy", "av", "decord",
@@ -30,6 +31,7 @@ def write_run_facts(folder: Path, *, config_yaml: str, data: dict[str, Any]) -> 
         data: What the samples and their order depend on, with the hashes of the manifests.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    forget_error(folder)
     facts = {
         "command": sys.argv,
         "python": platform.python_version(),
