@@ -68,7 +68,8 @@ def read_runs(folder: Path) -> list[Run]:
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"there is no folder {folder}{_suggest(folder)}")
-    paths = {path.parent for name in ("config.yaml", FILE_NAME) for path in folder.rglob(name)}
+    found = {path.parent for name in ("config.yaml", FILE_NAME) for path in folder.rglob(name)}
+    paths = [path for path in found if not _is_copy(path)]
     ordered = sorted(
         paths, key=lambda path: [(not part.isdigit(), part.zfill(9)) for part in path.parts]
     )
@@ -109,7 +110,9 @@ def find_varying(runs: Sequence[Run]) -> list[str]:
 
     Of a component of different classes only its class is told: the rest has other names.
     """
-    keys = {key for run in runs for key in run.settings}
+    configured = [run for run in runs if run.has_config] or runs
+    # An override that no config knows is the choice of a file, as in experiment=demo.
+    keys = {key for run in configured for key in run.settings}
     varying = {key for key in keys if _varies(key, runs)}
     parents = [key.removesuffix("_target_") for key in varying if key.endswith("._target_")]
     varying = {
@@ -155,6 +158,16 @@ def _suggest(folder: Path) -> str:
     return f"; did you mean {parent / close[0]}?" if close else ""
 
 
+def _is_copy(path: Path) -> bool:
+    """Tell whether wandb or Hydra has copied a run's config here."""
+    above = [path, *path.parents]
+    return any(
+        place.name == ".hydra"
+        or (place.name == "wandb" and (place.parent / "config.yaml").exists())
+        for place in above
+    )
+
+
 def _read_run(path: Path, folder: Path) -> Run | None:
     """Read a run's folder; None if it is another kind of folder."""
     config, error = _read_config(path / "config.yaml"), read_error(path)
@@ -188,13 +201,13 @@ def _read_run(path: Path, folder: Path) -> Run | None:
 
 
 def _read_config(path: Path) -> dict[str, Any] | None:
-    """Read a run's config; None if it is none, as wandb's copies, whose values are nested."""
+    """Read a run's config; None if it is none."""
     try:
         config = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else None
     except (yaml.YAMLError, UnicodeDecodeError):
         return None
     is_ours = isinstance(config, dict) and isinstance(config.get("max_steps"), int)
-    return config if is_ours and ".hydra" not in path.parts else None
+    return config if is_ours else None
 
 
 def _read_overrides(error: RunError | None) -> dict[str, str]:

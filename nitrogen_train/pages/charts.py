@@ -19,8 +19,6 @@ Series = tuple[Sequence[Number], Sequence[Number]]
 Scale = Literal["share", "from_zero", "log_if_wide"]
 """Of values: from 0 to 1, from 0, or logarithmic where linear would hide most of them."""
 
-_Values = Float64[np.ndarray, " n"]
-
 NUM_COLOURS = 6
 """Of lines; the page's style has as many. More lines than that have no names in the chart."""
 _KEY_HEIGHT = 16
@@ -118,7 +116,8 @@ def draw_curves(title: str, lines: Sequence[Line], *, num_steps: Number, scale: 
     thinned = [_thin(line.points) for line in lines]
     x = _Axis(low=0, high=max(num_steps, 1), start=left, stop=right)
     x_ticks = [tick for tick in _ticks(0, x.high) if tick <= x.high]
-    y = _value_axis(_judged(lines, thinned), scale, start=bottom, stop=top)
+    judged = [_judge(line, ys) for line, (_, ys) in zip(lines, thinned, strict=True)]
+    y = _value_axis(np.concatenate(judged), scale, start=bottom, stop=top)
     parts = [draw_text("name", shorten(title, 48), x=0, y=14), *keys]
     for tick in y.ticks:
         parts += [
@@ -174,15 +173,11 @@ def _draw_line(line: Line, points: Sequence[tuple[float, float]]) -> list[str]:
     return parts
 
 
-def _judged(
-    lines: Sequence[Line], thinned: Sequence[tuple[_Values, _Values]]
-) -> Float64[np.ndarray, " n"]:
-    """Collect the values that an axis must hold; single outliers of faint lines are cut off."""
-    values = [
-        np.quantile(ys, [0.02, 0.98]) if line.is_faint and len(ys) > _MAX_DOTS else ys
-        for line, (_, ys) in zip(lines, thinned, strict=True)
-    ]
-    return np.concatenate(values)
+def _judge(line: Line, values: Float64[np.ndarray, " n"]) -> Float64[np.ndarray, " m"]:
+    """Choose the values that an axis must hold; single outliers of a faint line are cut off."""
+    if not line.is_faint or len(values) <= _MAX_DOTS:
+        return values
+    return np.quantile(values, [0.02, 0.98])
 
 
 def _value_axis(
@@ -201,7 +196,7 @@ def _value_axis(
     return _Axis(low=ticks[0], high=ticks[-1], start=start, stop=stop, ticks=ticks)
 
 
-def _ticks(low: Number, high: Number) -> list[float]:
+def _ticks(low: Number, high: Number) -> list[Number]:
     """Choose four to six round numbers, of which the first and the last enclose the range."""
     rough = (high - low) / 4
     power = 10 ** math.floor(math.log10(rough))
@@ -209,13 +204,13 @@ def _ticks(low: Number, high: Number) -> list[float]:
     return [step * k for k in range(math.floor(low / step), math.ceil(high / step) + 1)]
 
 
-def _log_ticks(low: float, high: float) -> tuple[float, float, list[float]]:
+def _log_ticks(low: float, high: float) -> tuple[float, float, list[Number]]:
     """Enclose a range by 1, 2 or 5 times powers of ten; over many decades only powers are ticks."""
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     places = [factor * 10.0**power for power in powers for factor in (1, 2, 5)]
     low, high = max(p for p in places if p <= low), min(p for p in places if p >= high)
-    inside = [place for place in places if low <= place <= high]
-    decades = [10.0**power for power in powers if low <= 10.0**power <= high]
+    inside: list[Number] = [place for place in places if low <= place <= high]
+    decades: list[Number] = [10.0**power for power in powers if low <= 10.0**power <= high]
     return low, high, inside if high <= 200 * low else decades
 
 
