@@ -53,7 +53,7 @@ def keep_errors(command: Callable[[DictConfig], _Result]) -> Callable[[DictConfi
     def kept(cfg: DictConfig) -> _Result | None:
         try:
             return command(cfg)
-        except Exception as error:  # noqa: BLE001 - said here, or raised again
+        except Exception as error:
             hydra = HydraConfig.get()
             if not cfg.plan:
                 line = _describe(error) or f"{type(error).__name__}: {error}"

@@ -211,7 +211,8 @@ def _read_config(path: Path) -> dict[str, Any] | None:
 
 
 def _read_overrides(error: RunError | None) -> dict[str, str]:
-    pairs = (override.lstrip("+~").partition("=") for override in error.overrides if error)
+    overrides = error.overrides if error else ()
+    pairs = (override.lstrip("+~").partition("=") for override in overrides)
     return {
         key: _plain(value)
         for key, _, value in pairs

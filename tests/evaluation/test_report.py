@@ -5,7 +5,7 @@ import pytest
 
 from nitrogen_train.evaluation.report import Stage, read_metrics, write_report
 from nitrogen_train.evaluation.scores import score_game
-from nitrogen_train.pages.charts import draw_curves, draw_scores
+from nitrogen_train.pages.charts import draw_scores
 
 
 def make_means(value: float | None) -> dict:
