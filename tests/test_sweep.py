@@ -143,3 +143,13 @@ def test_a_file_of_another_program_is_no_error_of_a_run(tmp_path: Path) -> None:
     (tmp_path / "error.txt").write_text("something\nelse\n")
 
     assert read_error(tmp_path) is None
+
+
+@pytest.mark.slow
+def test_jobs_of_submitit_go_on_past_a_failed_point(tmp_path: Path, dataset: Path) -> None:
+    result = train(dataset, tmp_path, "-m", "hydra/launcher=submitit_local", "optimizer.lr=-1,1e-3")
+
+    assert result.returncode == 1, result.stderr[-3000:]
+    assert (tmp_path / "1" / "policy").is_dir()
+    last = result.stderr.splitlines()[-1]
+    assert last.startswith("error: 1 point of the sweep failed: 0 (Invalid learning rate: -1")
