@@ -8,7 +8,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from nitrogen_train.config import find_config_dir, register_schema
 from nitrogen_train.console import keep_errors, report_errors
@@ -115,7 +115,7 @@ def test_a_stop_ends_the_whole_sweep_and_is_no_error(
 def test_a_single_run_that_fails_leaves_its_error_and_ends(
     point: DictConfig, tmp_path: Path
 ) -> None:
-    with open_dict(point):
+    with read_write(point), open_dict(point):
         point.hydra.mode = RunMode.RUN
     HydraConfig.instance().set_config(point)
 
