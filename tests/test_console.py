@@ -115,7 +115,7 @@ def test_a_stop_ends_the_whole_sweep_and_is_no_error(
 def test_a_single_run_that_fails_leaves_its_error_and_ends(
     point: DictConfig, tmp_path: Path
 ) -> None:
-    with read_write(point), open_dict(point):
+    with read_write(point.hydra):
         point.hydra.mode = RunMode.RUN
     HydraConfig.instance().set_config(point)
 
