@@ -5,6 +5,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,9 @@ class Run:
         is_lowest = "loss" in metric or "error" in metric
         if metric == self.best_metric:
             is_lowest = self.best_is_lowest
-        values = self.metrics[metric][1]
+        values = [value for value in self.metrics[metric][1] if isfinite(value)]
+        if not values:
+            return None
         return float(min(values) if is_lowest else max(values))
 
 
@@ -184,8 +187,6 @@ def _read_run(path: Path, folder: Path) -> Run | None:
     is_old = log.is_file() and (
         not error or (path / FILE_NAME).stat().st_mtime_ns < log.stat().st_mtime_ns
     )
-    scores = path / "eval" / "scores.json"
-    games = json.loads(scores.read_text(encoding="utf-8"))["games"] if scores.is_file() else {}
     return Run(
         name=str(path.relative_to(folder)) if path != folder else folder.resolve().name,
         settings=dict(_leaves(config)) if config else _read_overrides(error),
@@ -194,7 +195,7 @@ def _read_run(path: Path, folder: Path) -> Run | None:
         best_metric=config.get("best_metric", "val/loss"),
         best_is_lowest=config.get("best_is_lowest", True),
         metrics=metrics,
-        scores={game: score["score"] for game, score in games.items()},
+        scores=_read_scores(path),
         is_finished=is_finished,
         error=None if error is None or is_old or is_finished else error.line,
     )
@@ -208,6 +209,15 @@ def _read_config(path: Path) -> dict[str, Any] | None:
         return None
     is_ours = isinstance(config, dict) and isinstance(config.get("max_steps"), int)
     return config if is_ours else None
+
+
+def _read_scores(path: Path) -> dict[str, int | float]:
+    """Read the scores beside a run, where nitrogen-eval leaves them, or in it, as the demo does."""
+    for scores in (path / "eval" / "scores.json", path / "scores.json"):
+        if scores.is_file():
+            games = json.loads(scores.read_text(encoding="utf-8"))["games"]
+            return {game: score["score"] for game, score in games.items()}
+    return {}
 
 
 def _read_overrides(error: RunError | None) -> dict[str, str]:

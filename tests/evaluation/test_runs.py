@@ -1,4 +1,5 @@
 import csv
+import json
 import os
 import re
 from html.parser import HTMLParser
@@ -219,3 +220,17 @@ def test_a_folder_without_runs_and_a_misspelt_one_are_refused(sweep: Path) -> No
         FileNotFoundError, match=r"there is no folder .*emptty; did you mean .*empty"
     ):
         report(sweep / "emptty", width=WIDE)
+
+
+def test_scores_and_values_that_are_no_numbers(sweep: Path) -> None:
+    write_run(sweep / "3", lr=0.4, losses=[0.9, float("nan")])
+    for place, score in (("2/eval", 0.25), ("3", 0.5)):
+        (sweep / place).mkdir(exist_ok=True)
+        (sweep / place / "scores.json").write_text(
+            json.dumps({"games": {"chase": {"score": score}}})
+        )
+
+    runs = {run.name: run for run in read_runs(sweep)}
+
+    assert runs["3"].best("val/loss") == 0.9
+    assert [runs[name].scores for name in ("2", "3")] == [{"chase": 0.25}, {"chase": 0.5}]
