@@ -25,7 +25,7 @@ from nitrogen_train.config import (
     validate,
     validate_schedule,
 )
-from nitrogen_train.console import report_errors, report_hydra_errors
+from nitrogen_train.console import keep_errors, report_errors, report_hydra_errors
 from nitrogen_train.games import load_game
 from nitrogen_train.interrupts import interruptible
 from nitrogen_train.overrides import check_keys, check_kinds, check_words
@@ -65,6 +65,7 @@ def _start(task: Callable[[DictConfig], object], about: CommandHelp) -> None:
 
 
 @report_errors
+@keep_errors
 def _train(cfg: DictConfig) -> float | None:
     """Check, train.
 

@@ -1,19 +1,25 @@
 """How our commands end when something is wrong: one clear line, the traceback when asked for."""
 
+import contextlib
 import functools
 import os
 import re
 import sys
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TypeVar
 
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, InstantiationException
-from omegaconf import DictConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from nitrogen_train.overrides import explain
+from nitrogen_train.run_error import RunError, keep_error
 
 _Result = TypeVar("_Result")
 _EXPECTED = (ValueError, OSError, FloatingPointError, OmegaConfBaseException)
@@ -72,6 +78,50 @@ def report_hydra_errors(words: Sequence[str], *, config_name: str) -> Iterator[N
             os.environ["HYDRA_FULL_ERROR"] = before
 
 
+def keep_errors(command: Callable[[DictConfig], _Result]) -> Callable[[DictConfig], _Result | None]:
+    """Keep the error of a training in its run folder; a point of a sweep lets the others go on.
+
+    A point's error is printed, and the point returns None: Hydra would end the sweep at SystemExit.
+    `nitrogen_train.sweep.FailedPoints` ends the sweep with status 1. A single start that is refused
+    leaves nothing: the folder may be that of a run which goes well.
+    """
+
+    @functools.wraps(command)
+    def kept(cfg: DictConfig) -> _Result | None:
+        hydra = HydraConfig.get()
+        is_point = hydra.mode is RunMode.MULTIRUN
+        before = 0 if is_point else _count_starts(cfg)
+        try:
+            return command(cfg)
+        except Exception as error:
+            if is_point or _count_starts(cfg) > before:
+                line = _describe(error) or f"{type(error).__name__}: {error}"
+                overrides = list(hydra.overrides.task)
+                with contextlib.suppress(OSError):
+                    keep_error(Path(cfg.output_dir), RunError(line=line, overrides=overrides))
+            if not is_point:
+                raise
+            _say(error, debug=cfg.get("debug", False))
+            return None
+
+    return kept
+
+
+def _count_starts(cfg: DictConfig) -> int:
+    if OmegaConf.is_missing(cfg, "output_dir"):
+        return 0
+    path = Path(cfg.output_dir) / "starts.jsonl"
+    return len(path.read_bytes().splitlines()) if path.is_file() else 0
+
+
+def _say(error: Exception, *, debug: bool) -> None:
+    line = _describe(error)
+    if line is None or debug:
+        traceback.print_exception(error)
+    else:
+        sys.stderr.write(f"error: {line}\n(debug=true shows where)\n")
+
+
 def _describe(error: Exception) -> str | None:
     """Put an error in one line; None if it is our mistake."""
     if isinstance(error, RuntimeError):
@@ -86,6 +136,8 @@ def _describe(error: Exception) -> str | None:
             return None
         _, _, key = str(error).partition("\nfull_key: ")
         return " ".join(f"{cause} (in {key})".split()) if key else " ".join(str(cause).split())
+    if not isinstance(error, _EXPECTED):
+        return None
     text = str(error)
     if _FROM_A_WORKER.match(text):
         # The traceback in the worker, which ends with the name and the message of the error.

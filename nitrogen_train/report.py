@@ -1,27 +1,27 @@
 """`nitrogen-report FOLDER`: the runs in a folder, for example of a sweep, in one table.
 
-Prints what the runs differ in and where each has come to; writes the same with all curves to
-`report.html`, which fetches nothing, and to `report.csv`. Runs may still be training.
+Prints what the runs differ in and where each has come to, the best first; writes the same with all
+curves to `report.html`, which fetches nothing, and each run to `report.csv`. Runs may still train.
 """
 
 import argparse
+import shutil
 import sys
 from pathlib import Path
 
-from nitrogen_train.evaluation.runs import (
-    read_runs,
-    tabulate_runs,
-    write_runs_csv,
-    write_runs_page,
-)
-from nitrogen_train.table import format_table
+from nitrogen_train.evaluation.runs import read_runs
+from nitrogen_train.evaluation.runs_table import format_runs, write_runs_csv, write_runs_page
+
+_NO_TERMINAL = 10_000
+"""Characters in a line that goes to a file or another program."""
 
 
-def report(folder: Path) -> str:
+def report(folder: Path, *, width: int) -> str:
     """Write a folder's report.
 
     Args:
         folder: With run folders in it, or one itself.
+        width: Of the table, in characters.
 
     Returns:
         The table.
@@ -29,7 +29,7 @@ def report(folder: Path) -> str:
     runs = read_runs(folder)
     write_runs_page(folder / "report.html", runs, title=folder.resolve().name)
     write_runs_csv(folder / "report.csv", runs)
-    return format_table(*tabulate_runs(runs))
+    return format_runs(runs, width=width)
 
 
 def main() -> None:
@@ -39,11 +39,14 @@ def main() -> None:
     )
     parser.add_argument("folder", type=Path, help="with run folders in it, for example a sweep's")
     folder: Path = parser.parse_args().folder
+    width, _ = shutil.get_terminal_size(fallback=(_NO_TERMINAL, 0))
     try:
-        table = report(folder)
+        table = report(folder, width=width)
     except (OSError, ValueError) as error:
         sys.exit(f"error: {error}")
-    sys.stdout.write(f"{table}\n\n{folder / 'report.html'}, {folder / 'report.csv'}\n")
+    sys.stdout.write(
+        f"{table}\n\ncurves: {folder / 'report.html'}\neach run: {folder / 'report.csv'}\n"
+    )
 
 
 if __name__ == "__main__":

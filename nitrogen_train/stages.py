@@ -18,6 +18,12 @@ from nitrogen_train.interrupts import Interrupted, interruptible
 from nitrogen_train.processes import name_parent
 
 _running: set[subprocess.Popen[bytes]] = set()
+_SCRIPTS = {
+    "python -m data_tools ": "nitrogen-data ",
+    "python -m nitrogen_train.train ": "nitrogen-train ",
+    "python -m nitrogen_train.evaluate ": "nitrogen-eval ",
+}
+"""What a user types for what is started."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +35,7 @@ class Command:
     """Of the Python interpreter."""
 
     def __str__(self) -> str:
-        return shlex.join(["python", *self.arguments])
+        return _as_typed(shlex.join(["python", *self.arguments]))
 
 
 class Journal:
@@ -41,6 +47,9 @@ class Journal:
         self._entries: dict[str, dict[str, Any]] = {}
         if path.is_file():
             self._entries = json.loads(path.read_text(encoding="utf-8"))
+        for entry in self._entries.values():
+            # Earlier versions wrote what is started.
+            entry["command"] = _as_typed(entry["command"])
 
     def is_finished(self, command: Command) -> bool:
         """Tell whether this very command has ended well before."""
@@ -114,6 +123,13 @@ def _run_missing(commands: Sequence[Command], journal: Journal, again: str) -> N
         if status := journal.run(command):
             say(f"{command.name} ended with status {status}; `{again}` continues from here\n")
             raise SystemExit(status)
+
+
+def _as_typed(line: str) -> str:
+    for started, typed in _SCRIPTS.items():
+        if line.startswith(started):
+            return typed + line.removeprefix(started)
+    return line
 
 
 def _call(command: Command, log: TextIO | None) -> int:

@@ -1,4 +1,4 @@
-"""The points of a grid, without a process that waits for them.
+"""The points of a grid, without a process that waits for them; and how a sweep with failures ends.
 
     python -m nitrogen_train.sweep array OVERRIDES...        the numbers for sbatch --array
     python -m nitrogen_train.sweep point NUMBER OVERRIDES... one point's overrides, one a line
@@ -11,14 +11,18 @@ import argparse
 import itertools
 import sys
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
-from omegaconf import OmegaConf
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig, OmegaConf
 
 from nitrogen_train.config import find_config_dir, register_schema
+from nitrogen_train.run_error import FILE_NAME, read_error
 
 
 def list_points(overrides: Sequence[str]) -> list[list[str]]:
@@ -64,6 +68,52 @@ def _expand(override: Override) -> list[str]:
         )
     key = override.get_key_element()
     return [f"{key}={value}" for value in override.sweep_string_iterator()]
+
+
+class FailedPoints(Callback):
+    """Ends a sweep, after its last point, with status 1 and a line that names the failed points."""
+
+    def __init__(self) -> None:
+        """Know of no errors yet."""
+        self._before: dict[Path, int] = {}
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:  # noqa: ANN401 - as the base class
+        """Remember the errors of earlier sweeps in the folder."""
+        self._before = _find_errors(Path(config.hydra.sweep.dir))
+
+    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:  # noqa: ANN401 - as the base class
+        """Name the points that have failed, if any has.
+
+        Raises:
+            SystemExit: With status 1, if a point has failed.
+        """
+        folder = Path(config.hydra.sweep.dir)
+        found = _find_errors(folder)
+        new = [path.parent for path, time in found.items() if time != self._before.get(path)]
+        if new:
+            sys.stderr.write(f"error: {describe_failures(new)}; see nitrogen-report {folder}\n")
+            raise SystemExit(1)
+
+
+def describe_failures(run_dirs: Sequence[Path]) -> str:
+    """Name the failed points in one line, each error once.
+
+    Args:
+        run_dirs: Folders of points, with an error.
+    """
+    points: dict[str, list[str]] = {}
+    for run_dir in run_dirs:
+        error = read_error(run_dir)
+        points.setdefault(error.line if error else "unknown", []).append(run_dir.name)
+    told = "; ".join(f"{', '.join(names)} ({line})" for line, names in points.items())
+    number = len(run_dirs)
+    return f"{number} point{'' if number == 1 else 's'} of the sweep failed: {told}"
+
+
+def _find_errors(folder: Path) -> dict[Path, int]:
+    """Find the points' errors, in the order of their numbers, with their times."""
+    found = sorted(folder.glob(f"*/{FILE_NAME}"), key=lambda path: path.parent.name.zfill(9))
+    return {path: path.stat().st_mtime_ns for path in found}
 
 
 def main() -> None:

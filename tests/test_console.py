@@ -1,12 +1,18 @@
 """How commands end."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
-from nitrogen_train.console import report_errors
+from nitrogen_train.config import find_config_dir, register_schema
+from nitrogen_train.console import keep_errors, report_errors
+from nitrogen_train.run_error import RunError, read_error
 
 
 def run(command: Callable[[], object], *, debug: bool = False) -> None:
@@ -50,3 +56,78 @@ def test_our_own_mistakes_show_where_they_are() -> None:
         run(lambda: 1 // 0)
     with pytest.raises(ValueError, match="bad"):
         run(lambda: fail(ValueError("bad")), debug=True)
+
+
+@pytest.fixture
+def point(tmp_path: Path) -> Iterator[DictConfig]:
+    """A point of a sweep, as its command gets it."""
+    register_schema()
+    overrides = ["experiment=demo", f"output_dir={tmp_path}"]
+    with initialize_config_dir(find_config_dir(), version_base="1.3"):
+        cfg = compose("train", overrides=overrides, return_hydra_config=True)
+    with open_dict(cfg):
+        cfg.hydra.mode = RunMode.MULTIRUN
+    HydraConfig.instance().set_config(cfg)
+    yield cfg
+    HydraConfig.instance().cfg = None
+
+
+def call(point: DictConfig, error: BaseException) -> object:
+    @report_errors
+    @keep_errors
+    def train(_: DictConfig) -> object:
+        raise error
+
+    return train(point)
+
+
+def test_a_point_of_a_sweep_that_fails_leaves_its_error_and_lets_the_others_go_on(
+    point: DictConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(point, ValueError("not\nso")) is None
+
+    assert capsys.readouterr().err.splitlines()[0] == "error: not so"
+    overrides = ["experiment=demo", f"output_dir={tmp_path}"]
+    assert read_error(tmp_path) == RunError(line="not so", overrides=overrides)
+
+
+def test_a_mistake_of_ours_in_a_point_shows_where_it_is_and_lets_the_others_go_on(
+    point: DictConfig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(point, RuntimeError("CUDA out of memory")) is None
+
+    assert "Traceback" in capsys.readouterr().err
+    error = read_error(tmp_path)
+    assert error is not None
+    assert error.line == "RuntimeError: CUDA out of memory"
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt(), SystemExit(75)])
+def test_a_stop_ends_the_whole_sweep_and_is_no_error(
+    point: DictConfig, tmp_path: Path, stop: BaseException
+) -> None:
+    with pytest.raises(type(stop)):
+        call(point, stop)
+
+    assert read_error(tmp_path) is None
+
+
+def test_a_single_run_that_fails_leaves_its_error_and_ends(
+    point: DictConfig, tmp_path: Path
+) -> None:
+    with read_write(point.hydra):
+        point.hydra.mode = RunMode.RUN
+    HydraConfig.instance().set_config(point)
+
+    with pytest.raises(SystemExit):
+        call(point, ValueError("bad"))
+
+    assert read_error(tmp_path) is not None
+
+
+def test_a_plan_leaves_no_error(point: DictConfig, tmp_path: Path) -> None:
+    point.plan = True
+
+    call(point, ValueError("bad"))
+
+    assert read_error(tmp_path) is None

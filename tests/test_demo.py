@@ -1,6 +1,7 @@
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -37,6 +38,32 @@ def test_a_failed_command_is_run_again_and_its_times_add_up(tmp_path: Path) -> N
 
     (second,) = Journal(path).stages()
     assert second.seconds > first.seconds > 0
+
+
+def test_commands_are_told_as_a_user_types_them(tmp_path: Path) -> None:
+    told = [str(each) for each in make_plan(tmp_path, seed=0).commands]
+
+    assert {line.split()[0] for line in told} == {
+        "nitrogen-data",
+        "nitrogen-train",
+        "nitrogen-eval",
+    }
+    assert str(command("pass")) == "python -c pass"
+
+
+def test_what_an_earlier_version_has_finished_is_not_run_again(tmp_path: Path) -> None:
+    plan = make_plan(tmp_path, seed=0)
+    path = tmp_path / "stages.json"
+    old = {
+        each.name: {
+            "command": shlex.join(["python", *each.arguments]), "seconds": 1.0, "finished": True,
+        }
+        for each in plan.commands
+    }  # fmt: skip
+    path.write_text(json.dumps(old))
+
+    assert all(Journal(path).is_finished(each) for each in plan.commands)
+    assert [stage.command for stage in Journal(path).stages()] == [str(c) for c in plan.commands]
 
 
 def test_the_plan_records_shards_trains_and_plays_in_one_folder(tmp_path: Path) -> None:

@@ -135,6 +135,8 @@ def _game_section(
 def _press_chart(counts: PlayCounts, space: ActionSpace) -> str:
     rates = counts.pressed / counts.num_rows * 100
     used = [place for place in np.argsort(-rates, kind="stable") if rates[place] > 0]
+    if not used:
+        return '<p class="note">No button is down in any row.</p>'
     bars = {space.buttons[place]: [float(rates[place])] for place in used}
     return draw_bars("Buttons: share of the rows down, in %", bars, text="{:.2f}")
 
@@ -146,14 +148,13 @@ def _stick_maps(counts: PlayCounts, space: ActionSpace) -> str:
 
 
 def _distributions(counts: PlayCounts) -> list[str]:
-    presses = [f"{edge:g}" for edge in PRESS_EDGES_S[:-1]]
     idle = [f"{edge:.0%}" if place % 2 == 0 else "" for place, edge in enumerate(IDLE_EDGES)]
-    return [
-        draw_columns("Clips by share of idle rows", idle, counts.idle_shares.tolist()),
-        draw_columns(
-            "Presses by length, in seconds", [*presses, "more"], counts.press_lengths.tolist()
-        ),
-    ]
+    charts = [draw_columns("Clips by share of idle rows", idle, counts.idle_shares.tolist())]
+    lengths = counts.press_lengths.tolist()
+    if any(lengths):
+        edges = [*(f"{edge:g}" for edge in PRESS_EDGES_S[:-1]), "more"]
+        charts.append(draw_columns("Presses by length, in seconds", edges, lengths))
+    return charts
 
 
 def _s(number: int) -> str:

@@ -19,7 +19,7 @@ from nitrogen_train.data.overlay_canvas import (
     Canvas,
 )
 
-_STRIP_HEIGHT = 36.0
+_STRIP_HEIGHT = 39.0
 _KEY_SIZE = 4.5
 _LEFT, _TOP = 2.0, 1.5
 # Controls without their KEY_.
@@ -68,7 +68,7 @@ def draw_keyboard_strip(controls: Controls, width: int, caption: str) -> Image.I
             canvas.bar(x, y, length, 3.4, LIT)
     _draw_motion(canvas, values)
     if caption:
-        canvas.text(_LEFT, 34.0, caption, TEXT, size=2.0, anchor="lm")
+        canvas.text(_LEFT, 36.0, caption, TEXT, size=2.8, anchor="lm")
     return canvas.image.resize((width, _strip_height(width)), Image.Resampling.LANCZOS)
 
 

@@ -22,15 +22,16 @@ from nitrogen_train.data.overlay_canvas import (
     Colour,
 )
 
-STRIP_HEIGHT = 36.0
+_STRIP_HEIGHT = 39.0
 """Of the strip below the picture."""
 
 _FACE_BUTTONS: dict[str, tuple[float, float, Colour, str]] = {
-    "NORTH": (66.5, 11.0, (255, 208, 64), "Y"),
-    "WEST": (62.0, 15.5, (84, 160, 255), "X"),
-    "EAST": (71.0, 15.5, (255, 96, 88), "B"),
-    "SOUTH": (66.5, 20.0, (104, 214, 112), "A"),
+    "NORTH": (66.5, 11.0, (255, 208, 64), "N"),
+    "WEST": (62.0, 15.5, (84, 160, 255), "W"),
+    "EAST": (71.0, 15.5, (255, 96, 88), "E"),
+    "SOUTH": (66.5, 20.0, (104, 214, 112), "S"),
 }
+"""Named by their places: a data set does not know whose letters were printed on the pad."""
 _SMALL_BUTTONS = {"BACK": (45.0, 15.5), "GUIDE": (50.0, 11.5), "START": (55.0, 15.5)}
 _DPAD_CENTRE = (42.0, 24.5)
 _DPAD_ARMS = {"DPAD_UP": (0, -1), "DPAD_DOWN": (0, 1), "DPAD_LEFT": (-1, 0), "DPAD_RIGHT": (1, 0)}
@@ -53,7 +54,7 @@ def draw_pad_strip(controls: Controls, width: int, caption: str) -> Image.Image:
     for side, (x, y) in _STICKS.items():
         _draw_stick(canvas, values, side, x, y)
     if caption:
-        canvas.text(2.0, 33.5, caption, TEXT, size=2.0, anchor="lm")
+        canvas.text(2.0, 36.6, caption, TEXT, size=2.8, anchor="lm")
     return canvas.image.resize((width, _strip_height(width)), Image.Resampling.LANCZOS)
 
 
@@ -107,7 +108,7 @@ def _draw_body(width: int) -> Image.Image:
 
 
 def _strip_height(width: int) -> int:
-    return round(width * STRIP_HEIGHT / 100)
+    return round(width * _STRIP_HEIGHT / 100)
 
 
 def _smooth_outline() -> list[tuple[float, float]]:

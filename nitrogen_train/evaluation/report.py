@@ -12,7 +12,8 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from nitrogen_train.pages.charts import Series, draw_curves, draw_scores
+from nitrogen_train.evaluation.curves import draw_demo_curves
+from nitrogen_train.pages.charts import Series, draw_scores
 from nitrogen_train.pages.page import format_table, write_page
 
 _OFFLINE_COLUMNS = {
@@ -161,16 +162,12 @@ def _scores_section(games: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def _curves_section(metrics: Mapping[str, Series]) -> str:
-    panels: dict[str, dict[str, Series]] = defaultdict(dict)
-    for name, line in sorted(metrics.items()):
-        split, _, quantity = name.rpartition("/")
-        shared = split in ("train", "val")
-        panels[quantity if shared else name][split if shared else name] = line
-    ordered = sorted(panels.items(), key=lambda panel: (panel[0] != "loss", "/" in panel[0]))
-    charts = [f'<div class="card">{draw_curves(title, lines)}</div>' for title, lines in ordered]
+    charts = "".join(f'<div class="card">{chart}</div>' for chart in draw_demo_curves(metrics))
+    if not charts:
+        return ""
     return (
-        '<h2>Training</h2><p class="note">Over optimizer steps.</p>'
-        f'<div class="tiles">{"".join(charts)}</div>'
+        '<h2>Training</h2><p class="note">Over optimizer steps; running means over what was '
+        f'logged, which is faint.</p><div class="tiles">{charts}</div>'
     )
 
 

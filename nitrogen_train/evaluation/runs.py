@@ -1,20 +1,22 @@
-"""What several runs differ in, and where each of them has come to."""
+"""The runs in a folder: what each was told, how far it has come, and which belong together."""
 
-import csv
 import json
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
+from difflib import get_close_matches
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from nitrogen_train.data.files import write_atomically
+from nitrogen_train.evaluation.curves import count_steps
 from nitrogen_train.evaluation.report import read_metrics
-from nitrogen_train.pages.charts import NUM_COLOURS, Series, draw_curves
-from nitrogen_train.pages.page import write_page
+from nitrogen_train.pages.charts import Series
+from nitrogen_train.run_error import FILE_NAME, RunError, read_error
 
+SEED = "seed"
 _EVERY_RUN_HAS_ITS_OWN = ("output_dir", "ckpt_path", "loggers.", "hydra.")
 
 
@@ -25,11 +27,40 @@ class Run:
     name: str
     """Its path below the folder that was asked for."""
     settings: Mapping[str, str]
-    """The resolved config, flat."""
+    """The resolved config, flat; of a run that failed before it was written, the overrides."""
+    has_config: bool
+    max_steps: int | None
+    """None if it failed before its config was written."""
+    best_metric: str
+    best_is_lowest: bool
     metrics: Mapping[str, Series]
     """Empty before the first logged step."""
     scores: Mapping[str, int | float]
     """Normalized score by game, where it has been evaluated."""
+    is_finished: bool
+    error: str | None
+    """Why the last start failed, if it did."""
+
+    @property
+    def step(self) -> int:
+        """The number of steps that have been logged."""
+        return count_steps(self.metrics)
+
+    def last(self, metric: str) -> float | None:
+        """Return the last value of a metric, None if there is none."""
+        return float(self.metrics[metric][1][-1]) if metric in self.metrics else None
+
+    def best(self, metric: str) -> float | None:
+        """Return the best value of a metric, None if there is none."""
+        if metric not in self.metrics:
+            return None
+        is_lowest = "loss" in metric or "error" in metric
+        if metric == self.best_metric:
+            is_lowest = self.best_is_lowest
+        values = [value for value in self.metrics[metric][1] if isfinite(value)]
+        if not values:
+            return None
+        return float(min(values) if is_lowest else max(values))
 
 
 def read_runs(folder: Path) -> list[Run]:
@@ -38,84 +69,179 @@ def read_runs(folder: Path) -> list[Run]:
     Raises:
         FileNotFoundError: If there is none.
     """
-    found = sorted(
-        (path.parent for path in folder.rglob("config.yaml") if ".hydra" not in path.parts),
-        key=lambda path: [(not part.isdigit(), part.zfill(9)) for part in path.parts],
+    if not folder.is_dir():
+        raise FileNotFoundError(f"there is no folder {folder}{_suggest(folder)}")
+    found = {path.parent for name in ("config.yaml", FILE_NAME) for path in folder.rglob(name)}
+    paths = [path for path in found if not _is_copy(path)]
+    ordered = sorted(
+        paths, key=lambda path: [(not part.isdigit(), part.zfill(9)) for part in path.parts]
     )
-    if not found:
-        raise FileNotFoundError(f"no run in {folder}: expected folders with a config.yaml")
-    return [_read_run(path, name=str(path.relative_to(folder))) for path in found]
+    runs = [run for path in ordered if (run := _read_run(path, folder)) is not None]
+    if not runs:
+        raise FileNotFoundError(
+            f"no run in {folder}: expected folders of nitrogen-train, with a config.yaml"
+        )
+    return runs
 
 
-def tabulate_runs(runs: Sequence[Run]) -> tuple[list[str], list[list[str]]]:
-    """Lay out what differs, the last step, and last and best values of each metric.
+def group_runs(runs: Sequence[Run]) -> list[list[Run]]:
+    """Put runs together that differ in nothing but the seed, the best group first.
 
-    Returns:
-        Names of the columns, and a row per run.
+    Groups are in the order of their mean of the best metric; those without one are last.
     """
-    keys = sorted({key for run in runs for key in run.settings})
-    varying = [key for key in keys if len({run.settings.get(key) for run in runs}) > 1]
-    names = sorted({name for run in runs for name in run.metrics if name.startswith("val/")})
-    games = sorted({game for run in runs for game in run.scores})
-    header = ["run", *varying, "step", "train/loss"]
-    header += [column for name in names for column in (name, f"best {name}")]
-    header += [f"score {game}" for game in games]
-    rows = [
-        [
-            run.name,
-            *(run.settings.get(key, "") for key in varying),
-            str(max((steps[-1] + 1 for steps, _ in run.metrics.values()), default=0)),
-            _last(run, "train/loss"),
-            *(text for name in names for text in (_last(run, name), _best(run, name))),
-            *(_number(run.scores.get(game)) for game in games),
-        ]
-        for run in runs
-    ]
-    return header, rows
+    groups: dict[tuple[tuple[str, str], ...], list[Run]] = defaultdict(list)
+    for run in runs:
+        settings = {key: value for key, value in run.settings.items() if key != SEED}
+        groups[tuple(sorted(settings.items()))].append(run)
+    metric = choose_best_metric(runs)
+    return sorted(groups.values(), key=lambda group: _rank(group, metric))
 
 
-def write_runs_page(output_path: Path, runs: Sequence[Run], *, title: str) -> None:
-    """Write the table and every metric's curves as one page.
+def choose_best_metric(runs: Sequence[Run]) -> str:
+    """Choose the metric by which most of the runs are told to be judged."""
+    return Counter(run.best_metric for run in runs).most_common(1)[0][0]
 
-    Args:
-        output_path: The HTML file; written whole or not at all.
-        runs: In the order of the table.
-        title: The headline.
+
+def select_comparable(group: Sequence[Run]) -> list[Run]:
+    """Select the runs that have come as far as the furthest: a mean over others says nothing."""
+    step = max(run.step for run in group)
+    return [run for run in group if run.step == step and step]
+
+
+def find_varying(runs: Sequence[Run]) -> list[str]:
+    """Find the settings that differ, without those that follow from others; the seed is last.
+
+    Of a component of different classes only its class is told: the rest has other names.
     """
-    names = {name for run in runs for name in run.metrics}
-    ordered = sorted(names, key=lambda name: (not name.endswith("/loss"), name))
-    charts = [
-        f'<div class="card">{draw_curves(name, _lines(runs, name))}</div>' for name in ordered
-    ]
-    sections = [
-        f'<div class="card">{_format_rows(*tabulate_runs(runs))}</div>',
-        f'<h2>Training</h2><div class="tiles">{"".join(charts)}</div>',
-    ]
-    lead = f"{len(runs)} runs; settings that they share are left out."
-    write_page(output_path, title=title, lead=lead, sections=sections)
+    configured = [run for run in runs if run.has_config] or runs
+    # An override that no config knows is the choice of a file, as in experiment=demo.
+    keys = {key for run in configured for key in run.settings}
+    varying = {key for key in keys if _varies(key, runs)}
+    parents = [key.removesuffix("_target_") for key in varying if key.endswith("._target_")]
+    varying = {
+        key
+        for key in varying
+        if key.endswith("._target_") or not any(key.startswith(parent) for parent in parents)
+    }
+    kept: list[str] = []
+    for key in sorted(varying, key=lambda key: (key == SEED, key.count("."), key)):
+        if not any(_follows(key, other, runs) for other in kept):
+            kept.append(key)
+    return kept
 
 
-def write_runs_csv(output_path: Path, runs: Sequence[Run]) -> None:
-    """Write the table for a program to read."""
-    header, rows = tabulate_runs(runs)
-    with (
-        write_atomically(output_path) as temporary,
-        temporary.open("w", newline="", encoding="utf-8") as file,
-    ):
-        csv.writer(file).writerows([header, *rows])
+def _rank(group: Sequence[Run], metric: str) -> tuple[bool, bool, float]:
+    best = [value for run in select_comparable(group) if (value := run.best(metric)) is not None]
+    if not best:
+        return True, all(run.error for run in group), 0.0
+    mean = sum(best) / len(best)
+    is_lowest = all(run.best_is_lowest for run in group)
+    return False, False, mean if is_lowest else -mean
 
 
-def _read_run(path: Path, *, name: str) -> Run:
-    config = yaml.safe_load((path / "config.yaml").read_text(encoding="utf-8"))
+def _varies(key: str, runs: Sequence[Run]) -> bool:
+    # Overrides are not all settings: what they do not name is not known.
+    values = {run.settings.get(key) for run in runs if run.has_config or key in run.settings}
+    return len(values) > 1
+
+
+def _follows(key: str, other: str, runs: Sequence[Run]) -> bool:
+    """Tell whether a setting is another's value at a second place, as schedule.max_steps is."""
+    if key.rpartition(".")[2] != other.rpartition(".")[2]:
+        return False
+    pairs = [(run.settings.get(key), run.settings.get(other)) for run in runs if run.has_config]
+    return all(value == others for value, others in pairs)
+
+
+def _suggest(folder: Path) -> str:
+    """Name the folder that was probably meant."""
+    parent = folder.parent
+    siblings = [path.name for path in parent.iterdir() if path.is_dir()] if parent.is_dir() else []
+    close = get_close_matches(folder.name, siblings, n=1)
+    return f"; did you mean {parent / close[0]}?" if close else ""
+
+
+def _is_copy(path: Path) -> bool:
+    """Tell whether wandb or Hydra has copied a run's config here."""
+    above = [path, *path.parents]
+    return any(
+        place.name == ".hydra"
+        or (place.name == "wandb" and (place.parent / "config.yaml").exists())
+        for place in above
+    )
+
+
+def _read_run(path: Path, folder: Path) -> Run | None:
+    """Read a run's folder; None if it is another kind of folder."""
+    config, error = _read_config(path / "config.yaml"), read_error(path)
+    if config is None and (error is None or (path / "config.yaml").exists()):
+        return None
     log = path / "metrics.csv"
-    scores = path / "eval" / "scores.json"
-    games = json.loads(scores.read_text(encoding="utf-8"))["games"] if scores.is_file() else {}
-    return Run(
-        name=name,
-        settings=dict(_leaves(config)),
-        metrics=read_metrics(log) if log.is_file() else {},
-        scores={game: score["score"] for game, score in games.items()},
+    metrics = read_metrics(log) if log.is_file() else {}
+    config = config or {}
+    max_steps = config.get("max_steps")
+    is_finished = bool(config) and (
+        count_steps(metrics) >= config["max_steps"] or (path / "policy").is_dir()
     )
+    # What has gone on since was an error of another start, which this run has refused.
+    is_old = log.is_file() and (
+        not error or (path / FILE_NAME).stat().st_mtime_ns < log.stat().st_mtime_ns
+    )
+    return Run(
+        name=str(path.relative_to(folder)) if path != folder else folder.resolve().name,
+        settings=dict(_leaves(config)) if config else _read_overrides(error),
+        has_config=bool(config),
+        max_steps=max_steps,
+        best_metric=config.get("best_metric", "val/loss"),
+        best_is_lowest=config.get("best_is_lowest", True),
+        metrics=metrics,
+        scores=_read_scores(path),
+        is_finished=is_finished,
+        error=None if error is None or is_old or is_finished else error.line,
+    )
+
+
+def _read_config(path: Path) -> dict[str, Any] | None:
+    """Read a run's config; None if it is none."""
+    try:
+        config = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else None
+    except (yaml.YAMLError, UnicodeDecodeError):
+        return None
+    is_ours = isinstance(config, dict) and isinstance(config.get("max_steps"), int)
+    return config if is_ours else None
+
+
+def _read_scores(path: Path) -> dict[str, int | float]:
+    """Read the scores beside a run, where nitrogen-eval leaves them, or in it, as the demo does."""
+    for scores in (path / "eval" / "scores.json", path / "scores.json"):
+        if scores.is_file():
+            games = json.loads(scores.read_text(encoding="utf-8"))["games"]
+            return {game: score["score"] for game, score in games.items()}
+    return {}
+
+
+def _read_overrides(error: RunError | None) -> dict[str, str]:
+    overrides = error.overrides if error else ()
+    pairs = (override.lstrip("+~").partition("=") for override in overrides)
+    return {
+        key: _plain(value)
+        for key, _, value in pairs
+        if not f"{key}.".startswith(_EVERY_RUN_HAS_ITS_OWN)
+    }
+
+
+def _plain(text: str) -> str:
+    """Write a number as the resolved config does: 1e-3 as 0.001.
+
+    >>> _plain("1e-3"), _plain("4"), _plain("[a,b]")
+    ('0.001', '4', '[a,b]')
+    """
+    for kind in (int, float):
+        try:
+            return str(kind(text))
+        except ValueError:
+            continue
+    return text
 
 
 def _leaves(node: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
@@ -129,33 +255,3 @@ def _leaves(node: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
         else:
             leaves.append((path, str(value)))
     return leaves
-
-
-def _lines(runs: Sequence[Run], name: str) -> dict[str, Series]:
-    return {run.name: run.metrics.get(name, ((), ())) for run in runs}
-
-
-def _last(run: Run, name: str) -> str:
-    return _number(run.metrics[name][1][-1]) if name in run.metrics else "–"
-
-
-def _best(run: Run, name: str) -> str:
-    if name not in run.metrics:
-        return "–"
-    values = run.metrics[name][1]
-    return _number(min(values) if "loss" in name or "error" in name else max(values))
-
-
-def _number(value: int | float | None) -> str:
-    return "–" if value is None else f"{value:.4g}"
-
-
-def _format_rows(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    head = "".join(f"<th>{escape(name)}</th>" for name in header)
-    body = "".join(
-        f'<tr><td class="key{index % NUM_COLOURS}">{escape(row[0])}</td>'
-        + "".join(f"<td>{escape(cell)}</td>" for cell in row[1:])
-        + "</tr>"
-        for index, row in enumerate(rows)
-    )
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
+
 from nitrogen_train.actions import Controls
 from nitrogen_train.data.encode import Encoding, VideoWriter
 from nitrogen_train.data.overlay import draw_controls
@@ -12,8 +14,10 @@ from nitrogen_train.games import Frame, load_game
 from nitrogen_train.models.playing import PlaySettings
 from nitrogen_train.models.visual_policy import VisualPolicy
 
-_ENCODING = Encoding(crf=27)
-"""For looking at, not for learning from: a minute takes about two megabytes."""
+_ENCODING = Encoding(crf=31, group_s=5.0, decodes_fast=False)
+"""For looking at, not for learning from: a minute takes two to four megabytes."""
+_CONTROLS_HEIGHT = 84
+"""Black rows below the pad, which a browser's player lays its controls over."""
 
 
 def record_video(
@@ -40,10 +44,11 @@ def record_video(
     filmed = _FilmedPlayer(Agent(policy, game=info, settings=settings))
     (outcome,) = play_episodes(game_class, seeds=[seed], player=filmed)
     caption = f"{info.name}, seed {seed}"
-    pictures = (
+    drawn = (
         draw_controls(frame, [(caption, controls)], space=policy.action_space)
         for frame, controls in filmed.rows
     )
+    pictures = (np.pad(picture, ((0, _CONTROLS_HEIGHT), (0, 0), (0, 0))) for picture in drawn)
     first = next(pictures)
     height, width, _ = first.shape
     with VideoWriter(path, fps=info.fps, width=width, height=height, encoding=_ENCODING) as video:

@@ -48,7 +48,7 @@ def format_table(
     def cell(tag: str, column: int, text: str) -> str:
         if column != code_column:
             return f"<{tag}>{escape(text)}</{tag}>"
-        content = f"<code>{escape(text)}</code>" if tag == "td" else escape(text)
+        content = _format_command(text) if tag == "td" else escape(text)
         return f'<{tag} class="text">{content}</{tag}>'
 
     def line(tag: str, cells: Sequence[str]) -> str:
@@ -62,3 +62,13 @@ def format_table(
     )
     head = line("th", header)
     return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _format_command(text: str) -> str:
+    """Let lines end between words only: a browser would also end one behind the first `-` of `--`.
+
+    A word that is longer than a line still breaks, and what is copied is the command.
+    """
+    words = text.split(" ")
+    short = (f"<span>{escape(word)}</span>" if len(word) < 40 else escape(word) for word in words)
+    return f"<code>{' '.join(short)}</code>"

@@ -13,6 +13,8 @@ import yaml
 
 from nitrogen_train.data.files import write_atomically
 from nitrogen_train.evaluation.report import read_metrics
+from nitrogen_train.pretrained.places import find_last_checkpoint
+from nitrogen_train.run_error import forget_error
 
 _PACKAGES = (
     "nitrogen-train", "torch", "torchvision", "lightning", "timm", "numpy", "av", "decord",
@@ -23,7 +25,8 @@ _PACKAGES = (
 def write_run_facts(folder: Path, *, config_yaml: str, data: dict[str, Any]) -> None:
     """Write the resolved config, the git commit with what is uncommitted, versions and data.
 
-    A resumed run keeps what its first start wrote, and adds a line to `starts.jsonl`.
+    A resumed run keeps what its first start wrote; where nothing has been saved, the run begins
+    anew. Every start adds a line to `starts.jsonl`.
 
     Args:
         folder: The run's.
@@ -31,6 +34,7 @@ def write_run_facts(folder: Path, *, config_yaml: str, data: dict[str, Any]) -> 
         data: What the samples and their order depend on, with the hashes of the manifests.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    forget_error(folder)
     facts = {
         "command": sys.argv,
         "python": platform.python_version(),
@@ -46,7 +50,7 @@ def write_run_facts(folder: Path, *, config_yaml: str, data: dict[str, Any]) -> 
     }
     for name, text in first.items():
         path = folder / name
-        if not path.exists():
+        if not path.exists() or not _is_saved(folder):
             # Whole or not at all: other ranks look into it at their start.
             with write_atomically(path) as temporary:
                 temporary.write_text(text, encoding="utf-8")
@@ -69,7 +73,7 @@ def refuse_another_model(folder: Path, *, config_yaml: str) -> None:
         ValueError: What has changed since the run's first start.
     """
     path = folder / "config.yaml"
-    if not path.exists():
+    if not path.exists() or not _is_saved(folder):
         return
     before, now = (
         dict(_find_fixed(yaml.safe_load(text)))
@@ -85,6 +89,11 @@ def refuse_another_model(folder: Path, *, config_yaml: str) -> None:
             f"cannot continue the run in {folder} with another policy ({'; '.join(changed)}); "
             "restore the setting, or start a new run in another output_dir"
         )
+
+
+def _is_saved(folder: Path) -> bool:
+    """Tell whether there is a checkpoint, so something to continue."""
+    return find_last_checkpoint(folder / "checkpoints") is not None
 
 
 def _find_fixed(config: dict[str, Any]) -> Iterator[tuple[str, Any]]:

@@ -49,8 +49,8 @@ def test_a_half_pulled_trigger_is_half_lit() -> None:
 
 
 def test_the_picture_is_shown_as_it_was_played() -> None:
-    assert draw_pad({}).shape[:2] == (192 + 92, 256)
-    assert draw_pad({}, aspect=2.0).shape[:2] == (128 + 92, 256)
+    assert draw_pad({}).shape[:2] == (192 + 100, 256)
+    assert draw_pad({}, aspect=2.0).shape[:2] == (128 + 100, 256)
 
 
 @pytest.mark.parametrize("width", [255, 256, 301, 512])
@@ -64,3 +64,13 @@ def test_a_caption_shows() -> None:
     captioned = draw_pad({}, caption="row 7")
 
     assert (captioned != draw_pad({})).any()
+
+
+def test_a_caption_lies_below_the_pad() -> None:
+    bare, captioned = draw_pad({}, width=512), draw_pad({}, width=512, caption="recorded, row 1")
+
+    rows, columns = np.nonzero((bare != captioned).any(axis=-1))
+    pad = np.nonzero((bare[384:] != bare[-1, -1]).any(axis=(1, 2)))[0] + 384
+    assert rows.min() > pad.max()
+    assert rows.max() - rows.min() >= 10
+    assert columns.max() > 90

@@ -61,7 +61,7 @@ def test_predictions_are_a_second_pad(dataset_dir: Path, tmp_path: Path) -> None
 
     video = open_source_video(tmp_path / "b.mp4")
     frames = np.stack([frame.to_ndarray(format="rgb24") for frame in video.read()]).astype(int)
-    assert (video.width, video.height) == (512, 512 + 2 * 184)
+    assert (video.width, video.height) == (512, 512 + 2 * 200)
     x, y = round(66.5 * 5.12), 512 + round(20 * 5.12)
 
     def lit(top: int) -> list[int]:
@@ -69,7 +69,7 @@ def test_predictions_are_a_second_pad(dataset_dir: Path, tmp_path: Path) -> None
         return np.flatnonzero(green > 120).tolist()
 
     assert lit(0) == [1, 3, 5, 7]
-    assert lit(184) == [2, 3, 6]
+    assert lit(200) == [2, 3, 6]
 
 
 def test_predictions_of_other_clips_are_refused(dataset_dir: Path, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ import pytest
 
 from nitrogen_train.evaluation.report import Stage, read_metrics, write_report
 from nitrogen_train.evaluation.scores import score_game
-from nitrogen_train.pages.charts import draw_curves, draw_scores
+from nitrogen_train.pages.charts import draw_scores
 
 
 def make_means(value: float | None) -> dict:
@@ -52,7 +52,7 @@ def test_the_page_holds_what_was_measured(page: str):
     assert "chase 0.60 (0.50 – 0.70)" in page
     assert "<td>0.625</td>" in page
     assert "1 min 15 s" in page
-    assert "nitrogen-train experiment=demo" in page
+    assert "nitrogen-train experiment=demo" in re.sub("<[^>]*>", "", page)
     assert "<dt>cores</dt><dd>2</dd>" in page
     assert "dmlkZW8=" in page
 
@@ -106,12 +106,78 @@ def test_a_score_beyond_the_scale_widens_it():
     assert max(places(outside)) <= 720
 
 
-@pytest.mark.parametrize("values", [[1.0, 1.0], [1e-6, 1.0], [-1.0, 5.0], [0.0]])
-def test_curves_stay_inside_their_picture(values: list[float]):
-    svg = draw_curves("loss", {"train": (range(len(values)), values)})
+def write_page(folder: Path, metrics: dict[str, dict[int, float]]) -> str:
+    lines = [f"{step},{name},{value}" for name, points in metrics.items()
+             for step, value in points.items()]  # fmt: skip
+    (folder / "metrics.csv").write_text("\n".join(["step,name,value", *lines, ""]))
+    write_report(
+        folder / "report.html", title="A run", scores=make_scores(), offline=None,
+        metrics_csv=folder / "metrics.csv", videos={}, stages=[], facts={},
+    )  # fmt: skip
+    return (folder / "report.html").read_text(encoding="utf-8")
 
-    (points,) = re.findall(r'points="([^"]+)"', svg)
-    for point in points.split():
-        x, y = map(float, point.split(","))
-        assert 0 <= x <= 360
-        assert 0 <= y <= 210
+
+def charts_of(page: str) -> dict[str, str]:
+    training = page.partition("<h2>Training</h2>")[2]
+    return dict(re.findall(r'<svg [^>]*aria-label="([^"]*)">(.*?)</svg>', training))
+
+
+def falling(num_steps: int) -> dict[int, float]:
+    return {step: 1 + (step % 2) + 100 / (step + 1) for step in range(num_steps)}
+
+
+def test_the_loss_is_smoothed_over_a_faint_line_and_validation_is_dots(tmp_path: Path):
+    validation = {100: 3.0, 200: 2.0, 299: 1.0}
+
+    loss = charts_of(write_page(tmp_path, {"train/loss": falling(300), "val/loss": validation}))[
+        "Loss"
+    ]
+
+    assert re.findall(r'polyline class="([^"]*)"', loss) == ["line0 faint", "line0", "line1"]
+    assert loss.count('<circle class="line1"') == 3
+    assert ">training<" in loss
+    assert ">validation<" in loss
+
+
+def test_a_chart_without_content_is_not_drawn(tmp_path: Path):
+    steps = range(50)
+    metrics = {
+        "train/loss": falling(50),
+        "val/button_f1": {49: 0.5},
+        "time/samples_per_s": {step: 80.0 * (step == 7) for step in steps},
+        "train/lr": dict.fromkeys(steps, 0.001),
+        "data/replaced_windows": dict.fromkeys(steps, 0.0),
+    }
+
+    assert list(charts_of(write_page(tmp_path, metrics))) == ["Loss"]
+
+
+def test_a_training_that_says_nothing_yet_has_no_section(tmp_path: Path):
+    assert "<h2>Training</h2>" not in write_page(tmp_path, {"train/loss": {0: 1.0}})
+
+
+def test_all_charts_have_the_same_axis_of_steps(tmp_path: Path):
+    metrics = {"train/loss": falling(400), "val/button_f1": {199: 0.2, 399: 0.4}}
+
+    charts = charts_of(write_page(tmp_path, metrics))
+
+    ticks = [re.findall(r'text-anchor="middle">([^<]*)<', chart) for chart in charts.values()]
+    assert list(charts) == ["Loss", "Button F1, validation"]
+    assert ticks == [["0", "100", "200", "300", "400"]] * 2
+
+
+def test_shares_have_the_axis_from_0_to_1_and_the_learning_rate_is_linear(tmp_path: Path):
+    rates = {step: 1e-3 * 0.9**step for step in range(60)}
+    metrics = {"val/button_f1": {0: 0.2, 59: 0.4}, "train/lr": rates}
+
+    charts = charts_of(write_page(tmp_path, metrics))
+
+    shown = {title: re.findall(r'text-anchor="end">([^<]*)<', svg) for title, svg in charts.items()}
+    assert shown == {
+        "Button F1, validation": ["0", "0.5", "1"],
+        "Learning rate": ["0", "0.0005", "0.001"],
+    }
+
+
+def test_a_command_is_broken_between_its_words_only(page: str):
+    assert "<code><span>nitrogen-train</span> <span>experiment=demo</span></code>" in page

@@ -32,3 +32,7 @@ def test_the_video_shows_every_row_at_the_games_rate(tmp_path: Path):
         assert stream.codec_context.name == "h264"
         assert stream.codec_context.pix_fmt == "yuv420p"
         assert (stream.frames, stream.average_rate) == (9, 10)
+        (first, *_) = (frame.to_ndarray(format="rgb24") for frame in container.decode(stream))
+    below_the_pad = first[-80:]
+    assert below_the_pad.max() < 20
+    assert first[:-84].max() > 100

@@ -58,6 +58,16 @@ def test_the_page_names_games_sources_and_splits(page: str) -> None:
     assert ">75.00</text>" in page
 
 
+def test_a_game_without_buttons_has_a_word_instead_of_empty_charts(page: str) -> None:
+    chess, quake = page.partition("<h2>chess")[2].split("<h2>quake")
+
+    assert "No button is down in any row." in chess
+    assert 'aria-label="Buttons' not in chess
+    assert 'aria-label="Presses' not in chess
+    assert 'aria-label="Buttons' in quake
+    assert 'aria-label="Presses' in quake
+
+
 def test_each_game_is_shown_with_its_pad(page: str) -> None:
     pictures = re.findall(r'alt="([abc], row \d+)" src="data:image/jpeg;base64,([^"]+)"', page)
 
@@ -65,7 +75,7 @@ def test_each_game_is_shown_with_its_pad(page: str) -> None:
     for _, data in pictures:
         picture = Image.open(io.BytesIO(base64.b64decode(data)))
         # The square picture, and the strip of the pad below it.
-        assert picture.size == (400, 544)
+        assert picture.size == (400, 556)
 
 
 def test_maps_are_of_both_sticks_of_each_game(page: str) -> None:
