@@ -17,8 +17,6 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from data_tools.foreign.stored_tars import find_fault, list_tars, open_tar
 from data_tools.foreign.tar_records import RawRecord, iter_records
 from data_tools.shards.plan import choose_heldout
@@ -34,6 +32,7 @@ from nitrogen_train.data.records import Record
 from nitrogen_train.data.schema import ShardError
 from nitrogen_train.data.storage import Storage
 from nitrogen_train.data.stored_clips import ForeignClip, decode_clip
+from nitrogen_train.progress import track
 
 _LONGEST_KEY = 200
 _FORMAT = 2
@@ -113,7 +112,9 @@ def index_shards(root: str, *, out_dir: Path | None, facts: ForeignFacts) -> lis
     progress_dir = out_dir / ".index"
     found = [
         _index_once(storage, shard, identity, progress_dir, facts)
-        for shard, identity in tqdm(tars.items(), desc=f"index {root}", unit="tar")
+        for shard, identity in track(
+            tars.items(), label=f"index {root}", unit="tar", total=len(tars)
+        )
     ]
     found += [TarIndex(shard=shard, fault=fault) for shard, fault in bad.items()]
     _drop_repeated(found)
