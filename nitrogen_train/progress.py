@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterable, Iterator
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 from tqdm import tqdm
 
@@ -38,15 +38,14 @@ class Progress:
         self._label, self._unit = label, unit
         self._total, self._done, self._initial = total, initial, initial
         self._start = self._last_line = time.monotonic()
-        self._bar: tqdm[None] | None = None
+        self._bar: tqdm[NoReturn] | None = None
         if total and is_terminal():
-            self._bar = tqdm(
+            self._bar = make_bar(
                 total=total,
                 initial=initial,
                 desc=label,
                 bar_format="{desc} {percentage:3.0f}% |{bar}| {n_fmt}/{total_fmt} "
                 + f"{unit}s, eta {{remaining}}{{postfix}}",
-                **fit_terminal(),
             )
 
     def __enter__(self) -> "Progress":
@@ -147,10 +146,25 @@ def write_line(text: str) -> None:
     sys.stderr.flush()
 
 
-def fit_terminal() -> dict[str, int | bool]:
-    """Return the settings of a tqdm bar that follows the width of the terminal."""
-    # Some pseudo-terminals have no width: a bar of tqdm's would then know no end.
-    return {"ncols": measure_width()} if _ask_width() == 0 else {"dynamic_ncols": True}
+def make_bar(*, total: int, initial: int, desc: str, bar_format: str) -> "tqdm[NoReturn]":
+    """Draw a bar that follows the width of the terminal.
+
+    Args:
+        total: At its end.
+        initial: At its start.
+        desc: Its text.
+        bar_format: As tqdm takes it.
+    """
+    # Some pseudo-terminals have no width: tqdm's line would then have no end.
+    has_width = _ask_width() > 0
+    return tqdm(
+        total=total,
+        initial=initial,
+        desc=desc,
+        bar_format=bar_format,
+        ncols=None if has_width else measure_width(),
+        dynamic_ncols=has_width,
+    )
 
 
 def measure_width() -> int:

@@ -54,6 +54,7 @@ from nitrogen_train.training.preemption import (
     find_cluster_environment,
     preemptible,
 )
+from nitrogen_train.training.progress import LOG_FILE, text_log
 from nitrogen_train.training.run_folder import read_last, refuse_another_model, write_run_facts
 from nitrogen_train.training.run_lock import run_lock
 from nitrogen_train.training_plan.run import plan_run
@@ -122,7 +123,9 @@ def _fit(
     checkpoint = config.ckpt_path or find_last_checkpoint(output_dir / "checkpoints")
     if checkpoint:
         _log.info("continuing from %s", checkpoint)
-    with ending_loggers():
+    start = f"{checkpoint}" if checkpoint else "step 0"
+    log = text_log(output_dir / LOG_FILE, start=start) if trainer.is_global_zero else nullcontext()
+    with log, ending_loggers():
         if trainer.is_global_zero:
             log_run_facts(trainer.loggers, output_dir)
         trainer.fit(module, datamodule, ckpt_path=checkpoint, weights_only=True)
@@ -286,6 +289,8 @@ def build_trainer(config: RunConfig, request: StopRequest | None = None) -> L.Tr
         check_val_every_n_epoch=None,
         default_root_dir=str(output_dir),
         logger=[build(logger) for logger in config.loggers.values()],
+        # Lightning's would count micro-batches of an epoch; ours is among the callbacks.
+        enable_progress_bar=False,
         callbacks=[*callbacks, *(build(extra) for extra in config.callbacks.values())],
         plugins=[AtomicCheckpointIO(), *find_cluster_environment()],
     )
