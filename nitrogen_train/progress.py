@@ -122,9 +122,9 @@ def waiting(what: str) -> Iterator[None]:
     def tell() -> None:
         if is_over.wait(_NOTICEABLE_S):
             return
-        write_line(f"{what} …")
+        write_line(f"{what} ...")
         while not is_over.wait(_MOST_SILENT_S):
-            write_line(f"{what}, for {format_duration(time.monotonic() - start)} …")
+            write_line(f"{what}, for {format_duration(time.monotonic() - start)} ...")
 
     teller = threading.Thread(target=tell, daemon=True)
     teller.start()

@@ -7,7 +7,7 @@ From here to the loss: train ─► training/datamodule ─► data/stream ─�
 import logging
 import sys
 import warnings
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import lightning as L  # noqa: N812 - Lightning's own convention
 import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
+from lightning.fabric.utilities.rank_zero import rank_zero_only
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
@@ -32,6 +33,7 @@ from nitrogen_train.config import (
 from nitrogen_train.console import report_errors
 from nitrogen_train.models.load import load_policy
 from nitrogen_train.models.visual_policy import VisualPolicy
+from nitrogen_train.progress import waiting
 from nitrogen_train.run_plan import build_plan, open_sources
 from nitrogen_train.training.activation_checkpointing import checkpoint_activations
 from nitrogen_train.training.callbacks import Guards, build_callbacks
@@ -55,7 +57,12 @@ from nitrogen_train.training.preemption import (
     preemptible,
 )
 from nitrogen_train.training.progress import LOG_FILE, text_log
-from nitrogen_train.training.run_folder import read_last, refuse_another_model, write_run_facts
+from nitrogen_train.training.run_folder import (
+    describe_end,
+    read_last,
+    refuse_another_model,
+    write_run_facts,
+)
 from nitrogen_train.training.run_lock import run_lock
 from nitrogen_train.training_plan.run import plan_run
 
@@ -106,14 +113,21 @@ def train(config: RunConfig, *, config_yaml: str) -> Path:
     if config.num_threads is not None:
         torch.set_num_threads(config.num_threads)
     L.seed_everything(config.seed, workers=True, verbose=False)
-    datamodule = build_datamodule(config)
-    module = build_module(config)
+    with _told("opening the data sets"):
+        datamodule = build_datamodule(config)
+    with _told("building the policy"):
+        module = build_module(config)
     with preemptible() as request:
         trainer = build_trainer(config, request)
         with run_lock(output_dir) if trainer.is_global_zero else nullcontext():
             if trainer.is_global_zero:
                 write_run_facts(output_dir, config_yaml=config_yaml, data=datamodule.order)
             return _fit(trainer, module, datamodule, config)
+
+
+def _told(what: str) -> AbstractContextManager[None]:
+    """Say what takes long, once for all ranks."""
+    return waiting(what) if rank_zero_only.rank == 0 else nullcontext()
 
 
 def _fit(
@@ -125,16 +139,19 @@ def _fit(
         _log.info("continuing from %s", checkpoint)
     start = f"{checkpoint}" if checkpoint else "step 0"
     log = text_log(output_dir / LOG_FILE, start=start) if trainer.is_global_zero else nullcontext()
-    with log, ending_loggers():
-        if trainer.is_global_zero:
-            log_run_facts(trainer.loggers, output_dir)
-        trainer.fit(module, datamodule, ckpt_path=checkpoint, weights_only=True)
     policy_dir = output_dir / "policy"
-    if trainer.is_global_zero:
-        last = find_last_checkpoint(output_dir / "checkpoints")
-        assert last is not None  # noqa: S101 - the end of a run is saved
-        save_policy(config, read_policy(read_checkpoint(last)), policy_dir)
-        _log.info("the policy, averaged weights: %s", policy_dir)
+    with log:
+        with ending_loggers():
+            if trainer.is_global_zero:
+                log_run_facts(trainer.loggers, output_dir)
+            trainer.fit(module, datamodule, ckpt_path=checkpoint, weights_only=True)
+        if trainer.is_global_zero:
+            last = find_last_checkpoint(output_dir / "checkpoints")
+            assert last is not None  # noqa: S101 - the end of a run is saved
+            save_policy(config, read_policy(read_checkpoint(last)), policy_dir)
+            datasets = [str(source["path"]) for source in config.data.sources.values()]
+            for line in describe_end(output_dir, games=config.data.games, datasets=datasets):
+                _log.info("%s", line)
     return policy_dir
 
 

@@ -78,9 +78,11 @@ def build_wandb_logger(*, output_dir: str, project: str, offline: bool) -> Wandb
     folder.mkdir(parents=True, exist_ok=True)
     if rank_zero_only.rank == 0 and not _SPEECH & os.environ.keys():
         # Forty lines, of which `log_run_facts` says the one that helps; errors are still told.
-        # It reads the mode here, before Lightning sets it.
-        mode = {"mode": "offline"} if offline else {}
-        wandb.setup(wandb.Settings(quiet=True, show_info=False, show_warnings=False, **mode))
+        settings = wandb.Settings(quiet=True, show_info=False, show_warnings=False)
+        if offline:
+            # It is read here, before Lightning says so.
+            settings.mode = "offline"
+        wandb.setup(settings)
     id_path = folder / "wandb_id.txt"
     if not id_path.exists():
         id_path.write_text(secrets.token_hex(4), encoding="utf-8")

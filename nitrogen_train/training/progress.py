@@ -109,11 +109,11 @@ class ProgressCallback(L.Callback):
             self._bar = make_bar(
                 total=total,
                 initial=trainer.global_step,
-                desc=f"step {trainer.global_step}/{total}  first batch …",
+                desc=f"step {trainer.global_step}/{total}  first batch ...",
                 bar_format="{desc} |{bar}|",
             )
         else:
-            write_line(f"step {trainer.global_step}/{total}  first batch …")
+            write_line(f"step {trainer.global_step}/{total}  first batch ...")
 
     def on_train_batch_end(
         self,
