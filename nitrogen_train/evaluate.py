@@ -10,6 +10,7 @@ Finished episodes are kept: the same command started again continues.
 import contextlib
 import json
 import os
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -37,6 +38,7 @@ from nitrogen_train.models.load import load_policy
 from nitrogen_train.models.visual_policy import VisualPolicy
 from nitrogen_train.pretrained.folder import CONFIG
 from nitrogen_train.pretrained.read import NG_FILE
+from nitrogen_train.progress import waiting
 
 
 @dataclass(kw_only=True)
@@ -109,7 +111,8 @@ def evaluate(config: EvaluateConfig) -> None:
         raise ValueError("nothing to evaluate: give games=[...], datasets=[...] or both")
     policy_dir = find_policy(Path(config.policy))
     output_dir = Path(config.output_dir) if config.output_dir else policy_dir.parent / "eval"
-    policy = load_policy(policy_dir)
+    with waiting(f"loading {policy_dir}"):
+        policy = load_policy(policy_dir)
     window = find_window(config, policy_dir, num_frames=policy.num_frames)
     sampling = SamplingSettings(
         num_sampling_steps=config.num_sampling_steps, guidance_scale=config.guidance_scale
@@ -136,6 +139,26 @@ def evaluate(config: EvaluateConfig) -> None:
             seed=config.seed,
         )
         _predict(config, policy, offline, policy_dir=policy_dir, output_dir=output_dir)
+    sys.stdout.write(_describe_results(config, output_dir) + "\n")
+
+
+def _describe_results(config: EvaluateConfig, output_dir: Path) -> str:
+    """Say where the results are, and what to type next."""
+    written = {
+        "scores.json": bool(config.games),
+        "videos/": bool(config.games) and config.videos,
+        "offline.json": bool(config.datasets),
+        "predictions.parquet": bool(config.datasets) and config.predictions,
+    }
+    names = ", ".join(name for name, is_there in written.items() if is_there)
+    lines = [f"results in {output_dir}: {names}"]
+    if written["predictions.parquet"]:
+        predictions = ["--predictions", str(output_dir / "predictions.parquet")]
+        preview = ["nitrogen-data", "preview", config.datasets[0], "CLIP_ID", "--out", "clip.mp4"]
+        lines.append(f"next: {shlex.join([*preview, *predictions])}")
+    elif config.games and not config.videos:
+        lines.append("next: the same command with videos=true shows it at play")
+    return "\n".join(lines)
 
 
 def find_policy(path: Path) -> Path:

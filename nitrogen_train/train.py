@@ -127,7 +127,7 @@ def train(config: RunConfig, *, config_yaml: str) -> Path:
 
 def _told(what: str) -> AbstractContextManager[None]:
     """Say what takes long, once for all ranks."""
-    return waiting(what) if rank_zero_only.rank == 0 else nullcontext()
+    return waiting(what) if getattr(rank_zero_only, "rank", 0) == 0 else nullcontext()
 
 
 def _fit(

@@ -76,7 +76,7 @@ def build_wandb_logger(*, output_dir: str, project: str, offline: bool) -> Wandb
     """
     folder = Path(output_dir)
     folder.mkdir(parents=True, exist_ok=True)
-    if rank_zero_only.rank == 0 and not _SPEECH & os.environ.keys():
+    if getattr(rank_zero_only, "rank", 0) == 0 and not _SPEECH & os.environ.keys():
         # Forty lines, of which `log_run_facts` says the one that helps; errors are still told.
         settings = wandb.Settings(quiet=True, show_info=False, show_warnings=False)
         if offline:
