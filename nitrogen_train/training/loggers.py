@@ -76,13 +76,8 @@ def build_wandb_logger(*, output_dir: str, project: str, offline: bool) -> Wandb
     """
     folder = Path(output_dir)
     folder.mkdir(parents=True, exist_ok=True)
-    if getattr(rank_zero_only, "rank", 0) == 0 and not _SPEECH & os.environ.keys():
-        # Forty lines, of which `log_run_facts` says the one that helps; errors are still told.
-        settings = wandb.Settings(quiet=True, show_info=False, show_warnings=False)
-        if offline:
-            # It is read here, before Lightning says so.
-            settings.mode = "offline"
-        wandb.setup(settings)
+    if getattr(rank_zero_only, "rank", 0) == 0:
+        wandb.setup(_choose_settings(offline=offline))
     id_path = folder / "wandb_id.txt"
     if not id_path.exists():
         id_path.write_text(secrets.token_hex(4), encoding="utf-8")
@@ -95,6 +90,17 @@ def build_wandb_logger(*, output_dir: str, project: str, offline: bool) -> Wandb
         # wandb refuses to resume a run that is offline, and appends to it when it is synced.
         resume=None if offline else "allow",
     )
+
+
+def _choose_settings(*, offline: bool) -> wandb.Settings:
+    settings = wandb.Settings()
+    if not _SPEECH & os.environ.keys():
+        # Forty lines, of which `log_run_facts` says the one that helps; errors are still told.
+        settings.quiet, settings.show_info, settings.show_warnings = True, False, False
+    if offline:
+        # It is read here, before Lightning says so.
+        settings.mode = "offline"
+    return settings
 
 
 def log_run_facts(loggers: Sequence[Logger], folder: Path) -> None:
@@ -114,7 +120,8 @@ def log_run_facts(loggers: Sequence[Logger], folder: Path) -> None:
             logger.experiment.config.update(named["config"] | facts, allow_val_change=True)
             for path in (*_facts(folder), folder / "uncommitted.diff"):
                 logger.experiment.save(str(path), base_path=str(folder), policy="now")
-            _log.info("wandb: %s", _describe(logger.experiment))
+            if not logger.experiment.settings.silent:
+                _log.info("wandb: %s", _describe(logger.experiment))
 
 
 def _describe(run: wandb.Run) -> str:
