@@ -178,7 +178,7 @@ def _ask_width() -> int:
     return 0
 
 
-def format_duration(seconds: float) -> str:
+def format_duration(seconds: float | int) -> str:
     """Write a duration as 7:43 or 1:07:43."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)

@@ -162,7 +162,7 @@ def describe_contents(dataset_dir: Path) -> str:
     return f"{dataset_dir} holds {', '.join(parts)}"
 
 
-def format_length(seconds: float) -> str:
+def format_length(seconds: float | int) -> str:
     """Write a length of play in the unit in which it is no row of zeros; - for none.
 
     Example:
