@@ -5,7 +5,6 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-export WANDB_SILENT ?= true
 
 .PHONY: help demo compare slurm lock test test-full test-gpu check format clean
 .DEFAULT_GOAL := help

@@ -1,6 +1,7 @@
 """What the verbs of `nitrogen-data` have in common on the command line."""
 
 import argparse
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -94,11 +95,12 @@ def read_shard_settings(options: argparse.Namespace) -> "ShardSettings":
 
 def describe_dataset(out_dir: Path, part: "Part", report: "DatasetReport") -> str:
     """Say what has been written, and what is next if there are other parts."""
-    from data_tools.shards.report import format_report
+    from data_tools.shards.report import describe_contents, format_report
 
     if part.count == 1:
-        return f"{format_report(report)}\n\n{out_dir} is a data set"
+        next_verb = shlex.join(["nitrogen-data", "verify", str(out_dir)])
+        return f"{format_report(report)}\n\n{describe_contents(out_dir)}\nnext: {next_verb}"
     return (
         f"{format_report(report)}\n\n{out_dir} holds part {part.index} of {part.count}; "
-        f"after all of them: nitrogen-data merge {out_dir}"
+        f"after all of them: {shlex.join(['nitrogen-data', 'merge', str(out_dir)])}"
     )

@@ -22,12 +22,12 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float64
-from tqdm import tqdm
 
 from nitrogen_train.data.files import write_atomically
 from nitrogen_train.demo import EPISODES, plan_data
 from nitrogen_train.evaluation.scores import bootstrap_runs
 from nitrogen_train.interrupts import Interrupted, interruptible
+from nitrogen_train.progress import track
 from nitrogen_train.stages import Command, Journal, end_running, run_stages
 
 _FLOW = ["model=small", "model/path_time=shifted_beta", "model.stick_prediction=velocity"]
@@ -192,8 +192,8 @@ def _run_all(runs: Sequence[Run]) -> None:
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         try:
             futures = [pool.submit(_run_stages, run, is_over) for run in runs]
-            for future in tqdm(
-                as_completed(futures), total=len(futures), desc="train and play", unit="run"
+            for future in track(
+                as_completed(futures), label="train and play", unit="run", total=len(futures)
             ):
                 future.result()
         except Interrupted as interrupt:

@@ -10,6 +10,7 @@ Finished episodes are kept: the same command started again continues.
 import contextlib
 import json
 import os
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -39,6 +40,7 @@ from nitrogen_train.models.sampling import SamplingSettings
 from nitrogen_train.models.visual_policy import VisualPolicy
 from nitrogen_train.pretrained.places import find_place, refuse_checkpoint
 from nitrogen_train.pretrained.policy_config import Usage
+from nitrogen_train.progress import waiting
 
 
 def evaluate(config: EvaluateConfig) -> None:
@@ -56,7 +58,8 @@ def evaluate(config: EvaluateConfig) -> None:
         vision_num_heads=config.ng.vision_num_heads,
         games=tuple(config.ng.games) if config.ng.games is not None else None,
     )
-    policy = source.load()
+    with waiting(f"loading {policy_dir}"):
+        policy = source.load()
     usage = find_usage(config, policy, policy_dir=policy_dir)
     sampling = SamplingSettings(
         num_sampling_steps=usage.num_sampling_steps or 16, guidance_scale=config.guidance_scale
@@ -83,6 +86,26 @@ def evaluate(config: EvaluateConfig) -> None:
             seed=config.seed,
         )
         _predict(config, policy, offline, policy_dir=policy_dir, output_dir=output_dir)
+    sys.stdout.write(_describe_results(config, output_dir) + "\n")
+
+
+def _describe_results(config: EvaluateConfig, output_dir: Path) -> str:
+    """Say where the results are, and what to type next."""
+    written = {
+        "scores.json": bool(config.games),
+        "videos/": bool(config.games) and config.videos,
+        "offline.json": bool(config.datasets),
+        "predictions.parquet": bool(config.datasets) and config.predictions,
+    }
+    names = ", ".join(name for name, is_there in written.items() if is_there)
+    lines = [f"results in {output_dir}: {names}"]
+    if written["predictions.parquet"]:
+        predictions = ["--predictions", str(output_dir / "predictions.parquet")]
+        preview = ["nitrogen-data", "preview", config.datasets[0], "CLIP_ID", "--out", "clip.mp4"]
+        lines.append(f"next: {shlex.join([*preview, *predictions])}")
+    elif config.games and not config.videos:
+        lines.append("next: the same command with videos=true shows it at play")
+    return "\n".join(lines)
 
 
 def find_policy(path: Path) -> Path:

@@ -10,6 +10,7 @@ from many ranks into one that `ckpt_path=` reads, to keep or to carry elsewhere;
 """
 
 import logging
+import shlex
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,7 @@ from nitrogen_train.models.load import load_policy
 from nitrogen_train.models.visual_policy import VisualPolicy
 from nitrogen_train.pretrained.ng_export import build_ng_checkpoint, build_ng_header
 from nitrogen_train.pretrained.places import NG_FILE, find_last_checkpoint
+from nitrogen_train.progress import waiting
 from nitrogen_train.run_policy import load_checkpoint
 from nitrogen_train.training.checkpoints import AtomicCheckpointIO, read_checkpoint
 
@@ -56,7 +58,8 @@ def export(config: ExportConfig) -> None:
     if config.format is Format.checkpoint:
         _export_checkpoint(config)
         return
-    trained = _load_run(config) if config.run is not None else _load_policy(config)
+    with waiting("loading the policy"):
+        trained = _load_run(config) if config.run is not None else _load_policy(config)
     changes = {"action_offset": config.action_offset}
     trained.policy.usage = trained.policy.usage.updated(changes)
     output_dir = Path(config.output_dir)
@@ -65,6 +68,14 @@ def export(config: ExportConfig) -> None:
     else:
         write_ng_file(output_dir / NG_FILE, trained)
     _log.info("%s, step %d, as %s: %s", trained.name, trained.step, config.format.value, output_dir)
+    _log.info("next: %s", _describe_next(config))
+
+
+def _describe_next(config: ExportConfig) -> str:
+    """Write the command that plays what has been written."""
+    is_file = config.format is Format.ng
+    policy = Path(config.output_dir) / NG_FILE if is_file else Path(config.output_dir)
+    return shlex.join(["nitrogen-eval", f"policy={policy}", "games=[GAME]"])
 
 
 def _export_checkpoint(config: ExportConfig) -> None:

@@ -7,7 +7,7 @@ From here to the loss: train ─► training/datamodule ─► data/stream ─�
 import logging
 import sys
 import warnings
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from nitrogen_train.commands import train as main
@@ -18,6 +18,7 @@ if __name__ == "__main__":
 
 import lightning as L  # noqa: N812 - Lightning's own convention
 import torch
+from lightning.fabric.utilities.rank_zero import rank_zero_only
 
 from nitrogen_train.actions import get_action_space
 from nitrogen_train.config import (
@@ -29,6 +30,7 @@ from nitrogen_train.config import (
 )
 from nitrogen_train.interrupts import announce
 from nitrogen_train.pretrained.places import find_last_checkpoint
+from nitrogen_train.progress import waiting
 from nitrogen_train.run_plan import build_plan, open_sources
 from nitrogen_train.run_policy import save_policy, start_policy
 from nitrogen_train.training.activation_checkpointing import checkpoint_activations
@@ -56,7 +58,12 @@ from nitrogen_train.training.preemption import (
     find_cluster_environment,
     preemptible,
 )
-from nitrogen_train.training.run_folder import refuse_another_model, write_run_facts
+from nitrogen_train.training.progress import LOG_FILE, text_log
+from nitrogen_train.training.run_folder import (
+    describe_end,
+    refuse_another_model,
+    write_run_facts,
+)
 from nitrogen_train.training.run_lock import run_lock
 
 _log = logging.getLogger(__name__)
@@ -85,8 +92,10 @@ def train(config: RunConfig, *, config_yaml: str) -> Path:
     if config.num_threads is not None:
         torch.set_num_threads(config.num_threads)
     L.seed_everything(config.seed, workers=True, verbose=False)
-    datamodule = build_datamodule(config)
-    module = build_module(config)
+    with _told("opening the data sets"):
+        datamodule = build_datamodule(config)
+    with _told("building the policy"):
+        module = build_module(config)
     with preemptible() as request:
         trainer = build_trainer(config, request)
         with run_lock(output_dir) if trainer.is_global_zero else nullcontext():
@@ -96,6 +105,11 @@ def train(config: RunConfig, *, config_yaml: str) -> Path:
             return _fit(trainer, module, datamodule, config)
 
 
+def _told(what: str) -> AbstractContextManager[None]:
+    """Say what takes long, once for all ranks."""
+    return waiting(what) if getattr(rank_zero_only, "rank", 0) == 0 else nullcontext()
+
+
 def _fit(
     trainer: L.Trainer, module: LitPolicy, datamodule: WindowDataModule, config: RunConfig
 ) -> Path:
@@ -103,16 +117,21 @@ def _fit(
     checkpoint = config.ckpt_path or find_last_checkpoint(output_dir / "checkpoints")
     if checkpoint:
         _log.info("continuing from %s", checkpoint)
-    with ending_loggers(), leading_ranks(trainer):
-        if trainer.is_global_zero:
-            log_run_facts(trainer.loggers, output_dir)
-        trainer.fit(module, datamodule, ckpt_path=checkpoint, weights_only=True)
+    start = f"{checkpoint}" if checkpoint else "step 0"
+    log = text_log(output_dir / LOG_FILE, start=start) if trainer.is_global_zero else nullcontext()
     policy_dir = output_dir / "policy"
-    if trainer.is_global_zero:
-        last = find_last_checkpoint(output_dir / "checkpoints")
-        assert last is not None  # noqa: S101 - the end of a run is saved
-        save_policy(config, read_policy(read_checkpoint(last)), policy_dir)
-        _log.info("the policy, averaged weights: %s", policy_dir)
+    with log:
+        with ending_loggers(), leading_ranks(trainer):
+            if trainer.is_global_zero:
+                log_run_facts(trainer.loggers, output_dir)
+            trainer.fit(module, datamodule, ckpt_path=checkpoint, weights_only=True)
+        if trainer.is_global_zero:
+            last = find_last_checkpoint(output_dir / "checkpoints")
+            assert last is not None  # noqa: S101 - the end of a run is saved
+            save_policy(config, read_policy(read_checkpoint(last)), policy_dir)
+            datasets = [str(source["path"]) for source in config.data.sources.values()]
+            for line in describe_end(output_dir, games=config.data.games, datasets=datasets):
+                _log.info("%s", line)
     return policy_dir
 
 
@@ -217,6 +236,8 @@ def build_trainer(config: RunConfig, request: StopRequest | None = None) -> L.Tr
         **({} if config.data.num_val_windows else {"limit_val_batches": 0}),
         default_root_dir=str(output_dir),
         logger=[build(logger) for logger in config.loggers.values()],
+        # Lightning's would count micro-batches of an epoch; ours is among the callbacks.
+        enable_progress_bar=False,
         callbacks=[*callbacks, *(build(extra) for extra in config.callbacks.values())],
         plugins=[AtomicCheckpointIO(), *find_cluster_environment()],
     )

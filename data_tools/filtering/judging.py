@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
-from tqdm import tqdm
 
 from data_tools.filtering.picture_rules import are_same
 from data_tools.filtering.settings import COPY, FilterSettings
@@ -18,6 +17,7 @@ from data_tools.filtering.verdict import Verdict, judge_clip
 from data_tools.workers import map_in_order
 from nitrogen_train.data.files import write_atomically
 from nitrogen_train.data.manifest_row import ManifestRow
+from nitrogen_train.progress import Progress
 
 Shards = Mapping[str, Sequence[ManifestRow]]
 """The rows of each shard, by its name."""
@@ -41,12 +41,15 @@ def judge_shards(
     todo = {name: rows for name, rows in shards.items() if not _path(folder, name).exists()}
     rows = [row for shard in todo.values() for row in shard]
     verdicts = map_in_order(partial(judge_clip, dataset_dir, settings), rows, workers=workers)
-    with contextlib.closing(verdicts), tqdm(total=len(rows), desc="judge", unit="clip") as progress:
+    with (
+        contextlib.closing(verdicts),
+        Progress(total=len(rows), label="judge", unit="clip") as progress,
+    ):
+        judged = progress.count(verdicts)
         for name, shard in todo.items():
-            found = [asdict(verdict) for verdict in islice(verdicts, len(shard))]
+            found = [asdict(verdict) for verdict in islice(judged, len(shard))]
             with write_atomically(_path(folder, name)) as path:
                 path.write_text(json.dumps(found))
-            progress.update(len(shard))
 
 
 def iter_verdicts(

@@ -1,10 +1,15 @@
 """`filter`."""
 
 import argparse
+import shlex
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from data_tools.command_line import add_verb, add_workers
 from data_tools.filtering.settings import SWITCHABLE, FilterSettings
+
+if TYPE_CHECKING:
+    from data_tools.shards.part import Part
 
 _NUMBERS = {
     "min_active": "idle: share of the rows that must not be idle",
@@ -48,6 +53,16 @@ def add_verbs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     add_workers(verb)
 
 
+def _describe_end(out_dir: Path, part: "Part") -> str:
+    from data_tools.shards.report import describe_contents
+
+    if part.count > 1:
+        merge = shlex.join(["nitrogen-data", "merge", str(out_dir)])
+        return f"{out_dir} holds part {part.index} of {part.count}; after all of them: {merge}"
+    verify = shlex.join(["nitrogen-data", "verify", str(out_dir)])
+    return f"{describe_contents(out_dir)}\nnext: {verify}"
+
+
 def _filter(options: argparse.Namespace) -> int:
     from data_tools.filtering.filter import filter_dataset
     from data_tools.filtering.rule_report import format_rules
@@ -74,6 +89,5 @@ def _filter(options: argparse.Namespace) -> int:
     if report.faults:
         print(format_faults(report.faults))
     if options.out is not None:
-        rest = f"; after all parts: nitrogen-data merge {options.out}" if part.count > 1 else ""
-        print(f"{options.out} holds them{rest}")
+        print(_describe_end(options.out, part))
     return 1 if report.faults else 0

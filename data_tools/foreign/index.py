@@ -17,11 +17,10 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
 from data_tools.foreign.stored_tars import find_fault, list_tars, open_tar
 from data_tools.foreign.tar_records import RawRecord, iter_records
 from data_tools.shards.plan import choose_heldout
+from data_tools.shards.report import format_length
 from data_tools.shards.video_rate import find_video_rate
 from nitrogen_train.actions import GAMEPAD, ActionSpace
 from nitrogen_train.data.action_file import idle_rows, valid_runs
@@ -34,6 +33,7 @@ from nitrogen_train.data.records import Record
 from nitrogen_train.data.schema import ShardError
 from nitrogen_train.data.storage import Storage
 from nitrogen_train.data.stored_clips import ForeignClip, decode_clip
+from nitrogen_train.progress import pluralize, track
 
 _LONGEST_KEY = 200
 _FORMAT = 2
@@ -113,7 +113,9 @@ def index_shards(root: str, *, out_dir: Path | None, facts: ForeignFacts) -> lis
     progress_dir = out_dir / ".index"
     found = [
         _index_once(storage, shard, identity, progress_dir, facts)
-        for shard, identity in tqdm(tars.items(), desc=f"index {root}", unit="tar")
+        for shard, identity in track(
+            tars.items(), label=f"index {root}", unit="tar", total=len(tars)
+        )
     ]
     found += [TarIndex(shard=shard, fault=fault) for shard, fault in bad.items()]
     _drop_repeated(found)
@@ -129,9 +131,10 @@ def format_report(found: Sequence[TarIndex]) -> str:
     """Say what came in, what was kept, and what was left out and why."""
     num_records = sum(tar.num_records for tar in found)
     rows = [row for tar in found for row in tar.rows]
-    hours = sum(row.num_frames / row.fps for row in rows) / 3600
+    length = format_length(sum(row.num_frames / row.fps for row in rows))
     lines = [
-        f"{len(found)} tars, {num_records} records: {len(rows)} kept ({hours:.3f} hours), "
+        f"{pluralize(len(found), 'tar')}, {pluralize(num_records, 'record')}: {len(rows)} kept "
+        f"({length}), "
         f"{num_records - len(rows)} dropped"
     ]
     causes = sorted({cause for tar in found for cause in tar.dropped})

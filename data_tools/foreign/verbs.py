@@ -1,6 +1,7 @@
 """`index`."""
 
 import argparse
+import shlex
 from pathlib import Path
 
 from data_tools.command_line import add_verb
@@ -34,6 +35,7 @@ def _add_index(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
 def _index(options: argparse.Namespace) -> int:
     from data_tools.foreign.index import ForeignFacts, format_report, index_shards
     from data_tools.inspection.run_choice import name_dataset
+    from data_tools.shards.report import describe_contents
 
     if options.out is not None and len(options.shards) > 1:
         raise ValueError("--out takes the manifest of one folder: index the others by themselves")
@@ -56,5 +58,8 @@ def _index(options: argparse.Namespace) -> int:
             is_faulty = True
             continue
         print(f"{root}: {format_report(found)}")
+        out_dir = options.out or Path(root)
+        print(describe_contents(out_dir))
+        print(f"next: {shlex.join(['nitrogen-data', 'verify', str(out_dir)])}")
         is_faulty |= any(tar.fault is not None for tar in found)
     return 1 if is_faulty else 0

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from nitrogen_train.data.files import write_atomically
+from nitrogen_train.progress import pluralize
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +38,5 @@ def summarize(findings: Sequence[Finding]) -> str:
         level: sum(finding.level == level for finding in findings)
         for level in ("fault", "suspicion")
     }
-    words = [
-        f"{count} {level}{'s' if count > 1 else ''}" for level, count in counts.items() if count
-    ]
+    words = [pluralize(count, level) for level, count in counts.items() if count]
     return ", ".join(words if counts["fault"] else ["sound", *words])

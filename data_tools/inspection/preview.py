@@ -4,7 +4,6 @@ import difflib
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from nitrogen_train.actions import Controls
 from nitrogen_train.data.action_file import ClipActions
@@ -16,6 +15,7 @@ from nitrogen_train.data.overlay import draw_controls
 from nitrogen_train.data.predictions import Predictions, read_predictions
 from nitrogen_train.data.storage import Storage
 from nitrogen_train.data.stored_clips import read_clip
+from nitrogen_train.progress import track
 
 
 def preview_clip(
@@ -59,7 +59,9 @@ def preview_clip(
             space=manifest.action_space,
             aspect=row.source_width / row.source_height,
         )
-        for index, frame in enumerate(tqdm(frames, desc="preview", unit="frame"))
+        for index, frame in enumerate(
+            track(frames, label="preview", unit="frame", total=len(frames))
+        )
     )
     first = next(drawn)
     height, width, _ = first.shape

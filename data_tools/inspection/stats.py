@@ -6,12 +6,12 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from data_tools.inspection.play_counts import PlayCounts, count_clip
 from data_tools.workers import map_in_order
 from nitrogen_train.actions import ActionSpace
 from nitrogen_train.data.manifest import Manifest, read_manifest
+from nitrogen_train.progress import track
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +69,7 @@ def count_dataset(dataset_dir: Path, *, workers: int = 1) -> DatasetCounts:
     groups: dict[tuple[str, str, str], PlayCounts] = {}
     sessions: dict[tuple[str, str], set[str]] = defaultdict(set)
     counted = map_in_order(partial(count_clip, dataset_dir), rows, workers=workers)
-    progress = tqdm(counted, total=len(rows), desc="stats", unit="clip")
+    progress = track(counted, label="stats", unit="clip", total=len(rows))
     for row, counts in zip(rows, progress, strict=True):
         key = (row.game, row.source, row.split)
         groups[key] = groups[key] + counts if key in groups else counts

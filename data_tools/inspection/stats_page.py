@@ -6,7 +6,6 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from data_tools.inspection.play_counts import (
     CLIP_EDGES_S,
@@ -23,6 +22,7 @@ from nitrogen_train.data.manifest_row import ManifestRow
 from nitrogen_train.data.schema import SPLITS
 from nitrogen_train.pages.bars import draw_bars, draw_columns, draw_map, show_picture
 from nitrogen_train.pages.page import format_table, write_page
+from nitrogen_train.progress import track
 
 _MOST_GAMES = 30
 """With a section of their own, the longest first; the table has all."""
@@ -44,12 +44,13 @@ def write_stats_page(output_path: Path, dataset_dir: Path, counts: DatasetCounts
     longest = sorted(games, key=lambda game: (-games[game].seconds, game))
     (whole,) = counts.sum_by().values()
     clips = choose_clips(counts.manifest.rows(), number=_PICTURES_PER_GAME)
+    shown = longest[:_MOST_GAMES]
     sections = [
         _hours_section(counts, longest),
         _whole_section(whole),
         *(
             _game_section(game, games[game], dataset_dir, counts.manifest, clips[game])
-            for game in tqdm(longest[:_MOST_GAMES], desc="draw", unit="game")
+            for game in track(shown, label="draw", unit="game", total=len(shown))
         ),
     ]
     write_page(

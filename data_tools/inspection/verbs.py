@@ -81,6 +81,7 @@ def _add_run_choice(verb: argparse.ArgumentParser) -> None:
 def _verify(options: argparse.Namespace) -> int:
     from data_tools.inspection.finding import summarize, write_findings
     from data_tools.inspection.verify import verify_datasets
+    from data_tools.shards.report import describe_contents
 
     findings = verify_datasets(options.datasets, workers=options.workers)
     for finding in findings:
@@ -88,8 +89,11 @@ def _verify(options: argparse.Namespace) -> int:
         print(f"{finding.level}: {f'{finding.dataset}: ' if is_named else ''}{finding.text}")
     if options.report is not None:
         write_findings(options.report, datasets=options.datasets, findings=findings)
-    print(f"{', '.join(map(str, options.datasets))}: {summarize(findings)}")
     has_fault = any(finding.level == "fault" for finding in findings)
+    if not has_fault:
+        for dataset in options.datasets:
+            print(describe_contents(dataset))
+    print(f"{', '.join(map(str, options.datasets))}: {summarize(findings)}")
     return 1 if has_fault or (options.strict and findings) else 0
 
 

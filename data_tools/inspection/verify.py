@@ -8,8 +8,6 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
-from tqdm import tqdm
-
 from data_tools.inspection.clip_checks import examine_clip
 from data_tools.inspection.finding import Finding
 from data_tools.inspection.set_checks import (
@@ -23,6 +21,7 @@ from data_tools.inspection.suspicions import Play, find_suspicions
 from data_tools.workers import map_in_order
 from nitrogen_train.data.manifest import Manifest, read_manifest
 from nitrogen_train.data.schema import ShardError
+from nitrogen_train.progress import track
 
 
 def verify_dataset(dataset_dir: Path, *, workers: int) -> list[str]:
@@ -77,7 +76,7 @@ def _check_clips(
     exams = map_in_order(partial(examine_clip, dataset), rows, workers=workers)
     sessions: dict[str, dict[str, Play]] = defaultdict(dict)
     for row, exam in zip(
-        rows, tqdm(exams, total=len(rows), desc="verify", unit="clip"), strict=True
+        rows, track(exams, label="verify", unit="clip", total=len(rows)), strict=True
     ):
         yield from (_fault(dataset, text) for text in exam.faults)
         if exam.facts is None:

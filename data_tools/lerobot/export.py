@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import cast
 
 import numpy as np
-from tqdm import tqdm
 
 from data_tools.lerobot.dataset_writer import DatasetWriter
 from data_tools.lerobot.episode import Episode, read_episode
@@ -27,6 +26,7 @@ from nitrogen_train.data.files import sync
 from nitrogen_train.data.manifest import Manifest, read_manifest
 from nitrogen_train.data.manifest_row import ManifestRow
 from nitrogen_train.data.schema import SPLITS, ShardError
+from nitrogen_train.progress import track
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +84,7 @@ def export_lerobot(
             read = partial(_try_episode, dataset=str(dataset_dir))
             rows = (manifest.row(index) for index in order)
             with closing(map_in_order(read, rows, workers=workers)) as episodes:
-                for episode in tqdm(episodes, total=len(order), desc="export", unit="episode"):
+                for episode in track(episodes, label="export", unit="episode", total=len(order)):
                     fault = episode if isinstance(episode, str) else _append(writer, episode)
                     if fault:
                         faults.append(fault)

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from data_tools.recordings.episode import (
     choose_seeds,
@@ -22,6 +21,7 @@ from data_tools.recordings.recording import RecordingFacts
 from data_tools.workers import map_in_order
 from nitrogen_train.actions import GAMEPAD, Controls
 from nitrogen_train.games import Frame, Game, GameInfo, load_game
+from nitrogen_train.progress import track
 
 _BURST_ROWS = (3, 12)
 """Shortest and longest disturbance."""
@@ -86,7 +86,7 @@ def record_game(
     ]
     out_dir.mkdir(parents=True, exist_ok=True)
     results = map_in_order(record_episode, tasks, workers=workers)
-    return list(tqdm(results, total=len(tasks), desc=f"record {info.name}", unit="episode"))
+    return list(track(results, label=f"record {info.name}", unit="episode", total=len(tasks)))
 
 
 def record_episode(task: EpisodeTask) -> RecordingFacts:

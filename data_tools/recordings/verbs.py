@@ -1,6 +1,7 @@
 """`record`."""
 
 import argparse
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -55,10 +56,17 @@ def _record(options: argparse.Namespace) -> int:
         if getattr(options, name) is not None:
             option = f"--{name.replace('_', '-')}"
             raise ValueError(f"{option} does not go with --player {options.player}; leave it out")
+    from data_tools.recordings.recording import search_recordings
+    from nitrogen_train.progress import pluralize
+
     facts = _record_human(options) if options.player == "human" else _record_expert(options)
     scores = [fact.score for fact in facts if fact.score is not None]
     mean = f", mean score {sum(scores) / len(scores):.2f}" if scores else ""
-    print(f"{len(facts)} recordings in {options.out}{mean}")
+    print(f"{pluralize(len(facts), 'recording')} in {options.out}{mean}")
+    num_all = len(search_recordings([options.out])[0])
+    if num_all > len(facts):
+        print(f"with those of before: {pluralize(num_all, 'recording')} in {options.out}")
+    print(f"next: {shlex.join(['nitrogen-data', 'shard', str(options.out), '--out', 'data'])}")
     return 0
 
 

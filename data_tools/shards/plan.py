@@ -7,13 +7,12 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Generic, TypeVar
 
-from tqdm import tqdm
-
 from data_tools.shards.part import Part
 from data_tools.shards.planned import Dropped, PlannedClip, PlannedUnit
 from data_tools.shards.report import add_notes
 from data_tools.workers import map_in_order
 from nitrogen_train.data.schema import MAX_CLIP_SECONDS, SCHEMA_VERSION, ShardError, Split
+from nitrogen_train.progress import track
 
 Unit = TypeVar("Unit")
 Clip = TypeVar("Clip")
@@ -86,7 +85,7 @@ def make_plan(
     """
     mine = part.take(units)
     results = map_in_order(plan_unit, mine, workers=workers)
-    planned = list(tqdm(results, total=len(mine), desc="check", unit="recording"))
+    planned = list(track(results, label="check", unit="recording", total=len(mine)))
     clips = [clip for unit in planned for clip in unit.clips]
     _check_agreement(clips)
     splits: dict[Split, list[PlannedClip]] = {"train": [], "val": []}

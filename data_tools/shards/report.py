@@ -9,7 +9,9 @@ from pathlib import Path
 
 from data_tools.shards.planned import Dropped
 from nitrogen_train.data.files import write_atomically
+from nitrogen_train.data.manifest import read_manifest
 from nitrogen_train.data.manifest_row import ManifestRow
+from nitrogen_train.progress import pluralize
 from nitrogen_train.table import format_table
 
 REPORT_NAME = "report.json"
@@ -96,9 +98,14 @@ def format_report(report: DatasetReport) -> str:
     """Lay the report out: a line per game, one per reason, one per fault or loss."""
     lines = [
         format_table(
-            ("game", "clips", "hours kept", "hours dropped"),
+            ("game", "clips", "kept", "dropped"),
             [
-                (share.game, str(share.num_clips), _hours(share.kept_s), _hours(share.dropped_s))
+                (
+                    share.game,
+                    str(share.num_clips),
+                    format_length(share.kept_s),
+                    format_length(share.dropped_s),
+                )
                 for share in report.games
             ],
         )
@@ -108,10 +115,15 @@ def format_report(report: DatasetReport) -> str:
         reasons[item.reason].append(item)
     if reasons:
         rows = [
-            (reason, str(len(items)), _hours(sum(item.seconds for item in items)), items[0].name)
+            (
+                reason,
+                str(len(items)),
+                format_length(sum(item.seconds for item in items)),
+                items[0].name,
+            )
             for reason, items in sorted(reasons.items())
         ]
-        lines.append(format_table(("dropped because", "number", "hours", "for example"), rows))
+        lines.append(format_table(("dropped because", "number", "length", "for example"), rows))
     if report.notes:
         noted = [(words, str(number)) for words, number in report.notes.items()]
         lines.append(format_table(("noted", "number"), noted))
@@ -135,5 +147,30 @@ def _iter_faults(faults: Sequence[Dropped]) -> Iterator[str]:
         yield f"and {len(faults) - _MAX_FAULTS} more, all in {REPORT_NAME}"
 
 
-def _hours(seconds: float) -> str:
-    return f"{seconds / 3600:.3f}"
+def describe_contents(dataset_dir: Path) -> str:
+    """Say how much there is to train on, and how much is held out.
+
+    Args:
+        dataset_dir: A folder with a manifest.
+    """
+    rows = read_manifest(dataset_dir).rows()
+    parts = []
+    for split, use in (("train", "to train on"), ("val", "held out")):
+        chosen = [row for row in rows if row.split == split]
+        length = format_length(math.fsum(row.num_frames / row.fps for row in chosen))
+        parts.append(f"{pluralize(len(chosen), 'clip')} {use} ({length})")
+    return f"{dataset_dir} holds {', '.join(parts)}"
+
+
+def format_length(seconds: float | int) -> str:
+    """Write a length of play in the unit in which it is no row of zeros; - for none.
+
+    Example:
+        >>> format_length(0.4), format_length(200), format_length(9000), format_length(0)
+        ('0.4 s', '3.3 min', '2.50 h', '-')
+    """
+    if seconds < 0.05:
+        return "-"
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 3600 else f"{seconds / 3600:.2f} h"

@@ -18,7 +18,6 @@ from itertools import islice
 from pathlib import Path
 
 import pyarrow as pa
-from tqdm import tqdm
 
 from data_tools.shards.encode_clip import EncodedClip, encode_clip
 from data_tools.shards.part import Part
@@ -44,6 +43,7 @@ from nitrogen_train.data.manifest import (
 from nitrogen_train.data.manifest_row import ManifestRow
 from nitrogen_train.data.records import SHARD_END
 from nitrogen_train.data.schema import ShardError
+from nitrogen_train.progress import Progress
 
 _PROGRESS = ".progress"
 _PLANS_KEY = b"plans"
@@ -246,10 +246,13 @@ def _write_shards(
     clips = [clip for shard in todo.values() for clip in shard]
     # One stream of clips through all shards: no worker waits for a shard's end.
     encoded = map_in_order(encode, clips, workers=workers)
-    with contextlib.closing(encoded), tqdm(total=len(clips), desc="shard", unit="clip") as progress:
+    with (
+        contextlib.closing(encoded),
+        Progress(total=len(clips), label="shard", unit="clip") as progress,
+    ):
+        counted = progress.count(encoded)
         for name, shard in todo.items():
-            _write_shard(out_dir / name, progress_dir, islice(encoded, len(shard)))
-            progress.update(len(shard))
+            _write_shard(out_dir / name, progress_dir, islice(counted, len(shard)))
     return [_read_shard(progress_dir, name) for name in names]
 
 

@@ -1,15 +1,13 @@
 """One video, by yt-dlp, which knows the sites."""
 
 import re
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from tqdm import tqdm
-
 from data_tools.videos.answers import is_gone
 from data_tools.videos.video_list import SUFFIXES, Attempt, ListedVideo, find_video
+from nitrogen_train.progress import write_line
 
 PARTIAL_NAME = ".downloading"
 
@@ -75,7 +73,7 @@ class DownloaderLog:
         kind = re.sub(r"^(\[[^]]*\]) [^ :]+:", r"\1", text)
         if kind not in self._shown:
             self._shown.add(kind)
-            tqdm.write(f"yt-dlp warns: {text}", file=sys.stderr)
+            write_line(f"yt-dlp warns: {text}")
 
     def debug(self, message: str) -> None:
         """Drop it."""

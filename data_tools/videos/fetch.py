@@ -8,8 +8,6 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from tqdm import tqdm
-
 from data_tools.videos.answers import guess_cause
 from data_tools.videos.download import DownloaderLog, DownloadSettings, check_downloader, download
 from data_tools.videos.video_list import (
@@ -20,6 +18,7 @@ from data_tools.videos.video_list import (
     read_attempts,
 )
 from nitrogen_train.data.files import write_atomically
+from nitrogen_train.progress import track
 from nitrogen_train.table import format_table
 
 SURVIVAL_NAME = "survival.json"
@@ -76,7 +75,7 @@ def fetch_videos(
     todo = _choose(videos, folder, is_retry=is_retry)
     log, stop = DownloaderLog(), None
     failures = num_failed = 0
-    for number, video in enumerate(tqdm(todo, desc="fetch", unit="video")):
+    for number, video in enumerate(track(todo, label="fetch", unit="video", total=len(todo))):
         if number:
             time.sleep(settings.pause_s)
         log.warnings.clear()

@@ -14,12 +14,12 @@ from pathlib import Path
 import av
 import numpy as np
 from jaxtyping import UInt8
-from tqdm import tqdm
 
 from nitrogen_train.benchmark.machine import measure_seconds
 from nitrogen_train.data.decode import VideoDecoder, build_decoders, choose_decoder
 from nitrogen_train.data.encode import DEFAULT_ENCODING, Encoding, encode_video
 from nitrogen_train.picture import squash
+from nitrogen_train.progress import track
 from nitrogen_train.table import format_table
 
 STRETCHES = (1, 16, 32, 64, 128, 256)
@@ -115,7 +115,7 @@ def measure_encodings(
     decoder = choose_decoder()
     videos = [
         [_encode(clip, encoding) for clip in clips]
-        for encoding in tqdm(encodings, desc="encode", unit="encoding", leave=False)
+        for encoding in track(encodings, label="encode", unit="encoding", total=len(encodings))
     ]
     speeds = measure_speeds(
         clips,
@@ -173,7 +173,7 @@ def measure_speeds(
         num_rounds: How often to measure all of it in turn.
     """
     speeds = [Speeds(stretches={length: [] for length in stretches}) for _ in readers]
-    for seed in tqdm(range(num_rounds), desc="decode", unit="round", leave=False):
+    for seed in track(range(num_rounds), label="decode", unit="round", total=num_rounds):
         for speed, (decoder, videos) in zip(speeds, readers, strict=True):
             # The same places for all readers of a round.
             rng = random.Random(seed)

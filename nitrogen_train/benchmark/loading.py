@@ -12,8 +12,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from tqdm import tqdm
-
 from nitrogen_train.benchmark.loading_clips import ClipSet, copy_clips, lengthen_groups
 from nitrogen_train.benchmark.loading_readers import (
     KEPT_WORKER,
@@ -25,6 +23,7 @@ from nitrogen_train.benchmark.loading_readers import (
 )
 from nitrogen_train.benchmark.pinned import Block, PinnedProcess
 from nitrogen_train.config import DataConfig, load_defaults
+from nitrogen_train.progress import track
 
 STEPS = (0, 1000, 1_000_000)
 """To start at."""
@@ -183,7 +182,7 @@ def _take_turns(
     facts: dict[str, str] = {}
     with ExitStack() as stack:
         running: list[tuple[PinnedProcess, ReaderCost]] = []
-        for reader in tqdm(readers, desc="warm up", unit="reader", leave=False):
+        for reader in track(readers, label="warm up", unit="reader", total=len(readers)):
             process = stack.enter_context(PinnedProcess(reader.command))
             try:
                 ready = process.read()
@@ -197,7 +196,7 @@ def _take_turns(
                 facts[reader.name] = ready["facts"]
             cost = ReaderCost(name=reader.name, group_frames=reader.clips.group_frames)
             running.append((process, cost))
-        for _ in tqdm(range(num_rounds), desc="read", unit="round", leave=False):
+        for _ in track(range(num_rounds), label="read", unit="round", total=num_rounds):
             for process, cost in running:
                 cost.blocks.append(process.read_block())
     return [cost for _, cost in running], missing, facts
@@ -210,7 +209,7 @@ def _measure_starts(
         StartCost(is_cold=True, step=0),
         *(StartCost(is_cold=False, step=step) for step in STEPS),
     ]
-    for number in tqdm(range(num_starts), desc="start", unit="round", leave=False):
+    for number in track(range(num_starts), label="start", unit="round", total=num_starts):
         index_dir = work_dir / f"index-{number}"
         for cost in costs:
             if cost.is_cold:

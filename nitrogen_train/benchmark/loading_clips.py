@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from nitrogen_train.data.decode import choose_decoder
 from nitrogen_train.data.decoders.video import open_video
@@ -21,6 +20,7 @@ from nitrogen_train.data.records import (
     read_record_bytes,
 )
 from nitrogen_train.data.storage import Storage
+from nitrogen_train.progress import track
 
 LONG_GROUP = 250
 """x264's own, as in most files of others."""
@@ -86,7 +86,7 @@ def lengthen_groups(clips: ClipSet, out_dir: Path) -> ClipSet:
     def encode() -> Iterator[tuple[bytes, ManifestRow]]:
         decoder, storage = choose_decoder(), Storage(str(clips.dataset_dir))
         rows = read_manifest(clips.dataset_dir).rows()
-        for row in tqdm(rows, desc=f"groups of {LONG_GROUP}", unit="clip", leave=False):
+        for row in track(rows, label=f"groups of {LONG_GROUP}", unit="clip", total=len(rows)):
             stored = read_record_bytes(storage, row.shard, offset=row.offset, size=row.size)
             record = decode_record(stored)
             video = encode_video(

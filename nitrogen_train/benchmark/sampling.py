@@ -12,13 +12,13 @@ from functools import partial
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
-from tqdm import tqdm
 
 from nitrogen_train.batch import PolicyBatch
 from nitrogen_train.benchmark.machine import measure_seconds
 from nitrogen_train.benchmark.workload import Workload, count_flops
 from nitrogen_train.flow import solve_flow
 from nitrogen_train.models.nitrogen import NitroGen
+from nitrogen_train.progress import track
 from nitrogen_train.table import format_table
 
 STEP_COUNTS = (1, 4, 8, 16)
@@ -102,7 +102,7 @@ def measure_sampling(
     policy, batch = workload.build_policy().eval(), workload.make_batch(num_samples=1)
     noise = torch.randn_like(batch.actions)
     costs: list[SamplingCost] = []
-    for num_steps in tqdm(step_counts, desc="sampling", unit="step count", leave=False):
+    for num_steps in track(step_counts, label="sample", unit="step count", total=len(step_counts)):
         naive, ours = (
             partial(function, num_sampling_steps=num_steps)
             for function in (sample_naively, sample_ours)

@@ -17,7 +17,6 @@ from typing import get_args
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from nitrogen_train.evaluation.agent import Agent
 from nitrogen_train.evaluation.journal import Episode, Journal, PlayerName
@@ -28,6 +27,7 @@ from nitrogen_train.models.load import PolicySource
 from nitrogen_train.models.playing import PlaySettings
 from nitrogen_train.models.visual_policy import VisualPolicy
 from nitrogen_train.processes import open_pool, submit
+from nitrogen_train.progress import Progress
 
 JOURNAL_FILE = "episodes.jsonl"
 
@@ -138,11 +138,10 @@ def _play_missing(
     ]
     total = sum(len(group.seeds) for group in groups)
     done = total - sum(len(group.seeds) for group in missing)
-    with tqdm(total=total, initial=done, unit="episode", desc="play") as progress:
+    with Progress(total=total, initial=done, label="play", unit="episode") as progress:
         for episodes in _play_groups(missing, play, num_processes=num_processes):
             journal.add(episodes)
-            progress.update(len(episodes))
-            progress.set_postfix_str(_running_mean(episodes[0], groups, journal))
+            progress.update(len(episodes), note=_running_mean(episodes[0], groups, journal))
 
 
 def _play_groups(

@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float32, Int64
-from tqdm import tqdm
 
 from nitrogen_train.actions import ActionRows
 from nitrogen_train.data.clips import ClipReader, DecodedClip
@@ -29,6 +28,7 @@ from nitrogen_train.evaluation.baselines import MostCommonAction, predict_idle, 
 from nitrogen_train.evaluation.metrics import OfflineMetrics
 from nitrogen_train.models.sampling import SamplingSettings, sample_chunks
 from nitrogen_train.models.visual_policy import VisualPolicy
+from nitrogen_train.progress import track
 
 OnPredicted = Callable[[str, Int64[np.ndarray, " n"], ActionRows], None]
 """Takes a clip's id, rows of it as they are stored, and what the policy predicted for them; of rows
@@ -107,7 +107,8 @@ def _count_training_rows(
     dataset: Path, manifest: Manifest, common: MostCommonAction, *, window: WindowShape
 ) -> None:
     storage = Storage(str(dataset))
-    for row in tqdm(manifest.rows(), unit="clip", desc=f"count {dataset.name}"):
+    rows = manifest.rows()
+    for row in track(rows, label=f"count {dataset.name}", unit="clip", total=len(rows)):
         recorded = read_clip(storage, row).actions
         actions = recorded.join(window.rows_per_action(row.fps), manifest.action_space)
         common.update(row.game, _take(actions.rows, np.flatnonzero(actions.valid)))
@@ -121,7 +122,8 @@ def _iter_heldout_clips(
     reader = ClipReader(
         space=policy.action_space, decoder=choose_decoder(), image_size=policy.image_size
     )
-    for row in tqdm(heldout.rows(), unit="clip", desc=f"predict {dataset.name}"):
+    rows = heldout.rows()
+    for row in track(rows, label=f"predict {dataset.name}", unit="clip", total=len(rows)):
         joined = window.rows_per_action(row.fps)
         yield reader.decode(reader.fetch(storage, row, rows_per_action=joined)), joined
 

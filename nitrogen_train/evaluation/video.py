@@ -13,6 +13,7 @@ from nitrogen_train.evaluation.play import Moment, Outcome, Player, play_episode
 from nitrogen_train.games import Frame, load_game
 from nitrogen_train.models.playing import PlaySettings
 from nitrogen_train.models.visual_policy import VisualPolicy
+from nitrogen_train.progress import track, waiting
 
 _ENCODING = Encoding(crf=31, group_s=5.0, decodes_fast=False)
 """For looking at, not for learning from: a minute takes two to four megabytes."""
@@ -42,11 +43,14 @@ def record_video(
     info = game_class.info
     seed = info.heldout_seeds[0] if seed is None else seed
     filmed = _FilmedPlayer(Agent(policy, game=info, settings=settings))
-    (outcome,) = play_episodes(game_class, seeds=[seed], player=filmed)
+    with waiting(f"filming {info.name}, seed {seed}"):
+        (outcome,) = play_episodes(game_class, seeds=[seed], player=filmed)
     caption = f"{info.name}, seed {seed}"
     drawn = (
         draw_controls(frame, [(caption, controls)], space=policy.action_space)
-        for frame, controls in filmed.rows
+        for frame, controls in track(
+            filmed.rows, label=f"write {path.name}", unit="frame", total=len(filmed.rows)
+        )
     )
     pictures = (np.pad(picture, ((0, _CONTROLS_HEIGHT), (0, 0), (0, 0))) for picture in drawn)
     first = next(pictures)

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import lightning as L  # noqa: N812 - Lightning's own convention
-from lightning.pytorch.callbacks import TQDMProgressBar
 
 from nitrogen_train.training.checkpoint_policy import CheckpointCallback, CheckpointPolicy
 from nitrogen_train.training.preemption import PreemptionCallback, StopRequest
+from nitrogen_train.training.progress import ProgressCallback
 from nitrogen_train.training.rank_check import RankCheckCallback
 from nitrogen_train.training.step_guard import StepGuardCallback
 from nitrogen_train.training.throughput import ThroughputCallback
@@ -52,5 +52,5 @@ def build_callbacks(
         ThroughputCallback(
             every_n_steps=log_every_n_steps, max_wait_share=max_wait_share, precision=precision
         ),
-        TQDMProgressBar(refresh_rate=log_every_n_steps),
+        ProgressCallback(every_n_steps=log_every_n_steps),
     ]

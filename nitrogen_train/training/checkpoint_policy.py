@@ -108,7 +108,8 @@ class CheckpointCallback(Checkpoint):
         step = trainer.global_step
         if step == self._last_saved:
             return
-        trainer.save_checkpoint(self._folder / f"step-{step}.ckpt")
+        # `weights_only` means that the optimizer is left out; unsaid, Lightning logs a line.
+        trainer.save_checkpoint(self._folder / f"step-{step}.ckpt", weights_only=False)
         self._last_saved = step
         if trainer.is_global_zero:
             self._tidy()

@@ -1,6 +1,8 @@
 """Where metrics go: a local CSV that every start appends to, and wandb, offline by default."""
 
 import csv
+import logging
+import os
 import secrets
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,6 +13,10 @@ import wandb
 import yaml
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.loggers import Logger, WandbLogger
+
+_SPEECH = {"WANDB_QUIET", "WANDB_SILENT", "WANDB_SHOW_INFO", "WANDB_SHOW_WARNINGS"}
+"""Variables by which a user has chosen what wandb says."""
+_log = logging.getLogger(__name__)
 
 
 class CsvLogger(Logger):
@@ -70,6 +76,8 @@ def build_wandb_logger(*, output_dir: str, project: str, offline: bool) -> Wandb
     """
     folder = Path(output_dir)
     folder.mkdir(parents=True, exist_ok=True)
+    if getattr(rank_zero_only, "rank", 0) == 0:
+        wandb.setup(_choose_settings(offline=offline))
     id_path = folder / "wandb_id.txt"
     if not id_path.exists():
         id_path.write_text(secrets.token_hex(4), encoding="utf-8")
@@ -84,8 +92,19 @@ def build_wandb_logger(*, output_dir: str, project: str, offline: bool) -> Wandb
     )
 
 
+def _choose_settings(*, offline: bool) -> wandb.Settings:
+    settings = wandb.Settings()
+    if not _SPEECH & os.environ.keys():
+        # Forty lines, of which `log_run_facts` says the one that helps; errors are still told.
+        settings.quiet, settings.show_info, settings.show_warnings = True, False, False
+    if offline:
+        # It is read here, before Lightning says so.
+        settings.mode = "offline"
+    return settings
+
+
 def log_run_facts(loggers: Sequence[Logger], folder: Path) -> None:
-    """Give wandb what the run folder says of the run, before its first step.
+    """Give wandb what the run folder says of the run, before its first step, and say where it is.
 
     Config, versions, commit and hashes of the data become the wandb run's config; the files, the
     uncommitted changes among them, are kept with it.
@@ -101,6 +120,16 @@ def log_run_facts(loggers: Sequence[Logger], folder: Path) -> None:
             logger.experiment.config.update(named["config"] | facts, allow_val_change=True)
             for path in (*_facts(folder), folder / "uncommitted.diff"):
                 logger.experiment.save(str(path), base_path=str(folder), policy="now")
+            if not logger.experiment.settings.silent:
+                _log.info("wandb: %s", _describe(logger.experiment))
+
+
+def _describe(run: wandb.Run) -> str:
+    """Say where a wandb run can be looked at."""
+    if run.offline:
+        sync_dir = os.path.relpath(run.settings.sync_dir)
+        return f"offline run; this sends it: wandb sync {sync_dir}"
+    return f"{run.url}"
 
 
 def _facts(folder: Path) -> list[Path]:

@@ -119,7 +119,7 @@ class LitPolicy(L.LightningModule):
         if not (self._is_logged_step and self._is_step_end):
             return
         losses = self._losses.take(self._sum_over_ranks)
-        self.log("train/loss", losses.pop("train/loss"), prog_bar=True)
+        self.log("train/loss", losses.pop("train/loss"))
         self.log_dict(losses)
         self.log_dict(describe_rates(optimizer))
 
@@ -161,7 +161,7 @@ class LitPolicy(L.LightningModule):
         """Log the sums over all ranks, and put the trained weights back."""
         self.log("time/ema_gather_s", self._gather_s)
         error_sum, num_valid = self._sum_over_ranks(self._loss_sums)
-        self.log("val/loss", (error_sum / num_valid.clamp(min=1)).float(), prog_bar=True)
+        self.log("val/loss", (error_sum / num_valid.clamp(min=1)).float())
         macro = self._merge_over_ranks().compute()["macro"]
         for ours, theirs in (("button_f1", "frame_f1"), ("stick_r2", "stick_r2")):
             if macro[theirs] is not None:

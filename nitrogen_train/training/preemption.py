@@ -177,7 +177,7 @@ class PreemptionCallback(L.Callback):
         if not self._agreed:
             return
         path = self._folder / f"step-{trainer.global_step}.ckpt"
-        trainer.save_checkpoint(path)
+        trainer.save_checkpoint(path, weights_only=False)
         if trainer.is_global_zero:
             _log.warning("%s: saved %s, stopping", signal.Signals(self._agreed).name, path)
         raise Preempted(self._agreed, is_global_zero=trainer.is_global_zero)

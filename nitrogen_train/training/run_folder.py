@@ -3,9 +3,10 @@
 import importlib.metadata
 import json
 import platform
+import shlex
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,12 @@ import yaml
 
 from nitrogen_train.data.files import write_atomically
 from nitrogen_train.evaluation.report import read_metrics
+from nitrogen_train.games import GAMES
 from nitrogen_train.pretrained.places import find_last_checkpoint
 from nitrogen_train.run_error import forget_error
 
+_SCORES = ("train/loss", "val/loss", "val/button_f1", "val/stick_r2")
+"""Metrics that the last lines of a run show."""
 _PACKAGES = (
     "nitrogen-train", "torch", "torchvision", "lightning", "timm", "numpy", "av", "decord",
     "webdataset", "pyarrow", "hydra-core", "wandb",
@@ -64,6 +68,25 @@ def read_last(folder: Path, name: str) -> float | None:
     if not path.is_file() or name not in (metrics := read_metrics(path)):
         return None
     return float(metrics[name][1][-1])
+
+
+def describe_end(folder: Path, *, games: Sequence[str], datasets: Sequence[str]) -> list[str]:
+    """Say what a finished run has reached, where its policy lies, and what to type next.
+
+    Args:
+        folder: The run's.
+        games: That it was trained on.
+        datasets: Their folders or URLs.
+    """
+    scores = {name: read_last(folder, name) for name in _SCORES}
+    reached = [f"{name} {score:.3g}" for name, score in scores.items() if score is not None]
+    playable = ",".join(game for game in games if game in GAMES)
+    what = f"games=[{playable}]" if playable else f"datasets=[{','.join(datasets)}]"
+    return [
+        *([f"reached: {', '.join(reached)}; all values: {folder / 'metrics.csv'}"] * bool(reached)),
+        f"the policy, averaged weights: {folder / 'policy'}",
+        f"next: {shlex.join(['nitrogen-eval', f'policy={folder}', what])}",
+    ]
 
 
 def refuse_another_model(folder: Path, *, config_yaml: str) -> None:

@@ -77,8 +77,8 @@ class ThroughputCallback(L.Callback):
             elapsed = self._batch_end - self._window_start
             rate = self._samples * trainer.world_size / elapsed
             wait_share = self._wait_s / elapsed
-            pl_module.log("time/samples_per_s", rate, prog_bar=True)
-            pl_module.log("time/data_wait_share", wait_share, prog_bar=True)
+            pl_module.log("time/samples_per_s", rate)
+            pl_module.log("time/data_wait_share", wait_share)
             if self._utilization_of_rate:
                 mfu = rate / trainer.world_size * self._utilization_of_rate
                 pl_module.log("time/mfu", mfu)

@@ -1,6 +1,7 @@
 """A run's forecast as text: `nitrogen-train … plan=true`."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from nitrogen_train.table import format_table
 from nitrogen_train.training.gpus import GPUS
@@ -15,6 +16,14 @@ from nitrogen_train.training_plan.forecast import (
 
 _PARTS = ("weights", "gradients", "buckets", "master", "moments", "average", "casts")
 _MAX_ADVICE = 12
+_SHORT_STEP_S = 0.01
+_BOUND = (
+    "Steps of less than 10 ms are bounds, no forecasts: starting kernels and loading data takes "
+    "longer."
+)
+_UNITS = {"GiB": 2**30, "MiB": 2**20}
+_SENT = {"GiB": ("GB", 1e9), "MiB": ("MB", 1e6)}
+"""The unit of what is sent, beside that of memory."""
 
 FORMULAS = f"""\
 T parameters learn, F are frozen, in 4 bytes; N GPUs; A micro-batches a step
@@ -48,18 +57,22 @@ def describe_plan(
         title: What was asked for.
     """
     setup = forecasts[0].setup
-    flops, again = cost.flops / 1e9, (cost.flops + cost.recomputed_flops) / 1e9
+    # Small policies are rows of zeros in GiB.
+    unit = "GiB" if max(each.memory.total for each in forecasts) >= 2**30 else "MiB"
+    again = cost.flops + cost.recomputed_flops
     lines = [
         f"COMPUTED, not measured: {title}",
         f"{cost.num_trained + cost.num_frozen:,} parameters, {cost.num_trained:,} learn; "
-        f"{flops:.0f} GFLOP a sample, {again:.0f} with activation checkpointing, which is "
+        f"{_flop(cost.flops)} a sample, {_flop(again)} with activation checkpointing, which is "
         f"{'on' if setup.is_checkpointed else 'off'}; precision {setup.precision}",
         "",
-        "Memory, GiB per GPU; GB that a rank sends in a step (* is the configured job)",
-        _lay_out_memory(forecasts),
+        f"Memory, {unit} per GPU; {_SENT[unit][0]} that a rank sends in a step "
+        "(* is the configured job)",
+        _lay_out_memory(forecasts, unit),
         "",
         "Seconds per step, samples per second of the whole job",
         _lay_out_times(forecasts),
+        *([_BOUND] if _is_bound(forecasts) else []),
         "",
         *_list_advice(forecasts),
         *refusals,
@@ -70,23 +83,31 @@ def describe_plan(
     return "\n".join(lines) + "\n"
 
 
-def _lay_out_memory(forecasts: Sequence[Forecast]) -> str:
+def _lay_out_memory(forecasts: Sequence[Forecast], unit: str) -> str:
+    sent_unit, sent_bytes = _SENT[unit]
     header = (
-        "job", "GPUs", "batch", *_PARTS, "activations", "checkpointed", "total", "host", "sent GB",
+        "job", "GPUs", "batch", *_PARTS, "activations", "checkpointed", "total", "host",
+        f"sent {sent_unit}",
     )  # fmt: skip
+    size = partial(_size, unit=unit)
     rows = [
         (
             *_name(each, is_configured=index == 0),
-            *(_gib(getattr(each.memory, part)) for part in _PARTS),
-            _gib(each.cost.activation_bytes * each.setup.micro_batch_size),
-            _gib(each.cost.checkpointed_bytes * each.setup.micro_batch_size),
-            _gib(each.memory.total),
-            _gib(each.memory.host),
-            f"{each.communication.total / 1e9:.2f}",
+            *(size(getattr(each.memory, part)) for part in _PARTS),
+            size(each.cost.activation_bytes * each.setup.micro_batch_size),
+            size(each.cost.checkpointed_bytes * each.setup.micro_batch_size),
+            size(each.memory.total),
+            size(each.memory.host),
+            f"{each.communication.total / sent_bytes:.2f}",
         )
         for index, each in enumerate(forecasts)
     ]
     return format_table(header, rows)
+
+
+def _is_bound(forecasts: Sequence[Forecast]) -> bool:
+    steps = (each.step_s(gpu) for each in forecasts for gpu in GPUS if each.fits(gpu))
+    return min(steps, default=_SHORT_STEP_S) < _SHORT_STEP_S
 
 
 def _lay_out_times(forecasts: Sequence[Forecast]) -> str:
@@ -153,5 +174,10 @@ def _describe_gpus() -> str:
     return format_table(header, rows)
 
 
-def _gib(size: float | int) -> str:
-    return f"{size / 2**30:.2f}" if size else "-"
+def _size(size: float | int, *, unit: str) -> str:
+    return f"{size / _UNITS[unit]:.2f}" if size else "-"
+
+
+def _flop(operations: float) -> str:
+    size, unit = (1e9, "GFLOP") if operations >= 1e10 else (1e6, "MFLOP")
+    return f"{operations / size:.0f} {unit}"

@@ -30,8 +30,7 @@ def plan_run(config: RunConfig) -> str:
     forecasts = forecast_run(config)
     data, setup = config.data, forecasts[0].setup
     refusals = [
-        f"cannot run on {size} GPUs: they cannot share data.global_batch_size="
-        f"{data.global_batch_size} equally; use {max(1, data.global_batch_size // size) * size}"
+        f"cannot run on {size} GPUs: {_refuse(data.global_batch_size, size)}"
         for size in SIZES
         if data.global_batch_size % size
     ]
@@ -61,11 +60,16 @@ def _configured(config: RunConfig) -> Setup:
     num_gpus = config.trainer["devices"] * config.trainer["num_nodes"]
     setup = _make_setup(config, strategy=name, num_gpus=num_gpus)
     if setup is None:
-        raise ValueError(
-            f"{num_gpus} GPUs cannot share data.global_batch_size={config.data.global_batch_size} "
-            f"equally; use {max(1, config.data.global_batch_size // num_gpus) * num_gpus}"
-        )
+        raise ValueError(_refuse(config.data.global_batch_size, num_gpus))
     return setup
+
+
+def _refuse(global_batch_size: int, num_gpus: int) -> str:
+    nearest = max(1, round(global_batch_size / num_gpus)) * num_gpus
+    return (
+        f"{num_gpus} GPUs cannot share data.global_batch_size={global_batch_size} equally, "
+        f"but {nearest} samples a step"
+    )
 
 
 def _list_setups(config: RunConfig) -> Iterator[Setup]:

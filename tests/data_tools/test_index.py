@@ -167,7 +167,7 @@ def test_webdatasets_own_shards_are_indexed_and_trained_from(
     )  # fmt: skip
 
     assert status == 0
-    assert "2 tars, 10 records: 10 kept (0.006 hours), 0 dropped" in capsys.readouterr().out
+    assert "2 tars, 10 records: 10 kept (" in capsys.readouterr().out
     assert {path: path.read_bytes() for path in folder.glob("*.tar")} == before
     assert {path.name for path in folder.iterdir()} == {"s-0.tar", "s-1.tar", "manifest.parquet"}
     rows = read_manifest(folder).rows()

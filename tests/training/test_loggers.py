@@ -4,7 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from nitrogen_train.training.loggers import CsvLogger, build_wandb_logger, ending_loggers
+from nitrogen_train.training.loggers import (
+    CsvLogger,
+    _choose_settings,
+    build_wandb_logger,
+    ending_loggers,
+)
 
 
 def test_a_second_start_appends_to_the_same_file(tmp_path: Path) -> None:
@@ -43,3 +48,19 @@ def test_runs_of_one_process_share_neither_a_wandb_run_nor_its_service(tmp_path:
         assert os.environ.get("WANDB_SERVICE") is None, service
 
     assert ids == [(tmp_path / name / "wandb_id.txt").read_text() for name in ("first", "second")]
+
+
+@pytest.mark.parametrize("chosen", [False, True])
+def test_wandb_says_little_unless_the_user_has_chosen(
+    chosen: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("WANDB_SILENT", raising=False)
+    if chosen:
+        monkeypatch.setenv("WANDB_QUIET", "false")
+
+    settings = _choose_settings(offline=True)
+
+    assert (settings.quiet, settings.show_info, settings.show_warnings) == (
+        not chosen, chosen, chosen,
+    )  # fmt: skip
+    assert settings.mode == "offline"

@@ -16,7 +16,6 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from tqdm import tqdm
 
 from data_tools.ingest.nitrogen.label_tar import Fault, iter_pieces
 from data_tools.ingest.nitrogen.labelled_piece import LabelledPiece, read_piece
@@ -25,6 +24,7 @@ from data_tools.names import has_suffix, safe_key
 from data_tools.workers import map_in_order
 from nitrogen_train.data.files import write_atomically
 from nitrogen_train.data.schema import ShardError
+from nitrogen_train.progress import track
 
 _VERSION = "2"
 """Rises when the same tarball gives other rows: an index of before is made again."""
@@ -127,7 +127,7 @@ def build_index(tarballs: Sequence[Path], *, index_dir: Path, workers: int) -> l
     """
     index = partial(index_tarball, index_dir=index_dir)
     results = map_in_order(index, tarballs, workers=workers)
-    return list(tqdm(results, total=len(tarballs), desc="index", unit="tarball"))
+    return list(track(results, label="index", unit="tarball", total=len(tarballs)))
 
 
 def index_tarball(path: Path, *, index_dir: Path) -> TarballIndex:

@@ -1,6 +1,7 @@
 """`labels index`, `labels query` and `ingest nitrogen`."""
 
 import argparse
+import shlex
 from pathlib import Path
 
 from data_tools.command_line import (
@@ -58,10 +59,13 @@ def add_format(formats: "argparse._SubParsersAction[argparse.ArgumentParser]") -
 def _index(options: argparse.Namespace) -> int:
     from data_tools.ingest.nitrogen.index_report import describe_index
     from data_tools.ingest.nitrogen.label_index import build_index, find_tarballs
+    from nitrogen_train.progress import pluralize
 
     tarballs = find_tarballs(options.tarballs)
     indexes = build_index(tarballs, index_dir=options.out, workers=options.workers)
-    print(f"{describe_index(indexes)}\n\n{options.out} is an index")
+    pieces = pluralize(sum(index.num_pieces for index in indexes), "piece")
+    print(f"{describe_index(indexes)}\n\n{options.out} lists {pieces}")
+    print(f"next: {shlex.join(['nitrogen-data', 'labels', 'query', str(options.out)])}")
     faults = [fault for index in indexes for fault in index.faults if fault.name == index.path.name]
     for fault in faults:
         print(f"{fault.name}: {fault.detail}")

@@ -1,6 +1,7 @@
 """`ingest recording`."""
 
 import argparse
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -125,6 +126,8 @@ def _ingest(options: argparse.Namespace) -> int:
     from data_tools.ingest.recording.conventions import Conventions
     from data_tools.ingest.recording.ingest import ingest_recordings
     from data_tools.ingest.recording.settings import ClockSettings, Description, LogSettings
+    from data_tools.shards.report import format_length
+    from nitrogen_train.progress import pluralize
 
     outcomes = ingest_recordings(
         options.videos,
@@ -164,9 +167,12 @@ def _ingest(options: argparse.Namespace) -> int:
     for outcome in outcomes:
         print(_describe(outcome))
     dropped = [outcome for outcome in outcomes if outcome.dropped]
-    kept_h = sum(outcome.minutes for outcome in outcomes) / 60
-    print(f"{len(outcomes) - len(dropped)} recordings, {kept_h:.2f} h, in {options.out}", end="")
-    print(f"; {len(dropped)} dropped" if dropped else "")
+    length = format_length(60 * sum(outcome.minutes for outcome in outcomes))
+    kept = pluralize(len(outcomes) - len(dropped), "recording")
+    rest = f"; {len(dropped)} dropped" if dropped else ""
+    print(f"{kept}, {length}, in {options.out}{rest}")
+    if len(dropped) < len(outcomes):
+        print(f"next: {shlex.join(['nitrogen-data', 'shard', str(options.out), '--out', 'data'])}")
     return 1 if dropped else 0
 
 

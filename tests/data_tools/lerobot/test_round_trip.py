@@ -134,7 +134,7 @@ def test_the_commands_go_there_and_back(
 
     out = capsys.readouterr().out
     assert "is a LeRobotDataset v3.0: 9 episodes, 150 frames, tasks grey" in out
-    assert f"{back} is a data set" in out
+    assert f"{back} holds " in out
     assert_same_play(Path(back), dataset_dir)
     # A finished one is left alone.
     assert main(arguments) == 0
