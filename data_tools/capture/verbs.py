@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from data_tools.command_line import add_gamepad, add_verb
+from data_tools.command_line import CommandParser, add_gamepad, add_verb
 
 if TYPE_CHECKING:
     from data_tools.capture.event_device import DeviceDescription
@@ -14,18 +14,19 @@ if TYPE_CHECKING:
     from data_tools.capture.record_screen import ScreenReport
 
 
-def add_verbs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def add_verbs(verbs: "argparse._SubParsersAction[CommandParser]") -> None:
     """Add them to the command line."""
     _add_gamepads(verbs)
     _add_record_screen(verbs)
 
 
-def _add_gamepads(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def _add_gamepads(verbs: "argparse._SubParsersAction[CommandParser]") -> None:
     verb = add_verb(
         verbs,
         "gamepads",
-        "List the gamepads of this machine and what their buttons are taken for (Linux).",
+        "List the gamepads here and what their buttons are taken for.",
         _gamepads,
+        examples=["", "--watch", "--watch --pad-map SOUTH=BTN_EAST,EAST=BTN_SOUTH"],
     )
     add_gamepad(verb)
     verb.add_argument(
@@ -33,26 +34,42 @@ def _add_gamepads(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     )
 
 
-def _add_record_screen(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def _add_record_screen(verbs: "argparse._SubParsersAction[CommandParser]") -> None:
     verb = add_verb(
         verbs,
         "record-screen",
-        "Record a gamepad and an X11 screen, region or window, until Ctrl-C (Linux).",
+        "Record a gamepad and an X11 screen or window, until Ctrl-C.",
         _record_screen,
+        examples=[
+            "--out rec --game celeste",
+            "--out rec --game celeste --window 0x3400007 --fps 60",
+            "--out rec --game celeste --region 1280x720+0+0 --seconds 600",
+        ],
     )
-    verb.add_argument("--out", type=Path, required=True, help="folder for the recording")
+    verb.add_argument(
+        "--out", type=Path, required=True, metavar="FOLDER", help="folder for the recording"
+    )
     verb.add_argument("--game", required=True, help="what is played: lower case, no dots")
     add_gamepad(verb)
-    verb.add_argument("--display", help="X server, for example :0; $DISPLAY")
+    verb.add_argument("--display", help="X server, for example :0 (default: $DISPLAY)")
     part = verb.add_mutually_exclusive_group()
-    part.add_argument("--region", metavar="WxH+X+Y", help="in pixels; the whole screen")
+    part.add_argument("--region", metavar="WxH+X+Y", help="in pixels (default: the whole screen)")
     part.add_argument("--window", metavar="ID", help="a window as xwininfo names it")
     verb.add_argument("--no-cursor", action="store_true", help="leave the mouse pointer out")
-    verb.add_argument("--fps", type=float, default=30.0, help="constant frame rate")
-    verb.add_argument("--size", type=int, help="squash pictures to this square; as they are")
-    verb.add_argument("--seconds", type=float, help="stop by itself")
-    verb.add_argument("--name", help="of the files; the game and the time")
-    verb.add_argument("--session", help="recordings of one stay on one side of a split; the name")
+    verb.add_argument("--fps", type=float, default=30.0, metavar="HZ", help="constant frame rate")
+    verb.add_argument(
+        "--size",
+        type=int,
+        metavar="PX",
+        help="squash pictures to this square (default: as they are)",
+    )
+    verb.add_argument(
+        "--seconds", type=float, metavar="S", help="stop by itself (default: at Ctrl-C)"
+    )
+    verb.add_argument("--name", help="of the files (default: the game and the time)")
+    verb.add_argument(
+        "--session", help="recordings of one stay on one side of a split (default: the name)"
+    )
     verb.add_argument("--source", default="recordings", help="collection it belongs to")
     verb.add_argument("--licence", default="unknown", help="terms of the pictures")
 

@@ -1,34 +1,82 @@
-"""`record`."""
+"""`games` and `record`."""
 
 import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from data_tools.command_line import add_gamepad, add_verb
+from data_tools.command_line import CommandParser, add_gamepad, add_verb
 
 if TYPE_CHECKING:
     from data_tools.recordings.recording import RecordingFacts
 
+# The names alone: a game's module takes time to import.
+_GAMES = ("carracing", "doom_defend", "doom_gather")
+# Not defaults of argparse: beside --player human they must not be given.
 _DISTURBANCE = 0.1
+_WORKERS = 2
 
 
-def add_verbs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def add_verbs(verbs: "argparse._SubParsersAction[CommandParser]") -> None:
     """Add them to the command line."""
+    _add_games(verbs)
     _add_record(verbs)
 
 
-def _add_record(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def _add_games(verbs: "argparse._SubParsersAction[CommandParser]") -> None:
+    verb = add_verb(
+        verbs,
+        "games",
+        "List the games, what each needs, its controls and licence.",
+        _games,
+        examples=["", "doom_gather", "my_games:MountainCar"],
+    )
+    verb.add_argument(
+        "games",
+        metavar="GAME",
+        nargs="*",
+        help="show these alone: names, or your own as module:Class (default: all of ours)",
+    )
+
+
+def _add_record(verbs: "argparse._SubParsersAction[CommandParser]") -> None:
     verb = add_verb(
         verbs,
         "record",
-        "Record a game of ours, played by its scripted expert or by you; starts where it stopped.",
+        "Record a game, played by its scripted expert or by you.",
         _record,
+        examples=[
+            "doom_gather --out rec --episodes 24",
+            "my_games:MountainCar --out rec --episodes 10",
+            "carracing --out rec --episodes 3 --player human",
+        ],
     )
-    verb.add_argument("game", metavar="GAME", help="name, or your own as module:Class")
-    verb.add_argument("--out", type=Path, required=True, help="folder for the recordings")
-    verb.add_argument("--episodes", type=int, required=True, help="one recording each")
-    verb.add_argument("--first-seed", type=int, help="of the game's recording seeds; its first")
-    verb.add_argument("--size", type=int, help="squash frames to this square; the game's own size")
+    verb.add_argument(
+        "game",
+        metavar="GAME",
+        help=f"{', '.join(_GAMES)}, or your own as module:Class; nitrogen-data games tells more",
+    )
+    verb.add_argument(
+        "--out", type=Path, required=True, metavar="FOLDER", help="folder for the recordings"
+    )
+    verb.add_argument(
+        "--episodes",
+        type=int,
+        required=True,
+        metavar="N",
+        help="one recording each; those that are there already are kept",
+    )
+    verb.add_argument(
+        "--first-seed",
+        type=int,
+        metavar="SEED",
+        help="of the game's recording seeds (default: the first of them)",
+    )
+    verb.add_argument(
+        "--size",
+        type=int,
+        metavar="PX",
+        help="squash frames to this square (default: the game's own size)",
+    )
     verb.add_argument(
         "--player",
         choices=("expert", "human"),
@@ -39,11 +87,20 @@ def _add_record(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     expert.add_argument(
         "--disturbance",
         type=float,
+        metavar="SHARE",
         help="share of the rows in bursts of random controls, from which the expert recovers "
-        f"({_DISTURBANCE:g})",
+        f"(default: {_DISTURBANCE:g})",
     )
-    expert.add_argument("--workers", type=int, help="processes (2)")
+    expert.add_argument("--workers", type=int, metavar="N", help=f"processes (default: {_WORKERS})")
     add_gamepad(verb.add_argument_group("with --player human"))
+
+
+def _games(options: argparse.Namespace) -> int:
+    from data_tools.recordings.game_list import describe_games
+
+    text, is_playable = describe_games(options.games)
+    print(text)
+    return 1 if options.games and not is_playable else 0
 
 
 def _record(options: argparse.Namespace) -> int:
@@ -72,7 +129,7 @@ def _record_expert(options: argparse.Namespace) -> "list[RecordingFacts]":
         first_seed=options.first_seed,
         disturbance=_DISTURBANCE if options.disturbance is None else options.disturbance,
         size=options.size,
-        workers=2 if options.workers is None else options.workers,
+        workers=_WORKERS if options.workers is None else options.workers,
     )
 
 
