@@ -6,6 +6,7 @@ sentence, the options with their defaults as `(default: ...)`, and examples.
 
 import argparse
 import difflib
+import re
 import sys
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -152,6 +153,33 @@ def add_verb(
     return verb
 
 
+def game_name(text: str) -> str:
+    """Take a game's name as it is stored: small letters, so that one game has one name.
+
+    Raises:
+        argparse.ArgumentTypeError: If it is written otherwise.
+    """
+    plain = re.sub(r"[^\w-]+", "_", text.lower()).strip("_")
+    if text != plain:
+        raise argparse.ArgumentTypeError(
+            f"a game is written in small letters, digits and _, got {text!r}"
+            + (f"; write {plain}" if plain else "")
+        )
+    return text
+
+
+def out_folder(text: str) -> Path:
+    """Take a path where a folder is or can be made.
+
+    Raises:
+        argparse.ArgumentTypeError: If a file is in its place.
+    """
+    path = Path(text)
+    if path.exists() and not path.is_dir():
+        raise argparse.ArgumentTypeError(f"{text} is a file, expected a folder")
+    return path
+
+
 def add_workers(verb: argparse.ArgumentParser) -> None:
     """Ask for the number of processes."""
     verb.add_argument("--workers", type=int, default=2, metavar="N", help="processes")
@@ -176,7 +204,7 @@ def add_gamepad(verb: "argparse.ArgumentParser | argparse._ArgumentGroup") -> No
 def add_shard_settings(verb: argparse.ArgumentParser) -> None:
     """Ask for what shapes every data set, whatever goes into it."""
     verb.add_argument(
-        "--out", type=Path, required=True, metavar="FOLDER", help="folder for the data set"
+        "--out", type=out_folder, required=True, metavar="FOLDER", help="folder for the data set"
     )
     verb.add_argument(
         "--size", type=int, default=256, metavar="PX", help="side of the stored square picture"

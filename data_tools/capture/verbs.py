@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from data_tools.command_line import CommandParser, add_gamepad, add_verb
+from data_tools.command_line import CommandParser, add_gamepad, add_verb, game_name, out_folder
 
 if TYPE_CHECKING:
     from data_tools.capture.event_device import DeviceDescription
@@ -47,9 +47,9 @@ def _add_record_screen(verbs: "argparse._SubParsersAction[CommandParser]") -> No
         ],
     )
     verb.add_argument(
-        "--out", type=Path, required=True, metavar="FOLDER", help="folder for the recording"
+        "--out", type=out_folder, required=True, metavar="FOLDER", help="folder for the recording"
     )
-    verb.add_argument("--game", required=True, help="what is played: lower case, no dots")
+    verb.add_argument("--game", required=True, type=game_name, help="what is played, lower case")
     add_gamepad(verb)
     verb.add_argument("--display", help="X server, for example :0 (default: $DISPLAY)")
     part = verb.add_mutually_exclusive_group()

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from data_tools.command_line import CommandParser, add_verb, add_workers
+from data_tools.command_line import CommandParser, add_verb, add_workers, out_folder
 from data_tools.filtering.settings import SWITCHABLE, FilterSettings
 
 _NUMBERS = {
@@ -29,7 +29,9 @@ def add_verbs(verbs: "argparse._SubParsersAction[CommandParser]") -> None:
         examples=["data --dry-run", "data --out good", "data --out good --off menu,copy"],
     )
     verb.add_argument("dataset", metavar="DATASET", type=Path, help="folder with a manifest")
-    verb.add_argument("--out", type=Path, metavar="FOLDER", help="folder for the new data set")
+    verb.add_argument(
+        "--out", type=out_folder, metavar="FOLDER", help="folder for the new data set"
+    )
     verb.add_argument("--dry-run", action="store_true", help="only say what would be kept")
     verb.add_argument(
         "--off", action="extend", nargs="+", choices=SWITCHABLE, default=[], metavar="RULE",

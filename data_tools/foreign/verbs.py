@@ -1,9 +1,8 @@
 """`index`."""
 
 import argparse
-from pathlib import Path
 
-from data_tools.command_line import CommandParser, add_verb
+from data_tools.command_line import CommandParser, add_verb, game_name, out_folder
 
 
 def add_verbs(verbs: "argparse._SubParsersAction[CommandParser]") -> None:
@@ -24,7 +23,7 @@ def _add_index(verbs: "argparse._SubParsersAction[CommandParser]") -> None:
         ],
     )
     verb.add_argument("shards", metavar="FOLDER_OR_URL", nargs="+", help="with .tar files")
-    verb.add_argument("--game", required=True, help="that they show, lower case")
+    verb.add_argument("--game", required=True, type=game_name, help="that they show, lower case")
     verb.add_argument("--source", help="name of the collection (default: the folder's)")
     verb.add_argument("--licence", default="unknown", help="of the clips")
     verb.add_argument(
@@ -44,7 +43,7 @@ def _add_index(verbs: "argparse._SubParsersAction[CommandParser]") -> None:
     )
     verb.add_argument(
         "--out",
-        type=Path,
+        type=out_folder,
         metavar="FOLDER",
         help="where a URL's manifest goes (default: the folder with the tars)",
     )

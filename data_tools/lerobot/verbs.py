@@ -9,6 +9,7 @@ from data_tools.command_line import (
     add_verb,
     add_workers,
     describe_dataset,
+    out_folder,
     read_shard_settings,
 )
 
@@ -27,7 +28,11 @@ def add_verbs(verbs: "argparse._SubParsersAction[CommandParser]") -> None:
     )
     verb.add_argument("dataset", metavar="DATASET", type=Path, help="folder of a data set")
     verb.add_argument(
-        "--out", type=Path, required=True, metavar="FOLDER", help="folder for the LeRobotDataset"
+        "--out",
+        type=out_folder,
+        required=True,
+        metavar="FOLDER",
+        help="folder for the LeRobotDataset",
     )
     verb.add_argument("--game", action="append", help="take these alone; may come several times")
     verb.add_argument("--data-mb", type=float, default=100.0, metavar="MIB", help="size of a table")

@@ -1,10 +1,9 @@
 """`games` and `record`."""
 
 import argparse
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from data_tools.command_line import CommandParser, add_gamepad, add_verb
+from data_tools.command_line import CommandParser, add_gamepad, add_verb, out_folder
 
 if TYPE_CHECKING:
     from data_tools.recordings.recording import RecordingFacts
@@ -56,7 +55,7 @@ def _add_record(verbs: "argparse._SubParsersAction[CommandParser]") -> None:
         help=f"{', '.join(_GAMES)}, or your own as module:Class; nitrogen-data games tells more",
     )
     verb.add_argument(
-        "--out", type=Path, required=True, metavar="FOLDER", help="folder for the recordings"
+        "--out", type=out_folder, required=True, metavar="FOLDER", help="folder for the recordings"
     )
     verb.add_argument(
         "--episodes",

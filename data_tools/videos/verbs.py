@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from data_tools.command_line import CommandParser, add_verb
+from data_tools.command_line import CommandParser, add_verb, out_folder
 
 _HOSTS = ("youtube.com", "youtu.be", "twitch.tv")
 
@@ -30,7 +30,7 @@ def add_verbs(verbs: "argparse._SubParsersAction[CommandParser]") -> None:
     )
     fetch.add_argument(
         "--out",
-        type=Path,
+        type=out_folder,
         required=True,
         metavar="FOLDER",
         help="folder for VIDEO_ID.mp4 and so on",

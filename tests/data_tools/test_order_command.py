@@ -135,7 +135,7 @@ def test_without_options_the_defaults_are_those_of_training(
     folder = yaml.safe_load(mixture_path.read_text())["one"]["path"]
     defaults = load_defaults([f"+data.sources.one.path={folder}"])
 
-    lines = run(capsys, "order", folder)
+    lines = run(capsys, "order", folder, "--steps", "1")
 
     expected = build_plan(defaults).window_ids(
         Share(

@@ -9,6 +9,7 @@ from data_tools.command_line import (
     add_verb,
     add_workers,
     describe_dataset,
+    out_folder,
     read_shard_settings,
 )
 
@@ -29,7 +30,7 @@ def add_labels(verbs: "argparse._SubParsersAction[CommandParser]") -> None:
     )
     index.add_argument("tarballs", metavar="TARBALL", type=Path, nargs="+", help="or a folder")
     index.add_argument(
-        "--out", type=Path, required=True, metavar="FOLDER", help="folder for the index"
+        "--out", type=out_folder, required=True, metavar="FOLDER", help="folder for the index"
     )
     add_workers(index)
     query = add_verb(

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from data_tools.command_line import CommandParser, add_verb
+from data_tools.command_line import CommandParser, add_verb, game_name, out_folder
 
 if TYPE_CHECKING:
     from data_tools.ingest.recording.settings import Outcome
@@ -30,9 +30,9 @@ def add_format(formats: "argparse._SubParsersAction[CommandParser]") -> None:
     )
     verb.add_argument("videos", metavar="VIDEO", type=Path, nargs="+", help="mp4, mkv or webm")
     verb.add_argument(
-        "--out", type=Path, required=True, metavar="FOLDER", help="folder for the recordings"
+        "--out", type=out_folder, required=True, metavar="FOLDER", help="folder for the recordings"
     )
-    verb.add_argument("--game", required=True, help="what is played, lower case")
+    verb.add_argument("--game", required=True, type=game_name, help="what is played, lower case")
     verb.add_argument(
         "--log",
         type=Path,
@@ -203,7 +203,9 @@ def _ingest(options: argparse.Namespace) -> int:
 def _describe(outcome: "Outcome") -> str:
     name = outcome.video.name if outcome.video.name.isprintable() else ascii(outcome.video.name)
     if outcome.dropped:
-        return f"{name}: dropped: {outcome.dropped}"
+        # Most reasons begin with the file, which is named already.
+        reason = outcome.dropped.removeprefix(str(outcome.video)).lstrip(": ")
+        return f"{name}: dropped: {reason}"
     lines = [
         f"{name}: {outcome.minutes:.1f} min, offset {outcome.offset_ms:+.0f} ms, "
         f"drift {outcome.drift_ppm:+.0f} ppm ({outcome.clock})"
@@ -212,5 +214,7 @@ def _describe(outcome: "Outcome") -> str:
         lines.append(f"  {outcome.uncovered_s:.1f} s without a pad or a log, not learned from")
     lines += [f"  {note}" for note in outcome.notes]
     if outcome.ignored:
-        lines.append(f"  no control, ignored: {', '.join(outcome.ignored)}")
+        lines.append(
+            f"  no control, ignored: {', '.join(outcome.ignored)} (--columns names controls)"
+        )
     return "\n".join(lines)
