@@ -55,7 +55,7 @@ class CommandParser(argparse.ArgumentParser):
         """
         given = list(self._spread(sys.argv[1:] if args is None else args))
         self._refuse_unknown(given)
-        found, rest = super().parse_known_args(given, namespace)
+        found, rest = super().parse_known_args(given, namespace or argparse.Namespace())
         if rest:
             self.error(
                 f"{' '.join(rest)} is more than expected; what stands without an option belongs "
@@ -72,8 +72,8 @@ class CommandParser(argparse.ArgumentParser):
             return
         choices = [str(choice) for choice in action.choices]
         name = "/".join(action.option_strings) or action.metavar or action.dest
-        known = f"; it may be {', '.join(choices)}" if len(choices) <= _FEW else ""
-        hint = f"{did_you_mean(str(value), choices)}{known}"
+        known = f", expected {' or '.join(choices)}" if len(choices) <= _FEW else ""
+        hint = f"{known}{did_you_mean(str(value), choices)}"
         raise argparse.ArgumentError(None, f"{name} cannot be {value!r}{hint}")
 
     def _refuse_unknown(self, given: Iterable[str]) -> None:
@@ -147,7 +147,7 @@ def add_verb(
         examples: Its arguments, as a user would type them.
     """
     verb = verbs.add_parser(name, help=summary, description=summary)
-    verb.epilog = "\n".join(["examples:", *(f"  {verb.prog} {each}" for each in examples)])
+    verb.epilog = "\n".join(["examples:", *(f"  {verb.prog} {each}".rstrip() for each in examples)])
     verb.add_argument("--debug", action="store_true", help="show where an error came from")
     verb.set_defaults(run=run, command=verb.prog)
     return verb

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from data_tools.command_line import CommandParser, add_gamepad, add_verb, game_name, out_folder
+from nitrogen_train.data.files import describe_error
 
 if TYPE_CHECKING:
     from data_tools.capture.event_device import DeviceDescription
@@ -42,8 +43,8 @@ def _add_record_screen(verbs: "argparse._SubParsersAction[CommandParser]") -> No
         _record_screen,
         examples=[
             "--out rec --game celeste",
-            "--out rec --game celeste --window 0x3400007 --fps 60",
-            "--out rec --game celeste --region 1280x720+0+0 --seconds 600",
+            "--out rec --game celeste --window 0x3400007",
+            "--out rec --game celeste --seconds 600",
         ],
     )
     verb.add_argument(
@@ -76,22 +77,19 @@ def _add_record_screen(verbs: "argparse._SubParsersAction[CommandParser]") -> No
 
 def _gamepads(options: argparse.Namespace) -> int:
     from data_tools.capture.event_device import list_devices
-    from data_tools.capture.gamepad import find_gamepad
+    from data_tools.capture.gamepad import NO_GAMEPAD, find_gamepad
 
     if options.watch:
         return _watch(options)
     if options.device or options.pad_map:
-        with contextlib.closing(find_gamepad(options.device)) as device:
+        with contextlib.closing(find_gamepad(options.device, pad_map=options.pad_map)) as device:
             _show(device.description, options.pad_map)
         return 0
     devices = list_devices()
     for device in devices:
         _show(device, None)
     if not devices:
-        print(
-            "no gamepad: nothing of /dev/input/event* has BTN_SOUTH or is a joystick; plug one in "
-            "or pair it"
-        )
+        print(NO_GAMEPAD)
     return 0
 
 
@@ -108,7 +106,7 @@ def _show(description: "DeviceDescription", pad_map: str | None) -> None:
             layout = Gamepad(device, pad_map=pad_map).layout
     except OSError as error:
         # One that may not be read must not hide the others.
-        print(f"  {error}")
+        print(f"  {describe_error(error)}")
     else:
         _print_layout(layout)
 
@@ -125,7 +123,10 @@ def _watch(options: argparse.Namespace) -> int:
     from data_tools.capture.record_screen import stop_on_signals
     from data_tools.capture.watch_pad import watch_pad
 
-    with contextlib.closing(find_gamepad(options.device)) as device, stop_on_signals() as stop:
+    with (
+        contextlib.closing(find_gamepad(options.device, pad_map=options.pad_map)) as device,
+        stop_on_signals() as stop,
+    ):
         layout = build_layout(device.description, device.read_state(), pad_map=options.pad_map)
         print(f"{device.description.name}; Ctrl-C ends")
         _print_layout(layout)
@@ -160,7 +161,10 @@ def _record_screen(options: argparse.Namespace) -> int:
         size=options.size,
         seconds=options.seconds,
     )
-    with contextlib.closing(find_gamepad(options.device)) as device, stop_on_signals() as stop:
+    with (
+        contextlib.closing(find_gamepad(options.device, pad_map=options.pad_map)) as device,
+        stop_on_signals() as stop,
+    ):
         gamepad = Gamepad(device, pad_map=options.pad_map)
         print(f"{gamepad.name}; Ctrl-C ends the recording", flush=True)
         if gamepad.layout.advice:

@@ -3,6 +3,7 @@
 import argparse
 
 from data_tools.command_line import CommandParser, add_verb, game_name, out_folder
+from nitrogen_train.data.files import describe_error
 
 
 def add_verbs(verbs: "argparse._SubParsersAction[CommandParser]") -> None:
@@ -70,7 +71,7 @@ def _index(options: argparse.Namespace) -> int:
         except (ValueError, OSError) as error:
             if len(options.shards) == 1:
                 raise
-            print(f"{root}: not indexed: {error}")
+            print(f"{root}: not indexed: {describe_error(error)}")
             is_faulty = True
             continue
         print(f"{root}: {format_report(found)}")

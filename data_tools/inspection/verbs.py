@@ -85,7 +85,7 @@ def _add_order(verbs: "argparse._SubParsersAction[CommandParser]") -> None:
         examples=[
             "data",
             "--run runs/mine --start 5000 --steps 100",
-            "--mixture mixture.yaml --world-size 1024 --rank 7 --accumulation 1",
+            "data --world-size 1024 --rank 7 --accumulation 1",
         ],
     )
     _add_run_choice(verb)

@@ -52,8 +52,8 @@ def add_ingest(formats: "argparse._SubParsersAction[CommandParser]") -> None:
         _ingest,
         examples=[
             "back --out data",
-            "robot --out data --map x=LEFT_STICK_X,grip=RIGHT_TRIGGER",
-            "robot --out data --camera observation.images.top --game pick_up",
+            "robot --out data --map x=LEFT_STICK_X",
+            "robot --out data --game pick_up",
         ],
     )
     verb.add_argument("folder", metavar="FOLDER", type=Path, help="with meta, data and videos")

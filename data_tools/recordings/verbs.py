@@ -1,6 +1,7 @@
 """`games` and `record`."""
 
 import argparse
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from data_tools.command_line import CommandParser, add_gamepad, add_verb, out_folder
@@ -114,8 +115,18 @@ def _record(options: argparse.Namespace) -> int:
     facts = _record_human(options) if options.player == "human" else _record_expert(options)
     scores = [fact.score for fact in facts if fact.score is not None]
     mean = f", mean score {sum(scores) / len(scores):.2f}" if scores else ""
-    print(f"{len(facts)} recordings in {options.out}{mean}")
+    print(f"{_count(options.out, len(facts), facts[0].game)}{mean}")
     return 0
+
+
+def _count(folder: Path, num_recorded: int, game: str) -> str:
+    """Say how many recordings there are, also where the folder holds others."""
+    from data_tools.recordings.recording import search_recordings
+
+    num_there = len(search_recordings([folder])[0])
+    if num_there == num_recorded:
+        return f"{num_recorded} recordings in {folder}"
+    return f"{num_recorded} recordings of {game}, {num_there} in {folder}"
 
 
 def _record_expert(options: argparse.Namespace) -> "list[RecordingFacts]":
@@ -140,7 +151,7 @@ def _record_human(options: argparse.Namespace) -> "list[RecordingFacts]":
     from data_tools.capture.human_play import record_human
 
     with (
-        contextlib.closing(find_gamepad(options.device)) as device,
+        contextlib.closing(find_gamepad(options.device, pad_map=options.pad_map)) as device,
         contextlib.closing(GameWindow(options.game)) as window,
     ):
         gamepad = Gamepad(device, pad_map=options.pad_map)

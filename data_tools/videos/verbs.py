@@ -21,7 +21,7 @@ def add_verbs(verbs: "argparse._SubParsersAction[CommandParser]") -> None:
         _fetch,
         examples=[
             "videos.jsonl --out videos",
-            "videos.jsonl --out videos --limit 10 --max-height 720",
+            "videos.jsonl --out videos --limit 10",
             "videos.jsonl --out videos --retry",
         ],
     )

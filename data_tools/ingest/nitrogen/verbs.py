@@ -41,7 +41,7 @@ def add_labels(verbs: "argparse._SubParsersAction[CommandParser]") -> None:
         examples=[
             "index",
             "index --min-hours 10 --limit 100",
-            "index --where 'game == celeste' --videos videos.jsonl",
+            "index --where 'game == celeste' --videos v.jsonl",
         ],
     )
     query.add_argument("index", metavar="INDEX", type=Path, help="folder from `labels index`")
@@ -63,9 +63,9 @@ def add_format(formats: "argparse._SubParsersAction[CommandParser]") -> None:
         "Make a data set of NitroGen's public labels and videos at hand.",
         _ingest,
         examples=[
-            "actions/ --videos videos --out data",
-            "actions/ --index index --videos videos --out data --where 'idle_share < 0.5'",
-            "actions/ --index index --videos videos --out data --part 3/8",
+            "a/ --videos v --out data",
+            "a/ --index i --videos v --out data",
+            "a/ --index i --videos v --out data --part 3/8",
         ],
     )
     verb.add_argument("tarballs", metavar="TARBALL", type=Path, nargs="+", help="or a folder")

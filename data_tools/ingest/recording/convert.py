@@ -135,7 +135,7 @@ def _find_clock(
     )
     log = given.move(play.log)
     end_ns = int(video.edges_ns(0)[-1])
-    check_overlap(log, end_ns, what)
+    check_overlap(log, end_ns, begins_ns=play.log.first_ns, what=what)
     if not settings.is_measured:
         return given, "as given"
     try:

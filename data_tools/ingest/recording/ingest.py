@@ -145,7 +145,9 @@ def _check_video(path: Path) -> None:
         is_pattern = any(letter in path.name for letter in "*?[")
         raise FileNotFoundError(f"{path}: {'nothing matches it' if is_pattern else 'no such file'}")
     if has_suffix(path, _LOG_SUFFIXES):
-        raise ShardError(f"{path} is a log, expected a video; give its log with --log {path}")
+        raise ShardError(
+            f"{path} is a log, expected a video; name the video, and the log with --log"
+        )
     if not has_suffix(path, VIDEO_SUFFIXES):
         raise ShardError(
             f"{path} is not of {', '.join(VIDEO_SUFFIXES)}; ffmpeg -i IN -c copy OUT.mkv puts it "

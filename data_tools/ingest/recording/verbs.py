@@ -22,10 +22,10 @@ def add_format(formats: "argparse._SubParsersAction[CommandParser]") -> None:
         "Make recordings of videos and input logs; starts where it stopped.",
         _ingest,
         examples=[
-            "videos/*.mkv --out rec --game celeste --estimate-offset",
-            "run.mp4 --log run.csv --out rec --game celeste --time-unit ms --stick-range unit "
-            "--stick-y up",
-            "run.mp4 --out rec --game celeste --columns Jump=SOUTH,Turn=RIGHT_STICK_X",
+            "*.mkv --out rec --game celeste",
+            "*.mkv --out rec --game celeste \\\n      --estimate-offset",
+            "a.mp4 --out rec --game celeste \\\n"
+            "      --log a.csv --time-unit ms --stick-range unit --stick-y up",
         ],
     )
     verb.add_argument("videos", metavar="VIDEO", type=Path, nargs="+", help="mp4, mkv or webm")
@@ -52,10 +52,11 @@ def _add_conventions(verb: argparse.ArgumentParser) -> None:
     group = verb.add_argument_group("how the log is meant")
     group.add_argument(
         "--format",
+        metavar="FORMAT",
         choices=("auto", "own", "input-rec", "table"),
         default="auto",
-        help="own: t_ns and controls; input-rec: the OBS plugin's parquet; table: CSV or parquet "
-        "with a column per control",
+        help="auto; own: t_ns and controls; input-rec: the OBS plugin's parquet; table: CSV or "
+        "parquet with a column per control",
     )
     group.add_argument(
         "--columns",
@@ -66,7 +67,9 @@ def _add_conventions(verb: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--button-labels",
         choices=("xbox", "nintendo", "playstation"),
-        help="whose A, B, X and Y: A is below on an Xbox pad, on the right on Nintendo's "
+        metavar="MAKER",
+        help="xbox, nintendo or playstation: whose A, B, X and Y; A is below on an Xbox pad, on "
+        "the right on Nintendo's "
         "(default: as the other columns tell)",
     )
     group.add_argument(
@@ -83,12 +86,17 @@ def _add_conventions(verb: argparse.ArgumentParser) -> None:
         help="where positive y points: up in XInput, down in SDL, evdev and browsers",
     )
     group.add_argument(
-        "--stick-range", choices=_STICK_RANGES, help="-1 to 1, 0 to 255, -32768 to 32767"
+        "--stick-range",
+        choices=_STICK_RANGES,
+        metavar="RANGE",
+        help="unit -1 to 1, byte 0 to 255, short -32768 to 32767",
     )
     group.add_argument(
         "--trigger-range",
         choices=_TRIGGER_RANGES,
-        help="0 to 1, 255, 1023 or 32767, or -1 to 1; not needed where it is a button",
+        metavar="RANGE",
+        help="from 0: unit to 1, byte to 255, ten-bit to 1023, short to 32767; or centred -1 to 1; "
+        "not needed where it is a button",
     )
     group.add_argument(
         "--dead-zone",

@@ -60,12 +60,13 @@ def find_uncovered(
     return tuple(found)
 
 
-def check_overlap(log: InputLog, end_ns: int, what: str) -> None:
+def check_overlap(log: InputLog, end_ns: int, *, begins_ns: int, what: str) -> None:
     """Refuse a log none of which is of the video's time, with what its times suggest.
 
     Args:
         log: On the video's clock, not yet cut.
         end_ns: The video's.
+        begins_ns: The log's first time, on its own clock.
         what: Log and video, for messages.
 
     Raises:
@@ -82,8 +83,8 @@ def check_overlap(log: InputLog, end_ns: int, what: str) -> None:
     if is_short:
         raise ShardError(f"{text}: over {_TOO_SHORT} times as long; check --time-unit")
     raise ShardError(
-        f"{text}: they share nothing; check --time-unit, --video-start and --offset-ms. If both "
-        f"began together, --video-start {log.first_ns / 1e9:.6g} more than now says so"
+        f"{text}: they share nothing; if both began together, give --video-start "
+        f"{begins_ns / 1e9:.9g}; else check --time-unit, --video-start and --offset-ms"
     )
 
 
