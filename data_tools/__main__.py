@@ -95,6 +95,8 @@ def _complete_paths(parser: argparse.ArgumentParser) -> None:
 
     for action in parser._actions:
         if isinstance(action.choices, Mapping):
+            # What help does not show is not completed.
+            action.help = "VERB"
             for verb in action.choices.values():
                 _complete_paths(verb)
         elif action.type is Path or action.dest in _PATHS_OR_URLS:

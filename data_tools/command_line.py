@@ -122,7 +122,7 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Point to the closest right word, in words that go on a message; empty if none is close.
 
     Example:
-        >>> did_you_mean("recrod", ["record", "shard"])
+        >>> did_you_mean("recor", ["record", "shard"])
         ', did you mean record?'
     """
     close = difflib.get_close_matches(name, list(known), n=1)

@@ -3,6 +3,7 @@
 path ─► storage, manifest ─► selection ─► table of windows ─► parts with weights (games, or one)
 """
 
+import difflib
 import math
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -63,9 +64,11 @@ def read_options(name: str, values: Mapping[str, Any]) -> SourceOptions:
     known = [item.name for item in fields(SourceOptions)]
     unknown = [key for key in values if key not in known]
     if unknown or "path" not in values:
+        close = difflib.get_close_matches(unknown[0], known, n=1) if unknown else []
         raise ValueError(
             f"data.sources.{name} needs a path and may have {', '.join(known[1:])}; "
             f"got {', '.join(values)}"
+            f"{f', did you mean {close[0]}?' if close else ''}"
         )
     plain: dict[str, Any] = {**values, "path": str(values["path"])}
     try:
