@@ -5,9 +5,12 @@ import errno
 import os
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
 
 from data_tools.capture import verbs as capture
+from data_tools.command_line import CommandParser, add_verb
 from data_tools.filtering import verbs as filtering
 from data_tools.foreign import verbs as foreign
 from data_tools.ingest import verbs as ingest
@@ -16,24 +19,89 @@ from data_tools.lerobot import verbs as lerobot
 from data_tools.recordings import verbs as recordings
 from data_tools.shards import verbs as shards
 from data_tools.videos import verbs as videos
+from nitrogen_train.data.files import describe_error
 from nitrogen_train.interrupts import interruptible
 
+_NAME, _PACKAGE = "nitrogen-data", "nitrogen-train"
+_PATHS_OR_URLS = {"datasets", "shards"}
 _DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """Build the parser of all verbs; the chosen one's name is `verb`, and `run` does it."""
-    parser = argparse.ArgumentParser(
-        prog="nitrogen-data",
-        description="Gameplay recordings to data sets that nitrogen-train reads.",
+_GROUPS = {
+    "record play": ("games", "record", "gamepads", "record-screen"),
+    "or bring in what others recorded": ("ingest", "labels", "videos", "index"),
+    "make a data set": ("shard", "merge", "filter"),
+    "look into it": ("verify", "stats", "preview", "order", "mixture"),
+    "and around it": ("export", "completion"),
+}
+"""The verbs in the order in which a newcomer meets them."""
+_EXAMPLES = (
+    "record doom_gather --out rec --episodes 24",
+    "shard rec --out data",
+    "verify data",
+)
+
+
+def build_parser() -> CommandParser:
+    """Build the parser of all verbs; the chosen one is named by `command`, and `run` does it."""
+    parser = CommandParser(prog=_NAME, usage=f"{_NAME} VERB ...")
+    parser.add_argument("--version", action="version", version=f"{_NAME} {version(_PACKAGE)}")
+    # Listed in groups instead.
+    verbs = parser.add_subparsers(
+        dest="verb", required=True, metavar="VERB", help=argparse.SUPPRESS, prog=_NAME
     )
-    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     packages = (
         recordings, capture, videos, ingest, shards, filtering, inspection, foreign, lerobot,
     )  # fmt: skip
     for package in packages:
         package.add_verbs(verbs)
+    completion = add_verb(
+        verbs,
+        "completion",
+        "Print what lets a shell complete nitrogen-data with Tab.",
+        _print_completion,
+        examples=["bash", "zsh"],
+    )
+    completion.add_argument("shell", metavar="SHELL", choices=("bash", "zsh", "tcsh"), help="yours")
+    parser.description = _describe_verbs(verbs.choices)
+    parser.epilog = "\n".join(
+        [
+            "examples:",
+            *(f"  {_NAME} {each}" for each in _EXAMPLES),
+            f"\n{_NAME} VERB --help shows a verb's options and examples.",
+        ]
+    )
     return parser
+
+
+def _describe_verbs(verbs: Mapping[str, argparse.ArgumentParser]) -> str:
+    lines = ["Gameplay recordings to data sets that nitrogen-train reads."]
+    for title, names in _GROUPS.items():
+        lines += ["", f"{title}:", *(f"  {name:<13}  {verbs[name].description}" for name in names)]
+    return "\n".join(lines)
+
+
+def _print_completion(options: argparse.Namespace) -> int:
+    import shtab
+
+    parser = build_parser()
+    _complete_paths(parser)
+    print(shtab.complete(parser, options.shell))
+    return 0
+
+
+def _complete_paths(parser: argparse.ArgumentParser) -> None:
+    """Let the shell offer files where a path is expected."""
+    import shtab
+
+    for action in parser._actions:
+        if isinstance(action.choices, Mapping):
+            # What help does not show is not completed.
+            action.help = "VERB"
+            for verb in action.choices.values():
+                _complete_paths(verb)
+        elif action.type is Path or action.dest in _PATHS_OR_URLS:
+            action.complete = shtab.FILE  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -45,7 +113,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     options = build_parser().parse_args(arguments)
     try:
-        with interruptible(f"nitrogen-data {options.verb}: interrupted; start again to go on"):
+        with interruptible(f"{options.command}: interrupted; start again to go on"):
             status: int = options.run(options)
         sys.stdout.flush()
         return status
@@ -59,7 +127,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         hint = ""
         if isinstance(error, OSError) and error.errno in _DISK_FULL:
             hint = "; free some space and start again: what is finished is kept"
-        print(f"nitrogen-data {options.verb}: {error}{hint}", file=sys.stderr)
+        print(f"{options.command}: error: {describe_error(error)}{hint}", file=sys.stderr)
         return 2
 
 

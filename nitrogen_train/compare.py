@@ -79,7 +79,12 @@ class Run:
 
 def main() -> None:
     """Run the comparison, or what is left of it, and write its table."""
-    parser = argparse.ArgumentParser(prog="python -m nitrogen_train.compare", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m nitrogen_train.compare",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
     parser.add_argument("--output", type=Path, default=Path("compare"), help="folder of all runs")
     parser.add_argument("--data", type=Path, default=Path("demo"), help="recordings and shards")
     parser.add_argument(

@@ -39,7 +39,12 @@ class Plan:
 
 def main() -> None:
     """Run the demo, or what is left of it."""
-    parser = argparse.ArgumentParser(prog="python -m nitrogen_train.demo", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m nitrogen_train.demo",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
     parser.add_argument("--output", type=Path, default=Path("demo"), help="folder of all results")
     parser.add_argument("--seed", type=int, default=0, help="of the training")
     arguments = parser.parse_args()

@@ -21,6 +21,12 @@ from data_tools.capture.event_device import (
     read_events,
 )
 from data_tools.capture.pad_layout import build_layout, describe_pad
+from data_tools.capture.pad_map import read_pad_map
+
+NO_GAMEPAD = (
+    "no gamepad is connected: plug one in or pair it and try again; over ssh and in a container "
+    "only pads of that machine are seen"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,17 +102,20 @@ class Gamepad:
         return Change(time_ns=self._last_ns, controls=packet) if packet else None
 
 
-def find_gamepad(path: Path | None) -> EventDevice:
+def find_gamepad(path: Path | None, *, pad_map: str | None = None) -> EventDevice:
     """Open a gamepad.
 
     Args:
         path: `/dev/input/eventN`, or a link to it; None takes the only gamepad that there is.
+        pad_map: What the person says of its layout; a mistake in it is told before a missing pad.
 
     Raises:
         FileNotFoundError: If there is none, or not this one.
-        ValueError: If there are several to choose from.
+        ValueError: If there are several to choose from, or `pad_map` cannot be read.
         PermissionError: If this user may not read it.
     """
+    if pad_map:
+        read_pad_map(pad_map)
     return EventDevice(choose_device(list_devices(), path))
 
 
@@ -128,10 +137,7 @@ def choose_device(devices: Sequence[DeviceDescription], path: Path | None) -> De
         return chosen[0]
     devices = [device for device in devices if BTN_SOUTH in device.keys] or devices
     if not devices:
-        raise FileNotFoundError(
-            "no gamepad is plugged in: nothing of /dev/input/event* has BTN_SOUTH or is a "
-            "joystick; plug one in or pair it"
-        )
+        raise FileNotFoundError(NO_GAMEPAD)
     if len(devices) > 1:
         raise ValueError(f"choose a gamepad with --device; {_describe_choice(devices)}")
     return devices[0]

@@ -34,17 +34,28 @@ def correct(
         ValueError: If it cannot be read, the device has no such code, or a code would be two
             controls'.
     """
+    said = read_pad_map(pad_map)
+    for control, where in said.items():
+        if where is not None:
+            _check(control, where, description, axes)
+    corrected = {name: where for name, where in (inputs | said).items() if where is not None}
+    _check_shared(corrected, said)
+    return corrected
+
+
+def read_pad_map(pad_map: str) -> dict[str, PadInput | None]:
+    """Read what a person says, whatever the device has; None is a control that it lacks.
+
+    Raises:
+        ValueError: If it cannot be read.
+    """
     said: dict[str, PadInput | None] = {}
     for part in pad_map.split(","):
         control, where = _read_part(part)
         if control in said:
             raise ValueError(f"--pad-map names {control} twice")
-        if where is not None:
-            _check(control, where, description, axes)
         said[control] = where
-    corrected = {name: where for name, where in (inputs | said).items() if where is not None}
-    _check_shared(corrected, said)
-    return corrected
+    return said
 
 
 def _read_part(text: str) -> tuple[str, PadInput | None]:

@@ -132,7 +132,7 @@ class ScreenGrab:
                     yield picture, now_ns - age_ns
         except av.error.FFmpegError as error:
             raise OSError(
-                f"the screen {self._part.display} cannot be read any more: {error}"
+                f"the screen {self._part.display} cannot be read any more: {error.strerror}"
             ) from error
 
     def _connect(self, region: tuple[int, int, int, int] | None) -> av.container.InputContainer:
@@ -152,6 +152,6 @@ class ScreenGrab:
             return av.open(part.display, format="x11grab", options=options)
         except av.error.FFmpegError as error:
             raise OSError(
-                f"cannot record {part}: {error}; is the X server there, does $XAUTHORITY let this "
-                "user in, and does the region or the window lie on the screen?"
+                f"cannot record {part}: {error.strerror}; is the X server there, does $XAUTHORITY "
+                "let this user in, and does the region or the window lie on the screen?"
             ) from error

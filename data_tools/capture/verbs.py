@@ -6,7 +6,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from data_tools.command_line import add_gamepad, add_verb
+from data_tools.command_line import CommandParser, add_gamepad, add_verb, game_name, out_folder
+from nitrogen_train.data.files import describe_error
 
 if TYPE_CHECKING:
     from data_tools.capture.event_device import DeviceDescription
@@ -14,18 +15,19 @@ if TYPE_CHECKING:
     from data_tools.capture.record_screen import ScreenReport
 
 
-def add_verbs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def add_verbs(verbs: "argparse._SubParsersAction[CommandParser]") -> None:
     """Add them to the command line."""
     _add_gamepads(verbs)
     _add_record_screen(verbs)
 
 
-def _add_gamepads(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def _add_gamepads(verbs: "argparse._SubParsersAction[CommandParser]") -> None:
     verb = add_verb(
         verbs,
         "gamepads",
-        "List the gamepads of this machine and what their buttons are taken for (Linux).",
+        "List the gamepads here and what their buttons are taken for.",
         _gamepads,
+        examples=["", "--watch", "--watch --pad-map SOUTH=BTN_EAST,EAST=BTN_SOUTH"],
     )
     add_gamepad(verb)
     verb.add_argument(
@@ -33,48 +35,61 @@ def _add_gamepads(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") 
     )
 
 
-def _add_record_screen(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def _add_record_screen(verbs: "argparse._SubParsersAction[CommandParser]") -> None:
     verb = add_verb(
         verbs,
         "record-screen",
-        "Record a gamepad and an X11 screen, region or window, until Ctrl-C (Linux).",
+        "Record a gamepad and an X11 screen or window, until Ctrl-C.",
         _record_screen,
+        examples=[
+            "--out rec --game celeste",
+            "--out rec --game celeste --window 0x3400007",
+            "--out rec --game celeste --seconds 600",
+        ],
     )
-    verb.add_argument("--out", type=Path, required=True, help="folder for the recording")
-    verb.add_argument("--game", required=True, help="what is played: lower case, no dots")
+    verb.add_argument(
+        "--out", type=out_folder, required=True, metavar="FOLDER", help="folder for the recording"
+    )
+    verb.add_argument("--game", required=True, type=game_name, help="what is played, lower case")
     add_gamepad(verb)
-    verb.add_argument("--display", help="X server, for example :0; $DISPLAY")
+    verb.add_argument("--display", help="X server, for example :0 (default: $DISPLAY)")
     part = verb.add_mutually_exclusive_group()
-    part.add_argument("--region", metavar="WxH+X+Y", help="in pixels; the whole screen")
+    part.add_argument("--region", metavar="WxH+X+Y", help="in pixels (default: the whole screen)")
     part.add_argument("--window", metavar="ID", help="a window as xwininfo names it")
     verb.add_argument("--no-cursor", action="store_true", help="leave the mouse pointer out")
-    verb.add_argument("--fps", type=float, default=30.0, help="constant frame rate")
-    verb.add_argument("--size", type=int, help="squash pictures to this square; as they are")
-    verb.add_argument("--seconds", type=float, help="stop by itself")
-    verb.add_argument("--name", help="of the files; the game and the time")
-    verb.add_argument("--session", help="recordings of one stay on one side of a split; the name")
+    verb.add_argument("--fps", type=float, default=30.0, metavar="HZ", help="constant frame rate")
+    verb.add_argument(
+        "--size",
+        type=int,
+        metavar="PX",
+        help="squash pictures to this square (default: as they are)",
+    )
+    verb.add_argument(
+        "--seconds", type=float, metavar="S", help="stop by itself (default: at Ctrl-C)"
+    )
+    verb.add_argument("--name", help="of the files (default: the game and the time)")
+    verb.add_argument(
+        "--session", help="recordings of one stay on one side of a split (default: the name)"
+    )
     verb.add_argument("--source", default="recordings", help="collection it belongs to")
     verb.add_argument("--licence", default="unknown", help="terms of the pictures")
 
 
 def _gamepads(options: argparse.Namespace) -> int:
     from data_tools.capture.event_device import list_devices
-    from data_tools.capture.gamepad import find_gamepad
+    from data_tools.capture.gamepad import NO_GAMEPAD, find_gamepad
 
     if options.watch:
         return _watch(options)
     if options.device or options.pad_map:
-        with contextlib.closing(find_gamepad(options.device)) as device:
+        with contextlib.closing(find_gamepad(options.device, pad_map=options.pad_map)) as device:
             _show(device.description, options.pad_map)
         return 0
     devices = list_devices()
     for device in devices:
         _show(device, None)
     if not devices:
-        print(
-            "no gamepad: nothing of /dev/input/event* has BTN_SOUTH or is a joystick; plug one in "
-            "or pair it"
-        )
+        print(NO_GAMEPAD)
     return 0
 
 
@@ -91,7 +106,7 @@ def _show(description: "DeviceDescription", pad_map: str | None) -> None:
             layout = Gamepad(device, pad_map=pad_map).layout
     except OSError as error:
         # One that may not be read must not hide the others.
-        print(f"  {error}")
+        print(f"  {describe_error(error)}")
     else:
         _print_layout(layout)
 
@@ -108,7 +123,10 @@ def _watch(options: argparse.Namespace) -> int:
     from data_tools.capture.record_screen import stop_on_signals
     from data_tools.capture.watch_pad import watch_pad
 
-    with contextlib.closing(find_gamepad(options.device)) as device, stop_on_signals() as stop:
+    with (
+        contextlib.closing(find_gamepad(options.device, pad_map=options.pad_map)) as device,
+        stop_on_signals() as stop,
+    ):
         layout = build_layout(device.description, device.read_state(), pad_map=options.pad_map)
         print(f"{device.description.name}; Ctrl-C ends")
         _print_layout(layout)
@@ -143,7 +161,10 @@ def _record_screen(options: argparse.Namespace) -> int:
         size=options.size,
         seconds=options.seconds,
     )
-    with contextlib.closing(find_gamepad(options.device)) as device, stop_on_signals() as stop:
+    with (
+        contextlib.closing(find_gamepad(options.device, pad_map=options.pad_map)) as device,
+        stop_on_signals() as stop,
+    ):
         gamepad = Gamepad(device, pad_map=options.pad_map)
         print(f"{gamepad.name}; Ctrl-C ends the recording", flush=True)
         if gamepad.layout.advice:

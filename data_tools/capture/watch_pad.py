@@ -20,6 +20,7 @@ from data_tools.capture.event_device import (
     read_events,
 )
 from data_tools.capture.pad_layout import PadLayout
+from nitrogen_train.data.files import describe_error
 
 _LOOK_UP_S = 0.05
 _STICK_REST = 0.1
@@ -46,7 +47,7 @@ def watch_pad(source: EventSource, layout: PadLayout, out: TextIO, *, stop: thre
         try:
             news = _read(source)
         except OSError as error:
-            return f"{view.end()}unplugged: {error}"
+            return f"{view.end()}unplugged: {describe_error(error)}"
         for event in news:
             view.show_state(event) if isinstance(event, RawState) else view.show(event)
     return f"{view.end()}stopped"

@@ -62,10 +62,11 @@ def filter_dataset(
     manifest = read_manifest(dataset_dir)
     shards = _take_shards(manifest.rows(), part)
     facts = [manifest.hash, asdict(settings), clips_per_shard, part.count]
+    asked = json.loads(json.dumps(asdict(settings) | {"clips_per_shard": clips_per_shard}))
     settings_digest = _digest(facts)
     digest = _digest([*facts, part.index])
     if out_dir is not None:
-        finished = read_finished(out_dir, digest=digest, part=part)
+        finished = read_finished(out_dir, digest=digest, part=part, settings=asked)
         if finished is not None:
             shutil.rmtree(out_dir / _JUDGED, ignore_errors=True)
             return finished
@@ -80,6 +81,7 @@ def filter_dataset(
         part=part,
         shards=_lay_out(kept, clips_per_shard),
         dropped=dropped,
+        settings=asked,
     )
     copy = partial(copy_record, dataset_dir)
     report = write_plan(plan, encode=copy, out_dir=out_dir, workers=workers)

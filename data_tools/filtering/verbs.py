@@ -5,7 +5,7 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from data_tools.command_line import add_verb, add_workers
+from data_tools.command_line import CommandParser, add_verb, add_workers, out_folder
 from data_tools.filtering.settings import SWITCHABLE, FilterSettings
 
 if TYPE_CHECKING:
@@ -24,28 +24,39 @@ _NUMBERS = {
 }
 
 
-def add_verbs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def add_verbs(verbs: "argparse._SubParsersAction[CommandParser]") -> None:
     """Add it to the command line."""
     verb = add_verb(
-        verbs, "filter", "Make a data set of the clips that are worth learning from.", _filter
+        verbs,
+        "filter",
+        "Make a data set of the clips that are worth learning from.",
+        _filter,
+        examples=["data --dry-run", "data --out good", "data --out good --off menu,copy"],
     )
     verb.add_argument("dataset", metavar="DATASET", type=Path, help="folder with a manifest")
-    verb.add_argument("--out", type=Path, help="folder for the new data set")
+    verb.add_argument(
+        "--out", type=out_folder, metavar="FOLDER", help="folder for the new data set"
+    )
     verb.add_argument("--dry-run", action="store_true", help="only say what would be kept")
     verb.add_argument(
-        "--off", nargs="+", choices=SWITCHABLE, default=[], metavar="RULE",
-        help=f"rules that are not asked, of {', '.join(SWITCHABLE)}",
+        "--off", action="extend", nargs="+", choices=SWITCHABLE, default=[], metavar="RULE",
+        help=f"rules that are not asked, of {', '.join(SWITCHABLE)}; with spaces or commas between",
     )  # fmt: skip
     for name, text in _NUMBERS.items():
         default = getattr(FilterSettings, name)
-        verb.add_argument(f"--{name.replace('_', '-')}", type=float, default=default, help=text)
+        verb.add_argument(
+            f"--{name.replace('_', '-')}", type=float, default=default, metavar="X", help=text
+        )
     verb.add_argument(
         "--idle-window",
         type=float,
         metavar="SECONDS",
-        help="idle: ask in stretches of this length, of which half must pass; the whole clip",
+        help="idle: ask in stretches of this length, of which half must pass "
+        "(default: the whole clip)",
     )
-    verb.add_argument("--clips-per-shard", type=int, default=64, help="clips in one tar")
+    verb.add_argument(
+        "--clips-per-shard", type=int, default=64, metavar="N", help="clips in one tar"
+    )
     verb.add_argument(
         "--part", default="0/1", metavar="I/N",
         help="filter the I-th of N parts of the shards (from 0); then `merge`",
@@ -72,7 +83,7 @@ def _filter(options: argparse.Namespace) -> int:
     if options.dry_run == (options.out is not None):
         raise ValueError("give either --out FOLDER or --dry-run")
     settings = FilterSettings(
-        off=tuple(sorted(options.off)),
+        off=tuple(sorted(set(options.off))),
         idle_window_s=options.idle_window,
         **{name: getattr(options, name) for name in _NUMBERS},
     )

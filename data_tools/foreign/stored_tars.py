@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from data_tools.foreign.tar_records import Reads
+from nitrogen_train.data.files import describe_error
 from nitrogen_train.data.remote import describe, list_folder, open_url
 from nitrogen_train.data.storage import Storage
 
@@ -52,7 +53,7 @@ def find_fault(storage: Storage, shard: str) -> str | None:
         if storage.folder is not None:
             (storage.folder / shard).open("rb").close()
     except OSError as error:
-        return str(error)
+        return describe_error(error)
     return None
 
 

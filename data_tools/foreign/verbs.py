@@ -4,32 +4,52 @@ import argparse
 import shlex
 from pathlib import Path
 
-from data_tools.command_line import add_verb
+from data_tools.command_line import CommandParser, add_verb, game_name, out_folder
+from nitrogen_train.data.files import describe_error
 
 
-def add_verbs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def add_verbs(verbs: "argparse._SubParsersAction[CommandParser]") -> None:
     """Add them to the command line."""
     _add_index(verbs)
 
 
-def _add_index(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def _add_index(verbs: "argparse._SubParsersAction[CommandParser]") -> None:
     verb = add_verb(
-        verbs, "index", "Write a manifest for foreign shards, which stay as they are.", _index
+        verbs,
+        "index",
+        "Write a manifest for foreign shards, which stay as they are.",
+        _index,
+        examples=[
+            "tars --game celeste",
+            "tars --game celeste --session-from-key '^(run[0-9]+)'",
+            "s3://bucket/tars --game celeste --out manifests",
+        ],
     )
     verb.add_argument("shards", metavar="FOLDER_OR_URL", nargs="+", help="with .tar files")
-    verb.add_argument("--game", required=True, help="that they show")
-    verb.add_argument("--source", help="name of the collection; the folder's")
+    verb.add_argument("--game", required=True, type=game_name, help="that they show, lower case")
+    verb.add_argument("--source", help="name of the collection (default: the folder's)")
     verb.add_argument("--licence", default="unknown", help="of the clips")
     verb.add_argument(
         "--session-from-key",
         metavar="REGEX",
-        help="its first group, found in a record's key, is its session; a tar is one",
+        help="its first group, found in a record's key, is its session (default: a tar is one)",
     )
-    verb.add_argument("--fps", type=float, help="of pictures, and of videos that have none")
     verb.add_argument(
-        "--val-share", type=float, default=0.15, help="share of the sessions for validation"
+        "--fps", type=float, metavar="HZ", help="of pictures, and of videos that have none"
     )
-    verb.add_argument("--out", type=Path, help="where a URL's manifest goes; the folder itself")
+    verb.add_argument(
+        "--val-share",
+        type=float,
+        default=0.15,
+        metavar="SHARE",
+        help="share of the sessions for validation",
+    )
+    verb.add_argument(
+        "--out",
+        type=out_folder,
+        metavar="FOLDER",
+        help="where a URL's manifest goes (default: the folder with the tars)",
+    )
 
 
 def _index(options: argparse.Namespace) -> int:
@@ -54,7 +74,7 @@ def _index(options: argparse.Namespace) -> int:
         except (ValueError, OSError) as error:
             if len(options.shards) == 1:
                 raise
-            print(f"{root}: not indexed: {error}")
+            print(f"{root}: not indexed: {describe_error(error)}")
             is_faulty = True
             continue
         print(f"{root}: {format_report(found)}")

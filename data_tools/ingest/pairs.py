@@ -16,6 +16,7 @@ from data_tools.shards.planned import Dropped, PlannedUnit, list_loss
 from data_tools.shards.report import DatasetReport
 from data_tools.shards.source_video import SourceVideo, read_video_table
 from data_tools.shards.write import write_dataset
+from nitrogen_train.data.files import describe_error
 from nitrogen_train.data.schema import ShardError
 
 FPS = 20.0
@@ -161,7 +162,7 @@ def plan_pair(pair: Pair, *, read: ReadPair, settings: ShardSettings) -> Planned
             game=pair.game,
             seconds=seconds,
             reason=known or "it breaks the rules of clips or files",
-            detail=str(error),
+            detail=describe_error(error),
         )
         return PlannedUnit(digest=f"{pair.name}: {error}", clips=[], dropped=[dropped])
     lost = list_loss(video, name=pair.name, game=pair.game)

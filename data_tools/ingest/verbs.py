@@ -2,6 +2,7 @@
 
 import argparse
 
+from data_tools.command_line import CommandParser
 from data_tools.ingest.nitrogen.verbs import add_format as add_nitrogen
 from data_tools.ingest.nitrogen.verbs import add_labels
 from data_tools.ingest.open_p2p.verbs import add_open_p2p
@@ -12,9 +13,9 @@ from data_tools.lerobot.verbs import add_ingest as add_lerobot
 _FORMATS = (add_recording, add_nitrogen, add_lerobot, add_vpt, add_open_p2p)
 
 
-def add_verbs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def add_verbs(verbs: "argparse._SubParsersAction[CommandParser]") -> None:
     """Add `ingest` and its formats to the command line."""
-    summary = "Turn data of another format into recordings or data sets; starts where it stopped."
+    summary = "Turn videos with logs, or data of others, into data of ours."
     verb = verbs.add_parser("ingest", help=summary, description=summary)
     formats = verb.add_subparsers(dest="format", required=True, metavar="FORMAT")
     for add_format in _FORMATS:

@@ -16,6 +16,7 @@ from data_tools.inspection.clip_facts import ControlFacts, describe_controls
 from data_tools.inspection.offset import OffsetSums, measure_offset
 from nitrogen_train.data.action_file import idle_rows
 from nitrogen_train.data.decoders.pyav_decoder import PyAVDecoder
+from nitrogen_train.data.files import describe_error
 from nitrogen_train.data.manifest_row import ManifestRow, describe_record
 from nitrogen_train.data.records import Record, read_record_bytes
 from nitrogen_train.data.schema import ShardError, get_space
@@ -68,7 +69,7 @@ def examine_clip(dataset_dir: Path, row: ManifestRow) -> ClipExam:
         found = describe_record(record, data, shard=row.shard, offset=row.offset, split=row.split)
         faults = [*_compare(row, found), *_check_idle(record)]
     except (ShardError, OSError) as error:
-        return ClipExam(faults=_name(row, [str(error)]), facts=None)
+        return ClipExam(faults=_name(row, [describe_error(error)]), facts=None)
     try:
         # One backend on every machine: it reads every file, and damage crashes none of it.
         frames = PyAVDecoder().decode(record.video)

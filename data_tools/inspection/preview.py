@@ -1,6 +1,7 @@
 """A clip with its controller drawn below it, for people to look at."""
 
 import difflib
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +13,13 @@ from nitrogen_train.data.encode import VideoWriter
 from nitrogen_train.data.manifest import Manifest, read_manifest
 from nitrogen_train.data.manifest_row import ManifestRow
 from nitrogen_train.data.overlay import draw_controls
-from nitrogen_train.data.predictions import Predictions, read_predictions
+from nitrogen_train.data.predictions import Predictions, list_predicted, read_predictions
 from nitrogen_train.data.storage import Storage
 from nitrogen_train.data.stored_clips import read_clip
 from nitrogen_train.progress import track
+
+_LISTED = ("clip_id", "game", "split")
+_NUM_CLOSE = 3
 
 
 def preview_clip(
@@ -29,7 +33,7 @@ def preview_clip(
 
     Args:
         dataset_dir: The data set's folder.
-        clip_id: Which clip; the first if None.
+        clip_id: Which clip; None: the first, or the first that something was predicted for.
         out_path: The mp4 to write.
         predictions_path: What a policy predicted for it, drawn as a second one; see
             `nitrogen_train.data.predictions`.
@@ -44,6 +48,8 @@ def preview_clip(
     if out_path.suffix != ".mp4":
         raise ValueError(f"a preview is an mp4, got {out_path}")
     manifest = read_manifest(dataset_dir)
+    if clip_id is None and predictions_path is not None:
+        clip_id = _choose_predicted(manifest, predictions_path)
     row = _find_clip(manifest, clip_id)
     storage = Storage(str(dataset_dir))
     record = read_clip(storage, row)
@@ -72,13 +78,40 @@ def preview_clip(
     return row
 
 
+def list_clips(dataset_dir: Path) -> Iterator[str]:
+    """Name a data set's clips in the manifest's order, with their game, split and length.
+
+    Raises:
+        FileNotFoundError: If there is no manifest.
+    """
+    table = read_manifest(dataset_dir).table
+    widths = [max(len(name) for name in table[column].to_pylist()) for column in _LISTED]
+    for batch in table.select([*_LISTED, "num_frames", "fps"]).to_batches():
+        for row in batch.to_pylist():
+            cells = [
+                f"{row[column]:<{width}}" for column, width in zip(_LISTED, widths, strict=True)
+            ]
+            yield "  ".join([*cells, f"{row['num_frames'] / row['fps']:6.2f} s"])
+
+
+def _choose_predicted(manifest: Manifest, path: Path) -> str:
+    predicted = list_predicted(path, space=manifest.action_space)
+    for clip_id in manifest.table["clip_id"].to_pylist():
+        if clip_id in predicted:
+            return clip_id
+    raise ValueError(f"{path} says nothing of this data set's clips: it is of another one")
+
+
 def _find_clip(manifest: Manifest, clip_id: str | None) -> ManifestRow:
     if clip_id is None:
         return manifest.row(0)
     known = manifest.table["clip_id"].to_pylist()
     if clip_id not in known:
-        close = difflib.get_close_matches(clip_id, known, n=1) or known[:1]
-        raise ValueError(f"no clip {clip_id!r} among {len(known)}; did you mean {close[0]}?")
+        close = difflib.get_close_matches(clip_id, known, n=_NUM_CLOSE) or known[:_NUM_CLOSE]
+        raise ValueError(
+            f"no clip {clip_id!r} among {len(known)}; did you mean {' or '.join(close)}? "
+            "nitrogen-data preview DATASET lists them"
+        )
     return manifest.row(known.index(clip_id))
 
 

@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from nitrogen_train.data.files import describe_error
 from nitrogen_train.data.manifest import Manifest
 from nitrogen_train.data.manifest_row import ManifestRow
 from nitrogen_train.data.records import SHARD_END
@@ -82,7 +83,7 @@ def check_shards(dataset_dir: Path, manifest: Manifest) -> Iterator[str]:
                 file.seek(end)
                 tail = file.read(_TAR_RECORD_BYTES + 1)
         except OSError as error:
-            yield f"{path} cannot be read: {error}"
+            yield f"a shard cannot be read: {describe_error(error)}"
             continue
         if len(tail) not in range(len(SHARD_END), _TAR_RECORD_BYTES + 1) or any(tail):
             yield f"{path} does not end after its last record; copy it again or shard again"

@@ -19,6 +19,7 @@ from data_tools.inspection.set_checks import (
 from data_tools.inspection.shared_play import SharedPlay
 from data_tools.inspection.suspicions import Play, find_suspicions
 from data_tools.workers import map_in_order
+from nitrogen_train.data.files import describe_error
 from nitrogen_train.data.manifest import Manifest, read_manifest
 from nitrogen_train.data.schema import ShardError
 from nitrogen_train.progress import track
@@ -54,7 +55,9 @@ def verify_datasets(dataset_dirs: Sequence[Path], *, workers: int) -> list[Findi
         try:
             manifests[dataset] = read_manifest(dataset)
         except (ShardError, OSError) as error:
-            findings.append(_fault(dataset, f"{error}; nothing else can be checked"))
+            findings.append(
+                _fault(dataset, f"{describe_error(error)}; nothing else can be checked")
+            )
     findings += [
         Finding(level="fault", dataset="", text=text) for text in check_splits_together(manifests)
     ]

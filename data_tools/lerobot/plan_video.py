@@ -15,6 +15,7 @@ from data_tools.lerobot.readers import EpisodeReader, ShownEpisode
 from data_tools.lerobot.tables import read_episode_rows
 from data_tools.shards.planned import Dropped, PlannedClip, PlannedUnit
 from data_tools.shards.source_video import SourceVideo, read_video_table
+from nitrogen_train.data.files import describe_error
 from nitrogen_train.data.schema import ShardError
 from nitrogen_train.data.values import to_vectors, to_whole_numbers
 
@@ -81,7 +82,7 @@ def _attempt_video(path: Path) -> SourceVideo | ShardError:
                 return ShardError(f"{path} is no mp4", cause="the video cannot be read")
         return read_video_table(path)
     except (ShardError, OSError) as error:
-        return ShardError(str(error), cause="the video cannot be read")
+        return ShardError(describe_error(error), cause="the video cannot be read")
 
 
 def _attempt_table(
@@ -96,7 +97,7 @@ def _attempt_table(
     except ShardError as error:
         return error
     except OSError as error:
-        return ShardError(str(error), cause="a table cannot be read")
+        return ShardError(describe_error(error), cause="a table cannot be read")
 
 
 def _show(

@@ -4,29 +4,45 @@ import argparse
 from pathlib import Path
 
 from data_tools.command_line import (
+    CommandParser,
     add_shard_settings,
     add_verb,
     add_workers,
     describe_dataset,
+    out_folder,
     read_shard_settings,
 )
 
 
-def add_verbs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def add_verbs(verbs: "argparse._SubParsersAction[CommandParser]") -> None:
     """Add `export` and its format to the command line."""
     summary = "Turn a data set into one of another format."
     export = verbs.add_parser("export", help=summary, description=summary)
     formats = export.add_subparsers(dest="format", required=True, metavar="FORMAT")
-    verb = add_verb(formats, "lerobot", "Write a LeRobotDataset v3.0.", _export)
+    verb = add_verb(
+        formats,
+        "lerobot",
+        "Write a LeRobotDataset v3.0.",
+        _export,
+        examples=["data --out back", "data --out back --game celeste --game hades"],
+    )
     verb.add_argument("dataset", metavar="DATASET", type=Path, help="folder of a data set")
-    verb.add_argument("--out", type=Path, required=True, help="folder for the LeRobotDataset")
+    verb.add_argument(
+        "--out",
+        type=out_folder,
+        required=True,
+        metavar="FOLDER",
+        help="folder for the LeRobotDataset",
+    )
     verb.add_argument("--game", action="append", help="take these alone; may come several times")
-    verb.add_argument("--data-mb", type=float, default=100.0, help="size of a table, in MiB")
-    verb.add_argument("--video-mb", type=float, default=200.0, help="size of a video, in MiB")
+    verb.add_argument("--data-mb", type=float, default=100.0, metavar="MIB", help="size of a table")
+    verb.add_argument(
+        "--video-mb", type=float, default=200.0, metavar="MIB", help="size of a video"
+    )
     add_workers(verb)
 
 
-def add_ingest(formats: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def add_ingest(formats: "argparse._SubParsersAction[CommandParser]") -> None:
     """Add the format to those that `ingest` reads."""
     verb = add_verb(
         formats,
@@ -34,20 +50,26 @@ def add_ingest(formats: "argparse._SubParsersAction[argparse.ArgumentParser]") -
         "Make a data set of a LeRobotDataset v3.0; of an export of ours, the same clips in the "
         "same splits.",
         _ingest,
+        examples=[
+            "back --out data",
+            "robot --out data --map x=LEFT_STICK_X",
+            "robot --out data --game pick_up",
+        ],
     )
     verb.add_argument("folder", metavar="FOLDER", type=Path, help="with meta, data and videos")
-    verb.add_argument("--camera", help="feature with the pictures; the only one")
+    verb.add_argument("--camera", help="feature with the pictures (default: the only one)")
     verb.add_argument(
         "--map",
         metavar="NAME=CONTROL,...",
-        help="which numbers are which controls; the names inside `action` that are controls",
+        help="which numbers are which controls (default: the names inside `action` that are "
+        "controls)",
     )
     verb.add_argument(
         "--stick-y-axis", choices=["up", "down"], help="where positive y points in the data set"
     )
-    verb.add_argument("--action-space", help="that the controls belong to; gamepad")
-    verb.add_argument("--game", help="that it shows; each episode's task")
-    verb.add_argument("--source", help="name of the collection; the folder's")
+    verb.add_argument("--action-space", help="that the controls belong to (default: gamepad)")
+    verb.add_argument("--game", help="that it shows (default: each episode's task)")
+    verb.add_argument("--source", help="name of the collection (default: the folder's)")
     verb.add_argument("--licence", help="of the pictures")
     add_shard_settings(verb)
 

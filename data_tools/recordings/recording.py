@@ -176,12 +176,21 @@ def _collect(video_path: Path, names: FileNames) -> Recording:
     if not logs:
         raise FileNotFoundError(
             f"{video_path} lacks its input log {name}{' or '.join(LOG_SUFFIXES)}"
+            f"{_advise(video_path)}"
         )
     if len(logs) > 1:
         raise ShardError(f"{video_path} has two input logs; keep one")
     if not facts:
-        raise FileNotFoundError(f"{video_path} lacks its facts {name}{FACTS_SUFFIX}")
+        raise FileNotFoundError(
+            f"{video_path} lacks its facts {name}{FACTS_SUFFIX}{_advise(video_path)}"
+        )
     return Recording(name=name, video_path=video_path, log_path=logs[0], facts_path=facts[0])
+
+
+def _advise(video_path: Path) -> str:
+    """Say what makes a recording of a video and a log of another program; goes on a message."""
+    videos = video_path.with_name(f"*{video_path.suffix}")
+    return f"; first nitrogen-data ingest recording {videos} --out FOLDER --game NAME"
 
 
 def _parse_intervals(value: object, what: str) -> tuple[tuple[int, int], ...]:

@@ -1,35 +1,83 @@
-"""`record`."""
+"""`games` and `record`."""
 
 import argparse
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from data_tools.command_line import add_gamepad, add_verb
+from data_tools.command_line import CommandParser, add_gamepad, add_verb, out_folder
 
 if TYPE_CHECKING:
     from data_tools.recordings.recording import RecordingFacts
 
+# The names alone: a game's module takes time to import.
+_GAMES = ("carracing", "doom_defend", "doom_gather")
+# Not defaults of argparse: beside --player human they must not be given.
 _DISTURBANCE = 0.1
+_WORKERS = 2
 
 
-def add_verbs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def add_verbs(verbs: "argparse._SubParsersAction[CommandParser]") -> None:
     """Add them to the command line."""
+    _add_games(verbs)
     _add_record(verbs)
 
 
-def _add_record(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def _add_games(verbs: "argparse._SubParsersAction[CommandParser]") -> None:
+    verb = add_verb(
+        verbs,
+        "games",
+        "List the games, what each needs, its controls and licence.",
+        _games,
+        examples=["", "doom_gather", "my_games:MountainCar"],
+    )
+    verb.add_argument(
+        "games",
+        metavar="GAME",
+        nargs="*",
+        help="show these alone: names, or your own as module:Class (default: all of ours)",
+    )
+
+
+def _add_record(verbs: "argparse._SubParsersAction[CommandParser]") -> None:
     verb = add_verb(
         verbs,
         "record",
-        "Record a game of ours, played by its scripted expert or by you; starts where it stopped.",
+        "Record a game, played by its scripted expert or by you.",
         _record,
+        examples=[
+            "doom_gather --out rec --episodes 24",
+            "my_games:MountainCar --out rec --episodes 10",
+            "carracing --out rec --episodes 3 --player human",
+        ],
     )
-    verb.add_argument("game", metavar="GAME", help="name, or your own as module:Class")
-    verb.add_argument("--out", type=Path, required=True, help="folder for the recordings")
-    verb.add_argument("--episodes", type=int, required=True, help="one recording each")
-    verb.add_argument("--first-seed", type=int, help="of the game's recording seeds; its first")
-    verb.add_argument("--size", type=int, help="squash frames to this square; the game's own size")
+    verb.add_argument(
+        "game",
+        metavar="GAME",
+        help=f"{', '.join(_GAMES)}, or your own as module:Class; nitrogen-data games tells more",
+    )
+    verb.add_argument(
+        "--out", type=out_folder, required=True, metavar="FOLDER", help="folder for the recordings"
+    )
+    verb.add_argument(
+        "--episodes",
+        type=int,
+        required=True,
+        metavar="N",
+        help="one recording each; those that are there already are kept",
+    )
+    verb.add_argument(
+        "--first-seed",
+        type=int,
+        metavar="SEED",
+        help="of the game's recording seeds (default: the first of them)",
+    )
+    verb.add_argument(
+        "--size",
+        type=int,
+        metavar="PX",
+        help="squash frames to this square (default: the game's own size)",
+    )
     verb.add_argument(
         "--player",
         choices=("expert", "human"),
@@ -40,11 +88,20 @@ def _add_record(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     expert.add_argument(
         "--disturbance",
         type=float,
+        metavar="SHARE",
         help="share of the rows in bursts of random controls, from which the expert recovers "
-        f"({_DISTURBANCE:g})",
+        f"(default: {_DISTURBANCE:g})",
     )
-    expert.add_argument("--workers", type=int, help="processes (2)")
+    expert.add_argument("--workers", type=int, metavar="N", help=f"processes (default: {_WORKERS})")
     add_gamepad(verb.add_argument_group("with --player human"))
+
+
+def _games(options: argparse.Namespace) -> int:
+    from data_tools.recordings.game_list import describe_games
+
+    text, is_playable = describe_games(options.games)
+    print(text)
+    return 1 if options.games and not is_playable else 0
 
 
 def _record(options: argparse.Namespace) -> int:
@@ -56,18 +113,23 @@ def _record(options: argparse.Namespace) -> int:
         if getattr(options, name) is not None:
             option = f"--{name.replace('_', '-')}"
             raise ValueError(f"{option} does not go with --player {options.player}; leave it out")
-    from data_tools.recordings.recording import search_recordings
-    from nitrogen_train.progress import pluralize
 
     facts = _record_human(options) if options.player == "human" else _record_expert(options)
     scores = [fact.score for fact in facts if fact.score is not None]
     mean = f", mean score {sum(scores) / len(scores):.2f}" if scores else ""
-    print(f"{pluralize(len(facts), 'recording')} in {options.out}{mean}")
-    num_all = len(search_recordings([options.out])[0])
-    if num_all > len(facts):
-        print(f"with those of before: {pluralize(num_all, 'recording')} in {options.out}")
+    print(f"{_count(options.out, len(facts), facts[0].game)}{mean}")
     print(f"next: {shlex.join(['nitrogen-data', 'shard', str(options.out), '--out', 'data'])}")
     return 0
+
+
+def _count(folder: Path, num_recorded: int, game: str) -> str:
+    """Say how many recordings there are, also where the folder holds others."""
+    from data_tools.recordings.recording import search_recordings
+
+    num_there = len(search_recordings([folder])[0])
+    if num_there == num_recorded:
+        return f"{pluralize(num_recorded, 'recording')} in {folder}"
+    return f"{pluralize(num_recorded, 'recording')} of {game}, {num_there} in {folder}"
 
 
 def _record_expert(options: argparse.Namespace) -> "list[RecordingFacts]":
@@ -80,7 +142,7 @@ def _record_expert(options: argparse.Namespace) -> "list[RecordingFacts]":
         first_seed=options.first_seed,
         disturbance=_DISTURBANCE if options.disturbance is None else options.disturbance,
         size=options.size,
-        workers=2 if options.workers is None else options.workers,
+        workers=_WORKERS if options.workers is None else options.workers,
     )
 
 
@@ -92,7 +154,7 @@ def _record_human(options: argparse.Namespace) -> "list[RecordingFacts]":
     from data_tools.capture.human_play import record_human
 
     with (
-        contextlib.closing(find_gamepad(options.device)) as device,
+        contextlib.closing(find_gamepad(options.device, pad_map=options.pad_map)) as device,
         contextlib.closing(GameWindow(options.game)) as window,
     ):
         gamepad = Gamepad(device, pad_map=options.pad_map)

@@ -5,7 +5,7 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from data_tools.shards.part import Part
 from data_tools.shards.planned import Dropped, PlannedClip, PlannedUnit
@@ -57,6 +57,8 @@ class Plan(Generic[Clip]):
     dropped: list[Dropped]
     notes: dict[str, int] = field(default_factory=dict)
     """Sums of the units'."""
+    settings: dict[str, Any] = field(default_factory=dict)
+    """By name, for a person who starts again with others; the digest decides."""
 
 
 def make_plan(
@@ -109,6 +111,7 @@ def make_plan(
             *(item for unit in planned for item in unit.dropped),
         ],
         notes=add_notes(unit.notes for unit in planned),
+        settings=asdict(settings),
     )
 
 

@@ -13,6 +13,7 @@ from data_tools.shards.planned import Dropped, PlannedUnit
 from data_tools.shards.recording_clips import plan_recording
 from data_tools.shards.report import DatasetReport
 from data_tools.shards.write import write_dataset
+from nitrogen_train.data.files import describe_error
 from nitrogen_train.data.schema import ShardError
 
 
@@ -68,7 +69,7 @@ def _try_recording(recording: Recording, *, settings: ShardSettings) -> PlannedU
     try:
         return plan_recording(recording, settings=settings)
     except (ShardError, OSError) as error:
-        digest = f"{recording.name}: {error}"
+        digest = f"{recording.name}: {describe_error(error)}"
         reason = "it breaks the rules of recordings"
         return PlannedUnit(
             digest=digest, clips=[], dropped=[_drop(recording.name, error, reason=reason)]
@@ -76,4 +77,6 @@ def _try_recording(recording: Recording, *, settings: ShardSettings) -> PlannedU
 
 
 def _drop(name: str, error: Exception, *, reason: str) -> Dropped:
-    return Dropped(name=name, game="unknown", seconds=0.0, reason=reason, detail=str(error))
+    return Dropped(
+        name=name, game="unknown", seconds=0.0, reason=reason, detail=describe_error(error)
+    )

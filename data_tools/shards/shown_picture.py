@@ -119,7 +119,7 @@ def filter_pictures(
             graph.push(None)
             yield from _pull(graph, ticks, time_base)
     except FFmpegError as error:
-        raise ShardError(f"{path} cannot be shown: {error}", cause="video") from error
+        raise ShardError(f"{path} cannot be shown: {error.strerror}", cause="video") from error
 
 
 def _pull(

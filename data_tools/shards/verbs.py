@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from data_tools.command_line import (
+    CommandParser,
     add_shard_settings,
     add_verb,
     describe_dataset,
@@ -11,18 +12,38 @@ from data_tools.command_line import (
 )
 
 
-def add_verbs(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def add_verbs(verbs: "argparse._SubParsersAction[CommandParser]") -> None:
     """Add them to the command line."""
     _add_shard(verbs)
 
 
-def _add_shard(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def _add_shard(verbs: "argparse._SubParsersAction[CommandParser]") -> None:
     verb = add_verb(
-        verbs, "shard", "Make a data set of recordings; starts where it stopped.", _shard
+        verbs,
+        "shard",
+        "Make a data set of recordings; starts where it stopped.",
+        _shard,
+        examples=[
+            "rec --out data",
+            "rec/doom_gather rec/doom_defend --out data --size 192",
+            "rec --out data --part 3/8",
+        ],
     )
-    verb.add_argument("recordings", metavar="RECORDINGS_DIR", type=Path, nargs="+")
+    verb.add_argument(
+        "recordings",
+        metavar="FOLDER",
+        type=Path,
+        nargs="+",
+        help="with recordings of `record`, `record-screen` or `ingest recording`",
+    )
     add_shard_settings(verb)
-    merge = add_verb(verbs, "merge", "Join the parts that several processes have written.", _merge)
+    merge = add_verb(
+        verbs,
+        "merge",
+        "Join the parts of a data set that several processes wrote.",
+        _merge,
+        examples=["data"],
+    )
     merge.add_argument("dataset", metavar="DATASET", type=Path, help="folder with all parts")
 
 

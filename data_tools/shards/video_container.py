@@ -98,4 +98,4 @@ def _check_index(path: Path) -> None:
 
 
 def _describe(path: Path, error: FFmpegError) -> ShardError:
-    return ShardError(f"{path} is not readable as a video: {error}", cause="video")
+    return ShardError(f"{path} is not readable as a video: {error.strerror}", cause="video")

@@ -12,10 +12,11 @@ import json
 import math
 import shutil
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
@@ -47,6 +48,8 @@ from nitrogen_train.progress import Progress
 
 _PROGRESS = ".progress"
 _PLANS_KEY = b"plans"
+_ASKED_KEY = b"asked"
+"""The settings by name."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,28 +86,40 @@ def write_plan(
     Raises:
         ShardError: As there, and what `encode` raises.
     """
-    finished = read_finished(out_dir, digest=plan.digest, part=plan.part)
+    finished = read_finished(out_dir, digest=plan.digest, part=plan.part, settings=plan.settings)
     if finished is not None:
         return finished
     if plan.part.count == 1 and not plan.shards:
         raise ShardError(_describe_nothing(out_dir, plan.dropped))
     progress_dir = out_dir / _PROGRESS / _name(plan.part)
-    _claim(out_dir, progress_dir, plan.digest)
+    _claim(out_dir, progress_dir, plan)
     if not (progress_dir / MANIFEST_NAME).exists():
         shards = _write_shards(out_dir, progress_dir, plan, encode=encode, workers=workers)
         rows = [row for shard in shards for row in shard.rows]
         dropped = [*plan.dropped, *(item for shard in shards for item in shard.dropped)]
         report = make_report(rows, dropped, plan.notes)
         report.write(progress_dir / REPORT_NAME)
-        facts = {"plan": plan.digest, "settings": plan.settings_digest}
+        facts = {
+            "plan": plan.digest,
+            "settings": plan.settings_digest,
+            _ASKED_KEY.decode(): json.dumps(plan.settings),
+        }
         write_manifest_table(progress_dir, tabulate(rows), metadata=facts)
     if plan.part.count == 1:
         return join_parts(out_dir)
     return read_report(progress_dir / REPORT_NAME)
 
 
-def read_finished(out_dir: Path, *, digest: str, part: Part) -> DatasetReport | None:
+def read_finished(
+    out_dir: Path, *, digest: str, part: Part, settings: Mapping[str, Any]
+) -> DatasetReport | None:
     """Read the report of a data set if a plan of this digest has made it; None if it is not done.
+
+    Args:
+        out_dir: The data set's folder.
+        digest: The plan's.
+        part: The plan's.
+        settings: The plan's, to name those that differ.
 
     Raises:
         ShardError: If another plan has made it.
@@ -114,10 +129,11 @@ def read_finished(out_dir: Path, *, digest: str, part: Part) -> DatasetReport | 
     facts = read_manifest_table(out_dir).schema.metadata or {}
     plans: list[str] = json.loads(facts.get(_PLANS_KEY, b"[]"))
     if len(plans) != part.count or plans[part.index] != digest:
-        raise ShardError(
-            f"{out_dir} is a data set of other recordings or settings, or one that was left out "
-            "has been mended; choose another --out, or remove it"
+        how = _name_changes(json.loads(facts.get(_ASKED_KEY, b"{}")), settings) or (
+            "is a data set of other recordings or settings, or one that was left out has been "
+            "mended"
         )
+        raise ShardError(f"{out_dir} {how}; choose another --out, or remove it")
     shutil.rmtree(out_dir / _PROGRESS, ignore_errors=True)
     return read_report(out_dir / REPORT_NAME)
 
@@ -150,8 +166,11 @@ def join_parts(out_dir: Path) -> DatasetReport:
         raise ShardError(_describe_nothing(out_dir, report.dropped))
     table = Manifest(table).table
     report.write(out_dir / REPORT_NAME)
-    plans = json.dumps([fact[b"plan"].decode() for fact in facts])
-    write_manifest_table(out_dir, table, metadata={_PLANS_KEY.decode(): plans})
+    metadata = {
+        _PLANS_KEY.decode(): json.dumps([fact[b"plan"].decode() for fact in facts]),
+        _ASKED_KEY.decode(): facts[0].get(_ASKED_KEY, b"{}").decode(),
+    }
+    write_manifest_table(out_dir, table, metadata=metadata)
     shutil.rmtree(out_dir / _PROGRESS)
     return report
 
@@ -166,7 +185,16 @@ def _name(part: Part) -> str:
     return part.name or "all"
 
 
-def _claim(out_dir: Path, progress_dir: Path, digest: str) -> None:
+def _name_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    changed = [
+        f"--{name.replace('_', '-')} {before[name]}, now {now[name]}"
+        for name in before
+        if name in now and before[name] != now[name]
+    ]
+    return f"was made with {'; '.join(changed)}" if changed else ""
+
+
+def _claim(out_dir: Path, progress_dir: Path, plan: Plan[Clip]) -> None:
     """Take the folder for this plan, or find that an interrupted run of it has.
 
     Raises:
@@ -174,18 +202,23 @@ def _claim(out_dir: Path, progress_dir: Path, digest: str) -> None:
     """
     plan_path = progress_dir / "plan"
     others = {path.name.rpartition("-")[2] for path in (out_dir / _PROGRESS).glob("*")}
+    asked_path = progress_dir / "asked.json"
     if others - {progress_dir.name.rpartition("-")[2]} or (
-        plan_path.exists() and plan_path.read_text() != digest
+        plan_path.exists() and plan_path.read_text() != plan.digest
     ):
-        raise ShardError(
-            f"{out_dir} holds an unfinished data set of other recordings or settings, or one that "
-            "was left out has been mended; choose another --out, or remove it"
+        before = json.loads(asked_path.read_bytes()) if asked_path.exists() else {}
+        how = _name_changes(before, plan.settings) or (
+            "holds an unfinished data set of other recordings or settings, or one that was left "
+            "out has been mended"
         )
+        raise ShardError(f"{out_dir} {how}; choose another --out, or remove it")
     if not others and any(out_dir.glob("*.tar")):
         raise ShardError(f"{out_dir} holds tars of unknown origin; choose another --out")
     if not plan_path.exists():
+        with write_atomically(asked_path) as path:
+            path.write_text(json.dumps(plan.settings))
         with write_atomically(plan_path) as path:
-            path.write_text(digest)
+            path.write_text(plan.digest)
 
 
 def _find_parts(out_dir: Path) -> list[Path]:

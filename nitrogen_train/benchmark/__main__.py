@@ -139,7 +139,12 @@ def run_encoding(arguments: argparse.Namespace) -> Result:
 
 
 def _parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m nitrogen_train.benchmark", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m nitrogen_train.benchmark",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
     shared = argparse.ArgumentParser(add_help=False)
     shared.add_argument("--json", type=Path, metavar="FILE", help="also write the results here")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")

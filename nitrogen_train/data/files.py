@@ -1,4 +1,4 @@
-"""Files that are either whole or absent."""
+"""Files that are either whole or absent, and what is said when the system refuses one."""
 
 import os
 from collections.abc import Iterator
@@ -32,3 +32,21 @@ def sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def describe_error(error: Exception) -> str:
+    """Say in one line what went wrong; of an error of the system, its file comes first.
+
+    Example:
+        >>> describe_error(FileNotFoundError(2, "No such file or directory", "a.csv"))
+        'a.csv: no such file or directory'
+    """
+    if isinstance(error, OSError) and error.strerror and error.errno is not None:
+        reason = error.strerror[:1].lower() + error.strerror[1:]
+        names = [
+            os.fsdecode(n)
+            for n in (error.filename, error.filename2)
+            if isinstance(n, str | bytes | os.PathLike)
+        ]
+        return f"{' and '.join(names)}: {reason}" if names else reason
+    return " ".join(str(error).split())

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -87,6 +88,20 @@ def open_predictions(path: Path, space: ActionSpace) -> Iterator[PredictionWrite
         yield PredictionWriter(writer, schema)
 
 
+def list_predicted(path: Path, *, space: ActionSpace) -> set[str]:
+    """Name the clips that a file has predictions for.
+
+    Args:
+        path: A file that `open_predictions` wrote.
+        space: That it must be of.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ShardError: If it is not such a file, or of another action space.
+    """
+    return set(_read(path, space, columns=["clip_id"])["clip_id"].to_pylist())
+
+
 def read_predictions(path: Path, clip_id: str, *, space: ActionSpace) -> Predictions:
     """Read what was predicted for one clip.
 
@@ -100,17 +115,7 @@ def read_predictions(path: Path, clip_id: str, *, space: ActionSpace) -> Predict
         ShardError: If it is not such a file, of another action space, a value is missing or out of
             range, or it says nothing of this clip.
     """
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"{path} does not exist; `nitrogen-eval policy=... datasets=[...] predictions=true` "
-            "writes a predictions.parquet"
-        )
-    try:
-        schema = pq.read_schema(path)
-        _check_schema(schema, path, space)
-        table = pq.read_table(path, filters=[("clip_id", "=", clip_id)], use_threads=False)
-    except (pa.ArrowException, OSError) as error:
-        raise ShardError(f"{path} is not readable as parquet: {error}") from error
+    table = _read(path, space, filters=[("clip_id", "=", clip_id)])
     if not 0 < table.num_rows <= MAX_CLIP_FRAMES:
         raise ShardError(
             f"{path} has {table.num_rows} predictions for clip {clip_id}, expected 1 to "
@@ -138,6 +143,25 @@ def _columns(space: ActionSpace) -> dict[str, pa.DataType]:
         **{name.lower(): pa.bool_() for name in space.buttons},
         **{name.lower(): pa.float32() for name in space.sticks},
     }
+
+
+def _read(path: Path, space: ActionSpace, **choice: Any) -> pa.Table:  # noqa: ANN401 - pyarrow's
+    """Read a file of predictions, all of it or what `pq.read_table` is told to choose.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ShardError: If it is not such a file, or of another action space.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{path} does not exist; `nitrogen-eval policy=... datasets=[...] predictions=true` "
+            "writes a predictions.parquet"
+        )
+    try:
+        _check_schema(pq.read_schema(path), path, space)
+        return pq.read_table(path, use_threads=False, **choice)
+    except (pa.ArrowException, OSError) as error:
+        raise ShardError(f"{path} is not readable as parquet: {error}") from error
 
 
 def _check_schema(schema: pa.Schema, path: Path, space: ActionSpace) -> None:

@@ -38,12 +38,20 @@ def load_game(name: str) -> type[Game]:
     try:
         game = getattr(importlib.import_module(module_name), class_name)
     except (ImportError, AttributeError) as error:
-        what_to_do = (
-            "the games extra brings the packages: pip install 'nitrogen-train[games]'"
-            if name in GAMES
-            else "a module of your own lies in the current folder or is installed"
-        )
-        raise ValueError(f"cannot import game {name!r}: {error}; {what_to_do}") from error
+        what_to_do = _advise(error, name, module_name, class_name)
+        raise ValueError(f"cannot import game {name!r}: {error}{what_to_do}") from error
     if not (isinstance(game, type) and issubclass(game, Game)):
         raise ValueError(f"{target} is not a Game: subclass nitrogen_train.games.Game")
     return game
+
+
+def _advise(error: Exception, name: str, module_name: str, class_name: str) -> str:
+    """Say what to do about a game whose class cannot be had; goes on a message."""
+    if name in GAMES:
+        return "; the games extra brings the packages: pip install 'nitrogen-train[games]'"
+    if isinstance(error, AttributeError):
+        close = difflib.get_close_matches(class_name, vars(sys.modules[module_name]), n=1)
+        return f", did you mean {module_name}:{close[0]}?" if close else ""
+    if isinstance(error, ModuleNotFoundError) and error.name == module_name.partition(".")[0]:
+        return f"; it is neither in the current folder {Path.cwd()} nor installed"
+    return f"; {module_name} imports it: install that, or correct the import"

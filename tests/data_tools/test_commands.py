@@ -72,7 +72,7 @@ def error_line(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
 def test_an_unknown_game_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     line = error_line(capsys, "record", "pong", "--out", str(tmp_path), "--episodes", "1")
 
-    assert line.startswith("nitrogen-data record: unknown game 'pong'; known: carracing")
+    assert line.startswith("nitrogen-data record: error: unknown game 'pong'; known: carracing")
 
 
 def test_missing_recordings_are_one_line(

@@ -135,7 +135,7 @@ def test_without_options_the_defaults_are_those_of_training(
     folder = yaml.safe_load(mixture_path.read_text())["one"]["path"]
     defaults = load_defaults([f"+data.sources.one.path={folder}"])
 
-    lines = run(capsys, "order", folder)
+    lines = run(capsys, "order", folder, "--steps", "1")
 
     expected = build_plan(defaults).window_ids(
         Share(
@@ -146,6 +146,16 @@ def test_without_options_the_defaults_are_those_of_training(
         ).samples(0)
     )
     assert [(line["source"], line["clip_id"], line["frame"]) for line in lines] == expected
+
+
+def test_without_steps_the_first_windows_are_shown_and_the_rest_is_said(
+    mixture_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["order", "--mixture", str(mixture_path)]) == 0
+
+    printed = capsys.readouterr()
+    assert len(printed.out.splitlines()) == 20
+    assert "the first 20 of 4096 windows of step 0; --steps 1 prints all" in printed.err
 
 
 def test_a_reader_that_leaves_early_hears_nothing(mixture_path: Path) -> None:
@@ -169,6 +179,7 @@ def test_a_reader_that_leaves_early_hears_nothing(mixture_path: Path) -> None:
         (["{one}", "{one}/../one"], "two data sets are named 'one'"),
         (["--mixture", "{one}/manifest.parquet"], "is not YAML"),
         (["--run", "{one}"], "config.yaml does not exist"),
+        (["--mixture", "{one}/../mistyped.yaml"], "wheight, did you mean weight?"),
         (["{one}", "--rank", "1"], "--rank must lie in"),
         (["{one}", "--world-size", "3"], "or give --accumulation"),
         (["{one}", "--global-batch-size", "8", "--accumulation", "3"], "= 1 * 3; use 6 or 9"),
@@ -180,6 +191,7 @@ def test_mistakes_end_in_one_line(
     mixture_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
 ) -> None:
     one = mixture_path.parent / "one"
+    (one.parent / "mistyped.yaml").write_text("a: {path: data, wheight: 2}")
     filled = [text.format(one=one, mixture=mixture_path) for text in arguments]
 
     assert main(["order", *filled]) == 2

@@ -4,6 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from data_tools.__main__ import main
 from data_tools.inspection.preview import preview_clip
 from data_tools.shards.source_video import open_source_video
 from nitrogen_train.actions import GAMEPAD
@@ -34,6 +35,23 @@ def test_a_preview_shows_each_frame_above_its_row(dataset_dir: Path, tmp_path: P
 
 def test_the_first_clip_is_shown_if_none_is_named(dataset_dir: Path, tmp_path: Path) -> None:
     assert preview_clip(dataset_dir, None, out_path=tmp_path / "a.mp4").clip_id == "a"
+
+
+def test_a_data_set_alone_lists_its_clips(
+    dataset_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["preview", str(dataset_dir)]) == 0
+
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == ["a", "b"]
+    assert lines[1].endswith("0.80 s")
+
+
+def test_without_a_clip_one_that_was_predicted_is_shown(dataset_dir: Path, tmp_path: Path) -> None:
+    predictions = write_predictions(tmp_path / "p.parquet", "b", [2, 3, 6])
+
+    row = preview_clip(dataset_dir, None, out_path=tmp_path / "x.mp4", predictions_path=predictions)
+    assert row.clip_id == "b"
 
 
 def test_an_unknown_clip_is_refused(dataset_dir: Path, tmp_path: Path) -> None:

@@ -290,7 +290,7 @@ def test_a_part_that_is_none_is_one_line(
 ) -> None:
     assert main([*arguments(recordings_dir, tmp_path / "set"), f"--part={text}"]) == 2
 
-    assert "nitrogen-data shard: a part is " in capsys.readouterr().err
+    assert "nitrogen-data shard: error: a part is " in capsys.readouterr().err
 
 
 def test_clips_of_damaged_videos_are_left_out_with_their_reason(

@@ -41,6 +41,9 @@ GAMES = (
     ),
     Run("nitrogen-data shard rec --out data", more="--size 64 --heldout-share 0.5"),
     Run("ls demo/recordings/*/*.mp4"),
+    Run("nitrogen-data preview DATASET", names={"DATASET": "data"}),
+    Run('eval "$(nitrogen-data completion bash)"'),
+    Run('eval "$(nitrogen-train -sc install=bash)"'),
     Run(
         "nitrogen-data verify DATASET [DATASET ...] --report FILE.json",
         names={"DATASET [DATASET ...]": "data demo/shards/doom_defend", "FILE": "doctor"},

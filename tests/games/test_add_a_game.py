@@ -100,7 +100,9 @@ def test_an_unknown_game_names_the_known_ones():
 
 
 def test_a_game_whose_module_is_missing_says_which():
-    with pytest.raises(ValueError, match=r"No module named .no_such.; a module of your own"):
+    with pytest.raises(
+        ValueError, match=r"No module named .no_such.; it is neither in the current folder"
+    ):
         load_game("no_such:Game")
 
 

@@ -22,7 +22,7 @@ from data_tools.ingest.nitrogen.labelled_piece import LabelledPiece, read_piece
 from data_tools.ingest.nitrogen.piece_metadata import LabelBox
 from data_tools.names import has_suffix, safe_key
 from data_tools.workers import map_in_order
-from nitrogen_train.data.files import write_atomically
+from nitrogen_train.data.files import describe_error, write_atomically
 from nitrogen_train.data.schema import ShardError
 from nitrogen_train.progress import track
 
@@ -140,7 +140,9 @@ def index_tarball(path: Path, *, index_dir: Path) -> TarballIndex:
     try:
         fingerprint = _fingerprint(path)
     except OSError as error:
-        fault = Fault(name=path.name, reason="the tarball cannot be read", detail=str(error))
+        fault = Fault(
+            name=path.name, reason="the tarball cannot be read", detail=describe_error(error)
+        )
         return TarballIndex(
             path=path, index_path=table_path, fingerprint="", num_pieces=0, faults=[fault]
         )

@@ -28,6 +28,7 @@ from data_tools.shards.cutting import Stretch, cut_stretch
 from data_tools.shards.plan import ShardSettings
 from data_tools.shards.planned import Dropped, PlannedClip, PlannedUnit, list_loss
 from data_tools.shards.source_video import SourceVideo, read_video_table
+from nitrogen_train.data.files import describe_error
 from nitrogen_train.data.schema import ShardError
 
 SOURCE = "nitrogen"
@@ -195,7 +196,7 @@ def _read_table(path: Path) -> tuple[SourceVideo, str]:
     try:
         video, size = read_video_table(path), path.stat().st_size
     except OSError as error:
-        raise ShardError(str(error), cause="video") from error
+        raise ShardError(describe_error(error), cause="video") from error
     # Not of all its bytes: a terabyte of videos would be read once more.
     facts = [path.name, size, video.width, video.height, str(video.time_base)]
     digest = hashlib.sha256(json.dumps(facts).encode())

@@ -5,50 +5,84 @@ import shlex
 from pathlib import Path
 
 from data_tools.command_line import (
+    CommandParser,
     add_shard_settings,
     add_verb,
     add_workers,
     describe_dataset,
+    out_folder,
     read_shard_settings,
 )
 
 _WHERE = "pieces to take, such as 'game in [celeste, hades] and idle_share < 0.5 and fps == 60'"
 
 
-def add_labels(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def add_labels(verbs: "argparse._SubParsersAction[CommandParser]") -> None:
     """Add `labels` and what it can do to the command line."""
     summary = "Look into NitroGen's public labels."
     verb = verbs.add_parser("labels", help=summary, description=summary)
     actions = verb.add_subparsers(dest="action", required=True, metavar="ACTION")
     index = add_verb(
-        actions, "index", "List the pieces of tarballs; starts where it stopped.", _index
+        actions,
+        "index",
+        "List the pieces of tarballs; starts where it stopped.",
+        _index,
+        examples=["actions/ --out index", "SHARD_0000.tar.gz SHARD_0001.tar.gz --out index"],
     )
     index.add_argument("tarballs", metavar="TARBALL", type=Path, nargs="+", help="or a folder")
-    index.add_argument("--out", type=Path, required=True, help="folder for the index")
+    index.add_argument(
+        "--out", type=out_folder, required=True, metavar="FOLDER", help="folder for the index"
+    )
     add_workers(index)
-    query = add_verb(actions, "query", "Count labelled hours; list videos to get.", _query)
+    query = add_verb(
+        actions,
+        "query",
+        "Count labelled hours; list videos to get.",
+        _query,
+        examples=[
+            "index",
+            "index --min-hours 10 --limit 100",
+            "index --where 'game == celeste' --videos v.jsonl",
+        ],
+    )
     query.add_argument("index", metavar="INDEX", type=Path, help="folder from `labels index`")
     query.add_argument("--where", metavar="EXPRESSION", help=_WHERE)
-    query.add_argument("--min-hours", type=float, default=0.0, help="games with at least this much")
-    query.add_argument("--limit", type=int, default=40, help="lines of the table")
+    query.add_argument(
+        "--min-hours", type=float, default=0.0, metavar="H", help="games with at least this much"
+    )
+    query.add_argument("--limit", type=int, default=40, metavar="N", help="lines of the table")
     query.add_argument(
         "--videos", type=Path, metavar="FILE", help="write the videos, as JSON lines"
     )
 
 
-def add_format(formats: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def add_format(formats: "argparse._SubParsersAction[CommandParser]") -> None:
     """Add `nitrogen` to the formats of `ingest`."""
     verb = add_verb(
         formats,
         "nitrogen",
         "Make a data set of NitroGen's public labels and videos at hand.",
         _ingest,
+        examples=[
+            "a/ --videos v --out data",
+            "a/ --index i --videos v --out data",
+            "a/ --index i --videos v --out data --part 3/8",
+        ],
     )
     verb.add_argument("tarballs", metavar="TARBALL", type=Path, nargs="+", help="or a folder")
     verb.add_argument(
-        "--videos", type=Path, required=True, help="folder with VIDEO_ID.mp4, .mkv or .webm"
+        "--videos",
+        type=Path,
+        required=True,
+        metavar="FOLDER",
+        help="folder with VIDEO_ID.mp4, .mkv or .webm",
     )
-    verb.add_argument("--index", type=Path, help="folder from `labels index`; else in --out")
+    verb.add_argument(
+        "--index",
+        type=Path,
+        metavar="FOLDER",
+        help="from `labels index` (default: made inside --out)",
+    )
     verb.add_argument("--where", metavar="EXPRESSION", help=_WHERE)
     verb.add_argument(
         "--crop-game-area", action="store_true", help="keep the game's part of the picture only"

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from data_tools.command_line import (
+    CommandParser,
     add_shard_settings,
     add_verb,
     describe_dataset,
@@ -11,11 +12,18 @@ from data_tools.command_line import (
 )
 
 
-def add_open_p2p(formats: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def add_open_p2p(formats: "argparse._SubParsersAction[CommandParser]") -> None:
     """Add the format to `ingest`."""
-    summary = "Open Pixel2Play's recordings, unpacked: 192x192 mp4 and annotation.proto."
-    verb = add_verb(formats, "open-p2p", summary, _ingest)
-    verb.add_argument("folders", metavar="FOLDER", type=Path, nargs="+")
+    verb = add_verb(
+        formats,
+        "open-p2p",
+        "Make a data set of Open Pixel2Play's unpacked recordings: mp4 and annotation.proto.",
+        _ingest,
+        examples=["p2p --out data", "p2p --out data --video-name 192x192.mp4"],
+    )
+    verb.add_argument(
+        "folders", metavar="FOLDER", type=Path, nargs="+", help="with recordings, at any depth"
+    )
     verb.add_argument("--video-name", default="192x192.mp4", help="which video of a recording")
     add_shard_settings(verb)
 

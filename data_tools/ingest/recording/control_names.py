@@ -1,5 +1,6 @@
 """What other programs call the controls of a gamepad."""
 
+import difflib
 import re
 from collections.abc import Iterable, Sequence
 from typing import Literal, get_args
@@ -115,10 +116,17 @@ def choose_labels(
     Raises:
         ShardError: If the columns are of several makers' pads, or could be.
     """
-    if given is not None:
-        return given, ""
     spelled = {name for column in columns for name in _spellings(column)}
     told = [labels for labels in get_args(ButtonLabels) if spelled & _TELLS[labels]]
+    if given is not None:
+        if told and given not in told:
+            others = ", ".join(sorted(spelled & set[str]().union(*(_TELLS[each] for each in told))))
+            raise ShardError(
+                f"{what} has {others}, which {told[0].capitalize()}'s pads have and not "
+                f"{given.capitalize()}'s; leave out --button-labels {given}, or say with --columns "
+                "which column is which control"
+            )
+        return given, ""
     letters = sorted(spelled & {"A", "B", "X", "Y"})
     if not letters or len(told) == 1:
         return told[0] if told else "xbox", ""
@@ -181,7 +189,11 @@ def map_columns(
     """
     columns = list(columns)
     if missing := sorted(set(chosen) - set(columns)):
-        raise ShardError(f"{what} has no column {missing[0]!r}; it has {', '.join(columns)[:300]}")
+        close = difflib.get_close_matches(missing[0], columns, n=1)
+        hint = f", did you mean {close[0]}?" if close else ";"
+        raise ShardError(
+            f"{what} has no column {missing[0]!r}{hint} it has {', '.join(columns)[:300]}"
+        )
     found = chosen or {c: control for c in columns if (control := recognize_control(c, labels))}
     by_control: dict[str, str] = {}
     for column, control in found.items():

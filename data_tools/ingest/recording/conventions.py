@@ -1,7 +1,8 @@
 """In what units a log tells time, sticks and triggers."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
 import numpy as np
 from jaxtyping import Float64, Int64
@@ -32,6 +33,10 @@ _TRIGGERS: dict[str, tuple[float, float]] = {
 _TRIGGER_NAMES = ("LEFT_TRIGGER", "RIGHT_TRIGGER")
 _BYTE_TRAVEL = 100
 """A stick that moves as far as this within 0 to 255 is told in bytes."""
+
+
+_SLOWEST_STEP_S = 1.0
+"""Between two rows of a log, in the middle."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +80,82 @@ def to_nanoseconds(values: np.ndarray, unit: TimeUnit, what: str) -> Int64[np.nd
     return times
 
 
+def check_conventions(
+    columns: Mapping[str, Values],
+    conventions: Conventions,
+    space: ActionSpace,
+    what: str,
+    *,
+    times: tuple[str, np.ndarray] | None = None,
+) -> None:
+    """Ask for everything that is not said and matters, in one go, with what the values suggest.
+
+    Args:
+        columns: Values by control; NaN where a row does not say.
+        conventions: What is said.
+        space: Says which controls are sticks.
+        what: The log's name, for messages.
+        times: The time column's name and values, if nothing says its unit.
+
+    Raises:
+        ShardError: If something is not said.
+    """
+    sticks = [values for control, values in columns.items() if control in space.sticks]
+    triggers = [
+        values
+        for control, values in columns.items()
+        if control in _TRIGGER_NAMES and not _is_binary(values)
+    ]
+    options: list[str] = []
+    seen: list[str] = []
+    if times is not None:
+        options.append(f"--time-unit {_guess_unit(times[1])}")
+        seen.append(
+            f"{times[0]!r} runs from {_plain(float(times[1][0]))} to {_plain(float(times[1][-1]))}"
+        )
+    if sticks and conventions.stick_range is None:
+        low, high = _extent(sticks)
+        options.append(f"--stick-range {_suggest(_bounds(_STICKS), low, high)}")
+        seen.append(f"sticks from {low:g} to {high:g}")
+    if any(name in space.sticks and name.endswith("_Y") for name in columns) and (
+        conventions.stick_y_axis is None
+    ):
+        options.append("--stick-y up (XInput) or --stick-y down (SDL, evdev, browsers)")
+    if triggers and conventions.trigger_range is None:
+        low, high = _extent(triggers)
+        options.append(f"--trigger-range {_suggest(_TRIGGERS, low, high)}")
+        seen.append(f"triggers from {low:g} to {high:g}")
+    if options:
+        by = f", as its values look ({', '.join(seen)})" if seen else ""
+        raise ShardError(
+            f"{what} does not say how its numbers are meant; give {' '.join(options)}{by}"
+        )
+
+
+def _guess_unit(times: np.ndarray) -> str:
+    """Guess the unit of a log's times by their distances: a pad is written down 1 to 1000 Hz."""
+    steps = np.diff(times.astype(np.float64))
+    steps = steps[steps > 0]
+    step = float(np.median(steps)) if len(steps) else 0.0
+    fitting = [
+        unit for unit, scale in NS_PER_UNIT.items() if 1e-3 <= step * scale / 1e9 < _SLOWEST_STEP_S
+    ]
+    return fitting[0] if fitting else "s, ms, us or ns"
+
+
+def _extent(columns: Sequence[Values]) -> tuple[float, float]:
+    present = np.concatenate([values[~np.isnan(values)] for values in columns])
+    return (float(present.min()), float(present.max())) if len(present) else (0.0, 0.0)
+
+
+def _is_binary(values: Values) -> bool:
+    return bool(np.isin(values[~np.isnan(values)], (0, 1)).all())
+
+
+def _plain(number: float) -> str:
+    return f"{number:.12g}"
+
+
 def to_control(
     control: str, values: Values, conventions: Conventions, space: ActionSpace, what: str
 ) -> Values:
@@ -90,38 +171,24 @@ def to_control(
     Raises:
         ShardError: If a convention is not given, or the values do not fit it.
     """
-    present = values[~np.isnan(values)]
-    low, high = (float(present.min()), float(present.max())) if len(present) else (0.0, 0.0)
+    check_conventions({control: values}, conventions, space, what)
+    low, high = _extent([values])
     if not np.isfinite([low, high]).all():
         raise ShardError(f"{what} holds values that are not finite")
     if control in space.sticks:
-        converted = _to_stick(values, conventions.stick_range, low, high, what)
-        if not control.endswith("_Y"):
-            return converted
-        if conventions.stick_y_axis is None:
-            raise ShardError(
-                f"{what} is a stick's y axis, and nothing says where it points; give --stick-y up "
-                "(XInput) or --stick-y down (SDL, evdev, browsers)"
-            )
-        return -converted if conventions.stick_y_axis == "up" else converted
-    is_binary = bool(np.isin(present, (0, 1)).all())
-    if control in _TRIGGER_NAMES and not (is_binary and conventions.trigger_range is None):
+        converted = _to_stick(values, cast("StickRange", conventions.stick_range), low, high, what)
+        is_up = control.endswith("_Y") and conventions.stick_y_axis == "up"
+        return -converted if is_up else converted
+    if control in _TRIGGER_NAMES and conventions.trigger_range is not None:
         return _to_trigger(values, conventions.trigger_range, low, high, what)
-    if not is_binary:
+    if not _is_binary(values):
         raise ShardError(
             f"{what} is a button, expected 0 and 1, got values from {low:g} to {high:g}"
         )
     return values
 
 
-def _to_stick(
-    values: Values, unit: StickRange | None, low: float, high: float, what: str
-) -> Values:
-    if unit is None:
-        raise ShardError(
-            f"{what} is a stick from {low:g} to {high:g}, and nothing says in which range; give "
-            f"--stick-range {_suggest(_bounds(_STICKS), low, high)}"
-        )
+def _to_stick(values: Values, unit: StickRange, low: float, high: float, what: str) -> Values:
     bottom, rest, top = _STICKS[unit]
     _check_range("stick", unit, _bounds(_STICKS), low, high, what)
     _check_whole("stick", top, values, low, high, what)
@@ -138,14 +205,7 @@ def _to_stick(
     return converted
 
 
-def _to_trigger(
-    values: Values, unit: TriggerRange | None, low: float, high: float, what: str
-) -> Values:
-    if unit is None:
-        raise ShardError(
-            f"{what} is a trigger from {low:g} to {high:g}, and nothing says in which range; give "
-            f"--trigger-range {_suggest(_TRIGGERS, low, high)}"
-        )
+def _to_trigger(values: Values, unit: TriggerRange, low: float, high: float, what: str) -> Values:
     released, pressed = _TRIGGERS[unit]
     _check_range("trigger", unit, _TRIGGERS, low, high, what)
     _check_whole("trigger", pressed, values, low, high, what)
@@ -175,7 +235,7 @@ def _check_whole(kind: str, top: float, values: Values, low: float, high: float,
 
 def _suggest(ranges: dict[str, tuple[float, float]], low: float, high: float) -> str:
     fitting = [name for name, (bottom, top) in ranges.items() if bottom <= low and high <= top]
-    return fitting[0] if fitting else "that fits, or correct the column"
+    return fitting[0] if fitting else "that fits (none does: correct the column)"
 
 
 def _bounds(sticks: dict[str, tuple[float, float, float]]) -> dict[str, tuple[float, float]]:

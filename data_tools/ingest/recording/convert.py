@@ -9,7 +9,7 @@ from data_tools.alignment.clock_fit import ClockFit, UnknownClockError
 from data_tools.alignment.clock_map import ClockMap
 from data_tools.alignment.measure import measure_clock
 from data_tools.ingest.recording.dead_zone import apply_dead_zone
-from data_tools.ingest.recording.end_check import check_end
+from data_tools.ingest.recording.end_check import check_end, describe_surplus
 from data_tools.ingest.recording.input_rec import is_input_rec, read_input_rec
 from data_tools.ingest.recording.logged_play import LoggedPlay
 from data_tools.ingest.recording.own_log import is_own_log, read_own_log
@@ -20,7 +20,12 @@ from data_tools.ingest.recording.settings import (
     Outcome,
 )
 from data_tools.ingest.recording.table_log import read_table_log
-from data_tools.ingest.recording.video_time import cut_to_video, find_uncovered, release_in_gaps
+from data_tools.ingest.recording.video_time import (
+    check_overlap,
+    cut_to_video,
+    find_uncovered,
+    release_in_gaps,
+)
 from data_tools.recordings.input_log import InputLog
 from data_tools.recordings.recording import RecordingFacts
 from data_tools.shards.source_video import SourceVideo, read_video_table
@@ -63,11 +68,11 @@ def convert_log(
     """
     video = read_video_table(video_path)
     play = _read_log(log_path, log_settings)
-    clock, how = _find_clock(video, play, log_settings, clock_settings)
+    what = f"{log_path} and {video_path.name}"
+    clock, how = _find_clock(video, play, clock_settings, what=what)
     log = clock.move(release_in_gaps(play.log, play.gaps_ns))
     gaps_ns = clock.to_video(np.array(play.gaps_ns, dtype=np.int64).reshape(-1, 2)).tolist()
     end_ns, frame_ns = int(video.edges_ns(0)[-1]), round(1e9 / video.fps)
-    what = f"{log_path} and {video_path.name}"
     goes_on = check_end(video, log, clock_settings, what=what)
     uncovered = find_uncovered(
         log,
@@ -122,21 +127,24 @@ def _read_log(path: Path, settings: LogSettings) -> LoggedPlay:
 
 
 def _find_clock(
-    video: SourceVideo, play: LoggedPlay, log_settings: LogSettings, settings: ClockSettings
+    video: SourceVideo, play: LoggedPlay, settings: ClockSettings, *, what: str
 ) -> tuple[ClockMap, str]:
     given = ClockMap(
         offset_s=settings.offset_ms / 1e3 - (settings.video_start_s or 0.0),
         drift=settings.drift_ppm * 1e-6,
     )
+    log = given.move(play.log)
+    end_ns = int(video.edges_ns(0)[-1])
+    check_overlap(log, end_ns, begins_ns=play.log.first_ns, what=what)
     if not settings.is_measured:
         return given, "as given"
     try:
-        fit = measure_clock(video, given.move(play.log), GAMEPAD)
+        fit = measure_clock(video, log, GAMEPAD)
     except UnknownClockError as error:
         if not settings.keeps_unknown:
             raise UnknownClockError(
                 f"{video.path}: how its picture and inputs lie to each other cannot be known: "
-                f"{error}"
+                f"{error}{describe_surplus((log.last_ns - end_ns) / 1e9)}"
             ) from error
         return given, f"as given; unknown: {error}"
     measured = ClockMap(offset_s=fit.lag_s - settings.latency_ms / 1e3, drift=fit.drift)
@@ -149,9 +157,11 @@ def _describe(fit: ClockFit) -> str:
         if fit.drift
         else f"no drift beyond ± {3 * fit.drift_error * 1e6:.0f} ppm"
     )
+    lag_ms = fit.lag_s * 1e3
     return (
-        f"measured: lag {fit.lag_s * 1e3:.0f} ± {fit.lag_error_s * 1e3:.0f} ms with what the game "
-        f"takes to answer, {drift}; {fit.confidence:.0%} of the draws within a frame, "
+        f"measured: the picture answers {abs(lag_ms):.0f} ± {max(fit.lag_error_s * 1e3, 1):.0f} ms "
+        f"{'before' if lag_ms < 0 else 'after'} the log, the game's time to answer included; "
+        f"{drift}; {fit.confidence:.0%} of the draws within a frame, "
         f"{fit.evidence:.0f} standard deviations above chance, {fit.num_onsets} onsets in "
         f"{fit.num_windows} windows"
     )

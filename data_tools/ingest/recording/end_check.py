@@ -65,6 +65,16 @@ def check_end(
     return [f"{_describe(surplus_s)}; its last pictures answer the log, so it was not paused"]
 
 
+def describe_surplus(surplus_s: float) -> str:
+    """Say that a log goes on after its video, where that may be why they do not fit; else empty."""
+    if surplus_s <= _ROOM_S:
+        return ""
+    return (
+        f"; {_describe(surplus_s)}: was the video paused, or split into several? Then cut log and "
+        "video where that was, and ingest the parts"
+    )
+
+
 def _describe(surplus_s: float) -> str:
     return f"the log goes on for {surplus_s:.1f} s after the video's end"
 
@@ -75,5 +85,5 @@ def _refuse(what: str, surplus_s: float, end_s: float, reason: str) -> str:
         f"{end_s:.1f} s, expected {_ROOM_S:g} s at most; if the video was paused or split its rows "
         "lie apart from the pictures, and its last pictures do not tell "
         f"({reason}); if you know that it was not paused, say where it begins in the log: "
-        "--video-start SECONDS"
+        f"--video-start SECONDS{'; or check --time-unit' if surplus_s > 100 * end_s else ''}"
     )

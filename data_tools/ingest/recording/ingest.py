@@ -5,7 +5,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from data_tools.alignment.clock_fit import UnknownClockError
 from data_tools.ingest.recording.convert import Converted, convert_log
@@ -18,10 +18,19 @@ from data_tools.ingest.recording.settings import (
 from data_tools.ingest.recording.write import place_video, write_log
 from data_tools.names import FileNames, has_suffix, plain_name
 from data_tools.recordings.recording import FACTS_SUFFIX, LOG_SUFFIXES, VIDEO_SUFFIXES
-from nitrogen_train.data.files import write_atomically
+from nitrogen_train.data.files import describe_error, write_atomically
 from nitrogen_train.data.schema import ShardError
 
 _NOTES_SUFFIX = ".ingest.json"
+_OPTIONS = {
+    "stick_y_axis": "--stick-y",
+    "labels": "--button-labels",
+    "video_start_s": "--video-start",
+    "is_measured": "--estimate-offset",
+    "keeps_unknown": "--keep-unknown",
+    "session_id": "--session",
+}
+"""Of the fields that are not called as their options."""
 _LOG_SUFFIXES = (*LOG_SUFFIXES, ".parquet", ".csv", ".jsonl")
 
 
@@ -88,9 +97,10 @@ def _try_one(job: _Job, video: Path, log: Path | None, *, twin: Path) -> Outcome
     try:
         if twin is not video:
             raise ShardError(f"{twin} has its name; rename one of them, or use another --out")
+        _check_video(video)
         found = _read_one(job, video, log or _find_log(video))
     except (ShardError, UnknownClockError, OSError) as error:
-        return Outcome(video=video, dropped=str(error))
+        return Outcome(video=video, dropped=describe_error(error))
     return found if isinstance(found, Outcome) else _write_one(job, video, *found)
 
 
@@ -105,17 +115,12 @@ def _read_one(job: _Job, video_path: Path, log_path: Path) -> Outcome | tuple[Co
         ShardError: As `convert_log`, or if another recording is there.
         OSError: If a file cannot be read.
     """
-    if not has_suffix(video_path, VIDEO_SUFFIXES):
-        raise ShardError(
-            f"{video_path} is not of {', '.join(VIDEO_SUFFIXES)}; ffmpeg -i IN -c copy OUT.mkv "
-            "puts it into another container without loss"
-        )
     name = plain_name(video_path.stem)
     notes_path = job.out_dir / f"{name}{_NOTES_SUFFIX}"
     facts_path = job.out_dir / f"{name}{FACTS_SUFFIX}"
     digest = _digest(job, video_path, log_path)
     if facts_path.exists():
-        return _read_notes(notes_path, facts_path, digest, video_path)
+        return _read_notes(notes_path, facts_path, digest, video_path, _settings(job))
     converted = convert_log(
         video_path,
         log_path,
@@ -127,6 +132,29 @@ def _read_one(job: _Job, video_path: Path, log_path: Path) -> Outcome | tuple[Co
     return converted, digest
 
 
+def _check_video(path: Path) -> None:
+    """Refuse what is no video by its name, with what to do about it.
+
+    Raises:
+        FileNotFoundError: If it is not there.
+        ShardError: If it is something else.
+    """
+    if path.is_dir():
+        raise ShardError(f"{path} is a folder; name its videos, such as {path}/*.mp4")
+    if not path.exists():
+        is_pattern = any(letter in path.name for letter in "*?[")
+        raise FileNotFoundError(f"{path}: {'nothing matches it' if is_pattern else 'no such file'}")
+    if has_suffix(path, _LOG_SUFFIXES):
+        raise ShardError(
+            f"{path} is a log, expected a video; name the video, and the log with --log"
+        )
+    if not has_suffix(path, VIDEO_SUFFIXES):
+        raise ShardError(
+            f"{path} is not of {', '.join(VIDEO_SUFFIXES)}; ffmpeg -i IN -c copy OUT.mkv puts it "
+            "into another container without loss"
+        )
+
+
 def _write_one(job: _Job, video_path: Path, converted: Converted, digest: str) -> Outcome:
     name = plain_name(video_path.stem)
     write_log(job.out_dir / f"{name}.inputs.parquet", converted.log)
@@ -134,6 +162,7 @@ def _write_one(job: _Job, video_path: Path, converted: Converted, digest: str) -
     place_video(video_path, target, copy=job.copy)
     with write_atomically(job.out_dir / f"{name}{_NOTES_SUFFIX}") as temporary:
         notes = asdict(converted.outcome) | {"video": str(video_path), "digest": digest}
+        notes["settings"] = _settings(job)
         temporary.write_text(json.dumps(notes, indent=1) + "\n")
     # Last: where there are facts, everything is there.
     converted.facts.write(job.out_dir / f"{name}{FACTS_SUFFIX}")
@@ -153,14 +182,28 @@ def _find_log(video: Path) -> Path:
     return found[0]
 
 
-def _read_notes(notes_path: Path, facts_path: Path, digest: str, video_path: Path) -> Outcome:
+def _read_notes(
+    notes_path: Path, facts_path: Path, digest: str, video_path: Path, settings: dict[str, Any]
+) -> Outcome:
     notes: dict[str, Any] = json.loads(notes_path.read_bytes()) if notes_path.exists() else {}
+    before: dict[str, Any] = notes.pop("settings", {})
     if notes.pop("digest", None) != digest:
-        raise ShardError(
-            f"{facts_path} is of another video, log or settings; choose another --out, or remove it"
-        )
+        changed = [
+            f"{_OPTIONS.get(name) or '--' + name.replace('_', '-')} {before[name]}, now {value}"
+            for name, value in settings.items()
+            if name in before and before[name] != value
+        ]
+        how = f"was made with {'; '.join(changed)}" if changed else "is of another video or log"
+        raise ShardError(f"{facts_path} {how}; choose another --out, or remove it")
     ignored, said = tuple(notes.pop("ignored")), tuple(notes.pop("notes"))
     return Outcome(**notes | {"video": video_path, "ignored": ignored, "notes": said})
+
+
+def _settings(job: _Job) -> dict[str, Any]:
+    """Collect what was asked, by the fields' names, as JSON has it."""
+    log = asdict(job.log)
+    settings = log.pop("conventions") | log | asdict(job.clock) | asdict(job.description)
+    return cast("dict[str, Any]", json.loads(json.dumps(settings)))
 
 
 def _digest(job: _Job, video_path: Path, log_path: Path) -> str:

@@ -47,10 +47,8 @@ def to_input_log(
         what: The log's name, for messages.
 
     Raises:
-        ShardError: If there is no row, or a column does not fit its convention.
+        ShardError: If a column does not fit its convention.
     """
-    if not len(times_ns):
-        raise ShardError(f"{what} holds no row")
     tracks: dict[str, Track] = {}
     for control, values in columns.items():
         converted = to_control(control, values, conventions, space, f"{what}, {control}")

@@ -5,6 +5,7 @@ import io
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pyarrow as pa
@@ -17,7 +18,12 @@ from data_tools.ingest.recording.control_names import (
     map_columns,
     recognize_time,
 )
-from data_tools.ingest.recording.conventions import Conventions, TimeUnit, to_nanoseconds
+from data_tools.ingest.recording.conventions import (
+    Conventions,
+    TimeUnit,
+    check_conventions,
+    to_nanoseconds,
+)
 from data_tools.ingest.recording.logged_play import (
     MAX_LOG_ROWS,
     LoggedPlay,
@@ -57,6 +63,7 @@ def read_table_log(
     check_size(path.stat().st_size, str(path))
     source = _Parquet(path) if has_suffix(path, (".parquet",)) else _Csv(path)
     names = source.names
+    _check_header(path, names)
     if len(set(names)) < len(names):
         raise ShardError(f"{path} has two columns of one name: {', '.join(names)[:300]}")
     time_name, named_unit = _choose_time(path, names, time_column)
@@ -71,21 +78,17 @@ def read_table_log(
     column, unit = table.column(time_name), conventions.time_unit or named_unit
     if pa.types.is_temporal(column.type):
         column, unit = _as_nanoseconds(column), "ns"
-    if unit is None:
-        raise ShardError(
-            f"{path}: nothing says in which unit {time_name!r} is; give --time-unit s, ms, us or ns"
-        )
-    times_ns = to_nanoseconds(_times(column, f"{path}, {time_name}"), unit, str(path))
-    log = to_input_log(
-        times_ns,
-        {
-            control: to_numbers(table.column(column), what=f"{path}, {column}")
-            for control, column in by_control.items()
-        },
-        conventions,
-        space,
-        str(path),
-    )
+    times = _times(column, f"{path}, {time_name}")
+    numbers = {
+        control: to_numbers(table.column(column), what=f"{path}, {column}")
+        for control, column in by_control.items()
+    }
+    if not len(times):
+        raise ShardError(f"{path} holds no row")
+    unsaid = (time_name, times) if unit is None else None
+    check_conventions(numbers, conventions, space, str(path), times=unsaid)
+    times_ns = to_nanoseconds(times, cast("TimeUnit", unit), str(path))
+    log = to_input_log(times_ns, numbers, conventions, space, str(path))
     used = set(by_control.values())
     ignored = tuple(name for name in others if name not in used)
     return LoggedPlay(log=log, ignored=ignored, notes=tuple(notes))
@@ -164,6 +167,27 @@ class _Csv:
             return pa_csv.read_csv(io.BytesIO(text), parse_options=parse, convert_options=options)
         except pa.ArrowException as error:
             raise ShardError(f"{self.path} is not readable as a table: {error}") from error
+
+
+def _check_header(path: Path, names: list[str]) -> None:
+    """Refuse a table whose first line holds values: no control is called 0.25.
+
+    Raises:
+        ShardError: If it does.
+    """
+    if sum(_is_number(name) for name in names) * 2 > len(names):
+        raise ShardError(
+            f"{path} has no header: its first line must name the columns, such as "
+            f"time_ms,LX,LY,A, and is {','.join(names)[:80]!r}"
+        )
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _choose_time(path: Path, names: list[str], chosen: str | None) -> tuple[str, TimeUnit | None]:

@@ -5,7 +5,7 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from data_tools.command_line import add_verb
+from data_tools.command_line import CommandParser, add_verb, game_name, out_folder
 
 if TYPE_CHECKING:
     from data_tools.ingest.recording.settings import Outcome
@@ -15,26 +15,35 @@ _STICK_RANGES = ("unit", "byte", "short")
 _TRIGGER_RANGES = ("unit", "byte", "ten-bit", "short", "centred")
 
 
-def add_format(formats: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def add_format(formats: "argparse._SubParsersAction[CommandParser]") -> None:
     """Add the format to the command line."""
     verb = add_verb(
         formats,
         "recording",
         "Make recordings of videos and input logs; starts where it stopped.",
         _ingest,
+        examples=[
+            "*.mkv --out rec --game celeste",
+            "*.mkv --out rec --game celeste \\\n      --estimate-offset",
+            "a.mp4 --out rec --game celeste \\\n"
+            "      --log a.csv --time-unit ms --stick-range unit --stick-y up",
+        ],
     )
     verb.add_argument("videos", metavar="VIDEO", type=Path, nargs="+", help="mp4, mkv or webm")
-    verb.add_argument("--out", type=Path, required=True, help="folder for the recordings")
-    verb.add_argument("--game", required=True, help="what is played, lower case")
+    verb.add_argument(
+        "--out", type=out_folder, required=True, metavar="FOLDER", help="folder for the recordings"
+    )
+    verb.add_argument("--game", required=True, type=game_name, help="what is played, lower case")
     verb.add_argument(
         "--log",
         type=Path,
+        metavar="FILE",
         action="append",
         default=[],
-        help="a video's log, once per video; the file of its name beside it (.inputs.jsonl, "
-        ".inputs.parquet, .parquet, .csv, .jsonl)",
+        help="a video's log, once per video (default: the file of its name beside it: "
+        ".inputs.jsonl, .inputs.parquet, .parquet, .csv or .jsonl)",
     )
-    verb.add_argument("--copy", action="store_true", help="copy the videos; else they are linked")
+    verb.add_argument("--copy", action="store_true", help="copy the videos (default: link them)")
     _add_conventions(verb)
     _add_clock(verb)
     _add_description(verb)
@@ -44,36 +53,58 @@ def _add_conventions(verb: argparse.ArgumentParser) -> None:
     group = verb.add_argument_group("how the log is meant")
     group.add_argument(
         "--format",
+        metavar="FORMAT",
         choices=("auto", "own", "input-rec", "table"),
         default="auto",
-        help="own: t_ns and controls; input-rec: the OBS plugin's parquet; table: CSV or parquet "
-        "with a column per control",
+        help="auto; own: t_ns and controls; input-rec: the OBS plugin's parquet; table: CSV or "
+        "parquet with a column per control",
     )
     group.add_argument(
         "--columns",
-        help="COLUMN=CONTROL,... or a YAML file of them; by the columns' names",
+        metavar="COLUMN=CONTROL,...",
+        help="which column is which control, or a YAML file of them (default: by the columns' "
+        "names)",
     )
     group.add_argument(
         "--button-labels",
         choices=("xbox", "nintendo", "playstation"),
-        help="whose A, B, X and Y: A is below on an Xbox pad, on the right on Nintendo's (as the "
-        "other columns tell)",
-    )
-    group.add_argument("--time-column", help="the one that is named after time")
-    group.add_argument("--time-unit", choices=_TIME_UNITS, help="as the column's name says")
-    group.add_argument(
-        "--stick-y", choices=("up", "down"), help="where positive y points: up in XInput"
+        metavar="MAKER",
+        help="xbox, nintendo or playstation: whose A, B, X and Y; A is below on an Xbox pad, on "
+        "the right on Nintendo's "
+        "(default: as the other columns tell)",
     )
     group.add_argument(
-        "--stick-range", choices=_STICK_RANGES, help="-1 to 1, 0 to 255, -32768 to 32767"
+        "--time-column", metavar="COLUMN", help="(default: the one that is named after time)"
+    )
+    group.add_argument(
+        "--time-unit",
+        choices=_TIME_UNITS,
+        help="of the time column (default: as its name says, such as time_ms)",
+    )
+    group.add_argument(
+        "--stick-y",
+        choices=("up", "down"),
+        help="where positive y points: up in XInput, down in SDL, evdev and browsers",
+    )
+    group.add_argument(
+        "--stick-range",
+        choices=_STICK_RANGES,
+        metavar="RANGE",
+        help="unit -1 to 1, byte 0 to 255, short -32768 to 32767",
     )
     group.add_argument(
         "--trigger-range",
         choices=_TRIGGER_RANGES,
-        help="0 to 1, 255, 1023 or 32767, or -1 to 1; not needed where it is a button",
+        metavar="RANGE",
+        help="from 0: unit to 1, byte to 255, ten-bit to 1023, short to 32767; or centred -1 to 1; "
+        "not needed where it is a button",
     )
     group.add_argument(
-        "--dead-zone", type=float, default=0.0, help="radius, of 1, in which a stick is at rest"
+        "--dead-zone",
+        type=float,
+        default=0.0,
+        metavar="R",
+        help="radius, of 1, where a stick is at rest",
     )
 
 
@@ -83,16 +114,22 @@ def _add_clock(verb: argparse.ArgumentParser) -> None:
         "--video-start",
         type=float,
         metavar="SECONDS",
-        help="the log's time of the video's first frame (0); said, a log may go on after the video",
+        help="the log's time of the video's first frame; once said, a log may go on after the "
+        "video (default: 0)",
     )
     group.add_argument(
         "--offset-ms",
         type=float,
+        metavar="MS",
         default=0.0,
         help="how much later the picture shows what the log says",
     )
     group.add_argument(
-        "--drift-ppm", type=float, default=0.0, help="growth of the offset, in us per second"
+        "--drift-ppm",
+        type=float,
+        default=0.0,
+        metavar="PPM",
+        help="growth of the offset, in us per second",
     )
     group.add_argument(
         "--estimate-offset",
@@ -102,19 +139,20 @@ def _add_clock(verb: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--latency-ms",
         type=float,
+        metavar="MS",
         default=0.0,
         help="what the game takes to answer: that much of what is measured stays",
     )
     group.add_argument(
         "--keep-unknown",
         action="store_true",
-        help="take a log as it is where nothing can be measured; else it is dropped",
+        help="take a log as it is where nothing can be measured (default: drop it)",
     )
 
 
 def _add_description(verb: argparse.ArgumentParser) -> None:
     group = verb.add_argument_group("facts")
-    group.add_argument("--session", help="one for all the videos; each video is one")
+    group.add_argument("--session", help="one for all the videos (default: each video is one)")
     group.add_argument("--source", default="recordings", help="the collection")
     group.add_argument("--licence", default="unknown", help="terms of the pictures")
     group.add_argument("--url", default="", help="where the video can be had")
@@ -179,7 +217,9 @@ def _ingest(options: argparse.Namespace) -> int:
 def _describe(outcome: "Outcome") -> str:
     name = outcome.video.name if outcome.video.name.isprintable() else ascii(outcome.video.name)
     if outcome.dropped:
-        return f"{name}: dropped: {outcome.dropped}"
+        # Most reasons begin with the file, which is named already.
+        reason = outcome.dropped.removeprefix(str(outcome.video)).lstrip(": ")
+        return f"{name}: dropped: {reason}"
     lines = [
         f"{name}: {outcome.minutes:.1f} min, offset {outcome.offset_ms:+.0f} ms, "
         f"drift {outcome.drift_ppm:+.0f} ppm ({outcome.clock})"
@@ -188,5 +228,7 @@ def _describe(outcome: "Outcome") -> str:
         lines.append(f"  {outcome.uncovered_s:.1f} s without a pad or a log, not learned from")
     lines += [f"  {note}" for note in outcome.notes]
     if outcome.ignored:
-        lines.append(f"  no control, ignored: {', '.join(outcome.ignored)}")
+        lines.append(
+            f"  no control, ignored: {', '.join(outcome.ignored)} (--columns names controls)"
+        )
     return "\n".join(lines)

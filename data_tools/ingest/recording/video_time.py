@@ -9,6 +9,8 @@ from data_tools.recordings.input_log import InputLog, Track
 from nitrogen_train.data.schema import ShardError
 
 _LEAST_SHARE = 0.5
+_TOO_SHORT = 100
+"""So many times shorter than its video a log is in another unit; those are 1000 apart."""
 
 Intervals = tuple[tuple[int, int], ...]
 
@@ -56,6 +58,34 @@ def find_uncovered(
             "most of it; check --time-unit, --video-start and --offset-ms"
         )
     return tuple(found)
+
+
+def check_overlap(log: InputLog, end_ns: int, *, begins_ns: int, what: str) -> None:
+    """Refuse a log none of which is of the video's time, with what its times suggest.
+
+    Args:
+        log: On the video's clock, not yet cut.
+        end_ns: The video's.
+        begins_ns: The log's first time, on its own clock.
+        what: Log and video, for messages.
+
+    Raises:
+        ShardError: If nothing of it, or next to nothing, is of the video's time.
+    """
+    lasts_ns = log.last_ns - log.first_ns
+    is_short = 0 < lasts_ns * _TOO_SHORT < end_ns
+    if log.first_ns < end_ns and log.last_ns > 0 and not is_short:
+        return
+    text = (
+        f"{what}: the log lasts from {log.first_ns / 1e9:.6g} to {log.last_ns / 1e9:.6g} s of the "
+        f"video's clock, the video from 0 to {end_ns / 1e9:.6g} s"
+    )
+    if is_short:
+        raise ShardError(f"{text}: over {_TOO_SHORT} times as long; check --time-unit")
+    raise ShardError(
+        f"{text}: they share nothing; if both began together, give --video-start "
+        f"{begins_ns / 1e9:.9g}; else check --time-unit, --video-start and --offset-ms"
+    )
 
 
 def release_in_gaps(log: InputLog, gaps_ns: Sequence[tuple[int, int]]) -> InputLog:

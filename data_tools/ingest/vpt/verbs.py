@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from data_tools.command_line import (
+    CommandParser,
     add_shard_settings,
     add_verb,
     describe_dataset,
@@ -11,12 +12,20 @@ from data_tools.command_line import (
 )
 
 
-def add_vpt(formats: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def add_vpt(formats: "argparse._SubParsersAction[CommandParser]") -> None:
     """Add the format to `ingest`."""
-    verb = add_verb(formats, "vpt", "OpenAI's Minecraft contractor data: mp4 and jsonl.", _ingest)
-    verb.add_argument("folders", metavar="FOLDER", type=Path, nargs="+")
+    verb = add_verb(
+        formats,
+        "vpt",
+        "Make a data set of OpenAI's Minecraft contractor data: mp4 and jsonl.",
+        _ingest,
+        examples=["vpt --out data", "vpt --out data --keep-menus"],
+    )
     verb.add_argument(
-        "--max-difference", type=int, default=1, help="lines more or less than frames"
+        "folders", metavar="FOLDER", type=Path, nargs="+", help="with mp4 and jsonl of one name"
+    )
+    verb.add_argument(
+        "--max-difference", type=int, default=1, metavar="N", help="lines more or less than frames"
     )
     verb.add_argument(
         "--keep-menus", action="store_true", help="learn from rows with a menu open as well"

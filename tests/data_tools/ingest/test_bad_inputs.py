@@ -60,14 +60,14 @@ def test_a_file_that_may_not_be_read_stops_no_other(
     (tmp_path / "bad.inputs.jsonl").chmod(0)
 
     assert ingest(tmp_path, "a.mp4", "bad.mp4") == 1
-    assert "Permission denied" in drops(capsys)[0]
+    assert "permission denied" in drops(capsys)[0]
 
 
 def test_a_disk_that_cannot_be_written_is_no_fault_of_a_recording(
     tmp_path: Path, write_recording: Callable[..., Path]
 ) -> None:
     write_recording(tmp_path, "a", num_frames=5)
-    (tmp_path / "out").write_text("a file where the recordings should go")
+    (tmp_path / "out" / "a.inputs.parquet").mkdir(parents=True)
 
     assert ingest(tmp_path, "a.mp4") == 2
 

@@ -316,7 +316,7 @@ def test_mistakes_are_one_line(
     assert main(arguments((labels, videos), tmp_path / "set", *more)) == 2
 
     last = capsys.readouterr().err.strip().splitlines()[-1]
-    assert last.startswith("nitrogen-data ingest: ")
+    assert last.startswith("nitrogen-data ingest nitrogen: error: ")
     assert re.search(message, last)
 
 
