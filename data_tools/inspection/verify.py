@@ -14,6 +14,7 @@ from data_tools.inspection.clip_checks import examine_clip
 from data_tools.inspection.finding import Finding
 from data_tools.inspection.set_checks import (
     check_frame_rates,
+    check_game_names,
     check_shards,
     check_splits,
     check_splits_together,
@@ -61,6 +62,9 @@ def verify_datasets(dataset_dirs: Sequence[Path], *, workers: int) -> list[Findi
     ]
     findings += [
         Finding(level="suspicion", dataset="", text=text) for text in check_frame_rates(manifests)
+    ]
+    findings += [
+        Finding(level="suspicion", dataset="", text=text) for text in check_game_names(manifests)
     ]
     shared = SharedPlay()
     for dataset, manifest in manifests.items():

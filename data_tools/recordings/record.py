@@ -18,7 +18,7 @@ from data_tools.recordings.episode import (
     play_episode,
     read_finished,
 )
-from data_tools.recordings.recording import RecordingFacts
+from data_tools.recordings.recording import RecordingFacts, check_game_name
 from data_tools.workers import map_in_order
 from nitrogen_train.actions import GAMEPAD, Controls
 from nitrogen_train.games import Frame, Game, GameInfo, load_game
@@ -75,6 +75,7 @@ def record_game(
 
     Raises:
         ValueError: If the game is unknown, or a number is out of range.
+        ShardError: If recordings in `out_dir` name the game in another way.
     """
     info = load_game(game).info
     if not 0 <= disturbance < 1:
@@ -85,6 +86,7 @@ def record_game(
         for seed in seeds
     ]
     out_dir.mkdir(parents=True, exist_ok=True)
+    check_game_name(info.name, out_dir)
     results = map_in_order(record_episode, tasks, workers=workers)
     return list(tqdm(results, total=len(tasks), desc=f"record {info.name}", unit="episode"))
 

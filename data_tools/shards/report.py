@@ -9,6 +9,7 @@ from pathlib import Path
 
 from data_tools.shards.planned import Dropped
 from nitrogen_train.data.files import write_atomically
+from nitrogen_train.data.game_names import find_respelt, quote
 from nitrogen_train.data.manifest_row import ManifestRow
 from nitrogen_train.table import format_table
 
@@ -115,6 +116,10 @@ def format_report(report: DatasetReport) -> str:
     if report.notes:
         noted = [(words, str(number)) for words, number in report.notes.items()]
         lines.append(format_table(("noted", "number"), noted))
+    lines += [
+        f"{quote(names)} differ in their spelling alone, and are learned as different games"
+        for names in find_respelt(share.game for share in report.games if share.num_clips)
+    ]
     if told := [item for item in report.dropped if item.is_fault or item.is_told]:
         lines.append(format_faults(told))
     return "\n\n".join(lines)

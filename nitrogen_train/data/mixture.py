@@ -3,6 +3,7 @@
 path ─► storage, manifest ─► selection ─► table of windows ─► parts with weights (games, or one)
 """
 
+import logging
 import math
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -13,12 +14,15 @@ from typing import Any
 import numpy as np
 
 from nitrogen_train.data.cache import RangeCache
+from nitrogen_train.data.game_names import find_respelt, quote
 from nitrogen_train.data.manifest import MANIFEST_NAME, Manifest, open_manifest
 from nitrogen_train.data.schema import Split
 from nitrogen_train.data.selection import Selection
 from nitrogen_train.data.storage import Storage
 from nitrogen_train.data.window_table import WindowTable, open_window_table
 from nitrogen_train.data.windows import SAME_RATE, WindowShape
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,6 +192,8 @@ def load_sources(
             )
         )  # fmt: skip
     _refuse_mixed_rates([source for source in loaded if not source.options.any_fps])
+    if split == "train":
+        _warn_of_respelt_games(loaded)
     return loaded
 
 
@@ -204,6 +210,16 @@ def _refuse_mixed_rates(sources: Sequence[Source]) -> None:
             f"data.sources: the clips' frames per second differ ({found}), and so does how long a "
             "row of actions lasts; reduce them to one rate by data.action_hz, choose one, as by "
             'where: "fps == 60", or permit it by any_fps: true in the source that differs'
+        )
+
+
+def _warn_of_respelt_games(sources: Sequence[Source]) -> None:
+    games = [count.game for source in sources for count in source.table.game_counts]
+    for names in find_respelt(games):
+        _log.warning(
+            "data.sources: %s differ in their spelling alone, and are learned as different games; "
+            "if they are one, make one of the data sets again with the other name",
+            quote(names),
         )
 
 

@@ -50,6 +50,23 @@ def load(
     return load
 
 
+def test_one_game_in_two_spellings_is_told_once(
+    tmp_path: Path,
+    write_dataset: Callable[..., Path],
+    clip_plan: Any,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    sources = {
+        game: {"path": str(write_dataset(tmp_path / game, [clip_plan(clip_id=game, game=game)]))}
+        for game in ("celeste", "Celeste", "doom")
+    }
+
+    load_sources(sources, split="train", window=WINDOW, index_dir=tmp_path / "index")
+
+    (record,) = caplog.records
+    assert "'Celeste' and 'celeste' differ in their spelling alone" in record.getMessage()
+
+
 @pytest.mark.parametrize("rates", [{"a": [30.0, 60.0]}, {"a": [60.0], "b": [30.0, 30.0]}])
 def test_different_frame_rates_are_refused_and_found_by_name(
     load: Callable[..., list[Source]], rates: dict[str, list[float]]

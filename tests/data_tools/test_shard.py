@@ -115,6 +115,19 @@ def test_another_data_set_is_not_overwritten(dataset_dir: Path, recordings_dir: 
     assert contents(dataset_dir) == before
 
 
+def test_one_game_in_two_spellings_is_refused_before_anything_is_written(
+    tmp_path: Path, write_recording: Callable, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "in").mkdir()
+    write_recording(tmp_path / "in", "a", game="celeste")
+    write_recording(tmp_path / "in", "b", game="Celeste")
+
+    assert main(arguments(tmp_path / "in", tmp_path / "set", "--part", "1/2")) == 2
+
+    assert "'Celeste' and 'celeste' differ in their spelling alone" in capsys.readouterr().err
+    assert not (tmp_path / "set").exists()
+
+
 def test_tars_of_unknown_origin_are_not_overwritten(recordings_dir: Path, tmp_path: Path) -> None:
     (tmp_path / "shard-000000.tar").write_bytes(b"somebody's work")
 

@@ -17,7 +17,12 @@ from data_tools.ingest.recording.settings import (
 )
 from data_tools.ingest.recording.write import place_video, write_log
 from data_tools.names import FileNames, has_suffix, plain_name
-from data_tools.recordings.recording import FACTS_SUFFIX, LOG_SUFFIXES, VIDEO_SUFFIXES
+from data_tools.recordings.recording import (
+    FACTS_SUFFIX,
+    LOG_SUFFIXES,
+    VIDEO_SUFFIXES,
+    check_game_name,
+)
 from nitrogen_train.data.files import write_atomically
 from nitrogen_train.data.schema import ShardError
 
@@ -51,6 +56,7 @@ def ingest_recordings(
 
     Raises:
         ValueError: If the videos and logs do not pair, or a setting is out of range.
+        ShardError: If recordings in `out_dir` name the game in another way.
         OSError: If a recording cannot be written.
     """
     if logs and len(logs) != len(videos):
@@ -59,6 +65,7 @@ def ingest_recordings(
         raise ValueError("--columns names the controls: leave out --button-labels")
     if not 0 <= log_settings.dead_zone < 1:
         raise ValueError(f"dead-zone is a radius in [0, 1), got {log_settings.dead_zone}")
+    check_game_name(description.game, out_dir)
     job = _Job(
         out_dir=out_dir,
         log=log_settings,
