@@ -94,10 +94,12 @@ def read_shard_settings(options: argparse.Namespace) -> "ShardSettings":
 
 def describe_dataset(out_dir: Path, part: "Part", report: "DatasetReport") -> str:
     """Say what has been written, and what is next if there are other parts."""
-    from data_tools.shards.report import format_report
+    from data_tools.shards.report import describe_lacking_split, format_report
 
     if part.count == 1:
-        return f"{format_report(report)}\n\n{out_dir} is a data set"
+        lacking = describe_lacking_split(out_dir)
+        rest = f"; {lacking}" if lacking else ""
+        return f"{format_report(report)}\n\n{out_dir} is a data set{rest}"
     return (
         f"{format_report(report)}\n\n{out_dir} holds part {part.index} of {part.count}; "
         f"after all of them: nitrogen-data merge {out_dir}"

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+from data_tools.names import is_hidden
 from data_tools.shards.cutting import Stretch, cut_stretch
 from data_tools.shards.part import Part
 from data_tools.shards.plan import ShardSettings, choose_heldout, make_plan
@@ -72,7 +73,10 @@ def search_files(
     found: dict[Path, list[Path]] = {}
     faults: dict[Path, str] = {}
     for folder in folders:
-        paths = [path for path in sorted(folder.rglob("*")) if is_wanted(path)]
+        files = sorted(path for path in folder.rglob("*") if not is_hidden(path))
+        paths = [path for path in files if is_wanted(path)]
+            path for path in sorted(folder.rglob("*")) if is_wanted(path) and not is_hidden(path)
+        ]
         if not paths:
             fault = f"holds no {what}" if folder.is_dir() else "is not a folder"
             faults[folder] = f"{folder} {fault}"

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, cast, get_args, get_origin
 
-from data_tools.names import FileNames, has_suffix, plain_name
+from data_tools.names import FileNames, has_suffix, is_hidden, plain_name
 from nitrogen_train.data.files import write_atomically
 from nitrogen_train.data.game_names import refuse_respelt
 from nitrogen_train.data.schema import (
@@ -188,8 +188,7 @@ def _list_folder(folder: Path) -> tuple[list[Path], FileNames]:
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder} is not a folder of recordings")
     paths = sorted(folder.iterdir())
-    videos = [path for path in paths if has_suffix(path, VIDEO_SUFFIXES)]
-    videos = [path for path in videos if not path.name.startswith(".")]
+    videos = [path for path in paths if has_suffix(path, VIDEO_SUFFIXES) and not is_hidden(path)]
     if not videos:
         raise FileNotFoundError(f"{folder} holds no video ({', '.join(VIDEO_SUFFIXES)})")
     return videos, FileNames(path for path in paths if path.is_file())

@@ -176,6 +176,7 @@ def load_sources(
             manifest = open_stored_manifest(storage, index_dir=index_dir)
             where = f"({options.where}) and {is_of_split}" if options.where else is_of_split
             selection = Selection(where)
+            _check_split(manifest, split)
             table = open_window_table(
                 manifest,
                 selection=selection,
@@ -195,6 +196,17 @@ def load_sources(
     if split == "train":
         _warn_of_respelt_games(loaded)
     return loaded
+
+
+def _check_split(manifest: Manifest, split: Split) -> None:
+    if split in manifest.table["split"].unique().to_pylist():
+        return
+    num_sessions = len(manifest.table["session_id"].unique())
+    raise ValueError(
+        f"no clip is in {split!r}, and training needs train and val: sessions are never split, and "
+        f"there {'is 1' if num_sessions == 1 else f'are {num_sessions}'}; record more sessions and "
+        "make the data set again (--heldout-share says how many of them are val)"
+    )
 
 
 def _refuse_mixed_rates(sources: Sequence[Source]) -> None:

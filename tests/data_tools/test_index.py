@@ -358,6 +358,13 @@ def test_the_same_index_again_is_done_and_reads_no_tar(
     assert (tmp_path / "manifest.parquet").stat().st_mtime_ns == before
 
 
+def test_what_a_mac_leaves_beside_each_file_is_no_tar(tmp_path: Path) -> None:
+    pack(tmp_path / "a.tar", [("a.mp4", video()), ("a.npy", npy(values()))])
+    (tmp_path / "._a.tar").write_bytes(b"\0\5\x16\7Mac OS X")
+
+    assert main(["index", str(tmp_path), "--game", "kart"]) == 0
+
+
 def test_a_tar_that_came_later_is_indexed(tmp_path: Path) -> None:
     for number, name in enumerate(("a", "b"), start=1):
         pack(tmp_path / f"{name}.tar", [("a.mp4", video()), ("a.npy", npy(values()))])

@@ -115,6 +115,19 @@ def test_another_data_set_is_not_overwritten(dataset_dir: Path, recordings_dir: 
     assert contents(dataset_dir) == before
 
 
+def test_a_set_that_cannot_be_trained_on_says_so_at_once(
+    tmp_path: Path, write_recording: Callable, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "in").mkdir()
+    write_recording(tmp_path / "in", num_frames=20)
+
+    assert main(arguments(tmp_path / "in", tmp_path / "set")) == 0
+
+    said = capsys.readouterr().out
+    assert "no clip is in val, and training needs train and val" in said
+    assert "there is 1; record another one" in said
+
+
 def test_one_game_in_two_spellings_is_refused_before_anything_is_written(
     tmp_path: Path, write_recording: Callable, capsys: pytest.CaptureFixture[str]
 ) -> None:

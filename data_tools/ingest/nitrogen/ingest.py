@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 from data_tools.ingest.nitrogen.label_index import TarballIndex, build_index, find_tarballs
 from data_tools.ingest.nitrogen.piece_clips import TarballUnit, plan_tarball
 from data_tools.ingest.nitrogen.query import select_pieces
+from data_tools.names import is_hidden
 from data_tools.recordings.recording import VIDEO_SUFFIXES
 from data_tools.shards.file_end import is_cut_off
 from data_tools.shards.part import ALL, Part
@@ -105,7 +106,9 @@ def find_videos(folder: Path) -> dict[str, Path]:
         )
     suffixes = VIDEO_SUFFIXES[::-1]
     paths = [
-        path for path in folder.iterdir() if path.suffix.lower() in suffixes and path.is_file()
+        path
+        for path in folder.iterdir()
+        if path.suffix.lower() in suffixes and not is_hidden(path) and path.is_file()
     ]
     paths.sort(key=lambda path: (suffixes.index(path.suffix.lower()), path.name))
     return {path.stem: path for path in paths}

@@ -21,7 +21,7 @@ from tqdm import tqdm
 from data_tools.ingest.nitrogen.label_tar import Fault, iter_pieces
 from data_tools.ingest.nitrogen.labelled_piece import LabelledPiece, read_piece
 from data_tools.ingest.nitrogen.piece_metadata import LabelBox
-from data_tools.names import has_suffix, safe_key
+from data_tools.names import has_suffix, is_hidden, safe_key
 from data_tools.workers import map_in_order
 from nitrogen_train.data.files import write_atomically
 from nitrogen_train.data.schema import ShardError
@@ -98,7 +98,8 @@ def find_tarballs(paths: Sequence[Path]) -> list[Path]:
     for path in paths:
         inside = [path]
         if path.is_dir():
-            inside = [each for each in sorted(path.iterdir()) if has_suffix(each, _SUFFIXES)]
+            named = [each for each in sorted(path.iterdir()) if has_suffix(each, _SUFFIXES)]
+            inside = [each for each in named if not is_hidden(each)]
         if not inside or not inside[0].exists():
             missing.append(path)
             continue

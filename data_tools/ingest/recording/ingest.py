@@ -16,7 +16,7 @@ from data_tools.ingest.recording.settings import (
     Outcome,
 )
 from data_tools.ingest.recording.write import place_video, write_log
-from data_tools.names import FileNames, has_suffix, plain_name
+from data_tools.names import FileNames, has_suffix, is_hidden, plain_name
 from data_tools.recordings.recording import (
     FACTS_SUFFIX,
     LOG_SUFFIXES,
@@ -117,6 +117,8 @@ def _read_one(job: _Job, video_path: Path, log_path: Path) -> Outcome | tuple[Co
             f"{video_path} is not of {', '.join(VIDEO_SUFFIXES)}; ffmpeg -i IN -c copy OUT.mkv "
             "puts it into another container without loss"
         )
+    if is_hidden(video_path):
+        raise ShardError(f"{video_path} is a hidden file, which `shard` passes over; rename it")
     name = plain_name(video_path.stem)
     notes_path = job.out_dir / f"{name}{_NOTES_SUFFIX}"
     facts_path = job.out_dir / f"{name}{FACTS_SUFFIX}"
