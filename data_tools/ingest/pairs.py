@@ -75,8 +75,6 @@ def search_files(
     for folder in folders:
         files = sorted(path for path in folder.rglob("*") if not is_hidden(path))
         paths = [path for path in files if is_wanted(path)]
-            path for path in sorted(folder.rglob("*")) if is_wanted(path) and not is_hidden(path)
-        ]
         if not paths:
             fault = f"holds no {what}" if folder.is_dir() else "is not a folder"
             faults[folder] = f"{folder} {fault}"
