@@ -97,9 +97,8 @@ def describe_dataset(out_dir: Path, part: "Part", report: "DatasetReport") -> st
     from data_tools.shards.report import describe_lacking_split, format_report
 
     if part.count == 1:
-        lacking = describe_lacking_split(out_dir)
-        rest = f"; {lacking}" if lacking else ""
-        return f"{format_report(report)}\n\n{out_dir} is a data set{rest}"
+        parts = [format_report(report), describe_lacking_split(out_dir), f"{out_dir} is a data set"]
+        return "\n\n".join(filter(None, parts))
     return (
         f"{format_report(report)}\n\n{out_dir} holds part {part.index} of {part.count}; "
         f"after all of them: nitrogen-data merge {out_dir}"

@@ -74,6 +74,11 @@ def query_index(index_dir: Path, *, where: str | None = None, min_hours: float =
     """
     table = read_index(index_dir, _COLUMNS)
     num_pieces = len(table)
+    if not num_pieces:
+        raise ValueError(
+            f"{index_dir} is an index of no piece: its tarballs held none that can be used, "
+            "for which `labels index` gives the reasons"
+        )
     if where is not None:
         selection = Selection(where, schema=INDEX_SCHEMA, example=_EXAMPLE)
         table = table.filter(pa.array(selection.select_rows(table, what="piece")))
