@@ -166,6 +166,11 @@ def read_finished(root: str, *, out_dir: Path | None, facts: ForeignFacts) -> st
     return None if bad or tars != made["tars"] else made.get("report")
 
 
+def is_indexed(dataset_dir: Path) -> bool:
+    """Say whether a data set's manifest was made for tars that others wrote."""
+    return _MADE_KEY in (read_manifest_table(dataset_dir).schema.metadata or {})
+
+
 def _choose_folder(storage: Storage, out_dir: Path | None) -> Path:
     if out_dir is None and storage.folder is None:
         raise ValueError(f"{storage.root} is a URL: say with --out where its manifest should go")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from data_tools.foreign.index import is_indexed
 from data_tools.inspection.clip_checks import examine_clip
 from data_tools.inspection.finding import Finding
 from data_tools.inspection.set_checks import (
@@ -69,7 +70,8 @@ def verify_datasets(dataset_dirs: Sequence[Path], *, workers: int) -> list[Findi
     shared = SharedPlay()
     for dataset, manifest in manifests.items():
         findings += [_fault(dataset, text) for text in check_splits(manifest)]
-        findings += [_fault(dataset, text) for text in check_shards(dataset, manifest)]
+        if not is_indexed(dataset):
+            findings += [_fault(dataset, text) for text in check_shards(dataset, manifest)]
         findings += _check_clips(dataset, manifest, shared, workers=workers)
     return findings
 
@@ -78,7 +80,9 @@ def _check_clips(
     dataset: Path, manifest: Manifest, shared: SharedPlay, *, workers: int
 ) -> Iterator[Finding]:
     rows = manifest.rows()
-    exams = map_in_order(partial(examine_clip, dataset), rows, workers=workers)
+    exams = map_in_order(
+        partial(examine_clip, dataset, is_foreign=is_indexed(dataset)), rows, workers=workers
+    )
     sessions: dict[str, dict[str, Play]] = defaultdict(dict)
     for row, exam in zip(
         rows, tqdm(exams, total=len(rows), desc="verify", unit="clip"), strict=True

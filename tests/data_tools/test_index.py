@@ -365,6 +365,24 @@ def test_what_a_mac_leaves_beside_each_file_is_no_tar(tmp_path: Path) -> None:
     assert main(["index", str(tmp_path), "--game", "kart"]) == 0
 
 
+def test_a_sound_index_is_verified_and_a_damaged_tar_is_to_be_indexed_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pack(tmp_path / "a.tar", [("a.mp4", video()), ("a.npy", npy(values()))])
+    assert main(["index", str(tmp_path), "--game", "kart"]) == 0
+    assert main(["verify", str(tmp_path), "--workers", "1"]) == 0
+    data = bytearray((tmp_path / "a.tar").read_bytes())
+    data[600] ^= 1
+    (tmp_path / "a.tar").write_bytes(data)
+    capsys.readouterr()
+
+    assert main(["verify", str(tmp_path), "--workers", "1"]) == 1
+
+    said = capsys.readouterr().out
+    assert "copy a.tar again, or index again" in said
+    assert "shard" not in said
+
+
 def test_a_tar_that_came_later_is_indexed(tmp_path: Path) -> None:
     for number, name in enumerate(("a", "b"), start=1):
         pack(tmp_path / f"{name}.tar", [("a.mp4", video()), ("a.npy", npy(values()))])
