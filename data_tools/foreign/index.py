@@ -28,7 +28,7 @@ from nitrogen_train.actions import GAMEPAD, ActionSpace
 from nitrogen_train.data.action_file import idle_rows, valid_runs
 from nitrogen_train.data.decoders.video import OpenVideo, open_video
 from nitrogen_train.data.encode import frame_rate
-from nitrogen_train.data.files import write_atomically
+from nitrogen_train.data.files import check_folder, write_atomically
 from nitrogen_train.data.game_names import refuse_respelt
 from nitrogen_train.data.manifest import MANIFEST_NAME, read_manifest_table, write_manifest
 from nitrogen_train.data.manifest_row import ManifestRow, describe_record
@@ -110,6 +110,7 @@ def index_shards(root: str, *, out_dir: Path | None, facts: ForeignFacts) -> lis
     """
     storage = Storage(root)
     out_dir = _choose_folder(storage, out_dir)
+    check_folder(out_dir)
     tars, bad = list_tars(storage)
     progress_dir = out_dir / ".index"
     found = [

@@ -17,6 +17,7 @@ from data_tools.shards.planned import Dropped, PlannedUnit, list_loss
 from data_tools.shards.report import DatasetReport
 from data_tools.shards.source_video import SourceVideo, read_video_table
 from data_tools.shards.write import write_dataset
+from nitrogen_train.data.files import check_folder
 from nitrogen_train.data.schema import ShardError
 
 FPS = 20.0
@@ -131,6 +132,7 @@ def ingest_pairs(
     Raises:
         ShardError: If nothing can be used, or `out_dir` holds another data set.
     """
+    check_folder(out_dir)
     pairs, twins = _drop_repeated(pairs)
     plan = make_plan(
         pairs,

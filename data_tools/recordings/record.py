@@ -21,6 +21,7 @@ from data_tools.recordings.episode import (
 from data_tools.recordings.recording import RecordingFacts, check_game_name
 from data_tools.workers import map_in_order
 from nitrogen_train.actions import GAMEPAD, Controls
+from nitrogen_train.data.files import check_folder
 from nitrogen_train.games import Frame, Game, GameInfo, load_game
 
 _BURST_ROWS = (3, 12)
@@ -85,6 +86,7 @@ def record_game(
         EpisodeTask(game=game, seed=seed, out_dir=out_dir, disturbance=disturbance, size=size)
         for seed in seeds
     ]
+    check_folder(out_dir)
     out_dir.mkdir(parents=True, exist_ok=True)
     check_game_name(info.name, out_dir)
     results = map_in_order(record_episode, tasks, workers=workers)

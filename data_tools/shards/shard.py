@@ -13,6 +13,7 @@ from data_tools.shards.planned import Dropped, PlannedUnit
 from data_tools.shards.recording_clips import plan_recording
 from data_tools.shards.report import DatasetReport
 from data_tools.shards.write import write_dataset
+from nitrogen_train.data.files import check_folder
 from nitrogen_train.data.game_names import refuse_respelt
 from nitrogen_train.data.schema import ShardError
 
@@ -41,6 +42,7 @@ def shard_recordings(
         ShardError: If no recording can be used, `out_dir` holds another data set, or recordings
             name a game in two ways.
     """
+    check_folder(out_dir)
     recordings, faults = search_recordings(folders)
     sessions = list(_iter_sessions(recordings))
     refuse_respelt((game for game, _ in sessions), what="the recordings")

@@ -20,7 +20,7 @@ from data_tools.videos.video_list import (
     find_video,
     read_attempts,
 )
-from nitrogen_train.data.files import write_atomically
+from nitrogen_train.data.files import check_folder, write_atomically
 from nitrogen_train.table import format_table
 
 SURVIVAL_NAME = "survival.json"
@@ -75,6 +75,7 @@ def fetch_videos(
         RuntimeError: If yt-dlp is missing.
     """
     check_downloader()
+    check_folder(folder)
     folder.mkdir(parents=True, exist_ok=True)
     todo = _choose(videos, folder, is_retry=is_retry)
     log, stop = DownloaderLog(), None

@@ -115,6 +115,34 @@ def test_another_data_set_is_not_overwritten(dataset_dir: Path, recordings_dir: 
     assert contents(dataset_dir) == before
 
 
+@pytest.mark.parametrize(
+    "verb",
+    [
+        ["shard", "in"],
+        ["record", "doom_gather", "--episodes", "1"],
+        ["ingest", "recording", "x.mp4", "--game", "g"],
+        ["ingest", "vpt", "in"],
+        ["labels", "index", "in"],
+        ["index", "in", "--game", "g"],
+    ],
+)
+def test_an_out_that_is_a_file_is_told_before_any_input_is_looked_at(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    verb: list[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "in").mkdir()
+    for name in ("in/a.mp4", "in/a.jsonl", "in/b.tar", "in/a.tar.gz", "file"):
+        (tmp_path / name).touch()
+
+    assert main([*verb, "--out", "file"]) == 2
+
+    said = capsys.readouterr().err.strip()
+    assert said.endswith("file is a file: choose another folder than file")
+
+
 def test_a_set_that_cannot_be_trained_on_says_so_at_once(
     tmp_path: Path, write_recording: Callable, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -27,6 +27,7 @@ from data_tools.shards.planned import Dropped
 from data_tools.shards.report import DatasetReport
 from data_tools.shards.video_container import open_container
 from data_tools.shards.write import write_dataset
+from nitrogen_train.data.files import check_folder
 from nitrogen_train.data.schema import ShardError
 
 INDEX_NAME = ".labels"
@@ -77,6 +78,7 @@ def ingest_nitrogen(
         ShardError: If `out_dir` holds another data set, or no clip is left.
         ValueError: If `where` makes no sense, or two tarballs have one name.
     """
+    check_folder(out_dir)
     tarballs = find_tarballs(inputs.tarballs)
     videos = find_videos(inputs.videos_dir)
     index_dir = inputs.index_dir or out_dir / INDEX_NAME

@@ -23,7 +23,7 @@ from data_tools.ingest.nitrogen.labelled_piece import LabelledPiece, read_piece
 from data_tools.ingest.nitrogen.piece_metadata import LabelBox
 from data_tools.names import has_suffix, is_hidden, safe_key
 from data_tools.workers import map_in_order
-from nitrogen_train.data.files import write_atomically
+from nitrogen_train.data.files import check_folder, write_atomically
 from nitrogen_train.data.schema import ShardError
 
 _VERSION = "2"
@@ -126,6 +126,7 @@ def build_index(tarballs: Sequence[Path], *, index_dir: Path, workers: int) -> l
         index_dir: The index's folder; what it holds of other tarballs stays.
         workers: Processes.
     """
+    check_folder(index_dir)
     index = partial(index_tarball, index_dir=index_dir)
     results = map_in_order(index, tarballs, workers=workers)
     return list(tqdm(results, total=len(tarballs), desc="index", unit="tarball"))

@@ -23,7 +23,7 @@ from data_tools.recordings.recording import (
     VIDEO_SUFFIXES,
     check_game_name,
 )
-from nitrogen_train.data.files import write_atomically
+from nitrogen_train.data.files import check_folder, write_atomically
 from nitrogen_train.data.schema import ShardError
 
 _NOTES_SUFFIX = ".ingest.json"
@@ -65,6 +65,7 @@ def ingest_recordings(
         raise ValueError("--columns names the controls: leave out --button-labels")
     if not 0 <= log_settings.dead_zone < 1:
         raise ValueError(f"dead-zone is a radius in [0, 1), got {log_settings.dead_zone}")
+    check_folder(out_dir)
     check_game_name(description.game, out_dir)
     job = _Job(
         out_dir=out_dir,
