@@ -250,11 +250,13 @@ def read_shard_settings(options: argparse.Namespace) -> "ShardSettings":
 
 def describe_dataset(out_dir: Path, part: "Part", report: "DatasetReport") -> str:
     """Say what has been written, and what is next if there are other parts."""
-    from data_tools.shards.report import describe_contents, format_report
+    from data_tools.shards.report import describe_contents, describe_lacking_split, format_report
 
     if part.count == 1:
         next_verb = shlex.join(["nitrogen-data", "verify", str(out_dir)])
-        return f"{format_report(report)}\n\n{describe_contents(out_dir)}\nnext: {next_verb}"
+        parts = [format_report(report), describe_lacking_split(out_dir)]
+        parts.append(f"{describe_contents(out_dir)}\nnext: {next_verb}")
+        return "\n\n".join(filter(None, parts))
     return (
         f"{format_report(report)}\n\n{out_dir} holds part {part.index} of {part.count}; "
         f"after all of them: {shlex.join(['nitrogen-data', 'merge', str(out_dir)])}"

@@ -19,6 +19,16 @@ def has_suffix(path: Path, suffixes: Sequence[str]) -> bool:
     return path.name.lower().endswith(tuple(suffixes))
 
 
+def is_hidden(path: Path) -> bool:
+    """Say whether nobody means a file: an unfinished one, or the `._NAME` that a Mac adds to each.
+
+    Example:
+        >>> is_hidden(Path("videos/._run.mp4")), is_hidden(Path(".videos/run.mp4"))
+        (True, False)
+    """
+    return path.name.startswith(".")
+
+
 def plain_name(name: str) -> str:
     r"""Bring a file's name to one spelling, in which every file system and text can have it.
 

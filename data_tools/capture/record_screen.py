@@ -23,7 +23,7 @@ from data_tools.capture.frame_slots import FrameSlots
 from data_tools.capture.gamepad import Change, Gamepad
 from data_tools.capture.input_collector import InputCollector
 from data_tools.capture.screen import ScreenGrab, ScreenPart
-from data_tools.recordings.recording import RecordingFacts
+from data_tools.recordings.recording import RecordingFacts, check_game_name
 from nitrogen_train.data.encode import Encoding, VideoWriter
 from nitrogen_train.data.files import write_atomically
 
@@ -73,6 +73,7 @@ def record_screen(
 
     Raises:
         FileExistsError: If there is a recording of this name.
+        ShardError: If recordings in the folder name the game in another way.
         OSError: If the screen cannot be read.
         ValueError: If not one picture was taken.
     """
@@ -81,6 +82,7 @@ def record_screen(
     for path in (facts_path, video_path):
         if path.exists():
             raise FileExistsError(f"{path} exists; choose another --name or --out")
+    check_game_name(session.game, session.out_dir)
     log_path = session.out_dir / f"{session.name}.inputs.jsonl"
     with contextlib.ExitStack() as stack:
         # Opened before the screen: the log must reach back to the first picture.

@@ -22,6 +22,7 @@ from data_tools.shards.plan import Plan
 from data_tools.shards.planned import Dropped
 from data_tools.shards.report import DatasetReport, make_report
 from data_tools.shards.write import read_finished, write_plan
+from nitrogen_train.data.files import check_folder
 from nitrogen_train.data.manifest import read_manifest
 from nitrogen_train.data.manifest_row import ManifestRow
 from nitrogen_train.data.records import read_record
@@ -59,6 +60,8 @@ def filter_dataset(
         ValueError: If copies are to be found by a process that sees only a part.
     """
     _check(out_dir, settings, clips_per_shard=clips_per_shard, part=part)
+    if out_dir is not None:
+        check_folder(out_dir)
     manifest = read_manifest(dataset_dir)
     shards = _take_shards(manifest.rows(), part)
     facts = [manifest.hash, asdict(settings), clips_per_shard, part.count]

@@ -4,7 +4,8 @@
     rows of all tars ─► splits by session ─► manifest.parquet
 
 `.index` keeps the rows of the finished tars until the manifest is written: an interrupted run
-goes on with the next tar. Whatever is left out is counted by its reason.
+goes on with the next tar. A finished manifest says what it was made of: the same again is done, and
+other options are refused. Whatever is left out is counted by its reason.
 """
 
 import hashlib
@@ -15,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from data_tools.foreign.stored_tars import find_fault, list_tars, open_tar
 from data_tools.foreign.tar_records import RawRecord, iter_records
@@ -26,8 +27,9 @@ from nitrogen_train.actions import GAMEPAD, ActionSpace
 from nitrogen_train.data.action_file import idle_rows, valid_runs
 from nitrogen_train.data.decoders.video import OpenVideo, open_video
 from nitrogen_train.data.encode import frame_rate
-from nitrogen_train.data.files import write_atomically
-from nitrogen_train.data.manifest import write_manifest
+from nitrogen_train.data.files import check_folder, write_atomically
+from nitrogen_train.data.game_names import refuse_respelt
+from nitrogen_train.data.manifest import MANIFEST_NAME, read_manifest_table, write_manifest
 from nitrogen_train.data.manifest_row import ManifestRow, describe_record
 from nitrogen_train.data.records import Record
 from nitrogen_train.data.schema import ShardError
@@ -36,6 +38,8 @@ from nitrogen_train.data.stored_clips import ForeignClip, decode_clip
 from nitrogen_train.progress import pluralize, track
 
 _LONGEST_KEY = 200
+_MADE_KEY = b"index"
+"""In the manifest's metadata: what it was made of."""
 _FORMAT = 2
 """Of the rows in `.index`; higher when a record would be described otherwise."""
 
@@ -101,14 +105,12 @@ def index_shards(root: str, *, out_dir: Path | None, facts: ForeignFacts) -> lis
     Raises:
         ValueError: If a URL has no `out_dir`.
         FileNotFoundError: If there is no tar.
-        ShardError: If no record is left.
+        ShardError: If no record is left, or records name a game in two ways.
         OSError: If a tar cannot be read now.
     """
     storage = Storage(root)
-    if out_dir is None:
-        if storage.folder is None:
-            raise ValueError(f"{root} is a URL: say with --out where its manifest should go")
-        out_dir = storage.folder
+    out_dir = _choose_folder(storage, out_dir)
+    check_folder(out_dir)
     tars, bad = list_tars(storage)
     progress_dir = out_dir / ".index"
     found = [
@@ -122,9 +124,80 @@ def index_shards(root: str, *, out_dir: Path | None, facts: ForeignFacts) -> lis
     rows = [row for tar in found for row in tar.rows]
     if not rows:
         raise ShardError(f"no record of {root} can be used\n{format_report(found)}")
-    write_manifest(out_dir, _split(rows, facts.val_share))
+    refuse_respelt((row.game for row in rows), what=root)
+    made = {"of": _describe_making(storage, out_dir, facts), "tars": tars}
+    if not any(tar.fault for tar in found):
+        made["report"] = format_report(found)
+    metadata = {_MADE_KEY.decode(): json.dumps(made)}
+    write_manifest(out_dir, _split(rows, facts.val_share), metadata=metadata)
     shutil.rmtree(progress_dir, ignore_errors=True)
     return found
+
+
+def read_finished(root: str, *, out_dir: Path | None, facts: ForeignFacts) -> str | None:
+    """Read the report of these very tars, if all of them are indexed; None if they are not.
+
+    Args:
+        root: As `index_shards` takes it.
+        out_dir: As there.
+        facts: As there.
+
+    Raises:
+        ValueError: If a URL has no `out_dir`.
+        FileNotFoundError: If there is no tar.
+        ShardError: If there is a manifest that was made otherwise.
+    """
+    storage = Storage(root)
+    out_dir = _choose_folder(storage, out_dir)
+    path = out_dir / MANIFEST_NAME
+    if not path.exists():
+        return None
+    metadata = read_manifest_table(out_dir).schema.metadata or {}
+    if _MADE_KEY not in metadata:
+        raise ShardError(
+            f"{path} was not made by `index` of this version, which would replace it; remove it, "
+            "or give another --out"
+        )
+    made = json.loads(metadata[_MADE_KEY])
+    for option, value in _describe_making(storage, out_dir, facts).items():
+        if value != (before := made["of"].get(option)):
+            raise ShardError(
+                f"{path} was made with {option} {_quote(before)}, not {_quote(value)}; give the "
+                "same options, or another --out, or remove it"
+            )
+    tars, bad = list_tars(storage)
+    return None if bad or tars != made["tars"] else made.get("report")
+
+
+def is_indexed(dataset_dir: Path) -> bool:
+    """Say whether a data set's manifest was made for tars that others wrote."""
+    return _MADE_KEY in (read_manifest_table(dataset_dir).schema.metadata or {})
+
+
+def _choose_folder(storage: Storage, out_dir: Path | None) -> Path:
+    if out_dir is None and storage.folder is None:
+        raise ValueError(f"{storage.root} is a URL: say with --out where its manifest should go")
+    return out_dir or cast("Path", storage.folder)
+
+
+def _describe_making(storage: Storage, out_dir: Path, facts: ForeignFacts) -> dict[str, Any]:
+    """Say what a manifest depends on besides the tars, by option."""
+    folder = storage.folder
+    # A folder may be moved with its manifest.
+    is_beside = folder is not None and folder.resolve() == out_dir.resolve()
+    return {
+        "FOLDER_OR_URL": "." if is_beside else str(folder.resolve() if folder else storage.root),
+        "--game": facts.game,
+        "--source": facts.source,
+        "--licence": facts.licence,
+        "--session-from-key": facts.session_pattern,
+        "--fps": facts.fps,
+        "--val-share": facts.val_share,
+    }
+
+
+def _quote(value: object) -> str:
+    return "(none)" if value is None else str(value)
 
 
 def format_report(found: Sequence[TarIndex]) -> str:

@@ -3,9 +3,11 @@
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from data_tools.foreign.tar_records import Reads
+from data_tools.names import is_hidden
 from nitrogen_train.data.files import describe_error
 from nitrogen_train.data.remote import describe, list_folder, open_url
 from nitrogen_train.data.storage import Storage
@@ -37,6 +39,7 @@ def list_tars(storage: Storage) -> tuple[dict[str, list[Any]], dict[str, str]]:
             if path.name.lower().endswith(".tar") and path.is_file():
                 facts = path.stat()
                 tars[path.name] = [facts.st_size, facts.st_mtime_ns]
+    tars = {name: facts for name, facts in tars.items() if not is_hidden(Path(name))}
     if not tars:
         raise FileNotFoundError(f"{storage.root} holds no .tar")
     bad = {

@@ -53,7 +53,12 @@ def _add_index(verbs: "argparse._SubParsersAction[CommandParser]") -> None:
 
 
 def _index(options: argparse.Namespace) -> int:
-    from data_tools.foreign.index import ForeignFacts, format_report, index_shards
+    from data_tools.foreign.index import (
+        ForeignFacts,
+        format_report,
+        index_shards,
+        read_finished,
+    )
     from data_tools.inspection.run_choice import name_dataset
     from data_tools.shards.report import describe_contents
 
@@ -70,6 +75,10 @@ def _index(options: argparse.Namespace) -> int:
             val_share=options.val_share,
         )
         try:
+            done = read_finished(root, out_dir=options.out, facts=facts)
+            if done is not None:
+                print(f"{root}: done before: {done}")
+                continue
             found = index_shards(root, out_dir=options.out, facts=facts)
         except (ValueError, OSError) as error:
             if len(options.shards) == 1:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
+from data_tools.names import is_hidden
 from data_tools.shards.cutting import Stretch, cut_stretch
 from data_tools.shards.part import Part
 from data_tools.shards.plan import ShardSettings, choose_heldout, make_plan
@@ -16,7 +17,7 @@ from data_tools.shards.planned import Dropped, PlannedUnit, list_loss
 from data_tools.shards.report import DatasetReport
 from data_tools.shards.source_video import SourceVideo, read_video_table
 from data_tools.shards.write import write_dataset
-from nitrogen_train.data.files import describe_error
+from nitrogen_train.data.files import check_folder, describe_error
 from nitrogen_train.data.schema import ShardError
 
 FPS = 20.0
@@ -73,7 +74,8 @@ def search_files(
     found: dict[Path, list[Path]] = {}
     faults: dict[Path, str] = {}
     for folder in folders:
-        paths = [path for path in sorted(folder.rglob("*")) if is_wanted(path)]
+        files = sorted(path for path in folder.rglob("*") if not is_hidden(path))
+        paths = [path for path in files if is_wanted(path)]
         if not paths:
             fault = f"holds no {what}" if folder.is_dir() else "is not a folder"
             faults[folder] = f"{folder} {fault}"
@@ -130,6 +132,7 @@ def ingest_pairs(
     Raises:
         ShardError: If nothing can be used, or `out_dir` holds another data set.
     """
+    check_folder(out_dir)
     pairs, twins = _drop_repeated(pairs)
     plan = make_plan(
         pairs,

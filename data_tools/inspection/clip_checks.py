@@ -18,10 +18,10 @@ from nitrogen_train.data.action_file import idle_rows
 from nitrogen_train.data.decoders.pyav_decoder import PyAVDecoder
 from nitrogen_train.data.files import describe_error
 from nitrogen_train.data.manifest_row import ManifestRow, describe_record
-from nitrogen_train.data.records import Record, read_record_bytes
+from nitrogen_train.data.records import Record, decode_record, read_record_bytes
 from nitrogen_train.data.schema import ShardError, get_space
 from nitrogen_train.data.storage import Storage
-from nitrogen_train.data.stored_clips import ForeignClip, decode_clip
+from nitrogen_train.data.stored_clips import decode_clip
 
 _LONGEST_GROUP_SECONDS = 2
 # What rounded times may do to the mean rate of a short clip.
@@ -47,28 +47,31 @@ class ClipExam:
     """None if the clip cannot be read."""
 
 
-def examine_clip(dataset_dir: Path, row: ManifestRow) -> ClipExam:
+def examine_clip(dataset_dir: Path, row: ManifestRow, *, is_foreign: bool = False) -> ClipExam:
     """Check a clip, and decode all of it.
 
     Args:
         dataset_dir: The data set's folder.
         row: What its manifest says.
+        is_foreign: Whether another writer has laid the record out, and a manifest was made for it.
     """
     try:
         storage = Storage(str(dataset_dir))
         data = read_record_bytes(storage, row.shard, offset=row.offset, size=row.size)
         if hashlib.sha256(data).hexdigest() != row.sha256:
-            fault = (
-                f"checksum differs; copy {row.shard} again, or shard (tars of others: index) again"
-            )
+            again = "index" if is_foreign else "shard"
+            fault = f"checksum differs; copy {row.shard} again, or {again} again"
             return ClipExam(faults=[f"clip {row.clip_id}: {fault}"], facts=None)
-        record = decode_clip(data, get_space(row.action_space))
-        if isinstance(record, ForeignClip):
-            return ClipExam(faults=_check_foreign(row, record), facts=None)
-        assert isinstance(record, Record)  # noqa: S101 - there is no third layout
+        if is_foreign:
+            return _examine_foreign(row, data)
+        record = decode_record(data)
         found = describe_record(record, data, shard=row.shard, offset=row.offset, split=row.split)
         faults = [*_compare(row, found), *_check_idle(record)]
     except (ShardError, OSError) as error:
+        if is_foreign:
+            reason = describe_error(error)
+            fault = f"clip {row.clip_id}: {reason}; copy {row.shard} again, or index again"
+            return ClipExam(faults=[fault], facts=None)
         return ClipExam(faults=_name(row, [describe_error(error)]), facts=None)
     try:
         # One backend on every machine: it reads every file, and damage crashes none of it.
@@ -82,17 +85,25 @@ def examine_clip(dataset_dir: Path, row: ManifestRow) -> ClipExam:
     return ClipExam(faults=_name(row, faults), facts=facts)
 
 
-def _check_foreign(row: ManifestRow, clip: ForeignClip) -> list[str]:
-    """Check a record of another writer, which `index` has listed: what training needs of it."""
-    counts = {"rows of actions": len(clip.actions)}
-    if not clip.is_picture:
-        counts["frames"] = len(PyAVDecoder().decode(clip.video))
-    return [
-        f"clip {row.clip_id}: it has {count} {what}, the manifest says {row.num_frames}; index "
-        "its tar again"
-        for what, count in counts.items()
-        if count != row.num_frames
-    ]
+def _examine_foreign(row: ManifestRow, data: bytes) -> ClipExam:
+    """Check what training needs of a record that is not ours."""
+    space = get_space(row.action_space)
+    try:
+        clip = decode_clip(data, space)
+        frames = PyAVDecoder().decode(clip.video)
+    except ShardError as error:
+        return ClipExam(faults=[f"clip {row.clip_id}: {error}; leave it out"], facts=None)
+    faults = [f"clip {row.clip_id}: {fault}; index again" for fault in _check_frames(row, frames)]
+    if faults or len(clip.actions) != row.num_frames:
+        faults = faults or [f"clip {row.clip_id}: {len(clip.actions)} rows of actions; index again"]
+        return ClipExam(faults=faults, facts=None)
+    facts = ClipFacts(
+        controls=describe_controls(clip.actions, space, fps=row.fps),
+        offset=measure_offset(frames, clip.actions.rows, clip.actions.valid),
+        actions_hash=hash_actions(clip.actions, row.fps),
+        video_hash=hash_video(clip.video),
+    )
+    return ClipExam(faults=[], facts=facts)
 
 
 def _name(row: ManifestRow, faults: list[str]) -> list[str]:

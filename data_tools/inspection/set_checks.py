@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from nitrogen_train.data.files import describe_error
+from nitrogen_train.data.game_names import find_respelt, quote
 from nitrogen_train.data.manifest import Manifest
 from nitrogen_train.data.manifest_row import ManifestRow
 from nitrogen_train.data.records import SHARD_END
@@ -55,6 +56,18 @@ def check_frame_rates(manifests: Mapping[Path, Manifest]) -> Iterator[str]:
                 f"{game} has rows at several rates per second: {found}; if one is a mistake, shard "
                 "again, else train with action_hz or permit it"
             )
+
+
+def check_game_names(manifests: Mapping[Path, Manifest]) -> Iterator[str]:
+    """Find a game under several names."""
+    games = [
+        game for each in manifests.values() for game in each.table["game"].unique().to_pylist()
+    ]
+    for names in find_respelt(games):
+        yield (
+            f"{quote(names)} differ in their spelling alone, and are learned as different games; "
+            "if they are one, make the data set again with one name"
+        )
 
 
 def check_shards(dataset_dir: Path, manifest: Manifest) -> Iterator[str]:

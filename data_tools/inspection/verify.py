@@ -8,10 +8,12 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
+from data_tools.foreign.index import is_indexed
 from data_tools.inspection.clip_checks import examine_clip
 from data_tools.inspection.finding import Finding
 from data_tools.inspection.set_checks import (
     check_frame_rates,
+    check_game_names,
     check_shards,
     check_splits,
     check_splits_together,
@@ -64,10 +66,14 @@ def verify_datasets(dataset_dirs: Sequence[Path], *, workers: int) -> list[Findi
     findings += [
         Finding(level="suspicion", dataset="", text=text) for text in check_frame_rates(manifests)
     ]
+    findings += [
+        Finding(level="suspicion", dataset="", text=text) for text in check_game_names(manifests)
+    ]
     shared = SharedPlay()
     for dataset, manifest in manifests.items():
         findings += [_fault(dataset, text) for text in check_splits(manifest)]
-        findings += [_fault(dataset, text) for text in check_shards(dataset, manifest)]
+        if not is_indexed(dataset):
+            findings += [_fault(dataset, text) for text in check_shards(dataset, manifest)]
         findings += _check_clips(dataset, manifest, shared, workers=workers)
     return findings
 
@@ -76,7 +82,9 @@ def _check_clips(
     dataset: Path, manifest: Manifest, shared: SharedPlay, *, workers: int
 ) -> Iterator[Finding]:
     rows = manifest.rows()
-    exams = map_in_order(partial(examine_clip, dataset), rows, workers=workers)
+    exams = map_in_order(
+        partial(examine_clip, dataset, is_foreign=is_indexed(dataset)), rows, workers=workers
+    )
     sessions: dict[str, dict[str, Play]] = defaultdict(dict)
     for row, exam in zip(
         rows, track(exams, label="verify", unit="clip", total=len(rows)), strict=True

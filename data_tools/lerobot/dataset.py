@@ -18,6 +18,7 @@ from data_tools.lerobot.layout import (
     fill_template,
 )
 from data_tools.lerobot.tables import read_column_names, read_episode_rows, read_rows
+from data_tools.names import is_hidden
 from nitrogen_train.data.encode import frame_rate
 from nitrogen_train.data.schema import MAX_METADATA_BYTES, ShardError, parse_json_object
 from nitrogen_train.data.values import as_number, as_whole_number
@@ -133,7 +134,8 @@ def read_episodes(folder: LeRobotFolder, *, camera: str) -> list[EpisodeRow]:
         FileNotFoundError: If there is none.
         ShardError: If it is damaged, a column is missing, or a value is out of range.
     """
-    paths = sorted((folder.root / EPISODES_DIR).glob("*/*.parquet"))
+    found = (folder.root / EPISODES_DIR).glob("*/*.parquet")
+    paths = sorted(path for path in found if not is_hidden(path))
     if not paths:
         raise FileNotFoundError(f"{folder.root / EPISODES_DIR} holds no table of episodes")
     episodes: list[EpisodeRow] = []

@@ -22,7 +22,7 @@ from data_tools.lerobot.layout import FileLimits
 from data_tools.lerobot.video_files import UnevenVideoError
 from data_tools.workers import map_in_order
 from nitrogen_train.data.encode import frame_rate
-from nitrogen_train.data.files import sync
+from nitrogen_train.data.files import check_folder, sync
 from nitrogen_train.data.manifest import Manifest, read_manifest
 from nitrogen_train.data.manifest_row import ManifestRow
 from nitrogen_train.data.schema import SPLITS, ShardError
@@ -66,6 +66,7 @@ def export_lerobot(
         _check_common(manifest, column)
     if out_dir.exists() and (not out_dir.is_dir() or any(out_dir.iterdir())):
         raise FileExistsError(f"{out_dir} exists: choose another --out, or remove it")
+    check_folder(out_dir)
     splits = np.array([SPLITS.index(split) for split in manifest.table["split"].to_pylist()])
     order = np.argsort(splits, kind="stable").tolist()
     temporary = out_dir.with_name(f".{out_dir.name}.part")

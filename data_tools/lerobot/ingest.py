@@ -96,7 +96,7 @@ def _read_as_export(
     options: ReadingOptions,
     settings: ShardSettings,
 ) -> ExportReader:
-    given = [name for name, value in asdict(options).items() if value is not None]
+    given = [_name_option(name) for name, value in asdict(options).items() if value is not None]
     if given:
         raise ShardError(
             f"{folder.root} is an export of nitrogen-data, which says all about its clips: leave "
@@ -120,6 +120,10 @@ def _read_as_export(
                 f"{space.name!r}; it has been changed since"
             )
     return ExportReader(space=space, settings=settings)
+
+
+def _name_option(field: str) -> str:
+    return "--map" if field == "action_map" else f"--{field.replace('_', '-')}"
 
 
 def _find_heldout(clips: list[ClipFacts]) -> set[str]:

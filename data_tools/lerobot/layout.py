@@ -50,7 +50,10 @@ class FileLimits:
 
     def __post_init__(self) -> None:
         if not (self.data_mb > 0 and self.video_mb > 0 and self.files_per_chunk >= 1):
-            raise ValueError(f"file sizes and files per chunk must lie above 0, got {self}")
+            raise ValueError(
+                f"file sizes and files per chunk must lie above 0, got {self.data_mb} MiB, "
+                f"{self.video_mb} MiB and {self.files_per_chunk}"
+            )
 
     @property
     def data_bytes(self) -> int:

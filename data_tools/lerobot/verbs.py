@@ -98,7 +98,9 @@ def _ingest(options: argparse.Namespace) -> int:
     from data_tools.lerobot.ingest import ReadingOptions, plan_lerobot
     from data_tools.shards.part import Part
     from data_tools.shards.write import write_dataset
+    from nitrogen_train.data.files import check_folder
 
+    check_folder(options.out)
     part = Part.parse(options.part)
     plan = plan_lerobot(
         options.folder,

@@ -17,9 +17,10 @@ from data_tools.recordings.episode import (
     play_episode,
     read_finished,
 )
-from data_tools.recordings.recording import RecordingFacts
+from data_tools.recordings.recording import RecordingFacts, check_game_name
 from data_tools.workers import map_in_order
 from nitrogen_train.actions import GAMEPAD, Controls
+from nitrogen_train.data.files import check_folder
 from nitrogen_train.games import Frame, Game, GameInfo, load_game
 from nitrogen_train.progress import track
 
@@ -75,6 +76,7 @@ def record_game(
 
     Raises:
         ValueError: If the game is unknown, or a number is out of range.
+        ShardError: If recordings in `out_dir` name the game in another way.
     """
     info = load_game(game).info
     if not 0 <= disturbance < 1:
@@ -84,7 +86,9 @@ def record_game(
         EpisodeTask(game=game, seed=seed, out_dir=out_dir, disturbance=disturbance, size=size)
         for seed in seeds
     ]
+    check_folder(out_dir)
     out_dir.mkdir(parents=True, exist_ok=True)
+    check_game_name(info.name, out_dir)
     results = map_in_order(record_episode, tasks, workers=workers)
     return list(track(results, label=f"record {info.name}", unit="episode", total=len(tasks)))
 

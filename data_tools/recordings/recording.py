@@ -5,15 +5,17 @@
 * `NAME.json`: `RecordingFacts`.
 """
 
+import contextlib
 import difflib
 import json
 from collections.abc import Sequence
-from dataclasses import MISSING, asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, cast, get_args, get_origin
 
-from data_tools.names import FileNames, has_suffix, plain_name
+from data_tools.names import FileNames, has_suffix, is_hidden, plain_name
 from nitrogen_train.data.files import write_atomically
+from nitrogen_train.data.game_names import refuse_respelt
 from nitrogen_train.data.schema import (
     SCHEMA_VERSION,
     Labels,
@@ -25,6 +27,14 @@ from nitrogen_train.data.schema import (
 VIDEO_SUFFIXES = (".mp4", ".mkv", ".webm")
 LOG_SUFFIXES = (".inputs.jsonl", ".inputs.parquet")
 FACTS_SUFFIX = ".json"
+_EXAMPLE = {
+    "schema_version": SCHEMA_VERSION,
+    "video_start_ns": 0,
+    "game": "celeste",
+    "session_id": "monday",
+    "stick_y_axis": "down",
+}
+"""What `NAME.json` must say."""
 _LARGEST = 2**62
 """Above all times in nanoseconds, and still a number of 64 bits when two are added."""
 
@@ -71,21 +81,24 @@ class RecordingFacts:
                 it.
         """
         values = parse_json_object(data, what)
-        check_version(values.get("schema_version"), what)
         known = {item.name: item for item in fields(cls)}
+        if "schema_version" in values:
+            check_version(values["schema_version"], what)
         for name in values:
             if name not in known:
                 close = difflib.get_close_matches(name, known, n=1)
                 hint = f"did you mean {close[0]}?" if close else f"it may have {', '.join(known)}"
                 raise ShardError(f"{what} has an unknown field {name!r}; {hint}")
-        for name, item in known.items():
-            if name not in values:
-                if item.default is MISSING:
-                    raise ShardError(f"{what} lacks the field {name!r}")
-            elif name == "disturbed_ns":
-                values[name] = _parse_intervals(values[name], what)
-            elif not _fits(values[name], item.type):
-                raise ShardError(f"{what}: {name} must be {item.type}, got {values[name]!r}")
+        if missing := [name for name in _EXAMPLE if name not in values]:
+            raise ShardError(
+                f"{what} lacks {', '.join(missing)}; it holds at least {json.dumps(_EXAMPLE)}"
+            )
+        for name, value in values.items():
+            kind = known[name].type
+            if name == "disturbed_ns":
+                values[name] = _parse_intervals(value, what)
+            elif not _fits(value, kind):
+                raise ShardError(f"{what}: {name} must be {_describe(kind)}, got {value!r}")
         if type(score := values.get("score")) is int:
             values["score"] = float(score)
         return cls(**cast("dict[str, Any]", values))
@@ -157,12 +170,25 @@ def search_recordings(folders: Sequence[Path]) -> tuple[list[Recording], dict[Pa
     return [recordings[name] for name in sorted(recordings)], faults
 
 
+def check_game_name(game: str, folder: Path) -> None:
+    """Make sure that a folder's recordings do not name a game in another way.
+
+    Raises:
+        ShardError: If one does.
+    """
+    games = {game}
+    for path in folder.glob(f"*{FACTS_SUFFIX}"):
+        # What is no recording's has its own fault when it is read.
+        with contextlib.suppress(ShardError, OSError):
+            games.add(RecordingFacts.from_json(path.read_bytes(), what=str(path)).game)
+    refuse_respelt(games, what=f"the recordings in {folder}")
+
+
 def _list_folder(folder: Path) -> tuple[list[Path], FileNames]:
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder} is not a folder of recordings")
     paths = sorted(folder.iterdir())
-    videos = [path for path in paths if has_suffix(path, VIDEO_SUFFIXES)]
-    videos = [path for path in videos if not path.name.startswith(".")]
+    videos = [path for path in paths if has_suffix(path, VIDEO_SUFFIXES) and not is_hidden(path)]
     if not videos:
         raise FileNotFoundError(f"{folder} holds no video ({', '.join(VIDEO_SUFFIXES)})")
     return videos, FileNames(path for path in paths if path.is_file())
@@ -211,6 +237,16 @@ def _fits(value: object, kind: Any) -> bool:  # noqa: ANN401 - a type expression
     if kind is int:
         return _is_number(value, int)
     return value is None or any(_is_number(value, each) for each in (int, *get_args(kind)))
+
+
+def _describe(kind: Any) -> str:  # noqa: ANN401 - a type expression
+    if get_origin(kind) is Literal:
+        return " or ".join(repr(choice) for choice in get_args(kind))
+    if kind is str:
+        return "printable text"
+    if kind is int:
+        return "a whole number"
+    return f"{'a number' if float in get_args(kind) else 'a whole number'} or null"
 
 
 def _is_number(value: object, kind: type) -> bool:

@@ -125,6 +125,7 @@ def _record(options: argparse.Namespace) -> int:
 def _count(folder: Path, num_recorded: int, game: str) -> str:
     """Say how many recordings there are, also where the folder holds others."""
     from data_tools.recordings.recording import search_recordings
+    from nitrogen_train.progress import pluralize
 
     num_there = len(search_recordings([folder])[0])
     if num_there == num_recorded:

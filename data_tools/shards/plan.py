@@ -32,16 +32,21 @@ class ShardSettings:
 
     def __post_init__(self) -> None:
         checks = {
-            "size must be even and from 16 to 1024": 16 <= self.size <= 1024 and not self.size % 2,
-            f"clip-seconds must lie above 0 and up to {MAX_CLIP_SECONDS}": (
-                0 < self.clip_seconds <= MAX_CLIP_SECONDS
+            f"--size must be even and from 16 to 1024, got {self.size}": (
+                16 <= self.size <= 1024 and not self.size % 2
             ),
-            "heldout-share must lie in [0, 1)": 0 <= self.heldout_share < 1,
-            "clips-per-shard must be at least 1": self.clips_per_shard >= 1,
+            f"--clip-seconds must lie above 0 and up to {MAX_CLIP_SECONDS}, got "
+            f"{self.clip_seconds}": 0 < self.clip_seconds <= MAX_CLIP_SECONDS,
+            f"--heldout-share must lie in [0, 1), got {self.heldout_share}": (
+                0 <= self.heldout_share < 1
+            ),
+            f"--clips-per-shard must be at least 1, got {self.clips_per_shard}": (
+                self.clips_per_shard >= 1
+            ),
         }
         for rule, is_met in checks.items():
             if not is_met:
-                raise ValueError(f"{rule}, got {self}")
+                raise ValueError(rule)
 
 
 @dataclass(frozen=True, kw_only=True)

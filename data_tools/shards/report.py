@@ -9,8 +9,10 @@ from pathlib import Path
 
 from data_tools.shards.planned import Dropped
 from nitrogen_train.data.files import write_atomically
-from nitrogen_train.data.manifest import read_manifest
+from nitrogen_train.data.game_names import find_respelt, quote
+from nitrogen_train.data.manifest import read_manifest, read_manifest_table
 from nitrogen_train.data.manifest_row import ManifestRow
+from nitrogen_train.data.schema import SPLITS
 from nitrogen_train.progress import pluralize
 from nitrogen_train.table import format_table
 
@@ -127,9 +129,30 @@ def format_report(report: DatasetReport) -> str:
     if report.notes:
         noted = [(words, str(number)) for words, number in report.notes.items()]
         lines.append(format_table(("noted", "number"), noted))
+    lines += [
+        f"{quote(names)} differ in their spelling alone, and are learned as different games"
+        for names in find_respelt(share.game for share in report.games if share.num_clips)
+    ]
     if told := [item for item in report.dropped if item.is_fault or item.is_told]:
         lines.append(format_faults(told))
     return "\n\n".join(lines)
+
+
+def describe_lacking_split(dataset_dir: Path) -> str:
+    """Say that a data set cannot be trained on by itself, and what to do; empty if it can."""
+    table = read_manifest_table(dataset_dir).select(["split", "session_id"])
+    lacking = [split for split in SPLITS if split not in table["split"].unique().to_pylist()]
+    if not lacking:
+        return ""
+    num_sessions = len(table["session_id"].unique())
+    do = "record another one"
+    if num_sessions > 1:
+        do = "record more of each game, or hold out another share of them"
+    return (
+        f"no clip is in {lacking[0]}, and training needs train and val: sessions are never split, "
+        f"and there {'is 1' if num_sessions == 1 else f'are {num_sessions}'}; {do}, and make the "
+        "data set again"
+    )
 
 
 def format_faults(faults: Sequence[Dropped]) -> str:

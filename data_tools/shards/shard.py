@@ -13,7 +13,8 @@ from data_tools.shards.planned import Dropped, PlannedUnit
 from data_tools.shards.recording_clips import plan_recording
 from data_tools.shards.report import DatasetReport
 from data_tools.shards.write import write_dataset
-from nitrogen_train.data.files import describe_error
+from nitrogen_train.data.files import check_folder, describe_error
+from nitrogen_train.data.game_names import refuse_respelt
 from nitrogen_train.data.schema import ShardError
 
 
@@ -38,13 +39,17 @@ def shard_recordings(
         What became of the part's recordings.
 
     Raises:
-        ShardError: If no recording can be used, or `out_dir` holds another data set.
+        ShardError: If no recording can be used, `out_dir` holds another data set, or recordings
+            name a game in two ways.
     """
+    check_folder(out_dir)
     recordings, faults = search_recordings(folders)
+    sessions = list(_iter_sessions(recordings))
+    refuse_respelt((game for game, _ in sessions), what="the recordings")
     plan = make_plan(
         recordings,
         partial(_try_recording, settings=settings),
-        heldout=choose_heldout(_iter_sessions(recordings), share=settings.heldout_share),
+        heldout=choose_heldout(sessions, share=settings.heldout_share),
         settings=settings,
         part=part,
         workers=workers,

@@ -31,14 +31,16 @@ class DownloadSettings:
 
     def __post_init__(self) -> None:
         checks = {
-            "max-height must be at least 64": self.max_height >= 64,
-            "the rate must be above 0": self.bytes_per_s is None or self.bytes_per_s > 0,
-            "pause-s must be at least 0": self.pause_s >= 0,
-            "retries must be at least 0": self.retries >= 0,
+            f"--max-height must be at least 64, got {self.max_height}": self.max_height >= 64,
+            f"--rate-mb must be above 0, got {self.bytes_per_s} bytes per second": (
+                self.bytes_per_s is None or self.bytes_per_s > 0
+            ),
+            f"--pause-s must be at least 0, got {self.pause_s}": self.pause_s >= 0,
+            f"--retries must be at least 0, got {self.retries}": self.retries >= 0,
         }
         for rule, is_met in checks.items():
             if not is_met:
-                raise ValueError(f"{rule}, got {self}")
+                raise ValueError(rule)
         if self.cookies_path is not None and not self.cookies_path.is_file():
             raise FileNotFoundError(f"{self.cookies_path} is no file of cookies")
 

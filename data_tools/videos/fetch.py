@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -17,12 +18,14 @@ from data_tools.videos.video_list import (
     find_video,
     read_attempts,
 )
-from nitrogen_train.data.files import write_atomically
+from nitrogen_train.data.files import check_folder, write_atomically
 from nitrogen_train.progress import track
 from nitrogen_train.table import format_table
 
 SURVIVAL_NAME = "survival.json"
 _MOST_FAILURES = 5
+_MOST_REASONS = 10
+_LONGEST_WORDS = 70
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +74,7 @@ def fetch_videos(
         RuntimeError: If yt-dlp is missing.
     """
     check_downloader()
+    check_folder(folder)
     folder.mkdir(parents=True, exist_ok=True)
     todo = _choose(videos, folder, is_retry=is_retry)
     log, stop = DownloaderLog(), None
@@ -161,6 +165,26 @@ def format_survival(survivals: Sequence[Survival]) -> str:
     rows.append(("all", *totals, f"{sum(each.hours_got for each in survivals):.2f}"))
     header = ("game (source)", "here", "gone", "failed", "not asked", "labelled hours here")
     return format_table(header, rows)
+
+
+def format_reasons(videos: Sequence[ListedVideo], folder: Path) -> str:
+    """Lay out why videos of a list are not here, the commonest reason first; empty if all are."""
+    attempts = read_attempts(folder)
+    reasons: dict[tuple[str, str], list[str]] = {}
+    for video in videos:
+        if (state := _state(video, folder, attempts)) in ("gone", "failed"):
+            # Before the words stand the site and the video's id.
+            words = re.sub(r"^\[[^]]*\] [^ :]+: ", "", attempts[video.video_id].reason)
+            reasons.setdefault((state, words[:_LONGEST_WORDS]), []).append(video.video_id)
+    if not reasons:
+        return ""
+    rows = [
+        (f"{state}: {words}", str(len(ids)), ids[0])
+        for (state, words), ids in sorted(reasons.items(), key=lambda item: -len(item[1]))
+    ]
+    shown, rest = rows[:_MOST_REASONS], len(rows) - _MOST_REASONS
+    more = f"\nand {rest} more reasons" if rest > 0 else ""
+    return format_table(("not here because", "videos", "for example"), shown) + more
 
 
 def _state(video: ListedVideo, folder: Path, attempts: dict[str, Attempt]) -> str:

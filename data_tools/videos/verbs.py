@@ -61,7 +61,12 @@ def add_verbs(verbs: "argparse._SubParsersAction[CommandParser]") -> None:
 
 def _fetch(options: argparse.Namespace) -> int:
     from data_tools.videos.download import DownloadSettings
-    from data_tools.videos.fetch import SURVIVAL_NAME, fetch_videos, format_survival
+    from data_tools.videos.fetch import (
+        SURVIVAL_NAME,
+        fetch_videos,
+        format_reasons,
+        format_survival,
+    )
     from data_tools.videos.video_list import read_list
 
     settings = DownloadSettings(
@@ -73,7 +78,10 @@ def _fetch(options: argparse.Namespace) -> int:
     )
     videos = read_list(options.list, hosts=(*_HOSTS, *options.allow_host))[: options.limit]
     fetched = fetch_videos(videos, options.out, settings, is_retry=options.retry)
-    print(f"{format_survival(fetched.survivals)}\n\nreasons: {options.out / SURVIVAL_NAME}")
+    print(format_survival(fetched.survivals))
+    if reasons := format_reasons(videos, options.out):
+        print(f"\n{reasons}\n\n{options.out / SURVIVAL_NAME} has the reason of each")
     if fetched.stop is not None:
         print(f"nitrogen-data videos: {fetched.stop}", file=sys.stderr)
-    return 1 if fetched.num_failed else 0
+    is_empty = not any(each.got for each in fetched.survivals)
+    return 1 if fetched.num_failed or is_empty else 0

@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import NamedTemporaryFile
+from uuid import uuid4
 
 _USAGE_NAME = "range-usage"
 _log = logging.getLogger(__name__)
@@ -87,12 +87,8 @@ class RangeCache:
             with self._locked_usage() as usage:
                 if not self._make_room(usage, num_bytes):
                     return
-                file = stack.enter_context(
-                    NamedTemporaryFile(
-                        prefix="entry-", suffix=".part", dir=self.folder, delete=False
-                    )
-                )
-                unfinished = Path(file.name)
+                unfinished = self.folder / f"entry-{uuid4().hex}.part"
+                file = stack.enter_context(unfinished.open("xb"))
                 stack.callback(unfinished.unlink, missing_ok=True)
                 # Closing the file lets go of it, and so does the kernel if this process is killed.
                 fcntl.flock(file, fcntl.LOCK_EX)
@@ -149,7 +145,7 @@ class RangeCache:
     @contextmanager
     def _locked_usage(self) -> Iterator[int]:
         """Hold the folder's lock; offers the open file of the count."""
-        descriptor = os.open(self.folder / _USAGE_NAME, os.O_RDWR | os.O_CREAT, 0o600)
+        descriptor = os.open(self.folder / _USAGE_NAME, os.O_RDWR | os.O_CREAT, 0o666)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             yield descriptor

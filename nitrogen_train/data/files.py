@@ -25,6 +25,20 @@ def write_atomically(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def check_folder(folder: Path) -> None:
+    """Make sure that a folder can be written, or made, before any work is done for it.
+
+    Raises:
+        NotADirectoryError: If it, or a folder that it lies in, is a file.
+        PermissionError: If it may not be written.
+    """
+    nearest = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not nearest.is_dir():
+        raise NotADirectoryError(f"{nearest} is a file: choose another folder than {folder}")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise PermissionError(f"{nearest} may not be written: choose another folder than {folder}")
+
+
 def sync(path: Path) -> None:
     """Wait until a file's bytes, or a folder's names, are on disk."""
     descriptor = os.open(path, os.O_RDONLY)

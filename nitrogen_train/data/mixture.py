@@ -4,6 +4,7 @@ path ─► storage, manifest ─► selection ─► table of windows ─► pa
 """
 
 import difflib
+import logging
 import math
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from nitrogen_train.data.cache import RangeCache
+from nitrogen_train.data.game_names import find_respelt, quote
 from nitrogen_train.data.manifest import MANIFEST_NAME, Manifest, open_manifest
 from nitrogen_train.data.schema import Split
 from nitrogen_train.data.selection import NothingSelectedError, Selection
@@ -21,6 +23,8 @@ from nitrogen_train.data.storage import Storage
 from nitrogen_train.data.window_table import WindowTable, open_window_table
 from nitrogen_train.data.windows import WindowShape
 from nitrogen_train.rates import SAME_RATE
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,6 +180,7 @@ def load_sources(
             manifest = open_stored_manifest(storage, index_dir=index_dir)
             where = f"({options.where}) and {is_of_split}" if options.where else is_of_split
             selection = Selection(where)
+            _check_split(manifest, split)
             table = open_window_table(
                 manifest,
                 selection=selection,
@@ -200,6 +205,8 @@ def load_sources(
             )
         )  # fmt: skip
     _refuse_mixed_rates([source for source in loaded if not source.options.any_fps])
+    if split == "train":
+        _warn_of_respelt_games(loaded)
     return loaded
 
 
@@ -218,6 +225,18 @@ def share_by_game(sources: Sequence[Source]) -> dict[str, float]:
     return shares
 
 
+def _check_split(manifest: Manifest, split: Split) -> None:
+    if split in manifest.table["split"].unique().to_pylist():
+        return
+    num_sessions = len(manifest.table["session_id"].unique())
+    without = "; or train without validation: data.num_val_windows=0" if split == "val" else ""
+    raise ValueError(
+        f"no clip is in {split!r}, and training needs train and val: sessions are never split, and "
+        f"there {'is 1' if num_sessions == 1 else f'are {num_sessions}'}; record more sessions and "
+        f"make the data set again (--heldout-share says how many of them are val){without}"
+    )
+
+
 def _refuse_mixed_rates(sources: Sequence[Source]) -> None:
     edges = {source.name: source.table.fps_range for source in sources}
     if edges and max(high for _, high in edges.values()) > SAME_RATE * min(
@@ -231,6 +250,16 @@ def _refuse_mixed_rates(sources: Sequence[Source]) -> None:
             f"data.sources: the clips' frames per second differ ({found}), and so does how long a "
             "row of actions lasts; reduce them to one rate by data.action_hz, choose one, as by "
             'where: "fps == 60", or permit it by any_fps: true in the source that differs'
+        )
+
+
+def _warn_of_respelt_games(sources: Sequence[Source]) -> None:
+    games = [count.game for source in sources for count in source.table.game_counts]
+    for names in find_respelt(games):
+        _log.warning(
+            "data.sources: %s differ in their spelling alone, and are learned as different games; "
+            "if they are one, make one of the data sets again with the other name",
+            quote(names),
         )
 
 

@@ -5,6 +5,7 @@ values.
 """
 
 import os
+import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,8 +49,10 @@ def write_policy_folder(folder: Path, files: PolicyFiles) -> None:
         written = Path(temporary) / "policy"
         written.mkdir()
         weights = {name: tensor.detach().cpu().contiguous() for name, tensor in files.state.items()}
-        save_file(weights, written / WEIGHTS, metadata={"format": "pt"})
         (written / CONFIG).write_text(format_policy_config(files.config), encoding="utf-8")
+        save_file(weights, written / WEIGHTS, metadata={"format": "pt"})
+        # safetensors makes its file for its owner alone, whatever the umask says.
+        shutil.copymode(written / CONFIG, written / WEIGHTS)
         for name in (WEIGHTS, CONFIG):
             _sync(written / name)
         if not folder.exists():

@@ -66,6 +66,17 @@ def test_a_range_comes_back(tmp_path: Path) -> None:
     assert cache.get(URL, offset=7, size=1000) == content(7)
 
 
+def test_others_may_read_it_whom_the_umask_permits(tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        fill(RangeCache(tmp_path / "cache", max_bytes=10**6), 7)
+    finally:
+        os.umask(before)
+
+    modes = {path.stat().st_mode & 0o777 for path in (tmp_path / "cache").iterdir()}
+    assert modes == {0o640}
+
+
 @pytest.mark.parametrize(
     ("url", "offset", "size"), [(f"{URL}2", 7, 1000), (URL, 8, 1000), (URL, 7, 999)]
 )

@@ -1,8 +1,9 @@
+import os
 from pathlib import Path
 
 import pytest
 
-from nitrogen_train.data.files import write_atomically
+from nitrogen_train.data.files import check_folder, write_atomically
 
 
 def test_a_file_appears_whole_and_nothing_else_does(tmp_path: Path) -> None:
@@ -31,3 +32,29 @@ def test_a_failure_leaves_what_was_there(tmp_path: Path) -> None:
 
     assert path.read_text() == "before"
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("name", ["file", "file/a/b"])
+def test_a_folder_below_a_file_is_refused_by_name(tmp_path: Path, name: str) -> None:
+    (tmp_path / "file").touch()
+
+    with pytest.raises(NotADirectoryError, match=r"file is a file: choose another folder"):
+        check_folder(tmp_path / name)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_that_may_not_be_written_is_refused_by_name(tmp_path: Path) -> None:
+    tmp_path.chmod(0o555)
+
+    with pytest.raises(PermissionError, match="may not be written"):
+        check_folder(tmp_path / "new")
+
+
+def test_a_folder_that_can_be_made_is_not_made_yet(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    check_folder(Path("a/b"))
+
+    assert list(tmp_path.iterdir()) == []

@@ -50,6 +50,34 @@ def load(
     return load
 
 
+def test_one_game_in_two_spellings_is_told_once(
+    tmp_path: Path,
+    write_dataset: Callable[..., Path],
+    clip_plan: Any,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    sources = {
+        game: {"path": str(write_dataset(tmp_path / game, [clip_plan(clip_id=game, game=game)]))}
+        for game in ("celeste", "Celeste", "doom")
+    }
+
+    load_sources(sources, split="train", window=WINDOW, index_dir=tmp_path / "index")
+
+    (record,) = caplog.records
+    assert "'Celeste' and 'celeste' differ in their spelling alone" in record.getMessage()
+
+
+def test_a_set_without_validation_says_how_to_get_it(
+    tmp_path: Path, write_dataset: Callable[..., Path], clip_plan: Any
+) -> None:
+    path = str(write_dataset(tmp_path / "set", [clip_plan(clip_id="a")]))
+
+    with pytest.raises(ValueError, match=r"mine .*no clip is in 'val'.*there is 1; record more"):
+        load_sources(
+            {"mine": {"path": path}}, split="val", window=WINDOW, index_dir=tmp_path / "index"
+        )
+
+
 @pytest.mark.parametrize("rates", [{"a": [30.0, 60.0]}, {"a": [60.0], "b": [30.0, 30.0]}])
 def test_different_frame_rates_are_refused_and_found_by_name(
     load: Callable[..., list[Source]], rates: dict[str, list[float]]

@@ -345,6 +345,86 @@ def test_members_that_are_not_neighbours_are_refused_by_key(
     assert not (tmp_path / "manifest.parquet").exists()
 
 
+def test_the_same_index_again_is_done_and_reads_no_tar(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pack(tmp_path / "a.tar", [("a.mp4", video()), ("a.npy", npy(values()))])
+    command = ["index", str(tmp_path), "--game", "kart"]
+    assert main(command) == 0
+    before = (tmp_path / "manifest.parquet").stat().st_mtime_ns
+    capsys.readouterr()
+
+    assert main(command) == 0
+
+    assert "done before: 1 tars, 1 records: 1 kept" in capsys.readouterr().out
+    assert (tmp_path / "manifest.parquet").stat().st_mtime_ns == before
+
+
+def test_what_a_mac_leaves_beside_each_file_is_no_tar(tmp_path: Path) -> None:
+    pack(tmp_path / "a.tar", [("a.mp4", video()), ("a.npy", npy(values()))])
+    (tmp_path / "._a.tar").write_bytes(b"\0\5\x16\7Mac OS X")
+
+    assert main(["index", str(tmp_path), "--game", "kart"]) == 0
+
+
+def test_a_sound_index_is_verified_and_a_damaged_tar_is_to_be_indexed_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pack(tmp_path / "a.tar", [("a.mp4", video()), ("a.npy", npy(values()))])
+    assert main(["index", str(tmp_path), "--game", "kart"]) == 0
+    assert main(["verify", str(tmp_path), "--workers", "1"]) == 0
+    data = bytearray((tmp_path / "a.tar").read_bytes())
+    data[600] ^= 1
+    (tmp_path / "a.tar").write_bytes(data)
+    capsys.readouterr()
+
+    assert main(["verify", str(tmp_path), "--workers", "1"]) == 1
+
+    said = capsys.readouterr().out
+    assert "copy a.tar again, or index again" in said
+    assert "shard" not in said
+
+
+def test_a_tar_that_came_later_is_indexed(tmp_path: Path) -> None:
+    for number, name in enumerate(("a", "b"), start=1):
+        pack(tmp_path / f"{name}.tar", [("a.mp4", video()), ("a.npy", npy(values()))])
+
+        assert main(["index", str(tmp_path), "--game", "kart"]) == 0
+
+        assert len(read_manifest(tmp_path)) == number
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--game", "Kart"], "with --game kart, not Kart"),
+        (["--game", "kart", "--fps", "30"], "with --fps (none), not 30.0"),
+        (["--game", "kart", "--val-share", "0"], "with --val-share 0.15, not 0.0"),
+    ],
+)
+def test_an_index_with_other_options_replaces_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str], words: str
+) -> None:
+    pack(tmp_path / "a.tar", [("a.mp4", video()), ("a.npy", npy(values()))])
+    assert main(["index", str(tmp_path), "--game", "kart"]) == 0
+    before = (tmp_path / "manifest.parquet").read_bytes()
+
+    assert main(["index", str(tmp_path), *options]) == 2
+
+    assert words in capsys.readouterr().err
+    assert (tmp_path / "manifest.parquet").read_bytes() == before
+
+
+def test_the_manifest_of_a_sharded_set_is_not_replaced(
+    tmp_path: Path, write_clips: Callable, make_clip: Callable, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = write_clips(tmp_path / "set", [make_clip("a")])
+
+    assert main(["index", str(folder), "--game", "kart"]) == 2
+
+    assert "was not made by `index`" in capsys.readouterr().err
+
+
 def test_a_bad_tar_or_folder_stops_no_other(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -33,12 +33,12 @@ def test_facts_survive_their_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"stick_y_axis": "left"}, "stick_y_axis must be"),
-        ({"video_start_ns": 1.5}, "video_start_ns must be"),
-        ({"game": None}, "game must be"),
+        ({"stick_y_axis": "left"}, "stick_y_axis must be 'up' or 'down', got 'left'"),
+        ({"video_start_ns": 1.5}, "video_start_ns must be a whole number, got 1.5"),
+        ({"game": None}, "game must be printable text, got None"),
         ({"labels": "guessed"}, "labels must be"),
-        ({"score": "high"}, "score must be"),
-        ({"seed": 1.5}, "seed must be"),
+        ({"score": "high"}, "score must be a number or null, got 'high'"),
+        ({"seed": 1.5}, "seed must be a whole number or null, got 1.5"),
         ({"disturbed_ns": [[2, 1]]}, "disturbed_ns must hold"),
         ({"disturbed_ns": [[1]]}, "disturbed_ns must hold"),
         ({"disturbed_ns": [["a", "b"]]}, "disturbed_ns must hold"),
@@ -58,6 +58,15 @@ def test_a_missing_fact_is_named(name: str) -> None:
 
     with pytest.raises(ShardError, match=name):
         RecordingFacts.from_json(json.dumps(values).encode(), what="run.json")
+
+
+def test_all_missing_facts_are_named_at_once_with_an_example() -> None:
+    with pytest.raises(ShardError) as raised:
+        RecordingFacts.from_json(b'{"game": "grey", "source": "mine"}', what="run.json")
+
+    words, _, example = str(raised.value).partition("; it holds at least ")
+    assert words == "run.json lacks schema_version, video_start_ns, session_id, stick_y_axis"
+    assert RecordingFacts.from_json(example.encode(), what="example").schema_version == 1
 
 
 def test_recordings_are_found_in_order(tmp_path: Path, write_recording: Callable) -> None:

@@ -115,6 +115,60 @@ def test_another_data_set_is_not_overwritten(dataset_dir: Path, recordings_dir: 
     assert contents(dataset_dir) == before
 
 
+@pytest.mark.parametrize(
+    "verb",
+    [
+        ["shard", "in"],
+        ["record", "doom_gather", "--episodes", "1"],
+        ["ingest", "recording", "x.mp4", "--game", "g"],
+        ["ingest", "vpt", "in"],
+        ["labels", "index", "in"],
+        ["index", "in", "--game", "g"],
+    ],
+)
+def test_an_out_that_is_a_file_is_told_before_any_input_is_looked_at(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    verb: list[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "in").mkdir()
+    for name in ("in/a.mp4", "in/a.jsonl", "in/b.tar", "in/a.tar.gz", "file"):
+        (tmp_path / name).touch()
+
+    assert main([*verb, "--out", "file"]) == 2
+
+    said = capsys.readouterr().err.strip()
+    assert said.endswith("file is a file: choose another folder than file")
+
+
+def test_a_set_that_cannot_be_trained_on_says_so_at_once(
+    tmp_path: Path, write_recording: Callable, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "in").mkdir()
+    write_recording(tmp_path / "in", num_frames=20)
+
+    assert main(arguments(tmp_path / "in", tmp_path / "set")) == 0
+
+    said = capsys.readouterr().out
+    assert "no clip is in val, and training needs train and val" in said
+    assert "there is 1; record another one" in said
+
+
+def test_one_game_in_two_spellings_is_refused_before_anything_is_written(
+    tmp_path: Path, write_recording: Callable, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "in").mkdir()
+    write_recording(tmp_path / "in", "a", game="celeste")
+    write_recording(tmp_path / "in", "b", game="Celeste")
+
+    assert main(arguments(tmp_path / "in", tmp_path / "set", "--part", "1/2")) == 2
+
+    assert "'Celeste' and 'celeste' differ in their spelling alone" in capsys.readouterr().err
+    assert not (tmp_path / "set").exists()
+
+
 def test_tars_of_unknown_origin_are_not_overwritten(recordings_dir: Path, tmp_path: Path) -> None:
     (tmp_path / "shard-000000.tar").write_bytes(b"somebody's work")
 

@@ -1,6 +1,7 @@
 """A policy as a folder: what is written is what is read, and nothing else is believed."""
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -36,6 +37,20 @@ def test_a_loaded_policy_is_the_saved_one(build_policy: BuildPolicy, tmp_path: P
     weights = policy.state_dict()
     assert loaded.state_dict().keys() == weights.keys()
     assert all(torch.equal(tensor, weights[name]) for name, tensor in loaded.state_dict().items())
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o027, 0o640)])
+def test_a_saved_policy_can_be_read_by_whom_the_umask_permits(
+    build_policy: BuildPolicy, tmp_path: Path, umask: int, mode: int
+) -> None:
+    before = os.umask(umask)
+    try:
+        build_policy().save_pretrained(tmp_path / "policy")
+    finally:
+        os.umask(before)
+
+    modes = {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "policy").iterdir()}
+    assert modes == {"config.json": mode, "model.safetensors": mode}
 
 
 def test_a_folder_holds_plain_settings_and_weights_alone(saved: Path) -> None:

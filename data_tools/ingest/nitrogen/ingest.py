@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 from data_tools.ingest.nitrogen.label_index import TarballIndex, build_index, find_tarballs
 from data_tools.ingest.nitrogen.piece_clips import TarballUnit, plan_tarball
 from data_tools.ingest.nitrogen.query import select_pieces
+from data_tools.names import is_hidden
 from data_tools.recordings.recording import VIDEO_SUFFIXES
 from data_tools.shards.file_end import is_cut_off
 from data_tools.shards.part import ALL, Part
@@ -26,6 +27,7 @@ from data_tools.shards.planned import Dropped
 from data_tools.shards.report import DatasetReport
 from data_tools.shards.video_container import open_container
 from data_tools.shards.write import write_dataset
+from nitrogen_train.data.files import check_folder
 from nitrogen_train.data.schema import ShardError
 
 INDEX_NAME = ".labels"
@@ -76,6 +78,7 @@ def ingest_nitrogen(
         ShardError: If `out_dir` holds another data set, or no clip is left.
         ValueError: If `where` makes no sense, or two tarballs have one name.
     """
+    check_folder(out_dir)
     tarballs = find_tarballs(inputs.tarballs)
     videos = find_videos(inputs.videos_dir)
     index_dir = inputs.index_dir or out_dir / INDEX_NAME
@@ -105,7 +108,9 @@ def find_videos(folder: Path) -> dict[str, Path]:
         )
     suffixes = VIDEO_SUFFIXES[::-1]
     paths = [
-        path for path in folder.iterdir() if path.suffix.lower() in suffixes and path.is_file()
+        path
+        for path in folder.iterdir()
+        if path.suffix.lower() in suffixes and not is_hidden(path) and path.is_file()
     ]
     paths.sort(key=lambda path: (suffixes.index(path.suffix.lower()), path.name))
     return {path.stem: path for path in paths}

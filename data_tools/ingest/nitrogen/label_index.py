@@ -20,9 +20,9 @@ import pyarrow.parquet as pq
 from data_tools.ingest.nitrogen.label_tar import Fault, iter_pieces
 from data_tools.ingest.nitrogen.labelled_piece import LabelledPiece, read_piece
 from data_tools.ingest.nitrogen.piece_metadata import LabelBox
-from data_tools.names import has_suffix, safe_key
+from data_tools.names import has_suffix, is_hidden, safe_key
 from data_tools.workers import map_in_order
-from nitrogen_train.data.files import describe_error, write_atomically
+from nitrogen_train.data.files import check_folder, describe_error, write_atomically
 from nitrogen_train.data.schema import ShardError
 from nitrogen_train.progress import track
 
@@ -98,7 +98,8 @@ def find_tarballs(paths: Sequence[Path]) -> list[Path]:
     for path in paths:
         inside = [path]
         if path.is_dir():
-            inside = [each for each in sorted(path.iterdir()) if has_suffix(each, _SUFFIXES)]
+            named = [each for each in sorted(path.iterdir()) if has_suffix(each, _SUFFIXES)]
+            inside = [each for each in named if not is_hidden(each)]
         if not inside or not inside[0].exists():
             missing.append(path)
             continue
@@ -125,6 +126,7 @@ def build_index(tarballs: Sequence[Path], *, index_dir: Path, workers: int) -> l
         index_dir: The index's folder; what it holds of other tarballs stays.
         workers: Processes.
     """
+    check_folder(index_dir)
     index = partial(index_tarball, index_dir=index_dir)
     results = map_in_order(index, tarballs, workers=workers)
     return list(track(results, label="index", unit="tarball", total=len(tarballs)))

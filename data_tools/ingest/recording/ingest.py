@@ -16,9 +16,14 @@ from data_tools.ingest.recording.settings import (
     Outcome,
 )
 from data_tools.ingest.recording.write import place_video, write_log
-from data_tools.names import FileNames, has_suffix, plain_name
-from data_tools.recordings.recording import FACTS_SUFFIX, LOG_SUFFIXES, VIDEO_SUFFIXES
-from nitrogen_train.data.files import describe_error, write_atomically
+from data_tools.names import FileNames, has_suffix, is_hidden, plain_name
+from data_tools.recordings.recording import (
+    FACTS_SUFFIX,
+    LOG_SUFFIXES,
+    VIDEO_SUFFIXES,
+    check_game_name,
+)
+from nitrogen_train.data.files import check_folder, describe_error, write_atomically
 from nitrogen_train.data.schema import ShardError
 
 _NOTES_SUFFIX = ".ingest.json"
@@ -60,6 +65,7 @@ def ingest_recordings(
 
     Raises:
         ValueError: If the videos and logs do not pair, or a setting is out of range.
+        ShardError: If recordings in `out_dir` name the game in another way.
         OSError: If a recording cannot be written.
     """
     if logs and len(logs) != len(videos):
@@ -68,6 +74,8 @@ def ingest_recordings(
         raise ValueError("--columns names the controls: leave out --button-labels")
     if not 0 <= log_settings.dead_zone < 1:
         raise ValueError(f"dead-zone is a radius in [0, 1), got {log_settings.dead_zone}")
+    check_folder(out_dir)
+    check_game_name(description.game, out_dir)
     job = _Job(
         out_dir=out_dir,
         log=log_settings,
@@ -144,6 +152,8 @@ def _check_video(path: Path) -> None:
     if not path.exists():
         is_pattern = any(letter in path.name for letter in "*?[")
         raise FileNotFoundError(f"{path}: {'nothing matches it' if is_pattern else 'no such file'}")
+    if is_hidden(path):
+        raise ShardError(f"{path} is a hidden file, which `shard` passes over; rename it")
     if has_suffix(path, _LOG_SUFFIXES):
         raise ShardError(
             f"{path} is a log, expected a video; name the video, and the log with --log"

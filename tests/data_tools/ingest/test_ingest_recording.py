@@ -194,6 +194,34 @@ def test_a_second_run_keeps_what_is_there_and_refuses_other_settings(
     assert "other" in capsys.readouterr().out
 
 
+def test_a_hidden_video_is_refused_since_shard_would_not_see_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_input_rec(write_video(tmp_path / "run.mp4").with_suffix(".parquet"))
+    hidden = (tmp_path / "run.mp4").rename(tmp_path / ".run.MP4")
+
+    assert ingest(hidden, "--log", tmp_path / "run.parquet", "--out", tmp_path / "out") == 1
+
+    assert "is a hidden file" in capsys.readouterr().out
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_game_that_the_folder_spells_otherwise_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    video = write_video(tmp_path / "run.mp4")
+    write_input_rec(video.with_suffix(".parquet"))
+    assert ingest(video, "--out", tmp_path / "out") == 0
+    other = write_video(tmp_path / "other.mp4")
+    write_input_rec(other.with_suffix(".parquet"))
+
+    command = ["ingest", "recording", str(other), "--out", str(tmp_path / "out")]
+    assert main([*command, "--game", "Grey"]) == 2
+
+    assert "'Grey' and 'grey' differ in their spelling alone" in capsys.readouterr().err
+    assert not (tmp_path / "out" / "other.json").exists()
+
+
 def test_what_cannot_be_measured_changes_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

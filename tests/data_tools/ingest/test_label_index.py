@@ -56,6 +56,16 @@ def test_an_index_has_a_row_per_piece(index_dir: Path) -> None:
     assert [row["labels"] for row in rows[4:6]] == ["processed", "raw"]
 
 
+def test_an_index_without_a_piece_says_where_the_reasons_are(tmp_path: Path) -> None:
+    maker = TarballMaker()
+    maker.add("README.md", b"labels")
+    maker.write(tmp_path / "SHARD_0000.tar.gz")
+    index_tarball(tmp_path / "SHARD_0000.tar.gz", index_dir=tmp_path / "index")
+
+    with pytest.raises(ValueError, match="is an index of no piece"):
+        query_index(tmp_path / "index", where="fps == 60")
+
+
 def test_the_command_lists_faults_and_goes_on(
     labels_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -282,6 +282,16 @@ def test_exit_status_and_report_tell_faults_from_suspicions(
     assert "'chess' in the manifest" in report["findings"][0]["text"]
 
 
+def test_one_game_in_two_spellings_is_a_suspicion(
+    tmp_path: Path, write_clips: Callable, make_clip: Callable
+) -> None:
+    first = write_clips(tmp_path / "a", [make_clip("a", game="half-life")])
+    second = write_clips(tmp_path / "b", [make_clip("b", game="Half Life")])
+
+    (text,) = [text for text in texts(check(first, second), "suspicion") if "spelling" in text]
+    assert text.startswith("'Half Life' and 'half-life' differ in their spelling alone")
+
+
 def test_findings_name_their_data_set_if_there_are_several(
     tmp_path: Path,
     make_clip: Callable,

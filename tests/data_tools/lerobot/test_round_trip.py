@@ -143,8 +143,8 @@ def test_the_commands_go_there_and_back(
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        (["--map", "SOUTH=EAST"], "leave out action_map"),
-        (["--game", "another"], "leave out game"),
+        (["--map", "SOUTH=EAST"], "leave out --map"),
+        (["--game", "another"], "leave out --game"),
         (["--clip-seconds", "1"], "the longest has 1.5 s; leave out --clip-seconds"),
         (["--camera", "observation.images.face"], "--camera must name a video"),
     ],

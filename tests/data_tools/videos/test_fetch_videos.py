@@ -206,6 +206,34 @@ def test_a_video_that_fails_does_not_stop_the_others_and_shows_in_the_status(
     assert fetch(path, tmp_path / "videos") == 0
 
 
+def test_why_videos_are_not_here_is_counted_by_cause_on_the_terminal(
+    site: Site, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write_list(tmp_path, site, "one", "two", "three")
+    site.status |= {"/one.mp4": 500, "/two.mp4": 500, "/three.mp4": 403}
+
+    assert fetch(path, tmp_path / "videos") == 1
+
+    said = capsys.readouterr().out
+    (line,) = [line for line in said.splitlines() if "HTTP Error 500" in line]
+    assert line.startswith("failed: ")
+    assert line.split()[-2:] == ["2", "one"]
+    assert "HTTP Error 403" in said
+
+
+def test_a_list_of_which_nothing_is_left_ends_with_1(
+    tmp_path: Path, site: Site, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write_list(tmp_path, site, "one")
+    (tmp_path / "videos").mkdir()
+    gone = {"video_id": "one", "status": "gone", "reason": "[youtube] one: Private video"}
+    (tmp_path / "videos" / "fetch.jsonl").write_text(json.dumps(gone) + "\n")
+
+    assert fetch(path, tmp_path / "videos") == 1
+
+    assert "gone: Private video" in capsys.readouterr().out
+
+
 def test_the_downloaders_warnings_are_shown_once(
     site: Site, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
