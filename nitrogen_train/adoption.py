@@ -20,7 +20,7 @@ import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from nitrogen_train.pretrained.places import CONFIG, NG_FILE, Place, find_place
+from nitrogen_train.pretrained.places import CONFIG, NG_FILE, Place, check_policy
 from nitrogen_train.pretrained.policy_config import PolicyConfig, Usage, read_policy_config
 
 _log = logging.getLogger(__name__)
@@ -175,7 +175,7 @@ def _find_origin(cfg: DictConfig) -> Origin:
 
 
 def _read_origin(init_from: str, ng: DictConfig) -> Origin:
-    place = find_place(init_from)
+    place = check_policy("init_from", init_from)
     if place is not None and place.kind == "checkpoint":
         return _origin_of_run(_read_yaml(place.run_dir / "config.yaml"))
     known = _read_config(init_from, place, ng)

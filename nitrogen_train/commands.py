@@ -80,8 +80,6 @@ def _train(cfg: DictConfig) -> float | None:
     check_keys(cfg, RunConfig)
     TRAIN.refuse_missing(cfg)
     check_kinds(cfg, job.overrides.task, config_name=TRAIN.config_name)
-    if cfg.init_from:
-        check_policy("init_from", cfg.init_from)
     adopt_policy(cfg, job.overrides.task)
     config: RunConfig = OmegaConf.to_object(cfg)  # pyright: ignore[reportAssignmentType]
     if config.plan:
@@ -118,9 +116,9 @@ def _evaluate(cfg: DictConfig) -> None:
     config: EvaluateConfig = OmegaConf.to_object(cfg)  # pyright: ignore[reportAssignmentType]
     if not config.games and not config.datasets:
         raise ValueError("nothing to evaluate: give games=[...], datasets=[...] or both")
-    _refuse_other_than_policy(config.policy, hub=False)
     for game in config.games:
         load_game(game)
+    _refuse_other_than_policy(config.policy, hub=False)
     from nitrogen_train.evaluate import evaluate as run_evaluation
 
     with interruptible("interrupted; the same command continues"):

@@ -21,7 +21,6 @@ from yaml import YAMLError
 
 from nitrogen_train.data.mixture import read_options
 from nitrogen_train.data.share import Share
-from nitrogen_train.pretrained.places import check_policy
 from nitrogen_train.run_checks import check_path, check_strategy
 from nitrogen_train.training.phases import count_phases
 
@@ -395,7 +394,6 @@ def _check_start(config: RunConfig) -> None:
         raise ValueError(
             "ckpt_path resumes a run, init_from starts a new one from weights: give one of them"
         )
-    check_policy("init_from", config.init_from)
 
 
 def validate_schedule(config: RunConfig) -> None:

@@ -94,7 +94,7 @@ def keep_errors(command: Callable[[DictConfig], _Result]) -> Callable[[DictConfi
         try:
             return command(cfg)
         except Exception as error:
-            if is_point or _count_starts(cfg) > before:
+            if not cfg.get("plan") and (is_point or _count_starts(cfg) > before):
                 line = _describe(error) or f"{type(error).__name__}: {error}"
                 overrides = list(hydra.overrides.task)
                 with contextlib.suppress(OSError):

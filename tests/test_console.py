@@ -72,10 +72,12 @@ def point(tmp_path: Path) -> Iterator[DictConfig]:
     HydraConfig.instance().cfg = None
 
 
-def call(point: DictConfig, error: BaseException) -> object:
+def call(point: DictConfig, error: BaseException, *, begun: Path | None = None) -> object:
     @report_errors
     @keep_errors
     def train(_: DictConfig) -> object:
+        if begun is not None:
+            (begun / "starts.jsonl").write_text("{}\n", encoding="utf-8")
         raise error
 
     return train(point)
@@ -112,7 +114,7 @@ def test_a_stop_ends_the_whole_sweep_and_is_no_error(
     assert read_error(tmp_path) is None
 
 
-def test_a_single_run_that_fails_leaves_its_error_and_ends(
+def test_a_single_run_leaves_its_error_once_it_has_begun_and_ends(
     point: DictConfig, tmp_path: Path
 ) -> None:
     with read_write(point.hydra):
@@ -120,7 +122,10 @@ def test_a_single_run_that_fails_leaves_its_error_and_ends(
     HydraConfig.instance().set_config(point)
 
     with pytest.raises(SystemExit):
-        call(point, ValueError("bad"))
+        call(point, ValueError("refused"))
+    assert read_error(tmp_path) is None
+    with pytest.raises(SystemExit):
+        call(point, ValueError("bad"), begun=tmp_path)
 
     assert read_error(tmp_path) is not None
 

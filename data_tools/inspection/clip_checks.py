@@ -18,10 +18,10 @@ from nitrogen_train.data.action_file import idle_rows
 from nitrogen_train.data.decoders.pyav_decoder import PyAVDecoder
 from nitrogen_train.data.files import describe_error
 from nitrogen_train.data.manifest_row import ManifestRow, describe_record
-from nitrogen_train.data.records import Record, decode_record, read_record_bytes
+from nitrogen_train.data.records import Record, read_record_bytes
 from nitrogen_train.data.schema import ShardError, get_space
 from nitrogen_train.data.storage import Storage
-from nitrogen_train.data.stored_clips import decode_clip
+from nitrogen_train.data.stored_clips import ForeignClip, decode_clip
 
 _LONGEST_GROUP_SECONDS = 2
 # What rounded times may do to the mean rate of a short clip.
@@ -62,9 +62,10 @@ def examine_clip(dataset_dir: Path, row: ManifestRow, *, is_foreign: bool = Fals
             again = "index" if is_foreign else "shard"
             fault = f"checksum differs; copy {row.shard} again, or {again} again"
             return ClipExam(faults=[f"clip {row.clip_id}: {fault}"], facts=None)
-        if is_foreign:
-            return _examine_foreign(row, data)
-        record = decode_record(data)
+        record = decode_clip(data, get_space(row.action_space))
+        if isinstance(record, ForeignClip):
+            return _examine_foreign(row, record)
+        assert isinstance(record, Record)  # noqa: S101 - there is no third layout
         found = describe_record(record, data, shard=row.shard, offset=row.offset, split=row.split)
         faults = [*_compare(row, found), *_check_idle(record)]
     except (ShardError, OSError) as error:
@@ -85,11 +86,10 @@ def examine_clip(dataset_dir: Path, row: ManifestRow, *, is_foreign: bool = Fals
     return ClipExam(faults=_name(row, faults), facts=facts)
 
 
-def _examine_foreign(row: ManifestRow, data: bytes) -> ClipExam:
+def _examine_foreign(row: ManifestRow, clip: ForeignClip) -> ClipExam:
     """Check what training needs of a record that is not ours."""
     space = get_space(row.action_space)
     try:
-        clip = decode_clip(data, space)
         frames = PyAVDecoder().decode(clip.video)
     except ShardError as error:
         return ClipExam(faults=[f"clip {row.clip_id}: {error}; leave it out"], facts=None)

@@ -76,7 +76,7 @@ def check_policy(setting: str, name_or_path: str, *, hub: bool = True) -> Place 
             path = Path(name_or_path)
             raise FileNotFoundError(f"no policy at {path}: {_describe_missing(path)}")
     except (FileNotFoundError, ValueError) as error:
-        raise type(error)(f"{setting}={name_or_path}: {error}") from error
+        raise type(error)(f"{setting}: {error}") from error
     return place
 
 

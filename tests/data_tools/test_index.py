@@ -356,7 +356,7 @@ def test_the_same_index_again_is_done_and_reads_no_tar(
 
     assert main(command) == 0
 
-    assert "done before: 1 tars, 1 records: 1 kept" in capsys.readouterr().out
+    assert "done before: 1 tar, 1 record: 1 kept" in capsys.readouterr().out
     assert (tmp_path / "manifest.parquet").stat().st_mtime_ns == before
 
 
@@ -397,7 +397,7 @@ def test_a_tar_that_came_later_is_indexed(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--game", "Kart"], "with --game kart, not Kart"),
+        (["--game", "cart"], "with --game kart, not cart"),
         (["--game", "kart", "--fps", "30"], "with --fps (none), not 30.0"),
         (["--game", "kart", "--val-share", "0"], "with --val-share 0.15, not 0.0"),
     ],
@@ -575,6 +575,5 @@ def test_the_doctor_finds_nothing_wrong_with_indexed_tars(tmp_path: Path) -> Non
 
     assert examine_clip(tmp_path, row).faults == []
     assert examine_clip(tmp_path, replace(row, num_frames=19)).faults == [
-        f"clip {row.clip_id}: it has 20 rows of actions, the manifest says 19; index its tar again",
-        f"clip {row.clip_id}: it has 20 frames, the manifest says 19; index its tar again",
+        f"clip {row.clip_id}: the video has 20 frames of 64x64, expected 19 of 64x64; index again"
     ]

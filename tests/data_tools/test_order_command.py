@@ -179,7 +179,7 @@ def test_a_reader_that_leaves_early_hears_nothing(mixture_path: Path) -> None:
         (["{one}", "{one}/../one"], "two data sets are named 'one'"),
         (["--mixture", "{one}/manifest.parquet"], "is not YAML"),
         (["--run", "{one}"], "config.yaml does not exist"),
-        (["--mixture", "{one}/../mistyped.yaml"], "wheight, did you mean weight?"),
+        (["--mixture", "{one}/../mistyped.yaml"], "wheight; did you mean weight?"),
         (["{one}", "--rank", "1"], "--rank must lie in"),
         (["{one}", "--world-size", "3"], "or give --accumulation"),
         (["{one}", "--global-batch-size", "8", "--accumulation", "3"], "= 1 * 3; use 6 or 9"),

@@ -34,6 +34,10 @@ KINDS = {
 PLAIN_DESCENT = ("optimizer._target_=torch.optim.SGD", "~optimizer.betas", "optimizer.lr=0.1")
 
 
+GAMES = "data.games=[doom_defend,doom_gather]"
+"""The command takes them from the data."""
+
+
 def run(output_dir: Path, datasets: list[str], *overrides: str, kind: str = "small") -> Path:
     register_schema()
     with initialize_config_dir(config_dir=find_config_dir(), version_base="1.3"):
@@ -201,7 +205,7 @@ def test_a_new_run_starts_from_given_weights(tmp_path: Path, datasets: list[str]
 
 
 def test_weights_of_another_model_are_refused(tmp_path: Path, datasets: list[str]) -> None:
-    policy = run(tmp_path / "first", datasets, "max_steps=1")
+    policy = run(tmp_path / "first", datasets, GAMES, "max_steps=1")
 
     with pytest.raises(ValueError, match=r"not hold the weights of this model.*game_embedding"):
         run(
@@ -213,7 +217,7 @@ def test_a_game_table_in_another_order_than_the_data_is_refused(
     tmp_path: Path, datasets: list[str]
 ) -> None:
     with pytest.raises(ValueError, match=r"model\.games=.* must begin with data\.games="):
-        run(tmp_path, datasets, "max_steps=1", "model.games=[doom_gather,doom_defend]")
+        run(tmp_path, datasets, GAMES, "max_steps=1", "model.games=[doom_gather,doom_defend]")
 
 
 def test_weights_that_fit_but_mean_something_else_are_refused(
@@ -266,7 +270,7 @@ def adopting_run(output_dir: Path, *overrides: str) -> tuple[Path, RunConfig]:
 def test_a_policy_of_ones_own_is_tuned_on_a_new_game_and_needs_its_origin_no_more(
     tmp_path: Path, datasets: list[str]
 ) -> None:
-    run(tmp_path / "first", datasets, "max_steps=2")
+    run(tmp_path / "first", datasets, GAMES, "max_steps=2")
     path = datasets[1].partition("=")[2]
     new = (f"init_from={tmp_path}/first", f"+data.sources.mine.path={path}", "data.games=[mine]")
 

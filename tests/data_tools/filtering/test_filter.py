@@ -340,7 +340,7 @@ def test_the_same_command_again_changes_nothing(tmp_path: Path, mixed_dir: Path)
 def test_other_rules_do_not_go_into_a_finished_data_set(tmp_path: Path, mixed_dir: Path) -> None:
     run_filter(mixed_dir, tmp_path / "new")
 
-    with pytest.raises(ShardError, match="is a data set of other recordings or settings"):
+    with pytest.raises(ShardError, match=r"was made with --min-active 0\.5, now 0\.9"):
         run_filter(mixed_dir, tmp_path / "new", settings=FilterSettings(min_active=0.9))
 
 
