@@ -16,11 +16,13 @@ import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
-
-import lightning as L  # noqa: N812 - Lightning's own convention
+from typing import TYPE_CHECKING, Any
 
 from nitrogen_train.processes import name_parent
+
+if TYPE_CHECKING:
+    # A command looks here before it imports what takes seconds.
+    import lightning as L  # noqa: N812 - Lightning's own convention
 
 _SHELLS = frozenset({"interactive", "bash", "sh", "zsh", "fish", "tcsh", "csh", "ksh"})
 """Names of jobs that are somebody's shell: salloc's own, and those of `srun --pty SHELL`."""
@@ -138,7 +140,7 @@ def refuse_another_world(world_size: int, trainer: Mapping[str, Any]) -> None:
 
 
 @contextmanager
-def leading_ranks(trainer: L.Trainer) -> Iterator[None]:
+def leading_ranks(trainer: "L.Trainer") -> Iterator[None]:
     """Let the processes that Lightning starts in the block end with this one, as it ends.
 
     If the block fails they are not waited for: they may hang in a collective that this process does
@@ -166,7 +168,7 @@ def count_tasks_per_node(environment: Mapping[str, str]) -> str | None:
     return match and match[0]
 
 
-def _wait_for_ranks(trainer: L.Trainer) -> None:
+def _wait_for_ranks(trainer: "L.Trainer") -> None:
     for process in getattr(trainer.strategy.launcher, "procs", ()):
         # A notebook's are forked, and Lightning joins them.
         if isinstance(process, subprocess.Popen):
