@@ -40,6 +40,8 @@ def tell(
 @pytest.mark.parametrize(
     ("words", "line"),
     [
+        (["optimizer.lr=1,2"], "gives several values: -m optimizer.lr=1,2 trains one run with"),
+        (["+data.sources.a=set"], "give .data.sources.a.path=set"),
         (["max_step=5"], "there is no setting max_step; did you mean max_steps?"),
         (["lr=1"], "there is no setting lr; did you mean optimizer.lr?"),
         (["data.imagesize=3"], "did you mean data.image_size?"),

@@ -49,10 +49,14 @@ def play_episode(
         out_dir: Where the recording goes.
         size: Side of the square that frames are squashed to; None keeps the game's own size.
         device: What it is played with, for the facts.
+
+    Raises:
+        ValueError: If the game's picture is not what its info says.
     """
     info = game.info
     name = episode_name(info, seed)
     frame, _ = game.reset(seed=seed)
+    _check_frame(frame, info)
     height, width = (size, size) if size else frame.shape[:2]
     rows: list[Controls] = []
     disturbed: list[bool] = []
@@ -66,6 +70,7 @@ def play_episode(
             rows.append(controls)
             disturbed.append(is_disturbed)
             frame, reward, terminated, truncated, _ = game.step(controls)
+            _check_frame(frame, info)
             score += float(reward)
             over = terminated or truncated
     times_ns = [_row_time_ns(row, info) for row in range(len(rows) + 1)]
@@ -84,6 +89,21 @@ def play_episode(
     )
     facts.write(out_dir / f"{name}.json")
     return facts
+
+
+def _check_frame(frame: object, info: GameInfo) -> None:
+    """Refuse a picture that a policy would see stretched.
+
+    Raises:
+        ValueError: If it is not uint8 RGB of the size that the info says.
+    """
+    expected = (*info.frame_size, 3)
+    if not (isinstance(frame, np.ndarray) and frame.dtype == np.uint8 and frame.shape == expected):
+        shape, kind = getattr(frame, "shape", None), getattr(frame, "dtype", type(frame).__name__)
+        raise ValueError(
+            f"{info.name} shows {kind} of shape {shape}, expected uint8 of {expected}: "
+            "GameInfo.frame_size is (height, width)"
+        )
 
 
 def episode_name(info: GameInfo, seed: int) -> str:

@@ -5,6 +5,8 @@ executed and listed in the facts: a row of them is nobody's choice, so it is nev
 """
 
 import contextlib
+import sys
+import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -97,7 +99,8 @@ def record_episode(task: EpisodeTask) -> RecordingFacts:
     """Play and record one episode, unless it is recorded already.
 
     Raises:
-        ValueError: If it is recorded already, in another way.
+        ValueError: If it is recorded already, in another way, or the game itself fails.
+        OSError: If the recording cannot be written.
     """
     game_class = load_game(task.game)
     facts_path = task.out_dir / f"{episode_name(game_class.info, task.seed)}.json"
@@ -108,15 +111,30 @@ def record_episode(task: EpisodeTask) -> RecordingFacts:
                 "choose another --out"
             )
         return facts
-    with contextlib.closing(game_class()) as game:
-        return play_episode(
-            game,
-            _DisturbedExpert(game_class.info, task),
-            seed=task.seed,
-            out_dir=task.out_dir,
-            size=task.size,
-            device=task.player,
-        )
+    try:
+        with contextlib.closing(game_class()) as game:
+            return play_episode(
+                game,
+                _DisturbedExpert(game_class.info, task),
+                seed=task.seed,
+                out_dir=task.out_dir,
+                size=task.size,
+                device=task.player,
+            )
+    except OSError:
+        raise
+    except Exception as error:
+        # Code of somebody else's: any mistake is possible.
+        raise ValueError(_locate(error, game_class)) from error
+
+
+def _locate(error: Exception, game_class: type[Game]) -> str:
+    """Say where in the game's own file an error comes from."""
+    path = sys.modules[game_class.__module__].__file__
+    lines = [line for line in traceback.extract_tb(error.__traceback__) if line.filename == path]
+    where = f" ({Path(str(path)).name}, line {lines[-1].lineno})" if lines else ""
+    kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
+    return f"{game_class.__name__}: {kind}{error}{where}"
 
 
 class _DisturbedExpert:

@@ -39,10 +39,12 @@ def shard_recordings(
         What became of the part's recordings.
 
     Raises:
-        ShardError: If no recording can be used, `out_dir` holds another data set, or recordings
+        ShardError: If no recording can be used, `out_dir` holds another data set or the recordings, or they
             name a game in two ways.
     """
     check_folder(out_dir)
+    if out_dir.resolve() in {folder.resolve() for folder in folders}:
+        raise ShardError(f"{out_dir} holds the recordings: choose another folder with --out")
     recordings, faults = search_recordings(folders)
     sessions = list(_iter_sessions(recordings))
     refuse_respelt((game for game, _ in sessions), what="the recordings")

@@ -37,11 +37,14 @@ def load_game(name: str) -> type[Game]:
         sys.path.append(here)
     try:
         game = getattr(importlib.import_module(module_name), class_name)
-    except (ImportError, AttributeError) as error:
+    except (ImportError, AttributeError, SyntaxError) as error:
         what_to_do = _advise(error, name, module_name, class_name)
         raise ValueError(f"cannot import game {name!r}: {error}{what_to_do}") from error
     if not (isinstance(game, type) and issubclass(game, Game)):
         raise ValueError(f"{target} is not a Game: subclass nitrogen_train.games.Game")
+    lacking = [*sorted(game.__abstractmethods__), *([] if hasattr(game, "info") else ["info"])]
+    if lacking:
+        raise ValueError(f"{target} lacks {', '.join(lacking)}: see nitrogen_train.games.Game")
     return game
 
 
@@ -52,6 +55,8 @@ def _advise(error: Exception, name: str, module_name: str, class_name: str) -> s
     if isinstance(error, AttributeError):
         close = difflib.get_close_matches(class_name, vars(sys.modules[module_name]), n=1)
         return f", did you mean {module_name}:{close[0]}?" if close else ""
+    if isinstance(error, SyntaxError):
+        return ""
     if isinstance(error, ModuleNotFoundError) and error.name == module_name.partition(".")[0]:
         return f"; it is neither in the current folder {Path.cwd()} nor installed"
     return f"; {module_name} imports it: install that, or correct the import"

@@ -179,7 +179,11 @@ class PreemptionCallback(L.Callback):
         path = self._folder / f"step-{trainer.global_step}.ckpt"
         trainer.save_checkpoint(path, weights_only=False)
         if trainer.is_global_zero:
-            _log.warning("%s: saved %s, stopping", signal.Signals(self._agreed).name, path)
+            _log.warning(
+                "%s: saved %s, stopping; the same command goes on",
+                signal.Signals(self._agreed).name,
+                path,
+            )
         raise Preempted(self._agreed, is_global_zero=trainer.is_global_zero)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

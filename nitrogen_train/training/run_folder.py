@@ -109,7 +109,7 @@ def refuse_another_model(folder: Path, *, config_yaml: str) -> None:
     ]
     if changed:
         raise ValueError(
-            f"cannot continue the run in {folder} with another policy ({'; '.join(changed)}); "
+            f"cannot continue the run in {folder} with other settings ({'; '.join(changed)}); "
             "restore the setting, or start a new run in another output_dir"
         )
 

@@ -178,6 +178,6 @@ def _size(size: float | int, *, unit: str) -> str:
     return f"{size / _UNITS[unit]:.2f}" if size else "-"
 
 
-def _flop(operations: float) -> str:
+def _flop(operations: int | float) -> str:
     size, unit = (1e9, "GFLOP") if operations >= 1e10 else (1e6, "MFLOP")
     return f"{operations / size:.0f} {unit}"

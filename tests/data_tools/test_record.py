@@ -15,13 +15,14 @@ TOY = "toy_game:ToyGame"
 
 def record(folder: Path, **changes: Any) -> list[RecordingFacts]:
     settings: dict[str, Any] = {
+        "game": TOY,
         "num_episodes": 2,
         "first_seed": None,
         "disturbance": 0.0,
         "size": None,
         "workers": 1,
     }
-    return record_game(TOY, out_dir=folder, **(settings | changes))
+    return record_game(out_dir=folder, **(settings | changes))
 
 
 def log_of(folder: Path, name: str) -> list[dict[str, Any]]:
@@ -120,7 +121,7 @@ def test_a_crash_leaves_no_recording(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(ToyGame, "expert", crash)
 
-    with pytest.raises(RuntimeError, match="the engine died"):
+    with pytest.raises(ValueError, match="the engine died"):
         record(tmp_path)
     assert list(tmp_path.iterdir()) == []
 
@@ -156,3 +157,16 @@ def test_a_setting_out_of_range_is_refused(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         record(tmp_path, **changes)
+
+
+def test_a_mistake_in_a_game_is_told_with_its_place(tmp_path: Path) -> None:
+    with pytest.raises(
+        ValueError, match=r"^FailingGame: ZeroDivisionError: .*\(toy_game\.py, line"
+    ):
+        record(tmp_path, game="toy_game:FailingGame")
+
+
+def test_a_picture_that_is_not_as_the_game_says_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"expected uint8 of \(.*\): GameInfo\.frame_size"):
+        record(tmp_path, game="toy_game:TallGame")
+    assert not list(tmp_path.glob("*.json"))

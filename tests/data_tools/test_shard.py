@@ -391,7 +391,7 @@ def test_a_full_disk_is_one_line_and_the_next_run_goes_on(
 
     assert run.returncode == 2
     (line,) = [line for line in run.stderr.splitlines() if line.startswith("nitrogen-data")]
-    assert "File too large" in line
+    assert "file too large" in line
     assert line.endswith("free some space and start again: what is finished is kept")
     assert "Traceback" not in run.stderr
     assert not [path for path in out_dir.rglob("*") if path.suffix in (".part", ".parquet")]
@@ -428,3 +428,11 @@ def test_an_unfinished_data_set_of_other_settings_is_not_mixed(
 
     with pytest.raises(ShardError, match="unfinished data set of other recordings"):
         shard([recordings_dir], tmp_path)
+
+
+def test_the_recordings_folder_does_not_become_the_data_set(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["shard", str(tmp_path), "--out", f"{tmp_path}/../{tmp_path.name}"]) == 2
+
+    assert "holds the recordings: choose another folder with --out" in capsys.readouterr().err

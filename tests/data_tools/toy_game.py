@@ -43,3 +43,13 @@ class ToyGame(Game):
         frame = np.full((48, 64, 3), 3 * self.num_steps, np.uint8)
         frame[24:] = round(127 + 100 * self.last)
         return frame
+
+
+class FailingGame(ToyGame):
+    def expert(self) -> Controls:
+        return {"LEFT_STICK_X": 1 / 0}
+
+
+class TallGame(ToyGame):
+    def _show(self) -> Frame:
+        return super()._show().transpose(1, 0, 2)

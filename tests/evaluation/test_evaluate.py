@@ -170,7 +170,7 @@ def test_the_command_leaves_nothing_but_its_results(run_dir: Path, tmp_path: Pat
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["policy=nowhere", "games=[doom_defend]"], "no policy in nowhere"),
+        (["policy=nowhere", "games=[doom_defend]"], "no policy at nowhere"),
         (["policy={run_dir}", "games=[tetris]"], "unknown game 'tetris'"),
         (["policy={run_dir}", "datasets=[nowhere]"], "nowhere/manifest.parquet does not exist"),
         (["games=[doom_defend]"], "policy"),

@@ -114,8 +114,25 @@ def test_a_class_that_is_no_game_is_refused():
 def test_a_game_in_the_current_folder_is_found(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "game_beside_me.py").write_text("from nitrogen_train.games import Game as Mine\n")
+    (tmp_path / "game_beside_me.py").write_text(
+        "import gymnasium\nfrom nitrogen_train.games.carracing import CarRacing as Mine\n"
+    )
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [path for path in sys.path if path])
 
-    assert load_game("game_beside_me:Mine") is Game
+    assert load_game("game_beside_me:Mine") is load_game("carracing")
+
+
+def test_a_game_that_is_not_finished_says_what_it_lacks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "half_a_game.py").write_text(
+        "from nitrogen_train.games import Game\nclass Half(Game):\n    def expert(self): return {}\n"
+    )
+    (tmp_path / "broken_game.py").write_text("def (")
+    monkeypatch.chdir(tmp_path)
+
+    with pytest.raises(ValueError, match=r"half_a_game:Half lacks reset, step, info: see"):
+        load_game("half_a_game:Half")
+    with pytest.raises(ValueError, match=r"cannot import game 'broken_game:X': .*broken_game\.py"):
+        load_game("broken_game:X")

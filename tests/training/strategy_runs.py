@@ -15,6 +15,7 @@ TINY = (
     "data.num_workers=0", "data.num_val_windows=8", "data.windows_per_visit=64",
     "data.global_batch_size=8", "data.micro_batch_size=4", "data.image_size=64",
     "data.action_horizon=4", "num_threads=1", "~data.sources.doom_gather", "debug=true",
+    "data.games=[doom_defend]",
     "model.encoder.options.channels=[8,8,16,16]", "model.encoder.width=32",
     "model.dit.num_layers=2", "model.dit.dropout=0.0", "schedule.warmup_steps=1",
     "schedule.decay_steps=0", "num_sampling_steps=1",

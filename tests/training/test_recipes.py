@@ -165,6 +165,7 @@ def test_ones_own_data_alone_is_trained_on_with_its_games_and_goes_on(
         "experiment=mine", f"data.sources.mine.path={folder}", "data.num_val_windows=0",
         "data.num_workers=0", "trainer.accelerator=cpu", "num_threads=1", "loggers=csv",
         "val_every_n_steps=1000", "checkpoint_every_n_steps=1000", f"output_dir={tmp_path}/run",
+        "trainer.log_every_n_steps=1",
     ]  # fmt: skip
 
     command("train", *words, "max_steps=2")

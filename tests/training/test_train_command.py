@@ -93,7 +93,7 @@ def test_two_processes_train_as_one(tmp_path: Path, dataset: Path) -> None:
     [
         ([], "error: no data: give at least one source"),
         (["+data.sources.a.path=nowhere"], "error: data.sources.a.path: nowhere/manifest.parquet"),
-        (["data.imagesize=64"], "Key 'imagesize' not in 'DataConfig'"),
+        (["data.imagesize=64"], "did you mean data.image_size?"),
     ],
 )
 def test_a_mistake_ends_in_one_clear_line(

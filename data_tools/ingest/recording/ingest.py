@@ -140,6 +140,10 @@ def _read_one(job: _Job, video_path: Path, log_path: Path) -> Outcome | tuple[Co
     return converted, digest
 
 
+def _say(value: object) -> object:
+    return "(none)" if value is None else value
+
+
 def _check_video(path: Path) -> None:
     """Refuse what is no video by its name, with what to do about it.
 
@@ -199,7 +203,7 @@ def _read_notes(
     before: dict[str, Any] = notes.pop("settings", {})
     if notes.pop("digest", None) != digest:
         changed = [
-            f"{_OPTIONS.get(name) or '--' + name.replace('_', '-')} {before[name]}, now {value}"
+            f"{_OPTIONS.get(name) or '--' + name.replace('_', '-')} {_say(before[name])}, now {_say(value)}"
             for name, value in settings.items()
             if name in before and before[name] != value
         ]
