@@ -20,8 +20,8 @@ def check_path(name: str, path: str) -> None:
     if folder is not None and not (folder / "manifest.parquet").is_file():
         raise FileNotFoundError(
             f"data.sources.{name}.path: {folder / 'manifest.parquet'} does not exist; "
-            "make a data set with nitrogen-data record and nitrogen-data shard, or train on another "
-            "one: experiment=mine data.sources.mine.path=FOLDER"
+            "make a data set with nitrogen-data record and nitrogen-data shard, or train on "
+            "another one: experiment=mine data.sources.mine.path=FOLDER"
         )
 
 

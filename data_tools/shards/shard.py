@@ -39,8 +39,8 @@ def shard_recordings(
         What became of the part's recordings.
 
     Raises:
-        ShardError: If no recording can be used, `out_dir` holds another data set or the recordings, or they
-            name a game in two ways.
+        ShardError: If no recording can be used, `out_dir` holds another data set or the
+            recordings, or they name a game in two ways.
     """
     check_folder(out_dir)
     if out_dir.resolve() in {folder.resolve() for folder in folders}:

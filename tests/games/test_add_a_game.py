@@ -127,7 +127,8 @@ def test_a_game_that_is_not_finished_says_what_it_lacks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "half_a_game.py").write_text(
-        "from nitrogen_train.games import Game\nclass Half(Game):\n    def expert(self): return {}\n"
+        "from nitrogen_train.games import Game\n"
+        "class Half(Game):\n    def expert(self): return {}\n"
     )
     (tmp_path / "broken_game.py").write_text("def (")
     monkeypatch.chdir(tmp_path)

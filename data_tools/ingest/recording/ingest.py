@@ -203,7 +203,8 @@ def _read_notes(
     before: dict[str, Any] = notes.pop("settings", {})
     if notes.pop("digest", None) != digest:
         changed = [
-            f"{_OPTIONS.get(name) or '--' + name.replace('_', '-')} {_say(before[name])}, now {_say(value)}"
+            f"{_OPTIONS.get(name) or '--' + name.replace('_', '-')} "
+            f"{_say(before[name])}, now {_say(value)}"
             for name, value in settings.items()
             if name in before and before[name] != value
         ]
