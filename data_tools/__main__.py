@@ -1,6 +1,7 @@
 """`nitrogen-data VERB`: recordings to data sets, and a look into them."""
 
 import argparse
+import contextlib
 import errno
 import os
 import sys
@@ -115,7 +116,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         with interruptible(f"{options.command}: interrupted; start again to go on"):
             status: int = options.run(options)
-        sys.stdout.flush()
+        # Closed by who has started this, it is None.
+        with contextlib.suppress(AttributeError):
+            sys.stdout.flush()
         return status
     except BrokenPipeError:
         # Who reads has seen enough; what is buffered must not fail once more at the exit.

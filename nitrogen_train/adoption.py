@@ -20,7 +20,13 @@ import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from nitrogen_train.pretrained.places import CONFIG, NG_FILE, Place, check_policy
+from nitrogen_train.pretrained.places import (
+    CONFIG,
+    NG_FILE,
+    Place,
+    check_policy,
+    find_last_checkpoint,
+)
 from nitrogen_train.pretrained.policy_config import PolicyConfig, Usage, read_policy_config
 
 _log = logging.getLogger(__name__)
@@ -163,15 +169,19 @@ def _find_origin(cfg: DictConfig) -> Origin:
         ValueError: If the run in the folder has begun from something else.
     """
     begun = Path(cfg.output_dir) / "config.yaml"
-    if not begun.is_file():
+    if find_last_checkpoint(Path(cfg.output_dir) / "checkpoints") is None:
         return _read_origin(cfg.init_from, cfg.ng)
     config = _read_yaml(begun)
-    if config.get("init_from") != cfg.init_from:
+    if not _is_same_origin(config.get("init_from"), cfg.init_from):
         raise ValueError(
             f"the run in {cfg.output_dir} started from init_from={config.get('init_from')}: "
             "restore it to continue, or start a new run in another output_dir"
         )
     return _origin_of_run(config)
+
+
+def _is_same_origin(before: str | None, now: str) -> bool:
+    return before is not None and (before == now or Path(before).resolve() == Path(now).resolve())
 
 
 def _read_origin(init_from: str, ng: DictConfig) -> Origin:

@@ -5,6 +5,7 @@
 A mistake is told in a second that way, and before anything is written.
 """
 
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -31,7 +32,7 @@ from nitrogen_train.interrupts import interruptible
 from nitrogen_train.overrides import check_keys, check_kinds, check_words
 from nitrogen_train.pretrained.places import check_policy, refuse_checkpoint
 from nitrogen_train.run_plan import choose_games
-from nitrogen_train.training.launch import check_world
+from nitrogen_train.training.launch import check_world, find_launch
 from nitrogen_train.training.run_folder import read_last, refuse_another_model
 
 
@@ -94,6 +95,8 @@ def _train(cfg: DictConfig) -> float | None:
     adopt_games(cfg, job.overrides.task)
     config: RunConfig = OmegaConf.to_object(cfg)  # pyright: ignore[reportAssignmentType]
     check_world(config.trainer)
+    if is_sweep:
+        _refuse_ranks_of_a_point(config)
     config_yaml = OmegaConf.to_yaml(cfg, resolve=True)
     refuse_another_model(Path(config.output_dir), config_yaml=config_yaml)
     from nitrogen_train.train import quieten_lightning
@@ -102,6 +105,21 @@ def _train(cfg: DictConfig) -> float | None:
     quieten_lightning()
     run_training(config, config_yaml=config_yaml)
     return read_last(Path(config.output_dir), "val/loss") if is_sweep else None
+
+
+def _refuse_ranks_of_a_point(config: RunConfig) -> None:
+    """Refuse a point whose further processes each would run the whole sweep.
+
+    Raises:
+        ValueError: What to do instead.
+    """
+    num_ranks = config.trainer["devices"] * config.trainer["num_nodes"]
+    if num_ranks > 1 and find_launch(os.environ) is None:
+        raise ValueError(
+            f"a sweep in one process trains points of one process, trainer.devices * "
+            f"trainer.num_nodes is {num_ranks}: sbatch slurm/sweep.sbatch, or start each point by "
+            "its own command"
+        )
 
 
 @report_errors

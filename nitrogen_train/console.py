@@ -20,6 +20,7 @@ from yaml import YAMLError
 
 from nitrogen_train.overrides import explain
 from nitrogen_train.run_error import RunError, keep_error
+from nitrogen_train.training.run_lock import RunIsLockedError
 
 _Result = TypeVar("_Result")
 _EXPECTED = (ValueError, OSError, FloatingPointError, OmegaConfBaseException)
@@ -94,7 +95,9 @@ def keep_errors(command: Callable[[DictConfig], _Result]) -> Callable[[DictConfi
         try:
             return command(cfg)
         except Exception as error:
-            if not cfg.get("plan") and (is_point or _count_starts(cfg) > before):
+            # That is another process's run.
+            is_ours = not cfg.get("plan") and not isinstance(error, RunIsLockedError)
+            if is_ours and (is_point or _count_starts(cfg) > before):
                 line = _describe(error) or f"{type(error).__name__}: {error}"
                 overrides = list(hydra.overrides.task)
                 with contextlib.suppress(OSError):

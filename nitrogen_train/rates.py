@@ -1,5 +1,7 @@
 """Rates of frames and rows: which are one, and how many rows of one are a row of another."""
 
+import math
+
 SAME_RATE = 1.01
 """Rates of frames that differ by no more are one rate, as 59.94 and 60 are."""
 
@@ -12,8 +14,10 @@ def count_rows_per_action(fps: float, action_hz: float | None) -> int:
         action_hz: Rows per second that are wanted; None leaves all.
 
     Raises:
-        ValueError: If one is not a multiple of the other, to 1 %.
+        ValueError: If there is no such rate, or one is not a multiple of the other, to 1 %.
     """
+    if not (math.isfinite(fps) and fps > 0):
+        raise ValueError(f"a rate is a number of frames per second above 0, got {fps}")
     if action_hz is None:
         return 1
     ratio = fps / action_hz

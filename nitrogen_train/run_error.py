@@ -32,7 +32,9 @@ def keep_error(run_dir: Path, error: RunError) -> None:
 def read_error(run_dir: Path) -> RunError | None:
     """Read the error of a run's last start; None if there was none."""
     path = run_dir / FILE_NAME
-    first, *overrides = path.read_text("utf-8").splitlines() if path.is_file() else [""]
+    first, *overrides = (
+        path.read_text("utf-8", errors="replace").splitlines() if path.is_file() else [""]
+    )
     if not first.startswith(_FIRST):
         return None
     return RunError(line=first.removeprefix(_FIRST), overrides=overrides)

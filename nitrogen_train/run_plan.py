@@ -16,6 +16,7 @@ from nitrogen_train.data.order import Interleaving
 from nitrogen_train.data.plan import WindowPlan
 from nitrogen_train.data.schema import Split
 from nitrogen_train.data.windows import WindowShape
+from nitrogen_train.pretrained.places import find_last_checkpoint
 
 _log = logging.getLogger(__name__)
 _RANKS = ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID")
@@ -74,15 +75,18 @@ def choose_games(config: RunConfig) -> list[str]:
             )
     open_sources(data, split="val")
     shares = share_by_game(sources)
-    run_config = Path(config.output_dir) / "config.yaml"
-    if not data.games and run_config.is_file():
-        return yaml.safe_load(run_config.read_text(encoding="utf-8"))["data"]["games"]
-    _check_games(data.games, shares)
-    return data.games or sorted(shares)
+    run_dir = Path(config.output_dir)
+    if not data.games and find_last_checkpoint(run_dir / "checkpoints") is not None:
+        games = yaml.safe_load((run_dir / "config.yaml").read_text("utf-8"))["data"]["games"]
+    else:
+        _refuse_unknown_games(data.games, shares)
+        games = data.games or sorted(shares)
+    _warn_of_untold_games(games, shares)
+    return games
 
 
-def _check_games(games: list[str], shares: Mapping[str, float]) -> None:
-    """Refuse a game that the data does not have, and say which of the data's is not named.
+def _refuse_unknown_games(games: list[str], shares: Mapping[str, float]) -> None:
+    """Refuse a game that the data does not have.
 
     Raises:
         ValueError: Which game, and those that there are.
@@ -96,6 +100,9 @@ def _check_games(games: list[str], shares: Mapping[str, float]) -> None:
                 f"data.games: no clip to train on is of {game!r}{hint} the data has {there}; leave "
                 "data.games out to take them all"
             )
+
+
+def _warn_of_untold_games(games: list[str], shares: Mapping[str, float]) -> None:
     untold = sorted(shares.keys() - set(games)) if games else []
     if untold and all(os.environ.get(name, "0") == "0" for name in _RANKS):
         _log.warning(

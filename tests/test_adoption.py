@@ -144,7 +144,7 @@ def test_a_policy_that_is_not_told_the_game_stays_so(tmp_path: Path) -> None:
 
 def test_a_run_that_has_begun_asks_its_own_folder(start: tuple[str, ...], tmp_path: Path) -> None:
     first = adopt("experiment=finetune", *start)
-    (tmp_path / "new").mkdir()
+    (tmp_path / "new" / "checkpoints" / "step-2.ckpt").mkdir(parents=True)
     OmegaConf.save(first, tmp_path / "new" / "config.yaml", resolve=True)
     (tmp_path / "run" / "policy" / "config.json").unlink()
 

@@ -67,13 +67,17 @@ def test_a_game_that_no_clip_has_is_refused_with_those_that_there_are(
         choose_games(configure("data.games=[celest]"))
 
 
-def test_a_run_that_goes_on_keeps_its_games(
-    configure: Callable[..., RunConfig], tmp_path: Path
+def test_a_run_that_goes_on_keeps_its_games_and_says_which_it_is_not_told(
+    configure: Callable[..., RunConfig], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "checkpoints").mkdir(parents=True)
     (tmp_path / "run" / "config.yaml").write_text("data: {games: [hades]}\n")
+    # A start that saved nothing is begun anew.
+    assert choose_games(configure()) == ["celeste", "cuphead", "hades"]
+    (tmp_path / "run" / "checkpoints" / "step-2.ckpt").touch()
 
     assert choose_games(configure()) == ["hades"]
+    assert "the policy is not told celeste, cuphead" in caplog.text
 
 
 def test_one_balanced_data_set_shares_as_it_draws(configure: Callable[..., RunConfig]) -> None:

@@ -4,6 +4,7 @@ Sections without content are left out, so the same page serves a whole demo and 
 """
 
 import base64
+import contextlib
 import csv
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -84,17 +85,20 @@ def read_metrics(path: Path) -> dict[str, Series]:
         Steps, rising, and values of each metric.
 
     Raises:
-        ValueError: If a column is missing.
+        ValueError: If a column is missing; a line that was cut is passed over.
     """
     with path.open(newline="", encoding="utf-8") as file:
         reader = csv.DictReader(file)
-        if missing := {"step", "name", "value"}.difference(reader.fieldnames or []):
+        if reader.fieldnames and (
+            missing := {"step", "name", "value"}.difference(reader.fieldnames)
+        ):
             raise ValueError(
                 f"{path}: expected the columns {sorted(missing)}, got {reader.fieldnames}"
             )
         values: dict[str, dict[int, float]] = defaultdict(dict)
         for row in reader:
-            values[row["name"]][int(row["step"])] = float(row["value"])
+            with contextlib.suppress(TypeError, ValueError):
+                values[row["name"]][int(row["step"])] = float(row["value"])
     return {
         name: (sorted(by_step), [by_step[step] for step in sorted(by_step)])
         for name, by_step in values.items()

@@ -1,5 +1,6 @@
 """The runs in a folder: what each was told, how far it has come, and which belong together."""
 
+import contextlib
 import json
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -215,8 +216,10 @@ def _read_scores(path: Path) -> dict[str, int | float]:
     """Read the scores beside a run, where nitrogen-eval leaves them, or in it, as the demo does."""
     for scores in (path / "eval" / "scores.json", path / "scores.json"):
         if scores.is_file():
-            games = json.loads(scores.read_text(encoding="utf-8"))["games"]
-            return {game: score["score"] for game, score in games.items()}
+            # One that was cut, or is something else's, hides no other run.
+            with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError):
+                games = json.loads(scores.read_text(encoding="utf-8"))["games"]
+                return {game: score["score"] for game, score in games.items()}
     return {}
 
 

@@ -179,12 +179,13 @@ class VisualPolicy(SavedPolicy, Policy):
                 f"this policy sees {self.num_frames} frames and does not say how far apart: set "
                 "policy.usage = Usage(frame_stride=N), from nitrogen_train.pretrained.policy_config"
             )
+        steps = usage.num_sampling_steps if num_sampling_steps is None else num_sampling_steps
         settings = PlaySettings(
             execution_horizon=execution_horizon,
             start_row=0,
             frame_stride=usage.frame_stride or 1,
             sampling=SamplingSettings(
-                num_sampling_steps=num_sampling_steps or usage.num_sampling_steps or 16,
+                num_sampling_steps=16 if steps is None else steps,
                 guidance_scale=guidance_scale,
             ),
             action_hz=usage.action_hz,

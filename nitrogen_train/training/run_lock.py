@@ -12,6 +12,10 @@ _WAIT_S = 10.0
 """A process that has just been killed may hold its files for a moment."""
 
 
+class RunIsLockedError(ValueError):
+    """Another process trains in the folder."""
+
+
 @contextmanager
 def run_lock(folder: Path) -> Iterator[None]:
     """Hold a run folder for the block; the kernel lets go of it however the process ends.
@@ -24,7 +28,7 @@ def run_lock(folder: Path) -> Iterator[None]:
         folder: The run's; made if it is missing.
 
     Raises:
-        ValueError: If another process holds it.
+        RunIsLockedError: If another process holds it.
         OSError: If the file system has no locks.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -33,7 +37,7 @@ def run_lock(folder: Path) -> Iterator[None]:
         while not _try_lock(file.fileno(), folder):
             if time.monotonic() > deadline:
                 file.seek(0)
-                raise ValueError(
+                raise RunIsLockedError(
                     f"another process trains in {folder} ({file.read().strip()}): stop it first, "
                     "or give another output_dir"
                 )

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from nitrogen_train.evaluation.report import read_metrics
 from nitrogen_train.evaluation.runs import find_varying, group_runs, read_runs
 from nitrogen_train.evaluation.runs_table import format_mean, format_runs
 from nitrogen_train.report import report
@@ -234,3 +235,12 @@ def test_scores_and_values_that_are_no_numbers(sweep: Path) -> None:
 
     assert runs["3"].best("val/loss") == 0.9
     assert [runs[name].scores for name in ("2", "3")] == [{"chase": 0.25}, {"chase": 0.5}]
+
+
+def test_a_file_that_was_cut_hides_no_other_run(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.csv"
+    path.write_text("step,name,value,unix_time_s\n1,train/loss,0.5,1\n2,train/lo", encoding="utf-8")
+    assert read_metrics(path) == {"train/loss": ([1], [0.5])}
+
+    path.write_text("", encoding="utf-8")
+    assert read_metrics(path) == {}

@@ -155,7 +155,9 @@ def _check_video(path: Path) -> None:
         raise ShardError(f"{path} is a folder; name its videos, such as {path}/*.mp4")
     if not path.exists():
         is_pattern = any(letter in path.name for letter in "*?[")
-        raise FileNotFoundError(f"{path}: {'nothing matches it' if is_pattern else 'no such file'}")
+        raise FileNotFoundError(
+            f"{path}: {'nothing matches it, or it is in quotes' if is_pattern else 'no such file'}"
+        )
     if is_hidden(path):
         raise ShardError(f"{path} is a hidden file, which `shard` passes over; rename it")
     if has_suffix(path, _LOG_SUFFIXES):
