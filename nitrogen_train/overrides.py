@@ -97,7 +97,7 @@ def explain(error: Exception, words: Sequence[str], *, config_name: str) -> str:
         return f"+{twice[1]}=…: there is a choice of {twice[1]} already: leave out the plus"
     if several := re.search(r"Ambiguous value for argument '(.*?)'", str(error)):
         return f"{several[1]} gives several values: -m {several[1]} trains one run with each"
-    source = re.search(r"Error merging override \+(data\.sources\.\w+)=(\S+)\s", str(error))
+    source = re.search(r"Error merging override \+(data\.sources\.\w+)=(\S+)", str(error))
     if source:
         return f"{source[1]} is a group of settings: give +{source[1]}.path={source[2]}"
     value = _explain_value(error)

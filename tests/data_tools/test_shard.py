@@ -271,7 +271,7 @@ def test_parts_are_joined_to_a_data_set_of_the_same_clips(
     shard([recordings_dir], out_dir, part=Part(index=1, count=2))
     assert join_parts(out_dir) == report
     assert contents(out_dir) == before
-    with pytest.raises(ShardError, match="was made with --size 64, now 96"):
+    with pytest.raises(ShardError, match="data set of other recordings or settings"):
         shard([recordings_dir], out_dir, part=Part(index=1, count=3))
 
 
@@ -322,9 +322,9 @@ def test_parts_that_do_not_fit_are_not_joined(recordings_dir: Path, tmp_path: Pa
 
     with pytest.raises(ShardError, match="lacks 1 of 2 parts, part-00000-of-00002 first"):
         join_parts(out_dir)
-    with pytest.raises(ShardError, match="unfinished was made with --size 64, now 96"):
+    with pytest.raises(ShardError, match="unfinished data set of other recordings or settings"):
         shard([recordings_dir], out_dir, part=Part(index=0, count=3))
-    with pytest.raises(ShardError, match="unfinished was made with --size 64, now 96"):
+    with pytest.raises(ShardError, match="unfinished data set of other recordings or settings"):
         shard([recordings_dir], out_dir)
     shard([recordings_dir], out_dir, part=Part(index=0, count=2), size=96)
     with pytest.raises(ShardError, match="differ in their settings"):

@@ -130,10 +130,10 @@ def test_a_game_that_is_not_finished_says_what_it_lacks(
         "from nitrogen_train.games import Game\n"
         "class Half(Game):\n    def expert(self): return {}\n"
     )
-    (tmp_path / "broken_game.py").write_text("def (")
+    (tmp_path / "unread_game.py").write_text("def (")
     monkeypatch.chdir(tmp_path)
 
     with pytest.raises(ValueError, match=r"half_a_game:Half lacks reset, step, info: see"):
         load_game("half_a_game:Half")
-    with pytest.raises(ValueError, match=r"cannot import game 'broken_game:X': .*broken_game\.py"):
-        load_game("broken_game:X")
+    with pytest.raises(ValueError, match=r"cannot import game 'unread_game:X': .*unread_game\.py"):
+        load_game("unread_game:X")

@@ -24,6 +24,8 @@ class Terminal:
         fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
         self._stream = os.fdopen(follower, "w", encoding="utf-8", buffering=1)
         monkeypatch.setattr(sys, "stderr", self._stream)
+        # What other tests have left there may write to streams that are closed.
+        monkeypatch.setattr(logging.getLogger(), "handlers", [])
         self._parts: list[bytes] = []
         # Read all along: a terminal that nobody reads is full after a few kilobytes.
         self._reader = threading.Thread(target=self._read)
