@@ -43,7 +43,7 @@ def report_errors(command: Callable[[DictConfig], _Result]) -> Callable[[DictCon
             line = _describe(error)
             if line is None or cfg.get("debug", False):
                 raise
-            sys.stderr.write(f"error: {line}\n(debug=true shows where)\n")
+            _write(line)
             sys.exit(1)
 
     return reported
@@ -122,7 +122,11 @@ def _say(error: Exception, *, debug: bool) -> None:
     if line is None or debug:
         traceback.print_exception(error)
     else:
-        sys.stderr.write(f"error: {line}\n(debug=true shows where)\n")
+        _write(line)
+
+
+def _write(line: str) -> None:
+    sys.stderr.write(f"error: {line}\n(debug=true shows where)\n")
 
 
 def _describe(error: Exception) -> str | None:

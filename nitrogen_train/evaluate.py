@@ -61,8 +61,9 @@ def evaluate(config: EvaluateConfig) -> None:
     with waiting(f"loading {policy_dir}"):
         policy = source.load()
     usage = find_usage(config, policy, policy_dir=policy_dir)
+    steps = usage.num_sampling_steps
     sampling = SamplingSettings(
-        num_sampling_steps=usage.num_sampling_steps or 16, guidance_scale=config.guidance_scale
+        num_sampling_steps=16 if steps is None else steps, guidance_scale=config.guidance_scale
     )
     output_dir.mkdir(parents=True, exist_ok=True)
     if config.games:

@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 _NUMBERS = (signal.SIGINT, signal.SIGTERM)
+_PACKAGES = ("nitrogen_train", "data_tools")
 _line = "interrupted"
 
 
@@ -36,13 +37,12 @@ class Interrupted(SystemExit):
 
 def is_command() -> bool:
     """Tell whether this process is one of the project's commands, not a notebook or a test."""
-    path = Path(sys.argv[0] if sys.argv else "")
-    # While a package is imported for `python -m`, the module's name is not known yet.
-    return (
-        path.name == "-m"
-        or path.name.startswith("nitrogen-")
-        or path.parent.name in {"nitrogen_train", "data_tools"}
-    )
+    path, package = Path(sys.argv[0] if sys.argv else ""), Path(__file__).resolve().parent
+    if path.name == "-m":
+        # A package is imported for `python -m`, maybe somebody else's that imports this one.
+        return any(word.partition(".")[0] in _PACKAGES for word in sys.orig_argv)
+    ours = {package.parent / name for name in _PACKAGES}
+    return path.name.startswith("nitrogen-") or path.resolve().parent in ours
 
 
 def listen_from_the_start() -> None:

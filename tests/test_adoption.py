@@ -151,6 +151,8 @@ def test_a_run_that_has_begun_asks_its_own_folder(start: tuple[str, ...], tmp_pa
     again = adopt("experiment=finetune", *start)
 
     assert again.model == first.model
+    same = adopt("experiment=finetune", *start[1:], f"{start[0]}/")
+    assert same.model == first.model
     with pytest.raises(ValueError, match=r"started from init_from=.*/run: restore it"):
         adopt("experiment=finetune", *start[1:], "init_from=another.pt")
 

@@ -1,9 +1,12 @@
 import os
 import signal
+from pathlib import Path
 
 import pytest
 
 from nitrogen_train.interrupts import Interrupted, interruptible, is_command
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -32,9 +35,9 @@ def test_what_ignores_ctrl_c_goes_on_ignoring_it() -> None:
 @pytest.mark.parametrize(
     ("argument", "expected"),
     [
-        ("-m", True),
         ("/venv/bin/nitrogen-train", True),
-        ("/code/data_tools/__main__.py", True),
+        (str(ROOT / "data_tools" / "__main__.py"), True),
+        ("/home/me/nitrogen_train/my_script.py", False),
         ("/venv/bin/pytest", False),
         ("/venv/ipykernel_launcher.py", False),
         ("-c", False),
@@ -44,5 +47,15 @@ def test_commands_are_told_from_notebooks_and_tests(
     monkeypatch: pytest.MonkeyPatch, argument: str, expected: bool
 ) -> None:
     monkeypatch.setattr("sys.argv", [argument])
+
+    assert is_command() is expected
+
+
+@pytest.mark.parametrize(("module", "expected"), [("data_tools", True), ("my_package.run", False)])
+def test_a_module_that_is_started_is_told_by_its_name(
+    monkeypatch: pytest.MonkeyPatch, module: str, expected: bool
+) -> None:
+    monkeypatch.setattr("sys.argv", ["-m"])
+    monkeypatch.setattr("sys.orig_argv", ["python", "-m", module, "verb"])
 
     assert is_command() is expected

@@ -153,3 +153,15 @@ def test_jobs_of_submitit_go_on_past_a_failed_point(tmp_path: Path, dataset: Pat
     assert (tmp_path / "1" / "policy").is_dir()
     last = result.stderr.splitlines()[-1]
     assert last.startswith("error: 1 point of the sweep failed: 0 (Invalid learning rate: -1")
+
+
+@pytest.mark.slow
+def test_a_sweep_of_points_with_several_ranks_in_one_process_is_refused(
+    tmp_path: Path, dataset: Path
+) -> None:
+    ranks = ("strategy=ddp", "trainer.devices=2", "data.micro_batch_size=4")
+    result = train(dataset, tmp_path, "-m", "seed=0,1", *ranks)
+
+    assert result.returncode == 1
+    assert "a sweep in one process trains points of one process" in result.stderr
+    assert not list(tmp_path.rglob("metrics.csv"))

@@ -228,3 +228,9 @@ def test_a_mistake_in_a_pad_map_is_told_before_a_missing_pad(
 ) -> None:
     assert main(["gamepads", "--watch", "--pad-map", "SOTH=BTN_EAST"]) == 2
     assert "did you mean SOUTH?" in capsys.readouterr().err
+
+
+def test_a_closed_standard_output_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdout", None)
+
+    assert main(["games"]) == 0

@@ -185,3 +185,17 @@ def test_frames_at_an_unknown_distance_are_refused() -> None:
 def test_frames_that_are_not_bytes_are_refused(frames: object, got: str) -> None:
     with pytest.raises(TypeError, match=f"of uint8 from 0 to 255, got {got}"):
         build_tiny_policy().encode_frames(frames)
+
+
+@pytest.mark.parametrize("fps", [float("inf"), float("nan"), 0.0])
+def test_a_rate_that_is_none_is_refused(fps: float) -> None:
+    with pytest.raises(ValueError, match="a number of frames per second above 0, got"):
+        build("flow").reset(game="chase", fps=fps)
+
+
+def test_no_step_of_the_solver_is_refused_and_not_taken_for_the_default() -> None:
+    policy = build("flow")
+    policy.reset(game="chase", num_sampling_steps=0)
+
+    with pytest.raises(ValueError, match="num_sampling_steps must be at least 1, got 0"):
+        policy.act(np.zeros((8, 8, 3), np.uint8))
