@@ -76,7 +76,8 @@ def _try_recording(recording: Recording, *, settings: ShardSettings) -> PlannedU
     try:
         return plan_recording(recording, settings=settings)
     except (ShardError, OSError) as error:
-        digest = f"{recording.name}: {describe_error(error)}"
+        # As earlier versions wrote it: their finished sets are known by this.
+        digest = f"{recording.name}: {error}"
         reason = "it breaks the rules of recordings"
         return PlannedUnit(
             digest=digest, clips=[], dropped=[_drop(recording.name, error, reason=reason)]
