@@ -13,14 +13,18 @@ ROOT = Path(__file__).resolve().parents[1]
 def test_a_signal_unwinds_the_block_and_says_its_line(
     capsys: pytest.CaptureFixture[str], number: signal.Signals
 ) -> None:
-    before = signal.getsignal(number)
-
-    with pytest.raises(Interrupted) as interrupt, interruptible("go on by starting again"):
-        os.kill(os.getpid(), number)
+    # Tests that a script runs in its background would ignore Ctrl-C.
+    inherited = signal.signal(number, signal.default_int_handler)
+    try:
+        with pytest.raises(Interrupted) as interrupt, interruptible("go on by starting again"):
+            os.kill(os.getpid(), number)
+        after = signal.getsignal(number)
+    finally:
+        signal.signal(number, inherited)
 
     assert interrupt.value.code == 128 + number
     assert capsys.readouterr().err == "go on by starting again\n"
-    assert signal.getsignal(number) is before
+    assert after is signal.default_int_handler
 
 
 def test_what_ignores_ctrl_c_goes_on_ignoring_it() -> None:
