@@ -39,7 +39,9 @@ def come_to_the_foreground():
 news, orders = int(sys.argv[1]), int(sys.argv[2])
 command = subprocess.Popen(sys.argv[3:], preexec_fn=come_to_the_foreground)
 os.write(news, b"%d\\n" % command.pid)
-os.write(news, b"%d\\n" % command.wait())
+status = command.wait()
+os.write(1, b"\\0")  # Behind all that the command has written.
+os.write(news, b"%d\\n" % status)
 os.read(orders, 1)
 """
 
@@ -70,7 +72,7 @@ class Terminal:
 
     @property
     def output(self) -> str:
-        return self._written.decode(errors="replace").replace("\r\n", "\n")
+        return self._written.rstrip(b"\0").decode(errors="replace").replace("\r\n", "\n")
 
     def press_ctrl_c(self) -> None:
         os.write(self._master, b"\x03")
@@ -95,6 +97,8 @@ class Terminal:
     def wait(self) -> int:
         """Wait for the command's end; its status as subprocess has it."""
         wait_until(self.has_ended, lambda: f"hangs\n{self._describe()}\n{self.output}")
+        # The kernel hands over what was written a little later.
+        wait_until(lambda: self._written.endswith(b"\0"), lambda: self.output)
         return int(os.read(self._news, 32))
 
     def assert_nothing_is_left(self) -> None:

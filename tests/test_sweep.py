@@ -1,7 +1,7 @@
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -69,11 +69,13 @@ def dataset(
     return write_dataset(tmp_path_factory.mktemp("data"), plans)
 
 
-def train(dataset: Path, output_dir: Path, *words: str) -> subprocess.CompletedProcess[str]:
+def train(
+    dataset: Path, output_dir: Path, *words: str, flags: Sequence[str] = ()
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [
-            sys.executable, "-m", "nitrogen_train.train", *words, *SMALL,
-            f"+data.sources.a.path={dataset}", f"output_dir={output_dir}",
+            sys.executable, "-m", "nitrogen_train.train", *flags, *SMALL,
+            f"+data.sources.a.path={dataset}", f"output_dir={output_dir}", *words,
         ],
         capture_output=True, text=True, check=False, timeout=600,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
@@ -84,7 +86,7 @@ def train(dataset: Path, output_dir: Path, *words: str) -> subprocess.CompletedP
 def test_a_sweep_goes_on_past_failed_points_names_them_and_ends_with_status_1(
     tmp_path: Path, dataset: Path
 ) -> None:
-    result = train(dataset, tmp_path, "-m", "optimizer.lr=-1,1e30,1e-3")
+    result = train(dataset, tmp_path, "optimizer.lr=-1,1e30,1e-3", flags=["-m"])
 
     assert result.returncode == 1, result.stderr[-3000:]
     assert (tmp_path / "2" / "policy").is_dir()
@@ -108,7 +110,7 @@ def test_a_search_goes_on_past_failed_points_and_ends_with_status_1(
 ) -> None:
     search = ["+sweep=search", "hydra.sweeper.n_trials=4", "optimizer.lr=choice(0.001,-1.0)"]
 
-    result = train(dataset, tmp_path, "-m", *search)
+    result = train(dataset, tmp_path, *search, flags=["-m"])
 
     assert result.returncode == 1, result.stderr[-3000:]
     failed = [(tmp_path / str(point) / "error.txt").is_file() for point in range(4)]
@@ -147,10 +149,12 @@ def test_a_file_of_another_program_is_no_error_of_a_run(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_jobs_of_submitit_go_on_past_a_failed_point(tmp_path: Path, dataset: Path) -> None:
-    result = train(dataset, tmp_path, "-m", "hydra/launcher=submitit_local", "optimizer.lr=-1,1e-3")
+    grid = ["hydra/launcher=submitit_local", "optimizer.lr=-1,1e-3"]
+
+    result = train(dataset, tmp_path, *grid, flags=["-m"])
 
     assert result.returncode == 1, result.stderr[-3000:]
-    assert (tmp_path / "1" / "policy").is_dir()
+    assert (tmp_path / "1" / "policy").is_dir(), result.stderr[-3000:]
     last = result.stderr.splitlines()[-1]
     assert last.startswith("error: 1 point of the sweep failed: 0 (Invalid learning rate: -1")
 
@@ -160,7 +164,7 @@ def test_a_sweep_of_points_with_several_ranks_in_one_process_is_refused(
     tmp_path: Path, dataset: Path
 ) -> None:
     ranks = ("strategy=ddp", "trainer.devices=2", "data.micro_batch_size=4")
-    result = train(dataset, tmp_path, "-m", "seed=0,1", *ranks)
+    result = train(dataset, tmp_path, "seed=0,1", *ranks, flags=["-m"])
 
     assert result.returncode == 1
     assert "a sweep in one process trains points of one process" in result.stderr
