@@ -18,7 +18,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-TIMEOUT_S = 120.0
+TIMEOUT_S = float(os.environ.get("NITROGEN_TEST_TIMEOUT_S", "120"))
 """Longer than anything takes on a busy machine; what takes longer hangs."""
 _HERE = Path(__file__).parent
 _PATHS = [str(_HERE / name) for name in ("stops", "training", "evaluation", "data_tools")]
