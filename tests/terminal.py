@@ -72,7 +72,7 @@ class Terminal:
 
     @property
     def output(self) -> str:
-        return self._written.rstrip(b"\0").decode(errors="replace").replace("\r\n", "\n")
+        return self._written.replace(b"\0", b"").decode(errors="replace").replace("\r\n", "\n")
 
     def press_ctrl_c(self) -> None:
         os.write(self._master, b"\x03")
@@ -98,7 +98,7 @@ class Terminal:
         """Wait for the command's end; its status as subprocess has it."""
         wait_until(self.has_ended, lambda: f"hangs\n{self._describe()}\n{self.output}")
         # The kernel hands over what was written a little later.
-        wait_until(lambda: self._written.endswith(b"\0"), lambda: self.output)
+        wait_until(lambda: b"\0" in self._written, lambda: self.output)
         return int(os.read(self._news, 32))
 
     def assert_nothing_is_left(self) -> None:
