@@ -193,7 +193,9 @@ def _suggest(base: dict[str, Any], ancestor: str, missing: str, key: str) -> str
     close = difflib.get_close_matches(missing, beside, n=1, cutoff=0.7)
     if close:
         head = f"{ancestor}." if ancestor else ""
-        return f"; did you mean {head}{close[0]}{key[len(head) + len(missing) :]}?"
+        meant = f"{head}{close[0]}{key[len(head) + len(missing) :]}"
+        plus = "+" if _find_ancestor(base, meant)[1] else ""
+        return f"; did you mean {plus}{meant}?"
     if ancestor:
         return ""
     elsewhere = [name for name in _list_keys(base, "") if name.endswith(f".{missing}")]
@@ -214,7 +216,7 @@ def check_keys(cfg: DictConfig, schema: type, *, prefix: str = "") -> None:
     known = {item.name: item.type for item in fields(schema)}
     for key in cfg:
         if key not in known:
-            hint = _did_you_mean(str(key), list(known))
+            hint = _did_you_mean(f"{prefix}{key}", [f"{prefix}{name}" for name in known])
             raise ValueError(f"there is no setting {prefix}{key}{hint}")
     for name, kind in known.items():
         if isinstance(kind, type) and is_dataclass(kind):

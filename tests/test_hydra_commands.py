@@ -45,6 +45,9 @@ def tell(
         (["max_step=5"], "there is no setting max_step; did you mean max_steps?"),
         (["lr=1"], "there is no setting lr; did you mean optimizer.lr?"),
         (["data.imagesize=3"], "did you mean data.image_size?"),
+        (["data.source.mine.path=x"], "did you mean .data.sources.mine.path?"),
+        (["experiment=mine", "data.source.mine.path=x"], "did you mean data.sources.mine.path?"),
+        (["+data.source.mine.path=x"], "no setting data.source; did you mean data.sources?"),
         (["optimizer.lrr=3"], "did you mean optimizer.lr?"),
         (["++max_step=5"], "there is no setting max_step; did you mean max_steps?"),
         (["+max_step=5"], "there is no setting max_step; did you mean max_steps?"),
@@ -173,6 +176,11 @@ def test_the_data_is_checked_before_a_training_starts(
     assert "data.num_val_windows=0" in line
     assert "'doom_defnd', did you mean doom_defend? the data has doom_defend;" in tell(
         *words, "data.num_val_windows=0", "data.games=[doom_defnd]"
+    )
+    (tmp_path / "rec").mkdir()
+    (tmp_path / "rec" / "a.inputs.jsonl").touch()
+    assert "rec holds recordings, not a data set; shard them: nitrogen-data shard rec --o" in tell(
+        "experiment=mine", "data.sources.mine.path=rec"
     )
     assert not list(tmp_path.rglob("config.yaml"))
 

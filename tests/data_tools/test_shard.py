@@ -155,7 +155,8 @@ def test_a_set_that_cannot_be_trained_on_says_so_at_once(
     assert main(arguments(tmp_path / "in", tmp_path / "set")) == 0
 
     said = capsys.readouterr().out
-    assert "no clip is in val, and training needs train and val" in said
+    assert "nothing is held out for validation" in said
+    assert "or train without validation: data.num_val_windows=0" in said
     assert "there is 1; record another one" in said
 
 
