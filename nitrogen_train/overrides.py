@@ -41,6 +41,33 @@ _KINDS = {
 }
 
 
+def put_flags_first(words: Sequence[str]) -> list[str]:
+    """Move Hydra's flags before the settings: Hydra does not find those between them.
+
+    Example:
+        >>> put_flags_first(["experiment=demo", "-m", "seed=0,1", "--cfg", "job"])
+        ['-m', '--cfg', 'job', 'experiment=demo', 'seed=0,1']
+    """
+    flags: list[str] = []
+    others: list[str] = []
+    takes_value = False
+    for position, word in enumerate(words):
+        if word == "--":
+            others += words[position:]
+            break
+        is_flag = word.startswith("-")
+        (flags if is_flag or takes_value else others).append(word)
+        takes_value = is_flag and _takes_value(word)
+    return flags + others
+
+
+def _takes_value(flag: str) -> bool:
+    """Tell whether the next word belongs to a flag of Hydra's."""
+    return flag in ("--cfg", "-c", "--package", "-p", "--info", "-i") or (
+        "=" not in flag and flag.startswith(("--config-", "-cp", "-cn", "-cd", "--experimental"))
+    )
+
+
 def check_words(words: Sequence[str]) -> None:
     """Refuse what is neither a flag of Hydra's nor KEY=VALUE; nothing is composed.
 
@@ -59,8 +86,7 @@ def check_words(words: Sequence[str]) -> None:
                 close = difflib.get_close_matches(flag, _LONG_FLAGS, n=1, cutoff=0.8)
                 hint = f"did you mean {close[0]}?" if close else f"write {setting}"
                 raise ValueError(f"{word} is no option; settings have no dashes: {hint}")
-            takes_value = flag in ("--cfg", "-c", "--package", "-p", "--info", "-i")
-            takes_value |= flag.startswith(("--config-", "-cp", "-cn", "-cd", "--experimental"))
+            takes_value = _takes_value(word)
         elif not takes_value and "=" not in word and not word.startswith("~"):
             raise ValueError(f"{word!r} is not a setting: write KEY=VALUE{_guess_group(word)}")
         else:
