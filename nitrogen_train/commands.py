@@ -21,6 +21,7 @@ from nitrogen_train.command_help import EVALUATE, EXPORT, TRAIN, CommandHelp
 from nitrogen_train.config import (
     EvaluateConfig,
     ExportConfig,
+    Format,
     RunConfig,
     find_config_dir,
     register_schema,
@@ -32,6 +33,7 @@ from nitrogen_train.games import load_game
 from nitrogen_train.interrupts import interruptible
 from nitrogen_train.output import write_out
 from nitrogen_train.overrides import check_keys, check_kinds, check_words, put_flags_first
+from nitrogen_train.pretrained.known_ng import refuse_what_is_no_ng
 from nitrogen_train.pretrained.places import check_policy, refuse_checkpoint
 from nitrogen_train.progress import waiting
 from nitrogen_train.run_end import is_finished
@@ -174,12 +176,24 @@ def _export(cfg: DictConfig) -> None:
     if config.policy is not None:
         _refuse_other_than_policy(config.policy)
     else:
-        check_policy("run", str(config.run), hub=False)
+        _refuse_other_than_run(str(config.run))
+    if config.format is Format.ng:
+        refuse_what_is_no_ng(str(config.run or config.policy))
     with waiting(_IMPORTS, after_s=_SILENT_S):
         from nitrogen_train.export import export as run_export
 
     with interruptible("interrupted; nothing half-written is left"):
         run_export(config)
+
+
+def _refuse_other_than_run(name: str) -> None:
+    place, path = check_policy("run", name, hub=False), Path(name)
+    if place is None or (path / "checkpoints").is_dir():
+        return
+    if place.kind == "checkpoint":
+        step = place.path.stem.removeprefix("step-")
+        raise ValueError(f"run: {name} is a checkpoint of a run: run={place.run_dir} step={step}")
+    raise ValueError(f"run: {name} is a policy, not the folder of a run: give policy={name}")
 
 
 def _refuse_other_than_policy(name: str, *, hub: bool = True) -> None:

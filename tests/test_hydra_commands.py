@@ -139,6 +139,23 @@ def test_an_export_says_what_it_needs(tell: Callable[..., str], tmp_path: Path) 
     )
 
 
+def test_an_export_of_the_other_kind_names_the_other_key(
+    tell: Callable[..., str], tmp_path: Path
+) -> None:
+    (tmp_path / "ng.pt").touch()
+    (tmp_path / "run" / "checkpoints").mkdir(parents=True)
+    (tmp_path / "run" / "checkpoints" / "step-7.ckpt").touch()
+    (tmp_path / "run" / "config.yaml").write_text("model: {encoder: {name: resnet10t}}\n")
+
+    def export(*words: str) -> str:
+        return tell("output_dir=x", *words, command="export")
+
+    assert "ng.pt is a policy, not the folder of a run: give policy=ng.pt" in export("run=ng.pt")
+    assert "nitrogen-export run=run step=7 output_dir=FOLDER" in export("policy=run")
+    assert export("run=run/checkpoints/step-7.ckpt").endswith("of a run: run=run step=7")
+    assert "its encoder 'resnet10t' is not a SigLIP tower" in export("run=run", "format=ng")
+
+
 @pytest.mark.parametrize("command", ["evaluate", "export"])
 def test_a_checkpoint_where_a_policy_is_expected_names_the_command_that_makes_one(
     tell: Callable[..., str], tmp_path: Path, command: str
