@@ -8,6 +8,7 @@ A mistake is told in a second that way, and before anything is written.
 import os
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import hydra
@@ -20,6 +21,7 @@ from nitrogen_train.command_help import EVALUATE, EXPORT, TRAIN, CommandHelp
 from nitrogen_train.config import (
     EvaluateConfig,
     ExportConfig,
+    Format,
     RunConfig,
     find_config_dir,
     register_schema,
@@ -29,11 +31,19 @@ from nitrogen_train.config import (
 from nitrogen_train.console import keep_errors, report_errors, report_hydra_errors
 from nitrogen_train.games import load_game
 from nitrogen_train.interrupts import interruptible
-from nitrogen_train.overrides import check_keys, check_kinds, check_words
+from nitrogen_train.output import write_out
+from nitrogen_train.overrides import check_keys, check_kinds, check_words, put_flags_first
+from nitrogen_train.pretrained.known_ng import refuse_what_is_no_ng
 from nitrogen_train.pretrained.places import check_policy, refuse_checkpoint
-from nitrogen_train.run_plan import choose_games
+from nitrogen_train.progress import waiting
+from nitrogen_train.run_end import is_finished
+from nitrogen_train.run_plan import choose_games, is_first_rank
 from nitrogen_train.training.launch import check_world, find_launch
 from nitrogen_train.training.run_folder import read_last, refuse_another_model
+
+_IMPORTS = "starting: importing torch"
+_SILENT_S = 1.0
+"""Of the imports that are under way; others come before them."""
 
 
 def train() -> None:
@@ -53,10 +63,11 @@ def export() -> None:
 
 def _start(task: Callable[[DictConfig], object], about: CommandHelp) -> None:
     register_schema()
-    words = sys.argv[1:]
+    words = put_flags_first(sys.argv[1:])
     if {"--help", "-h"} & set(words):
-        sys.stdout.write(about.format())
+        write_out(about.format())
         return
+    sys.argv[1:] = words
     with report_hydra_errors(words, config_name=about.config_name):
         check_words(words)
         command = hydra.main(
@@ -85,13 +96,16 @@ def _train(cfg: DictConfig) -> float | None:
     config: RunConfig = OmegaConf.to_object(cfg)  # pyright: ignore[reportAssignmentType]
     if config.plan:
         validate_schedule(config)
-        from nitrogen_train.training_plan.run import plan_run
-
-        sys.stdout.write(plan_run(config))
+        with waiting(_IMPORTS, after_s=_SILENT_S):
+            from nitrogen_train.training_plan.run import plan_run
+        with waiting("counting the policy's operations"):
+            text = plan_run(config)
+        write_out(text)
         return None
     validate(config)
-    # In the config, so that the policy, the run folder and a resume have the same.
-    cfg.data.games = choose_games(config)
+    with waiting("opening the data sets") if is_first_rank() else nullcontext():
+        # In the config, so that the policy, the run folder and a resume have the same.
+        cfg.data.games = choose_games(config)
     adopt_games(cfg, job.overrides.task)
     config: RunConfig = OmegaConf.to_object(cfg)  # pyright: ignore[reportAssignmentType]
     check_world(config.trainer)
@@ -99,8 +113,11 @@ def _train(cfg: DictConfig) -> float | None:
         _refuse_ranks_of_a_point(config)
     config_yaml = OmegaConf.to_yaml(cfg, resolve=True)
     refuse_another_model(Path(config.output_dir), config_yaml=config_yaml)
-    from nitrogen_train.train import quieten_lightning
-    from nitrogen_train.train import train as run_training
+    if is_finished(config):
+        return read_last(Path(config.output_dir), "val/loss") if is_sweep else None
+    with waiting(_IMPORTS, after_s=_SILENT_S) if is_first_rank() else nullcontext():
+        from nitrogen_train.train import quieten_lightning
+        from nitrogen_train.train import train as run_training
 
     quieten_lightning()
     run_training(config, config_yaml=config_yaml)
@@ -137,7 +154,8 @@ def _evaluate(cfg: DictConfig) -> None:
     for game in config.games:
         load_game(game)
     _refuse_other_than_policy(config.policy, hub=False)
-    from nitrogen_train.evaluate import evaluate as run_evaluation
+    with waiting(_IMPORTS, after_s=_SILENT_S):
+        from nitrogen_train.evaluate import evaluate as run_evaluation
 
     with interruptible("interrupted; the same command continues"):
         run_evaluation(config)
@@ -158,11 +176,24 @@ def _export(cfg: DictConfig) -> None:
     if config.policy is not None:
         _refuse_other_than_policy(config.policy)
     else:
-        check_policy("run", str(config.run), hub=False)
-    from nitrogen_train.export import export as run_export
+        _refuse_other_than_run(str(config.run))
+    if config.format is Format.ng:
+        refuse_what_is_no_ng(str(config.run or config.policy))
+    with waiting(_IMPORTS, after_s=_SILENT_S):
+        from nitrogen_train.export import export as run_export
 
     with interruptible("interrupted; nothing half-written is left"):
         run_export(config)
+
+
+def _refuse_other_than_run(name: str) -> None:
+    place, path = check_policy("run", name, hub=False), Path(name)
+    if place is None or (path / "checkpoints").is_dir():
+        return
+    if place.kind == "checkpoint":
+        step = place.path.stem.removeprefix("step-")
+        raise ValueError(f"run: {name} is a checkpoint of a run: run={place.run_dir} step={step}")
+    raise ValueError(f"run: {name} is a policy, not the folder of a run: give policy={name}")
 
 
 def _refuse_other_than_policy(name: str, *, hub: bool = True) -> None:

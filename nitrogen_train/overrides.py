@@ -41,6 +41,33 @@ _KINDS = {
 }
 
 
+def put_flags_first(words: Sequence[str]) -> list[str]:
+    """Move Hydra's flags before the settings: Hydra does not find those between them.
+
+    Example:
+        >>> put_flags_first(["experiment=demo", "-m", "seed=0,1", "--cfg", "job"])
+        ['-m', '--cfg', 'job', 'experiment=demo', 'seed=0,1']
+    """
+    flags: list[str] = []
+    others: list[str] = []
+    takes_value = False
+    for position, word in enumerate(words):
+        if word == "--":
+            others += words[position:]
+            break
+        is_flag = word.startswith("-")
+        (flags if is_flag or takes_value else others).append(word)
+        takes_value = is_flag and _takes_value(word)
+    return flags + others
+
+
+def _takes_value(flag: str) -> bool:
+    """Tell whether the next word belongs to a flag of Hydra's."""
+    return flag in ("--cfg", "-c", "--package", "-p", "--info", "-i") or (
+        "=" not in flag and flag.startswith(("--config-", "-cp", "-cn", "-cd", "--experimental"))
+    )
+
+
 def check_words(words: Sequence[str]) -> None:
     """Refuse what is neither a flag of Hydra's nor KEY=VALUE; nothing is composed.
 
@@ -59,8 +86,7 @@ def check_words(words: Sequence[str]) -> None:
                 close = difflib.get_close_matches(flag, _LONG_FLAGS, n=1, cutoff=0.8)
                 hint = f"did you mean {close[0]}?" if close else f"write {setting}"
                 raise ValueError(f"{word} is no option; settings have no dashes: {hint}")
-            takes_value = flag in ("--cfg", "-c", "--package", "-p", "--info", "-i")
-            takes_value |= flag.startswith(("--config-", "-cp", "-cn", "-cd", "--experimental"))
+            takes_value = _takes_value(word)
         elif not takes_value and "=" not in word and not word.startswith("~"):
             raise ValueError(f"{word!r} is not a setting: write KEY=VALUE{_guess_group(word)}")
         else:
@@ -193,7 +219,9 @@ def _suggest(base: dict[str, Any], ancestor: str, missing: str, key: str) -> str
     close = difflib.get_close_matches(missing, beside, n=1, cutoff=0.7)
     if close:
         head = f"{ancestor}." if ancestor else ""
-        return f"; did you mean {head}{close[0]}{key[len(head) + len(missing) :]}?"
+        meant = f"{head}{close[0]}{key[len(head) + len(missing) :]}"
+        plus = "+" if _find_ancestor(base, meant)[1] else ""
+        return f"; did you mean {plus}{meant}?"
     if ancestor:
         return ""
     elsewhere = [name for name in _list_keys(base, "") if name.endswith(f".{missing}")]
@@ -214,7 +242,7 @@ def check_keys(cfg: DictConfig, schema: type, *, prefix: str = "") -> None:
     known = {item.name: item.type for item in fields(schema)}
     for key in cfg:
         if key not in known:
-            hint = _did_you_mean(str(key), list(known))
+            hint = _did_you_mean(f"{prefix}{key}", [f"{prefix}{name}" for name in known])
             raise ValueError(f"there is no setting {prefix}{key}{hint}")
     for name, kind in known.items():
         if isinstance(kind, type) and is_dataclass(kind):

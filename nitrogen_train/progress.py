@@ -111,16 +111,17 @@ def track(items: Iterable[_Item], *, label: str, unit: str, total: int) -> Itera
 
 
 @contextlib.contextmanager
-def waiting(what: str) -> Iterator[None]:
+def waiting(what: str, *, after_s: float = _NOTICEABLE_S) -> Iterator[None]:
     """Say what a block does if it takes long, and every minute that it still does.
 
     Args:
         what: For example "loading the policy".
+        after_s: How long it may take in silence.
     """
     start, is_over = time.monotonic(), threading.Event()
 
     def tell() -> None:
-        if is_over.wait(_NOTICEABLE_S):
+        if is_over.wait(after_s):
             return
         write_line(f"{what} ...")
         while not is_over.wait(_MOST_SILENT_S):

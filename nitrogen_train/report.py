@@ -11,6 +11,7 @@ from pathlib import Path
 
 from nitrogen_train.evaluation.runs import read_runs
 from nitrogen_train.evaluation.runs_table import format_runs, write_runs_csv, write_runs_page
+from nitrogen_train.output import write_out
 
 _NO_TERMINAL = 10_000
 """Characters in a line that goes to a file or another program."""
@@ -44,9 +45,7 @@ def main() -> None:
         table = report(folder, width=width)
     except (OSError, ValueError) as error:
         sys.exit(f"error: {error}")
-    sys.stdout.write(
-        f"{table}\n\ncurves: {folder / 'report.html'}\neach run: {folder / 'report.csv'}\n"
-    )
+    write_out(f"{table}\n\ncurves: {folder / 'report.html'}\neach run: {folder / 'report.csv'}\n")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """What of a run's config is refused before any process starts; no torch, no server is asked."""
 
+import shlex
 from importlib.util import find_spec
 from typing import Any
 
@@ -18,6 +19,12 @@ def check_path(name: str, path: str) -> None:
     except ValueError as error:
         raise ValueError(f"data.sources.{name}.path: {error}") from error
     if folder is not None and not (folder / "manifest.parquet").is_file():
+        if any(folder.glob("*.inputs.jsonl")):
+            shard = shlex.join(["nitrogen-data", "shard", path, "--out", "data"])
+            raise FileNotFoundError(
+                f"data.sources.{name}.path: {path} holds recordings, not a data set; shard them: "
+                f"{shard}, then path=data"
+            )
         raise FileNotFoundError(
             f"data.sources.{name}.path: {folder / 'manifest.parquet'} does not exist; "
             "make a data set with nitrogen-data record and nitrogen-data shard, or train on "

@@ -42,14 +42,20 @@ def open_sources(data: DataConfig, *, split: Split) -> list[Source]:
 
 def build_plan(config: RunConfig) -> WindowPlan:
     """Open the training clips of a run, and lay out their order; no shard is read."""
+    return WindowPlan(open_sources(config.data, split="train"), _interleave(config))
+
+
+def _interleave(config: RunConfig) -> Interleaving:
     data = config.data
-    interleaving = Interleaving(
-        global_batch_size=data.global_batch_size,
-        lane_groups=data.lane_groups,
-        windows_per_visit=data.windows_per_visit,
-        seed=config.seed,
-    )
-    return WindowPlan(open_sources(data, split="train"), interleaving)
+    try:
+        return Interleaving(
+            global_batch_size=data.global_batch_size,
+            lane_groups=data.lane_groups,
+            windows_per_visit=data.windows_per_visit,
+            seed=config.seed,
+        )
+    except ValueError as error:
+        raise ValueError(f"data.{error}") from error
 
 
 def choose_games(config: RunConfig) -> list[str]:
@@ -62,9 +68,10 @@ def choose_games(config: RunConfig) -> list[str]:
 
     Raises:
         ValueError: If a game that was given is none of the data's, the data is of another action
-            space, or there is nothing to train or to validate on.
+            space, there is nothing to train or to validate on, or no order can be as asked.
     """
     data = config.data
+    _interleave(config)
     sources = open_sources(data, split="train")
     for source in sources:
         space = source.manifest.action_space.name
@@ -102,9 +109,14 @@ def _refuse_unknown_games(games: list[str], shares: Mapping[str, float]) -> None
             )
 
 
+def is_first_rank() -> bool:
+    """Tell whether this process is the one that speaks for all; before torch knows."""
+    return all(os.environ.get(name, "0") == "0" for name in _RANKS)
+
+
 def _warn_of_untold_games(games: list[str], shares: Mapping[str, float]) -> None:
     untold = sorted(shares.keys() - set(games)) if games else []
-    if untold and all(os.environ.get(name, "0") == "0" for name in _RANKS):
+    if untold and is_first_rank():
         _log.warning(
             "the policy is not told %s, %.3g %% of the samples: not in data.games",
             ", ".join(untold),

@@ -1,5 +1,6 @@
 """What the Hydra commands say before torch is imported."""
 
+import os
 import re
 import subprocess
 import sys
@@ -45,6 +46,9 @@ def tell(
         (["max_step=5"], "there is no setting max_step; did you mean max_steps?"),
         (["lr=1"], "there is no setting lr; did you mean optimizer.lr?"),
         (["data.imagesize=3"], "did you mean data.image_size?"),
+        (["data.source.mine.path=x"], "did you mean .data.sources.mine.path?"),
+        (["experiment=mine", "data.source.mine.path=x"], "did you mean data.sources.mine.path?"),
+        (["+data.source.mine.path=x"], "no setting data.source; did you mean data.sources?"),
         (["optimizer.lrr=3"], "did you mean optimizer.lr?"),
         (["++max_step=5"], "there is no setting max_step; did you mean max_steps?"),
         (["+max_step=5"], "there is no setting max_step; did you mean max_steps?"),
@@ -135,6 +139,23 @@ def test_an_export_says_what_it_needs(tell: Callable[..., str], tmp_path: Path) 
     )
 
 
+def test_an_export_of_the_other_kind_names_the_other_key(
+    tell: Callable[..., str], tmp_path: Path
+) -> None:
+    (tmp_path / "ng.pt").touch()
+    (tmp_path / "run" / "checkpoints").mkdir(parents=True)
+    (tmp_path / "run" / "checkpoints" / "step-7.ckpt").touch()
+    (tmp_path / "run" / "config.yaml").write_text("model: {encoder: {name: resnet10t}}\n")
+
+    def export(*words: str) -> str:
+        return tell("output_dir=x", *words, command="export")
+
+    assert "ng.pt is a policy, not the folder of a run: give policy=ng.pt" in export("run=ng.pt")
+    assert "nitrogen-export run=run step=7 output_dir=FOLDER" in export("policy=run")
+    assert export("run=run/checkpoints/step-7.ckpt").endswith("of a run: run=run step=7")
+    assert "its encoder 'resnet10t' is not a SigLIP tower" in export("run=run", "format=ng")
+
+
 @pytest.mark.parametrize("command", ["evaluate", "export"])
 def test_a_checkpoint_where_a_policy_is_expected_names_the_command_that_makes_one(
     tell: Callable[..., str], tmp_path: Path, command: str
@@ -174,6 +195,14 @@ def test_the_data_is_checked_before_a_training_starts(
     assert "'doom_defnd', did you mean doom_defend? the data has doom_defend;" in tell(
         *words, "data.num_val_windows=0", "data.games=[doom_defnd]"
     )
+    (tmp_path / "rec").mkdir()
+    (tmp_path / "rec" / "a.inputs.jsonl").touch()
+    assert "rec holds recordings, not a data set; shard them: nitrogen-data shard rec --o" in tell(
+        "experiment=mine", "data.sources.mine.path=rec"
+    )
+    assert "data.windows_per_visit must be a multiple of 64, got 4" in tell(
+        *words, "data.windows_per_visit=4"
+    )
     assert not list(tmp_path.rglob("config.yaml"))
 
 
@@ -191,6 +220,67 @@ def test_debug_shows_the_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
 
     with pytest.raises(Exception, match="max_step"):
         commands.train()
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["experiment=demo", "-m", "max_step=1,2"], "did you mean max_steps?"),
+        (["max_step=1,2", "--multirun", "experiment=demo"], "did you mean max_steps?"),
+        (["experiment=demo", "--cfg", "job", "max_step=1"], "did you mean max_steps?"),
+    ],
+)
+def test_a_flag_may_stand_among_the_settings(
+    tell: Callable[..., str], words: list[str], line: str
+) -> None:
+    told = tell(*words)
+
+    assert line in told
+    assert "unrecognized" not in told
+
+
+def test_a_run_that_is_finished_says_so_before_torch(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    write_dataset: Callable[..., Path],
+    clip_plan: Any,
+    tmp_path: Path,
+) -> None:
+    write_dataset(tmp_path / "set", [clip_plan(clip_id="a")])
+    run = tmp_path / "run"
+    for name in ("checkpoints/step-60.ckpt", "policy/model.safetensors"):
+        (run / name).parent.mkdir(parents=True)
+        (run / name).touch()
+    (run / "config.yaml").write_text("data: {games: [doom_defend]}\n")
+    words = [
+        "experiment=mine", f"data.sources.mine.path={tmp_path / 'set'}", f"output_dir={run}",
+        "max_steps=60", "data.num_val_windows=0",
+    ]  # fmt: skip
+    monkeypatch.setattr(commands, "refuse_another_model", lambda *_, **__: None)
+    monkeypatch.setitem(sys.modules, "nitrogen_train.train", None)
+    monkeypatch.setattr(sys, "argv", ["train", *words])
+
+    commands.train()
+
+    assert "already at step 60 of 60: nothing to do; raise max" in capsys.readouterr().out
+    # Interrupted between the last checkpoint and its policy.
+    os.utime(run / "policy" / "model.safetensors", (1, 1))
+    with pytest.raises(ImportError):
+        commands.train()
+
+
+@pytest.mark.parametrize("module", ["train", "report"])
+def test_an_answer_that_cannot_be_written_is_one_line(tmp_path: Path, module: str) -> None:
+    words = {"train": ["--help"], "report": [str(tmp_path)]}[module]
+    (tmp_path / "error.txt").write_text("error: no memory\n")
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", f"nitrogen_train.{module}", *words],
+            stdout=full, stderr=subprocess.PIPE, text=True, check=False, timeout=120,
+        )  # fmt: skip
+
+    assert done.returncode == 1
+    assert done.stderr == "error: cannot write the output: no space left on device\n"
 
 
 @pytest.mark.parametrize("about", [TRAIN, EVALUATE, EXPORT], ids=lambda about: about.command)

@@ -13,7 +13,13 @@ from typing import Protocol, runtime_checkable
 
 from data_tools.capture.game_window import WindowClosedError
 from data_tools.capture.gamepad import Gamepad
-from data_tools.recordings.episode import choose_seeds, episode_name, play_episode, read_finished
+from data_tools.recordings.episode import (
+    choose_seeds,
+    episode_name,
+    play_episode,
+    read_finished,
+    recordings_folder,
+)
 from data_tools.recordings.recording import RecordingFacts
 from nitrogen_train.actions import GAMEPAD, Controls
 from nitrogen_train.games import Frame, Game, GameInfo, load_game
@@ -133,8 +139,11 @@ def record_human(
     seeds = choose_seeds(game_class.info, first_seed, num_episodes)
     recorded: list[RecordingFacts] = []
     held, num_late = dict(gamepad.initial.controls), 0
-    out_dir.mkdir(parents=True, exist_ok=True)
-    with contextlib.closing(game_class()) as engine, contextlib.suppress(WindowClosedError):
+    with (
+        recordings_folder(out_dir),
+        contextlib.closing(game_class()) as engine,
+        contextlib.suppress(WindowClosedError),
+    ):
         for seed in seeds:
             name = episode_name(game_class.info, seed)
             if facts := read_finished(out_dir / f"{name}.json"):

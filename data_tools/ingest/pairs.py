@@ -167,7 +167,9 @@ def plan_pair(pair: Pair, *, read: ReadPair, settings: ShardSettings) -> Planned
             reason=known or "it breaks the rules of clips or files",
             detail=describe_error(error),
         )
-        return PlannedUnit(digest=f"{pair.name}: {error}", clips=[], dropped=[dropped])
+        return PlannedUnit.unusable(
+            dropped, error, video_path=pair.video_path, small_paths=[pair.inputs_path]
+        )
     lost = list_loss(video, name=pair.name, game=pair.game)
     return PlannedUnit(digest=digest, clips=clips, dropped=lost, notes=notes)
 

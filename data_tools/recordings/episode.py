@@ -1,6 +1,8 @@
 """One episode of a game, played by someone and written down as a recording."""
 
+import contextlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -35,6 +37,19 @@ def read_finished(facts_path: Path) -> RecordingFacts | None:
     if not facts_path.exists():
         return None
     return RecordingFacts.from_json(facts_path.read_bytes(), what=str(facts_path))
+
+
+@contextlib.contextmanager
+def recordings_folder(folder: Path) -> Iterator[None]:
+    """Make a folder for a block that records; one that stays empty is not left behind."""
+    is_new = not folder.exists()
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    finally:
+        if is_new:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
 
 
 def play_episode(

@@ -18,6 +18,7 @@ from data_tools.recordings.episode import (
     episode_name,
     play_episode,
     read_finished,
+    recordings_folder,
 )
 from data_tools.recordings.recording import RecordingFacts, check_game_name
 from data_tools.workers import map_in_order
@@ -89,10 +90,10 @@ def record_game(
         for seed in seeds
     ]
     check_folder(out_dir)
-    out_dir.mkdir(parents=True, exist_ok=True)
-    check_game_name(info.name, out_dir)
-    results = map_in_order(record_episode, tasks, workers=workers)
-    return list(track(results, label=f"record {info.name}", unit="episode", total=len(tasks)))
+    with recordings_folder(out_dir):
+        check_game_name(info.name, out_dir)
+        results = map_in_order(record_episode, tasks, workers=workers)
+        return list(track(results, label=f"record {info.name}", unit="episode", total=len(tasks)))
 
 
 def record_episode(task: EpisodeTask) -> RecordingFacts:

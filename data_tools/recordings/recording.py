@@ -184,13 +184,23 @@ def check_game_name(game: str, folder: Path) -> None:
     refuse_respelt(games, what=f"the recordings in {folder}")
 
 
+def find_recordings_below(folder: Path) -> Path | None:
+    """Find the first folder with a recording's files in a folder or the two levels below it."""
+    for level in ("", "*/", "*/*/"):
+        for path in sorted(folder.glob(f"{level}*{LOG_SUFFIXES[0]}"))[:1]:
+            return path.parent
+    return None
+
+
 def _list_folder(folder: Path) -> tuple[list[Path], FileNames]:
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder} is not a folder of recordings")
     paths = sorted(folder.iterdir())
     videos = [path for path in paths if has_suffix(path, VIDEO_SUFFIXES) and not is_hidden(path)]
     if not videos:
-        raise FileNotFoundError(f"{folder} holds no video ({', '.join(VIDEO_SUFFIXES)})")
+        below = find_recordings_below(folder)
+        hint = f"; {below} holds recordings" if below else ""
+        raise FileNotFoundError(f"{folder} holds no video ({', '.join(VIDEO_SUFFIXES)}){hint}")
     return videos, FileNames(path for path in paths if path.is_file())
 
 

@@ -114,12 +114,25 @@ def _record(options: argparse.Namespace) -> int:
             option = f"--{name.replace('_', '-')}"
             raise ValueError(f"{option} does not go with --player {options.player}; leave it out")
 
+    before = _list_facts(options.out)
     facts = _record_human(options) if options.player == "human" else _record_expert(options)
+    num_new = len(_list_facts(options.out) - before)
+    if not facts:
+        print("nothing was recorded")
+        return 0
     scores = [fact.score for fact in facts if fact.score is not None]
     mean = f", mean score {sum(scores) / len(scores):.2f}" if scores else ""
     print(f"{_count(options.out, len(facts), facts[0].game)}{mean}")
+    if not num_new:
+        print(f"all {len(facts)} were there already and are kept: nothing was recorded")
+    elif num_new < len(facts):
+        print(f"{num_new} recorded now, {len(facts) - num_new} were there already and are kept")
     print(f"next: {shlex.join(['nitrogen-data', 'shard', str(options.out), '--out', 'data'])}")
     return 0
+
+
+def _list_facts(folder: Path) -> set[Path]:
+    return set(folder.glob("*.json"))
 
 
 def _count(folder: Path, num_recorded: int, game: str) -> str:

@@ -64,6 +64,32 @@ class Plan(Generic[Clip]):
     """Sums of the units'."""
     settings: dict[str, Any] = field(default_factory=dict)
     """By name, for a person who starts again with others; the digest decides."""
+    units: list[PlannedUnit] = field(default_factory=list[PlannedUnit])
+    """What the digest is of, without clips."""
+
+    def has_made(self, digest: str, dropped: Sequence[Dropped] = ()) -> bool:
+        """Tell whether a digest is this plan's, also one that an earlier version wrote.
+
+        There the words of an error stood for what cannot be used, and words change.
+
+        Args:
+            digest: Of a data set.
+            dropped: What its report says was left out.
+        """
+        told = {item.name: f"{item.name}: {item.detail}" for item in dropped}
+
+        def choose(unit: PlannedUnit, way: int) -> str:
+            if not unit.earlier_digests:
+                return unit.digest
+            raw, described = unit.earlier_digests
+            as_told = told.get(unit.dropped[0].name, raw)
+            # An error of the system is told in other words than its own.
+            return (raw, described, as_told, as_told if raw == described else raw)[way]
+
+        return digest == self.digest or any(
+            digest == _digest_units(self, [choose(unit, way) for unit in self.units])
+            for way in range(4)
+        )
 
 
 def make_plan(
@@ -103,6 +129,7 @@ def make_plan(
     settings_digest = _digest(SCHEMA_VERSION, asdict(settings), part.count, sorted(heldout))
     return Plan(
         digest=_digest(settings_digest, part.index, [unit.digest for unit in planned]),
+        units=[replace(unit, clips=[]) for unit in planned],
         settings_digest=settings_digest,
         part=part,
         shards=[
@@ -155,6 +182,10 @@ def _check_agreement(clips: Sequence[PlannedClip]) -> None:
 def _unit_hash(session_id: str) -> float:
     digest = hashlib.sha256(session_id.encode()).digest()
     return int.from_bytes(digest[:8]) / 2**64
+
+
+def _digest_units(plan: Plan[Any], digests: list[str]) -> str:
+    return _digest(plan.settings_digest, plan.part.index, digests)
 
 
 def _digest(*facts: object) -> str:

@@ -1,8 +1,11 @@
 """Clips that are known but for their videos, and play that does not become a clip."""
 
+import contextlib
+import hashlib
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,6 +13,7 @@ import numpy as np
 from data_tools.shards.source_video import SourceVideo
 from nitrogen_train.actions import ActionRows
 from nitrogen_train.data.action_file import ClipActions
+from nitrogen_train.data.files import describe_error
 from nitrogen_train.data.schema import ClipMetadata, Split
 
 _TRIGGERS = ("left_trigger_value", "right_trigger_value")
@@ -124,3 +128,34 @@ class PlannedUnit:
     dropped: Sequence[Dropped] = ()
     notes: Mapping[str, int] = field(default_factory=dict)
     """What was changed or lost in rows that were kept, in a few words, and how often."""
+    earlier_digests: tuple[str, ...] = ()
+    """Of one that cannot be used: earlier versions took the words of its error, raw or as told."""
+
+    @classmethod
+    def unusable(
+        cls, dropped: Dropped, error: Exception, *, video_path: Path, small_paths: Sequence[Path]
+    ) -> "PlannedUnit":
+        """Make one without clips, which stays the same however its error is worded.
+
+        Args:
+            dropped: What is reported.
+            error: Why.
+            video_path: Only its size counts.
+            small_paths: Of its other files, whose contents count.
+        """
+        digest = hashlib.sha256(f"unusable {dropped.name}\n".encode())
+        for path in (video_path, *small_paths):
+            # What is missing, or may not be read, has neither size nor contents.
+            with contextlib.suppress(OSError):
+                digest.update(f"{path.stat().st_size if path.is_file() else -1}\n".encode())
+                if path in small_paths:
+                    with path.open("rb") as file:
+                        digest.update(hashlib.file_digest(file, "sha256").digest())
+        return cls(
+            digest=digest.hexdigest(),
+            clips=[],
+            dropped=[dropped],
+            earlier_digests=tuple(
+                f"{dropped.name}: {words}" for words in (error, describe_error(error))
+            ),
+        )

@@ -147,11 +147,15 @@ def describe_lacking_split(dataset_dir: Path) -> str:
     num_sessions = len(table["session_id"].unique())
     do = "record another one"
     if num_sessions > 1:
-        do = "record more of each game, or hold out another share of them"
+        do = "record more of each game, or give another --heldout-share"
+    what, without = "there is nothing to train on", ""
+    if lacking[0] == "val":
+        what = "nothing is held out for validation"
+        without = ", or train without validation: data.num_val_windows=0"
     return (
-        f"no clip is in {lacking[0]}, and training needs train and val: sessions are never split, "
-        f"and there {'is 1' if num_sessions == 1 else f'are {num_sessions}'}; {do}, and make the "
-        "data set again"
+        f"{what}: whole sessions are held out, and there "
+        f"{'is 1' if num_sessions == 1 else f'are {num_sessions}'}; {do}, and make the data set "
+        f"again{without}"
     )
 
 

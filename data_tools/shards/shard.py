@@ -76,11 +76,11 @@ def _try_recording(recording: Recording, *, settings: ShardSettings) -> PlannedU
     try:
         return plan_recording(recording, settings=settings)
     except (ShardError, OSError) as error:
-        # As earlier versions wrote it: their finished sets are known by this.
-        digest = f"{recording.name}: {error}"
-        reason = "it breaks the rules of recordings"
-        return PlannedUnit(
-            digest=digest, clips=[], dropped=[_drop(recording.name, error, reason=reason)]
+        return PlannedUnit.unusable(
+            _drop(recording.name, error, reason="it breaks the rules of recordings"),
+            error,
+            video_path=recording.video_path,
+            small_paths=[recording.log_path, recording.facts_path],
         )
 
 

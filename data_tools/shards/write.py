@@ -86,7 +86,7 @@ def write_plan(
     Raises:
         ShardError: As there, and what `encode` raises.
     """
-    finished = read_finished(out_dir, digest=plan.digest, part=plan.part, settings=plan.settings)
+    finished = read_finished(out_dir, is_ours=plan.has_made, part=plan.part, settings=plan.settings)
     if finished is not None:
         return finished
     if plan.part.count == 1 and not plan.shards:
@@ -111,13 +111,17 @@ def write_plan(
 
 
 def read_finished(
-    out_dir: Path, *, digest: str, part: Part, settings: Mapping[str, Any]
+    out_dir: Path,
+    *,
+    is_ours: Callable[[str, Sequence[Dropped]], bool],
+    part: Part,
+    settings: Mapping[str, Any],
 ) -> DatasetReport | None:
-    """Read the report of a data set if a plan of this digest has made it; None if it is not done.
+    """Read the report of a data set if the plan in question has made it; None if it is not done.
 
     Args:
         out_dir: The data set's folder.
-        digest: The plan's.
+        is_ours: Tells a plan by its digest, and what its set has left out.
         part: The plan's.
         settings: The plan's, to name those that differ.
 
@@ -128,14 +132,15 @@ def read_finished(
         return None
     facts = read_manifest_table(out_dir).schema.metadata or {}
     plans: list[str] = json.loads(facts.get(_PLANS_KEY, b"[]"))
-    if len(plans) != part.count or plans[part.index] != digest:
+    report = read_report(out_dir / REPORT_NAME) if len(plans) == part.count else None
+    if report is None or not is_ours(plans[part.index], report.dropped):
         how = _name_changes(json.loads(facts.get(_ASKED_KEY, b"{}")), settings) or (
             "is a data set of other recordings or settings, or one that was left out has been "
             "mended"
         )
         raise ShardError(f"{out_dir} {how}; choose another --out, or remove it")
     shutil.rmtree(out_dir / _PROGRESS, ignore_errors=True)
-    return read_report(out_dir / REPORT_NAME)
+    return report
 
 
 def join_parts(out_dir: Path) -> DatasetReport:
@@ -204,7 +209,7 @@ def _claim(out_dir: Path, progress_dir: Path, plan: Plan[Clip]) -> None:
     others = {path.name.rpartition("-")[2] for path in (out_dir / _PROGRESS).glob("*")}
     asked_path = progress_dir / "asked.json"
     if others - {progress_dir.name.rpartition("-")[2]} or (
-        plan_path.exists() and plan_path.read_text() != plan.digest
+        plan_path.exists() and not plan.has_made(plan_path.read_text())
     ):
         before = json.loads(asked_path.read_bytes()) if asked_path.exists() else {}
         how = _name_changes(before, plan.settings) or (

@@ -26,11 +26,13 @@ def load_game(name: str) -> type[Game]:
     target = GAMES.get(name, name)
     module_name, colon, class_name = target.partition(":")
     if not colon:
-        close = difflib.get_close_matches(name, GAMES, n=1)
+        close = [_respell(name)] if "." in name else difflib.get_close_matches(name, GAMES, n=1)
         hint = f", did you mean {close[0]}?" if close else ";"
         raise ValueError(
             f"unknown game {name!r}{hint} known: {', '.join(GAMES)}, or your own as module:Class"
         )
+    if module_name.endswith(".py") or "/" in module_name:
+        raise ValueError(f"no module is called {module_name!r}, did you mean {_respell(name)}?")
     # A console script, unlike `python -m`, does not look for modules in the current folder.
     if name not in GAMES and (here := str(Path.cwd())) not in sys.path:
         # Behind all else: a `random.py` there is not the library's.
@@ -46,6 +48,15 @@ def load_game(name: str) -> type[Game]:
     if lacking:
         raise ValueError(f"{target} lacks {', '.join(lacking)}: see nitrogen_train.games.Game")
     return game
+
+
+def _respell(name: str) -> str:
+    """Write what was given as module.Class, or with a file's name, as module:Class."""
+    module, colon, class_name = name.partition(":")
+    module = module.removeprefix("./")
+    if not colon and not module.endswith(".py"):
+        module, _, class_name = module.rpartition(".")
+    return f"{module.removesuffix('.py').replace('/', '.')}:{class_name or 'Class'}"
 
 
 def _advise(error: Exception, name: str, module_name: str, class_name: str) -> str:

@@ -1,8 +1,12 @@
 """Files of a policy in a repository of the Hugging Face hub."""
 
+import socket
+import threading
+import urllib.request
 from pathlib import Path
+from urllib.parse import urlsplit
 
-from huggingface_hub import HfApi, hf_hub_download
+from huggingface_hub import HfApi, constants, hf_hub_download
 from huggingface_hub.errors import (
     EntryNotFoundError,
     HfHubHTTPError,
@@ -10,6 +14,8 @@ from huggingface_hub.errors import (
     OfflineModeIsEnabled,
 )
 
+_PATIENCE_S = 4.0
+"""For the hub's machine to take a connection; the hub's own retries last half a minute a file."""
 _CARD = "README.md"
 _CARD_TEXT = """---
 library_name: nitrogen-train
@@ -44,18 +50,53 @@ def download_file(
         FileNotFoundError: If there is none of them, or no such repository.
     """
     problem: Exception | None = None
+    # Without the hub, what has been downloaded before is good.
+    is_offline = not is_reachable()
     for name in names:
         try:
-            return Path(hf_hub_download(repo_id, name, revision=revision, cache_dir=cache_dir))
+            return Path(
+                hf_hub_download(
+                    repo_id,
+                    name,
+                    revision=revision,
+                    cache_dir=cache_dir,
+                    local_files_only=is_offline,
+                )
+            )
         except EntryNotFoundError as error:
             problem = problem or error
         except (HFValidationError, HfHubHTTPError, OfflineModeIsEnabled) as error:
             problem = error
             break
+    why = f"the Hugging Face hub says: {str(problem).splitlines()[0]}"
+    if is_offline:
+        why = f"{constants.ENDPOINT} cannot be reached, from which it was never downloaded"
     raise FileNotFoundError(
-        f"no policy at {repo_id}: there is no such folder, and the Hugging Face hub says: "
-        f"{str(problem).splitlines()[0]} (looked for {' or '.join(names)})"
+        f"no policy at {repo_id}: there is no such folder, and {why} "
+        f"(looked for {' or '.join(names)})"
     ) from problem
+
+
+def is_reachable() -> bool:
+    """Tell within seconds whether the hub's machine takes connections; behind a proxy, hope so."""
+    url = urlsplit(constants.ENDPOINT)
+    if constants.HF_HUB_OFFLINE or urllib.request.getproxies().keys() - {"no"}:
+        return True
+    connected = threading.Event()
+
+    def connect() -> None:
+        address = (url.hostname or "", url.port or (80 if url.scheme == "http" else 443))
+        try:
+            socket.create_connection(address, timeout=_PATIENCE_S).close()
+        except OSError:
+            return
+        connected.set()
+
+    # A name server that does not answer takes no time-out.
+    attempt = threading.Thread(target=connect, daemon=True)
+    attempt.start()
+    attempt.join(_PATIENCE_S)
+    return connected.is_set()
 
 
 def push_files(repo_id: str, folder: Path, *, names: list[str], private: bool) -> None:

@@ -10,10 +10,12 @@ SIGUSR2 is submitit's, whose own handler requeues; it is called once all is save
 before the first step there is nothing to save, and a second one does not wait for anything.
 """
 
+import contextlib
 import logging
 import os
 import signal
 import subprocess
+import threading
 from collections.abc import Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -57,6 +59,8 @@ class StopRequest:
         """Whether Ctrl-C waits for the step's end; set by the end of the first one."""
         self._pid = os.getpid()
         self._previous: dict[int, Any] = {}
+        self._writer = -1
+        """What the interpreter writes the numbers of signals to, while somebody watches."""
 
     def listen(self) -> None:
         """Take the signals over, also from a framework that did so in between."""
@@ -69,9 +73,33 @@ class StopRequest:
                 continue
             self._previous.setdefault(number, before)
             signal.signal(number, self._note_interrupt if number == signal.SIGINT else self._note)
+        if self._writer < 0 and self._previous.get(signal.SIGINT) is end_at_once:
+            self._watch()
+
+    def _watch(self) -> None:
+        """End this process at the second Ctrl-C also while no handler of Python's runs.
+
+        Amid a collective that another rank does not come to, the main thread never gets to one.
+        """
+        reader, writer = os.pipe()
+        os.set_blocking(writer, False)
+        if (other := signal.set_wakeup_fd(writer, warn_on_full_buffer=False)) >= 0:
+            # Somebody else's loop lives by it.
+            signal.set_wakeup_fd(other)
+            os.close(reader)
+            os.close(writer)
+            return
+        self._writer = writer
+        threading.Thread(target=_end_at_the_second_interrupt, args=(reader,), daemon=True).start()
+        # A forked worker would write what it gets into this process's pipe.
+        os.register_at_fork(after_in_child=_stop_writing)
 
     def stop_listening(self) -> None:
         """Give the signals back to whoever had them."""
+        if self._writer >= 0:
+            signal.set_wakeup_fd(-1)
+            os.close(self._writer)
+            self._writer = -1
         for number, handler in self._previous.items():
             signal.signal(number, handler)
 
@@ -105,6 +133,20 @@ class StopRequest:
         if is_command:
             # Also amid a collective or a long computation, where no handler of Python's runs.
             signal.signal(number, signal.SIG_DFL)
+
+
+def _end_at_the_second_interrupt(reader: int) -> None:
+    num_interrupts = 0
+    while numbers := os.read(reader, 64):
+        num_interrupts += numbers.count(signal.SIGINT)
+        if num_interrupts > 1:
+            os._exit(128 + signal.SIGINT)
+    os.close(reader)
+
+
+def _stop_writing() -> None:
+    with contextlib.suppress(ValueError):  # Forked from another thread than the main one.
+        signal.set_wakeup_fd(-1)
 
 
 class Preempted(SystemExit):

@@ -1,5 +1,6 @@
 """A run's forecast as text: `nitrogen-train … plan=true`."""
 
+import textwrap
 from collections.abc import Callable, Sequence
 from functools import partial
 
@@ -16,6 +17,7 @@ from nitrogen_train.training_plan.forecast import (
 
 _PARTS = ("weights", "gradients", "buckets", "master", "moments", "average", "casts")
 _MAX_ADVICE = 12
+_WIDTH = 100
 _SHORT_STEP_S = 0.01
 _BOUND = (
     "Steps of less than 10 ms are bounds, no forecasts: starting kernels and loading data takes "
@@ -32,8 +34,8 @@ DDP     4 (T+F)    4 T        4 T      -       8 T      4 T       (N-1)/N 2 x 4 
 ZeRO-1  4 (T+F)    4 T        2 x 4 R  4 T/N   8 T/N    4 T/N     (N-1)/N 3 x 4 T
 ZeRO-2  4 (T+F)    4 T/N      2 x 4 R  4 T/N   8 T/N    4 T/N     (N-1)/N (2 A + 1) 4 T
 ZeRO-3  4 (T+F)/N  4 T/N      2 x 4 R  4 T/N   8 T/N    4 T/N     (N-1)/N A (k 4 (T+F) + 4 T)
-        and what it gathers, at most stage3_max_live_parameters; R is reduce_bucket_size; k is 1, or
-        2 if 2 (T+F) exceeds stage3_max_reuse_distance
+        and what it gathers, at most stage3_max_live_parameters; R is reduce_bucket_size; k is
+        1, or 2 if 2 (T+F) exceeds stage3_max_reuse_distance
 casts        2 (T+F) under autocast: bf16 copies of weights
 activations  what a sample keeps, counted on the meta device, x the micro-batch; checkpointed: the
              inputs of blocks and all of one block
@@ -66,8 +68,11 @@ def describe_plan(
         f"{_flop(cost.flops)} a sample, {_flop(again)} with activation checkpointing, which is "
         f"{'on' if setup.is_checkpointed else 'off'}; precision {setup.precision}",
         "",
-        f"Memory, {unit} per GPU; {_SENT[unit][0]} that a rank sends in a step "
-        "(* is the configured job)",
+        f"Memory, {unit} per GPU, that the policy and its optimizer take (* is the configured job)",
+        _lay_out_state(forecasts, unit),
+        "",
+        f"Memory, {unit} per GPU, of activations and in total; {_SENT[unit][0]} that a rank sends "
+        "in a step",
         _lay_out_memory(forecasts, unit),
         "",
         "Seconds per step, samples per second of the whole job",
@@ -80,20 +85,42 @@ def describe_plan(
         FORMULAS,
         _describe_gpus(),
     ]
-    return "\n".join(lines) + "\n"
+    return "\n".join(_wrap(lines)) + "\n"
+
+
+def _wrap(lines: Sequence[str]) -> list[str]:
+    """Fit sentences into the width; tables and formulas do."""
+    return [
+        part
+        for line in lines
+        for part in (
+            textwrap.wrap(line, _WIDTH, subsequent_indent="  ", break_on_hyphens=False)
+            if len(line) > _WIDTH and "\n" not in line
+            else [line]
+        )
+    ]
+
+
+def _lay_out_state(forecasts: Sequence[Forecast], unit: str) -> str:
+    rows = [
+        (
+            *_name(each, is_configured=index == 0),
+            *(_size(getattr(each.memory, part), unit=unit) for part in _PARTS),
+        )
+        for index, each in enumerate(forecasts)
+    ]
+    return format_table(("job", "GPUs", "batch", *_PARTS), rows)
 
 
 def _lay_out_memory(forecasts: Sequence[Forecast], unit: str) -> str:
     sent_unit, sent_bytes = _SENT[unit]
     header = (
-        "job", "GPUs", "batch", *_PARTS, "activations", "checkpointed", "total", "host",
-        f"sent {sent_unit}",
+        "job", "GPUs", "batch", "activations", "checkpointed", "total", "host", f"sent {sent_unit}",
     )  # fmt: skip
     size = partial(_size, unit=unit)
     rows = [
         (
             *_name(each, is_configured=index == 0),
-            *(size(getattr(each.memory, part)) for part in _PARTS),
             size(each.cost.activation_bytes * each.setup.micro_batch_size),
             size(each.cost.checkpointed_bytes * each.setup.micro_batch_size),
             size(each.memory.total),

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from toy_game import ToyGame
 
+from data_tools.__main__ import main
 from data_tools.recordings.record import record_game
 from data_tools.recordings.recording import RecordingFacts, find_recordings
 from data_tools.shards.source_video import open_source_video
@@ -101,6 +102,17 @@ def test_a_finished_recording_is_never_redone(tmp_path: Path) -> None:
     assert len(after) == 6
 
 
+def test_what_is_kept_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["record", TOY, "--out", str(tmp_path), "--workers", "1", "--episodes"]
+
+    assert main([*words, "1"]) == 0
+    assert "are kept" not in capsys.readouterr().out
+    assert main([*words, "1"]) == 0
+    assert "all 1 were there already and are kept: nothing was rec" in capsys.readouterr().out
+    assert main([*words, "2"]) == 0
+    assert "1 recorded now, 1 were there already and are kept" in capsys.readouterr().out
+
+
 def test_an_unfinished_recording_is_redone_to_the_same_bytes(tmp_path: Path) -> None:
     record(tmp_path / "whole", disturbance=0.2)
     record(tmp_path / "again", disturbance=0.2)
@@ -121,8 +133,9 @@ def test_a_crash_leaves_no_recording(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(ToyGame, "expert", crash)
 
-    with pytest.raises(ValueError, match="the engine died"):
-        record(tmp_path)
+    for folder in (tmp_path, tmp_path / "new"):
+        with pytest.raises(ValueError, match="the engine died"):
+            record(folder)
     assert list(tmp_path.iterdir()) == []
 
 

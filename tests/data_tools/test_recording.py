@@ -108,3 +108,14 @@ def test_two_logs_are_refused(tmp_path: Path, write_recording: Callable) -> None
 
     with pytest.raises(ShardError, match="two input logs"):
         find_recordings([tmp_path])
+
+
+@pytest.mark.parametrize("place", ["rec", "all/rec"])
+def test_a_folder_above_recordings_names_theirs(
+    tmp_path: Path, write_recording: Callable, place: str
+) -> None:
+    (tmp_path / place).mkdir(parents=True)
+    write_recording(tmp_path / place)
+
+    with pytest.raises(FileNotFoundError, match=f"holds no video .*; .*/{place} holds recordings"):
+        find_recordings([tmp_path])

@@ -2,6 +2,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
@@ -15,9 +16,10 @@ from test_video_rate import lose_frames, show
 
 from data_tools.__main__ import main
 from data_tools.inspection.verify import verify_dataset
-from data_tools.recordings.recording import find_recordings
+from data_tools.recordings.recording import Recording, find_recordings
 from data_tools.shards.part import ALL, Part
 from data_tools.shards.plan import ShardSettings, make_plan
+from data_tools.shards.planned import Dropped, PlannedUnit
 from data_tools.shards.recording_clips import plan_recording
 from data_tools.shards.report import DatasetReport, format_report, read_report
 from data_tools.shards.shard import shard_recordings
@@ -153,7 +155,8 @@ def test_a_set_that_cannot_be_trained_on_says_so_at_once(
     assert main(arguments(tmp_path / "in", tmp_path / "set")) == 0
 
     said = capsys.readouterr().out
-    assert "no clip is in val, and training needs train and val" in said
+    assert "nothing is held out for validation" in said
+    assert "or train without validation: data.num_val_windows=0" in said
     assert "there is 1; record another one" in said
 
 
@@ -220,6 +223,54 @@ def test_a_bad_recording_is_a_line_and_stops_no_other(
         "run-1",
     ]
     assert verify_dataset(tmp_path / "set", workers=1) == []
+
+
+@pytest.mark.parametrize("words", ["told", "raw", "now"])
+def test_a_set_that_left_a_recording_out_is_known_however_its_error_is_worded(
+    recordings_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: str
+) -> None:
+    folder = shutil.copytree(recordings_dir, tmp_path / "recordings")
+    (folder / "run-2.inputs.jsonl").write_text("{")
+    is_old, plan_as_now = words != "now", PlannedUnit.unusable
+
+    def plan_as_before(dropped: Dropped, error: Exception, **files: Any) -> PlannedUnit:
+        digest = f"{dropped.name}: {error}"
+        return replace(plan_as_now(dropped, error, **files), digest=digest, earlier_digests=())
+
+    with monkeypatch.context() as patch:
+        if is_old:
+            patch.setattr(PlannedUnit, "unusable", plan_as_before)
+        before = shard([folder], tmp_path / "set")
+        half_written(folder, tmp_path / "half")
+
+    def raise_in_other_words(recording: Recording, *, settings: ShardSettings) -> PlannedUnit:
+        try:
+            return plan_recording(recording, settings=settings)
+        except ShardError as error:
+            raise ShardError(f"in other words: {error}") from error
+
+    if words != "raw":
+        monkeypatch.setattr("data_tools.shards.shard.plan_recording", raise_in_other_words)
+    assert shard([folder], tmp_path / "set") == before
+    if words != "told":  # Nothing tells in which words a half-written set was refused.
+        shard([folder], tmp_path / "half")
+
+    # Another recording, or another fault, is another set.
+    (folder / "run-2.inputs.jsonl").write_text("{}")
+    if not is_old:
+        with pytest.raises(ShardError, match="one that was left out has been mended"):
+            shard([folder], tmp_path / "set")
+    shutil.copy(recordings_dir / "run-2.inputs.jsonl", folder)
+    with pytest.raises(ShardError, match="one that was left out has been mended"):
+        shard([folder], tmp_path / "set")
+
+
+def half_written(folder: Path, out_dir: Path) -> None:
+    """Leave what a run leaves that is killed once it has taken the folder."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("data_tools.shards.write._write_shards", lambda *_, **__: sys.exit(9))
+        with pytest.raises(SystemExit):
+            shard([folder], out_dir)
 
 
 def test_a_folder_that_is_missing_stops_no_other(

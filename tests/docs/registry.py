@@ -129,6 +129,13 @@ GAMES = (
     ),
     Run("nitrogen-report FOLDER", names={"FOLDER": "demo"}),
     Run("nitrogen-data record my_games:MountainCar …", names={"…": "--out mountain --episodes 1"}),
+    Run("nitrogen-data record my_games:Catch --out catch --episodes 20"),
+    Run("nitrogen-data shard catch --out catch-data", more="--size 64"),
+    Run(
+        "nitrogen-train experiment=mine data.sources.mine.path=catch-data output_dir=runs/catch",
+        more="$SMALL",
+    ),
+    Run("nitrogen-eval policy=runs/catch games=[my_games:Catch]", more="episodes=2"),
 )
 """Played, recorded, sharded, looked at, trained on, judged and exported."""
 
@@ -426,5 +433,51 @@ while not is_over:
     frame, reward, is_terminated, is_truncated, _ = game.step(controls)
     is_over = is_terminated or is_truncated
 """,
+    '''from typing import Any, ClassVar
+
+import numpy as np
+
+from nitrogen_train.actions import Controls
+from nitrogen_train.games import Frame, Game, GameInfo
+
+
+class Catch(Game):
+    """A ball falls, the left stick moves the paddle below it."""
+
+    info: ClassVar[GameInfo] = GameInfo(
+        name="catch",  # small letters, on disk
+        controls=("LEFT_STICK_X",),  # what the game listens to; or "SOUTH", "RIGHT_TRIGGER", …
+        fps=10.0,  # frames shown and rows acted per second, after the frame skip
+        frame_skip=1,  # the game's own ticks in one row
+        frame_size=(64, 64),  # height and width of the picture, even
+        score="1 for a caught ball, 0 for a lost one",  # the sum of the rewards
+        reference_score=None,  # the expert's published mean, if there is one
+        licence="CC0-1.0",  # of the code and the pictures
+        recording_seeds=range(1000),  # may be recorded
+        heldout_seeds=range(1000, 1100),  # kept for evaluation
+    )
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Frame, dict[str, Any]]:
+        self.ball, self.height, self.paddle = np.random.default_rng(seed).integers(4, 60), 0, 32.0
+        return self.draw(), {}
+
+    def step(self, action: Controls) -> tuple[Frame, float, bool, bool, dict[str, Any]]:
+        self.paddle = float(np.clip(self.paddle + 4 * action.get("LEFT_STICK_X", 0.0), 4, 60))
+        self.height += 2
+        is_over = self.height >= 60
+        reward = float(is_over and abs(self.paddle - self.ball) < 6)
+        return self.draw(), reward, is_over, False, {}  # ended; out of time; extras
+
+    def expert(self) -> Controls:
+        return {"LEFT_STICK_X": float(np.clip((self.ball - self.paddle) / 4, -1, 1))}
+
+    def draw(self) -> Frame:
+        frame = np.zeros((64, 64, 3), np.uint8)
+        frame[self.height : self.height + 4, self.ball - 2 : self.ball + 2] = 255
+        frame[60:, int(self.paddle) - 4 : int(self.paddle) + 4] = (255, 128, 0)
+        return frame
+''',
 )
 """Printed Python, all of it run."""

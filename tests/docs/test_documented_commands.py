@@ -1,6 +1,7 @@
 """Users copy README and docs: what they print is run, or listed with the reason why not."""
 
 import inspect
+import json
 import os
 import shutil
 import subprocess
@@ -16,7 +17,7 @@ from foreign_recordings import VPT_NAME, write_p2p, write_vpt
 from label_maker import TarballMaker, write_video
 from registry import GAMES, NOT_RUN, OTHERS, RELEASED, SNIPPETS, Run
 
-from data_tools.__main__ import build_parser
+from data_tools.__main__ import build_parser, main
 
 SMALL = (
     "max_steps=2 val_every_n_steps=2 checkpoint_every_n_steps=2 data.image_size=32 "
@@ -50,6 +51,21 @@ def test_every_snippet_is_run() -> None:
     assert {snippet.text for snippet in read_snippets()} == set(SNIPPETS)
 
 
+def test_the_game_of_the_page_can_be_recorded_by_its_expert(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (text,) = (snippet.text for snippet in read_snippets() if snippet.page == "games.md")
+    (tmp_path / "my_games.py").write_text(text)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    words = ["record", "my_games:Catch", "--out", "catch", "--episodes", "4", "--workers", "1"]
+
+    assert main([*words, "--disturbance", "0"]) == 0
+
+    facts = [json.loads(path.read_text()) for path in (tmp_path / "catch").glob("*.json")]
+    assert [each["score"] for each in facts] == [1.0] * 4
+
+
 def test_every_verb_that_is_named_exists() -> None:
     (verbs,) = (action for action in build_parser()._actions if action.dest == "verb")
 
@@ -81,7 +97,8 @@ def played(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from test_add_a_game import MountainCar
 
     source = inspect.getsource(sys.modules[MountainCar.__module__])
-    (folder / "my_games.py").write_text(source.partition("\ndef play(")[0])
+    (catch,) = (snippet.text for snippet in read_snippets() if snippet.page == "games.md")
+    (folder / "my_games.py").write_text(source.partition("\ndef play(")[0] + catch)
     follow(GAMES, folder)
     return folder
 

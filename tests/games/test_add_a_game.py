@@ -99,6 +99,23 @@ def test_an_unknown_game_names_the_known_ones():
         load_game("doom_defnd")
 
 
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("my_games.Catch", "my_games:Catch"),
+        ("my_games.py:Catch", "my_games:Catch"),
+        ("./my_games.py:Catch", "my_games:Catch"),
+        ("games/mine.py:Catch", "games.mine:Catch"),
+        ("my_games.py", "my_games:Class"),
+    ],
+)
+def test_a_game_that_is_spelt_as_a_file_or_an_attribute_says_how_it_is_spelt(
+    name: str, meant: str
+) -> None:
+    with pytest.raises(ValueError, match=rf"did you mean {meant}\?"):
+        load_game(name)
+
+
 def test_a_game_whose_module_is_missing_says_which():
     with pytest.raises(
         ValueError, match=r"No module named .no_such.; it is neither in the current folder"

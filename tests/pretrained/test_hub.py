@@ -1,6 +1,8 @@
 """Files on the hub; the hub itself is replaced by a folder: no network in tests."""
 
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from huggingface_hub.errors import LocalEntryNotFoundError
@@ -14,13 +16,21 @@ def asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str | N
     """Serve files of `tmp_path`, and note what was asked for."""
     requests: list[tuple[str | None, ...]] = []
 
-    def download(repo_id: str, name: str, *, revision: str | None, cache_dir: str | None) -> str:
+    def download(
+        repo_id: str,
+        name: str,
+        *,
+        revision: str | None,
+        cache_dir: str | None,
+        local_files_only: bool = False,
+    ) -> str:
         requests.append((repo_id, name, revision, cache_dir))
         if not (tmp_path / repo_id / name).exists():
             raise LocalEntryNotFoundError(f"no {name} here\nand more")
         return str(tmp_path / repo_id / name)
 
     monkeypatch.setattr(hub, "hf_hub_download", download)
+    monkeypatch.setattr(hub, "is_reachable", lambda: True)
     return requests
 
 
@@ -47,4 +57,26 @@ def test_a_repository_without_a_policy_says_so_in_one_line() -> None:
         download_file("somebody/nothing", "config.json", "ng.pt")
 
     assert "looked for config.json or ng.pt" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("is_connecting", [True, False])
+def test_without_a_network_it_fails_within_seconds(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, is_connecting: bool
+) -> None:
+    def connect(*_: object, **__: object) -> None:
+        if is_connecting:
+            time.sleep(30)
+        raise OSError("no network")
+
+    # For this module alone: others may connect to what they like.
+    monkeypatch.setattr(hub, "socket", SimpleNamespace(create_connection=connect))
+    monkeypatch.setattr(hub.urllib.request, "getproxies", dict)
+    monkeypatch.setattr(hub, "_PATIENCE_S", 0.2)
+    start = time.monotonic()
+
+    with pytest.raises(FileNotFoundError, match="cannot be reached, from") as caught:
+        download_file("somebody/nothing", "config.json", "ng.pt", cache_dir=tmp_path)
+
+    assert time.monotonic() - start < 10
     assert "\n" not in str(caught.value)

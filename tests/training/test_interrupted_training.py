@@ -1,6 +1,7 @@
 """Trainings that are interrupted in a terminal, or fail, at every place: all of them end."""
 
 import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -170,6 +171,22 @@ def test_ctrl_c_on_two_ranks_saves_once(tmp_path: Path, datasets: list[str]) -> 
     assert terminal.output.count("SIGINT: saving at") == 1
     assert terminal.output.count("SIGINT: saved") == 1
     assert_the_same_command_finishes(arguments, tmp_path)
+
+
+@pytest.mark.slow
+def test_a_second_ctrl_c_ends_a_rank_that_waits_for_another(
+    tmp_path: Path, datasets: list[str]
+) -> None:
+    arguments = command(tmp_path, datasets, *TWO_RANKS)
+
+    with in_terminal(arguments, tmp_path, stop_at="place step-1 rank-1") as terminal:
+        terminal.wait_at_the_place()
+        # Rank 0 is on its way to the collective, or in it.
+        time.sleep(1)
+        for count in (1, 2):
+            terminal.press_ctrl_c()
+            terminal.until(lambda count=count: terminal.output.count("^C") == count)
+        assert_ended(terminal, -signal.SIGINT, 130)
 
 
 @pytest.mark.slow
