@@ -12,7 +12,7 @@ from PIL import Image
 from data_tools.__main__ import main
 from data_tools.inspection.play_counts import count_actions
 from data_tools.inspection.stats import count_dataset
-from data_tools.inspection.thumbnails import choose_clips
+from data_tools.inspection.stats_page import choose_clips
 from nitrogen_train.actions import GAMEPAD
 from nitrogen_train.data.action_file import ClipActions
 from nitrogen_train.data.manifest import read_manifest
