@@ -10,7 +10,6 @@ matplotlib is imported when the first chart is drawn; no global state of it is c
 """
 
 import io
-import math
 import re
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -44,7 +43,7 @@ _VARIABLES = {_INK: "ink", _SOFT: "soft", _RULE: "rule", _BAR: "bar"} | {
 _STYLE: dict[Any, Any] = {
     "font.family": ["sans-serif"],
     "font.sans-serif": ["DejaVu Sans"],
-    "font.size": 11,
+    "font.size": 12,
     # A name with two dollar signs is no formula.
     "text.parse_math": False,
     "text.color": _INK,
@@ -65,12 +64,10 @@ _LEFT_OUT = re.compile(
     r' clip-path="[^"]*"| id="(?!m[0-9a-f]{10}")[^"]*"|<clipPath.*?</clipPath>', re.DOTALL
 )
 """Not needed in a page: clips, and names that several charts share. Markers are found by theirs."""
-_CURVE_WIDTH = 360
-_MOST_DOTS = 40
-"""A curve of so few points shows each of them."""
-_MOST_DOTS_IN_CHART = 2_000
+_WIDTH = 360
+"""Of a chart that stands beside another one."""
 _MOST_POINTS = 400
-"""A curve has no more points than a screen shows; more are averaged."""
+"""A curve has no more points than a screen shows; one of a tenth of them shows each as a dot."""
 _MOST_POINTS_IN_CHART = 20_000
 _LOG_FROM = 20
 """Times the smallest value that the largest must be for a logarithmic axis."""
@@ -91,11 +88,6 @@ class Chart:
     height: int
     content: str
     """What is inside the `svg` element, escaped."""
-
-    @property
-    def is_wide(self) -> bool:
-        """Whether it needs a page's whole width."""
-        return self.width > 2 * _CURVE_WIDTH - 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,7 +158,7 @@ def plot_curves(
             largest is 20 times the smallest, and all others from 0.
         shows_raw: Whether a faint line behind a running mean shows all values.
     """
-    figure, axes = _new_figure(_CURVE_WIDTH, 190, left=44, right=10, top=8, bottom=24)
+    figure, axes = _new_figure(_WIDTH, 190, left=52, right=12, top=9, bottom=26)
     lines: list[tuple[Curve, Any, Any, bool]] = []
     judged = [np.zeros(0)]
     for curve in curves:
@@ -178,17 +170,16 @@ def plot_curves(
             # Single outliers of a faint line do not widen the axis.
             judged.append(np.quantile(values, [0.02, 0.98]))
         lines.append((curve, steps, means, False))
-    _lay_out_steps(axes, num_steps)
-    low, high = _lay_out_values(axes, np.concatenate(judged), scale)
-    most_points = min(_MOST_POINTS, max(10, _MOST_POINTS_IN_CHART // max(1, len(lines))))
-    most_dots = min(_MOST_DOTS, max(1, _MOST_DOTS_IN_CHART // max(1, len(lines))))
+    axes.set_xlim(0, max(num_steps, 1))
+    low, high = _lay_out_axes(axes, np.concatenate(judged), scale)
+    most = min(_MOST_POINTS, max(10, _MOST_POINTS_IN_CHART // max(1, len(lines))))
     for curve, steps, values, is_faint in lines:
+        places = np.linspace(0, len(values) - 1, min(len(values), most)).astype(int)
         axes.plot(
-            _thin(steps, most_points),
-            _thin(np.clip(values, low, high), most_points),
+            steps[places],
+            np.clip(values[places], low, high),
             color=_COLOURS[curve.colour % NUM_COLOURS],
-            label=curve.key,
-            marker="o" if len(values) <= most_dots else "",
+            marker="o" if len(values) <= most // 10 else "",
             **({"alpha": 0.3, "linewidth": 1} if is_faint else {}),
         )
     return figure
@@ -201,22 +192,23 @@ def draw_scores(games: Mapping[str, Mapping[str, Any]]) -> Chart:
     Args:
         games: By name, with `score`, `low` and `high`.
     """
-    height = 44 * len(games) + 40
-    figure, axes = _new_figure(2 * _CURVE_WIDTH, height, left=150, right=70, top=26, bottom=6)
-    for row, game in enumerate(games.values()):
-        axes.barh(row, game["score"], height=0.42, color=_BAR)
-        axes.plot([game["low"], game["high"]], [row, row], color=_COLOURS[0], linewidth=2.5)
-        axes.plot(game["score"], row, color=_COLOURS[0], marker="o", markersize=10)
-        _write_beside(axes, 1, row, f"{game['score']:.2f}", is_value=True)
-    _name_rows(axes, list(games))
-    axes.set_xlim(
-        min([0.0, *(game["low"] for game in games.values())]),
-        max([1.0, *(game["high"] for game in games.values())]),
+    low, high, score = np.array(
+        [[game[key] for game in games.values()] for key in ("low", "high", "score")]
     )
-    axes.xaxis.tick_top()
+    rows, height = range(len(games)), 44 * len(games) + 40
+    figure, axes = _new_figure(2 * _WIDTH, height, left=150, right=70, top=26, bottom=6)
+    axes.barh(rows, score, height=0.42, color=_BAR)
+    axes.hlines(rows, low, high, color=_COLOURS[0], linewidth=2.5)
+    axes.plot(score, rows, "o", color=_COLOURS[0], markersize=10)
+    right = axes.secondary_yaxis("right")
+    right.set_frame_on(False)
+    right.tick_params(right=False, labelsize=16, labelcolor=_COLOURS[0], pad=12)
+    right.set_yticks(rows, labels=[f"{value:.2f}" for value in score], fontweight="bold")
+    axes.set_xlim(min([0.0, *low]), max([1.0, *high]))
     axes.set_xticks([0, 0.5, 1], labels=["random", "", "expert"])
-    axes.tick_params(top=False)
+    axes.tick_params(labeltop=True, labelbottom=False)
     axes.grid(axis="x")
+    _name_rows(axes, [shorten(name, 20) for name in games])
     return _render("Normalized score of each game", figure)
 
 
@@ -226,7 +218,6 @@ def draw_bars(
     bars: Mapping[str, Sequence[Number]],
     *,
     parts: Sequence[str] = (),
-    text: str = "{:.2f}",
 ) -> Chart:
     """Draw a horizontal bar for each name, of one or more parts in a row.
 
@@ -234,18 +225,18 @@ def draw_bars(
         title: What the values are.
         bars: The parts' lengths, not negative, by name.
         parts: Names of the parts, if there are several.
-        text: How a bar's sum is written.
     """
-    height = 20 * len(bars) + 8
-    figure, axes = _new_figure(_CURVE_WIDTH, height, left=110, right=60, top=4, bottom=4)
-    for row, values in enumerate(bars.values()):
-        ends = np.cumsum(values)
-        colours = _COLOURS[: len(values)]
-        axes.barh([row] * len(values), values, left=ends - values, height=0.7, color=colours)
-        _write_beside(axes, float(ends[-1]), row, text.format(ends[-1]))
-    axes.set_xlim(0, max((sum(values) for values in bars.values()), default=0) or 1)
+    figure, axes = _new_figure(_WIDTH, 20 * len(bars) + 8, left=124, right=56, top=4, bottom=4)
+    ends = np.zeros(len(bars))
+    for part, values in enumerate(zip(*bars.values(), strict=True)):
+        axes.barh(range(len(bars)), values, left=ends, height=0.7, color=_COLOURS[part])
+        ends = ends + values
+    for row, end in enumerate(ends):
+        beside: Any = {"xytext": (5, 0), "textcoords": "offset points", "va": "center_baseline"}
+        axes.annotate(f"{end:.2f}", (end, row), **beside)
+    axes.set_xlim(0, 1.001 * max(ends, default=0) or 1)
     axes.set_xticks([])
-    _name_rows(axes, [shorten(name, 18) for name in bars])
+    _name_rows(axes, [shorten(name, 16) for name in bars])
     return _render(title, figure, keys=[(part, index) for index, part in enumerate(parts)])
 
 
@@ -259,16 +250,13 @@ def draw_columns(title: str, labels: Sequence[str], values: Sequence[Number]) ->
             left out.
         values: Not negative.
     """
-    figure, axes = _new_figure(_CURVE_WIDTH, 150, left=14, right=14, top=22, bottom=24)
+    figure, axes = _new_figure(_WIDTH, 150, left=18, right=18, top=24, bottom=26)
     total, highest = sum(values) or 1, max(values, default=0) or 1
-    axes.bar(range(len(values)), values, width=0.94, align="edge", color=_COLOURS[0])
-    for place, value in enumerate(values):
-        if value == highest:
-            axes.text(place + 0.47, value, f"{value / total:.0%}", ha="center", va="bottom")
-    axes.set_xlim(0, max(1, len(values)))
-    axes.set_ylim(0, highest)
-    axes.set_yticks([])
+    drawn = axes.bar(range(len(values)), values, width=0.94, align="edge", color=_COLOURS[0])
+    axes.bar_label(drawn, [f"{value / total:.0%}" if value == highest else "" for value in values])
+    axes.axis((0, max(1, len(values)), 0, 1.001 * highest))
     axes.axhline(0, color=_RULE, linewidth=1)
+    axes.set_yticks([])
     places = [place for place, label in enumerate(labels) if label]
     axes.set_xticks(places, labels=[labels[place] for place in places])
     return _render(title, figure)
@@ -314,56 +302,35 @@ def _render(title: str, figure: "Figure", keys: Sequence[tuple[str, int]] = ()) 
     )
 
 
-def _write_beside(axes: "Axes", x: float, row: int, text: str, *, is_value: bool = False) -> None:
-    """Write a row's number behind its bar, or in large letters behind the plot."""
-    style = {"color": _COLOURS[0], "fontsize": 16, "fontweight": 600} if is_value else {}
-    axes.annotate(
-        text,
-        (x, row),
-        xytext=(14 if is_value else 5, 0),
-        xycoords=("axes fraction", "data") if is_value else "data",
-        textcoords="offset points",
-        va="center_baseline",
-        annotation_clip=False,
-        **style,
-    )
-
-
 def _name_rows(axes: "Axes", names: Sequence[str]) -> None:
     axes.set_yticks(range(len(names)), labels=names, color=_INK)
-    axes.set_ylim(len(names) - 0.5, -0.5)
+    axes.set_ylim(max(1, len(names)) - 0.5, -0.5)
 
 
-def _lay_out_steps(axes: "Axes", num_steps: Number) -> None:
-    from matplotlib.ticker import MaxNLocator
-
-    axes.set_xlim(0, max(num_steps, 1))
-    axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10], integer=True))
-    axes.xaxis.set_major_formatter(lambda value, _: _short(value))
-
-
-def _lay_out_values(
+def _lay_out_axes(
     axes: "Axes", values: Float64[np.ndarray, " n"], scale: Scale
 ) -> tuple[float, float]:
-    """Choose the axis of values and return its ends, which enclose the values."""
+    """Place the ticks, and return the ends of the axis of values, which enclose the values."""
     from matplotlib.ticker import LogLocator, MaxNLocator
 
-    low, high = (float(values.min()), float(values.max())) if len(values) else (0.0, 0.0)
+    low, high = min(values, default=0.0), max(values, default=0.0)
     locator = MaxNLocator(5, steps=[1, 2, 5, 10])
     if scale == "share":
         low, high = min(low, 0.0), max(high, 1.0)
     elif scale == "log_if_wide" and low > 0 and high > _LOG_FROM * low:
         axes.set_yscale("log")
-        places = np.asarray(LogLocator(subs=(1, 2, 5), numticks=99).tick_values(low, high))
+        decades = np.arange(np.floor(np.log10(low)), np.ceil(np.log10(high)) + 1)
+        places = np.outer(10.0**decades, (1, 2, 5))
         locator = LogLocator(subs=(1, 2, 5) if high <= 200 * low else (1,), numticks=8)
         low, high = places[places <= low].max(), places[places >= high].min()
     else:
         low, high = min(low, 0.0), max(high, 0.0)
-        ticks = locator.tick_values(low, high if high > low else low + 1)
-        low, high = float(ticks[0]), float(ticks[-1])
+        low, *_, high = locator.tick_values(low, high if high > low else low + 1)
     axes.set_ylim(low, high)
     axes.yaxis.set_major_locator(locator)
-    axes.yaxis.set_major_formatter(lambda value, _: _short(value))
+    axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10], integer=True))
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(lambda value, _: _short(value))
     axes.yaxis.minorticks_off()
     axes.grid(axis="y")
     return low, high
@@ -376,25 +343,14 @@ def _finite(line: Series) -> tuple[Float64[np.ndarray, " n"], Float64[np.ndarray
 
 def _running_mean(values: Float64[np.ndarray, " n"]) -> Float64[np.ndarray, " n"]:
     """Average over a few neighbours; what is short stays as it is."""
-    width = round(_SMOOTHED_SHARE * len(values))
-    if len(values) < _FEWEST_SMOOTHED or width < 1:
-        return values
-    sums = np.concatenate([[0.0], np.cumsum(values)])
-    # Towards the ends the mean is over as many points before as behind.
-    places = np.arange(len(values))
-    reach = np.minimum(width, np.minimum(places, places[::-1]))
-    return (sums[places + reach + 1] - sums[places - reach]) / (2 * reach + 1)
+    from scipy.ndimage import uniform_filter1d
 
-
-def _thin(values: Float64[np.ndarray, " n"], most: int) -> Float64[np.ndarray, " m"]:
-    """Average neighbours, so that at most so many values are left."""
-    if len(values) <= most:
-        return values
-    return np.array([part.mean() for part in np.array_split(values, most)])
+    width = 2 * round(_SMOOTHED_SHARE * len(values)) + 1
+    return values if len(values) < _FEWEST_SMOOTHED else uniform_filter1d(values, width)
 
 
 def _short(value: Number) -> str:
     for limit, letter in ((1e6, "M"), (1e3, "k")):
         if abs(value) >= limit:
             return f"{value / limit:g}{letter}"
-    return f"{0 if math.isclose(value, 0, abs_tol=1e-12) else value:.3g}"
+    return f"{value:.3g}"
