@@ -219,12 +219,12 @@ def _offline_section(offline: Mapping[str, Any]) -> Section:
         Table(
             header=("mean over games" if scope == "macro" else scope, *_OFFLINE_COLUMNS.values()),
             rows=[
-                (player.replace("_", " "), *(_number(value) for value in _pick(metrics, scope)))
-                for player, metrics in players.items()
+                (player.replace("_", " "), *_tell_offline((told["games"] | told)[scope]))
+                for player, told in players.items()
             ],
             row_styles=["strong" if player == "policy" else "" for player in players],
         )
-        for scope in ["macro", *players["policy"]["games"]]
+        for scope in ("macro", *players["policy"]["games"])
     ]
     return Section(
         heading="Offline, on held-out sessions",
@@ -235,13 +235,9 @@ def _offline_section(offline: Mapping[str, Any]) -> Section:
     )
 
 
-def _pick(metrics: Mapping[str, Any], scope: str) -> list[int | float | None]:
-    means = metrics["macro"] if scope == "macro" else metrics["games"][scope]
-    return [means[name] for name in _OFFLINE_COLUMNS]
-
-
-def _number(value: int | float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"
+def _tell_offline(means: Mapping[str, int | float | None]) -> list[str]:
+    values = [means[name] for name in _OFFLINE_COLUMNS]
+    return ["–" if value is None else f"{value:.3f}" for value in values]
 
 
 def _stages_section(stages: Sequence[Stage]) -> Section:
