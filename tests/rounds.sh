@@ -5,9 +5,8 @@ set -u
 rounds=${1:-50}
 python=${PYTHON:-.venv/bin/python}
 tests=(tests/training/test_interrupted_training.py tests/data_tools/test_interrupted_verbs.py)
-core='(saves_and_says_so and (validation or save)) or wandb
-  or (error_ends_the_training and (step or validation)) or (at_once and (batch or imports))
-  or (one_line_and_it_goes_on and (record or shard)) or killed'
+core='(saves_and_says_so and (validation or save)) or (error_ends_the_training and (step or validation))
+  or (one_line_and_it_goes_on and shard)'
 busy=()
 trap 'kill "${busy[@]}"' EXIT
 for _ in 1 2; do
