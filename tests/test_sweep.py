@@ -104,7 +104,7 @@ def test_a_sweep_goes_on_past_failed_points_names_them_and_ends_with_status_1(
     assert f"failed: 1: {errors[1].line}" in table
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_search_goes_on_past_failed_points_and_ends_with_status_1(
     tmp_path: Path, dataset: Path
 ) -> None:
@@ -147,7 +147,7 @@ def test_a_file_of_another_program_is_no_error_of_a_run(tmp_path: Path) -> None:
     assert read_error(tmp_path) is None
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_jobs_of_submitit_go_on_past_a_failed_point(tmp_path: Path, dataset: Path) -> None:
     grid = ["hydra/launcher=submitit_local", "optimizer.lr=-1,1e-3"]
 

@@ -1,10 +1,10 @@
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from ready import run_ready
 from tiny_policy import build_tiny_policy
 
 from nitrogen_train.actions import GAMEPAD
@@ -37,13 +37,8 @@ def dataset(tmp_path: Path, write_dataset, clip_plan) -> Path:
 
 def run_command(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     path = os.pathsep.join([str(HERE), str(HERE.parents[1])])
-    return subprocess.run(
-        [sys.executable, "-m", "nitrogen_train.evaluate", *arguments],
-        cwd=cwd,
-        env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
+    return run_ready(
+        "nitrogen_train.evaluate", *arguments, cwd=cwd, env={**os.environ, "PYTHONPATH": path}
     )
 
 

@@ -56,9 +56,7 @@ def mark(places: dict[str, str], *, slow: set[str]) -> list[object]:
     ]
 
 
-@pytest.mark.parametrize(
-    "stop_at", mark(IN_TRAINING, slow={"a save", "a validation", "the policy"})
-)
+@pytest.mark.parametrize("stop_at", mark(IN_TRAINING, slow={"a save"}))
 def test_ctrl_c_in_a_training_saves_and_says_so(
     tmp_path: Path, datasets: list[str], stop_at: str
 ) -> None:
@@ -78,7 +76,7 @@ def test_ctrl_c_in_a_training_saves_and_says_so(
     assert_the_same_command_finishes(arguments, tmp_path)
 
 
-@pytest.mark.parametrize("stop_at", mark(AT_THE_START, slow=set(AT_THE_START)))
+@pytest.mark.parametrize("stop_at", mark(AT_THE_START, slow=set()))
 def test_ctrl_c_before_the_first_step_ends_at_once(
     tmp_path: Path, datasets: list[str], stop_at: str
 ) -> None:
@@ -91,7 +89,7 @@ def test_ctrl_c_before_the_first_step_ends_at_once(
     assert terminal.output.splitlines()[-1] == line
 
 
-@pytest.mark.parametrize("stop_at", mark(IN_TRAINING, slow={"a save"}))
+@pytest.mark.parametrize("stop_at", mark(IN_TRAINING, slow=set()))
 def test_a_second_ctrl_c_ends_at_once_and_loses_no_checkpoint(
     tmp_path: Path, datasets: list[str], stop_at: str
 ) -> None:
@@ -112,7 +110,7 @@ def test_a_second_ctrl_c_ends_at_once_and_loses_no_checkpoint(
     mark(
         # What a worker cannot read is put aside, up to a share.
         IN_TRAINING | {name: at for name, at in AT_THE_START.items() if "worker" not in name},
-        slow={"a step", "a save", "a validation", "the set-up"},
+        slow={"a step"},
     ),
 )
 def test_an_error_ends_the_training_with_its_line(
@@ -128,7 +126,7 @@ def test_an_error_ends_the_training_with_its_line(
     assert "on purpose" in terminal.output
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_ctrl_c_ends_wandb_too(tmp_path: Path, datasets: list[str]) -> None:
     arguments = command(tmp_path, datasets, "loggers=wandb")
 
@@ -140,7 +138,7 @@ def test_ctrl_c_ends_wandb_too(tmp_path: Path, datasets: list[str]) -> None:
         assert_ended(terminal, 75)
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_ctrl_c_in_a_sweep_ends_the_sweep(tmp_path: Path, datasets: list[str]) -> None:
     arguments = command(tmp_path, datasets, "seed=0,1", "-m")
 
@@ -155,7 +153,7 @@ def test_ctrl_c_in_a_sweep_ends_the_sweep(tmp_path: Path, datasets: list[str]) -
     assert not (tmp_path / "run" / "1").exists()
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_ctrl_c_on_two_ranks_saves_once(tmp_path: Path, datasets: list[str]) -> None:
     arguments = command(tmp_path, datasets, *TWO_RANKS)
 
@@ -172,7 +170,7 @@ def test_ctrl_c_on_two_ranks_saves_once(tmp_path: Path, datasets: list[str]) -> 
     assert_the_same_command_finishes(arguments, tmp_path)
 
 
-@pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.parametrize("rank", [0, 1])
 def test_an_error_on_one_of_two_ranks_ends_both(
     tmp_path: Path, datasets: list[str], rank: int

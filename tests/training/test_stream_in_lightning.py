@@ -84,7 +84,7 @@ def test_validation_in_the_middle_of_a_run_changes_nothing(
     assert read_windows(tmp_path / "run" / "windows-1") == read_windows(straight / "windows-1")
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_run_of_two_ranks_that_was_killed_goes_on_as_one(
     tmp_path: Path, datasets: list[str], straight: Path
 ) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 from pipe_pad import PipePad
+from tiers import divide
 
 from data_tools.capture.frame_slots import FrameSlots
 from data_tools.capture.gamepad import Gamepad
@@ -218,8 +219,10 @@ with stop_on_signals() as stop:
 
 
 @needs_x
-@pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "number",
+    divide([signal.SIGKILL, signal.SIGINT, signal.SIGTERM], slow=[signal.SIGKILL]),
+)
 def test_what_a_signal_leaves_behind(tmp_path: Path, display: str, number: signal.Signals) -> None:
     recorder = subprocess.Popen(
         [sys.executable, "-c", KILLED, str(HERE), display, str(tmp_path)],
