@@ -14,6 +14,11 @@ import numpy as np
 import pytest
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the tests of one service first: they wait a lot, and other workers go on meanwhile."""
+    items.sort(key=lambda item: not any(item.iter_markers("xdist_group")))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def cache_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Keep what is derived from the tests' data sets out of the user's own cache."""

@@ -3,18 +3,21 @@
     python ready_server.py     reads a JSON line a request: words, env, cwd, output, ranks
                                answers a line with the pids, and a line with the statuses
 
-A fork has nothing of an earlier one: modules, threads and process groups are its own. It reaches
-the end of this file, and exits as every interpreter does.
+A fork has nothing of an earlier one: modules, threads and process groups are its own.
 """
 
+import atexit
 import contextlib
+import gc
 import json
 import os
 import runpy
 import signal
 import sys
+import threading
+import traceback
 import warnings
-from typing import Any, TextIO
+from typing import Any, NoReturn, TextIO
 
 PRELOADED = ("torch", "lightning", "deepspeed", "timm", "nitrogen_train.train")
 
@@ -84,6 +87,29 @@ def become(request: dict[str, Any]) -> None:
         os.close(descriptor)
 
 
+def run(words: list[str], cwd: str) -> None:
+    """Run a module, or a file, as the main one."""
+    first, *rest = words
+    sys.path[:0] = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
+    sys.path.insert(0, os.path.dirname(first) if first.endswith(".py") else cwd)  # noqa: PTH120
+    sys.argv = [first, *rest]
+    if first.endswith(".py"):
+        runpy.run_path(first, run_name="__main__")
+        return
+    # It has been imported already, by its name.
+    warnings.filterwarnings("ignore", category=RuntimeWarning, module="runpy")
+    runpy.run_module(first, run_name="__main__", alter_sys=True)
+
+
+def end(status: int) -> NoReturn:
+    """End as an interpreter does, but for taking all objects apart: their pages are shared."""
+    threading._shutdown()
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+
 def main() -> None:
     # What an import prints is no answer.
     answers = os.fdopen(os.dup(1), "w")
@@ -91,20 +117,23 @@ def main() -> None:
     for name in PRELOADED:
         with contextlib.suppress(ModuleNotFoundError):
             __import__(name)
+    gc.collect()
+    gc.freeze()
     print("ready", file=answers, flush=True)
     request = serve(answers)
     become(request)
-    first, *rest = request["words"]
-    sys.path[:0] = [path for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path]
-    sys.path.insert(0, request["cwd"])
-    sys.argv = [first, *rest]
-    if first.endswith(".py"):
-        sys.path[0] = os.path.dirname(first)  # noqa: PTH120 - as the interpreter does
-        runpy.run_path(first, run_name="__main__")
-        return
-    # It has been imported already, by its name.
-    warnings.filterwarnings("ignore", category=RuntimeWarning, module="runpy")
-    runpy.run_module(first, run_name="__main__", alter_sys=True)
+    status: Any = 0
+    try:
+        run(request["words"], request["cwd"])
+    except SystemExit as ended:
+        status = ended.code or 0
+        if not isinstance(status, int):
+            sys.stderr.write(f"{status}\n")
+            status = 1
+    except BaseException:  # noqa: BLE001 - it is shown, and is status 1
+        traceback.print_exc()
+        status = 1
+    end(status)
 
 
 if __name__ == "__main__":

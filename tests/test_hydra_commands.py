@@ -45,6 +45,7 @@ def tell(
         (["+data.sources.a=set"], "give .data.sources.a.path=set"),
         (["max_step=5"], "there is no setting max_step; did you mean max_steps?"),
         (["lr=1"], "there is no setting lr; did you mean optimizer.lr?"),
+        (["+data.sources.a.path=nowhere"], "data.sources.a.path: nowhere/manifest.parquet"),
         (["data.imagesize=3"], "did you mean data.image_size?"),
         (["optimizer.lrr=3"], "did you mean optimizer.lr?"),
         (["++max_step=5"], "there is no setting max_step; did you mean max_steps?"),

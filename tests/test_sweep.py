@@ -1,4 +1,3 @@
-import os
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -8,6 +7,7 @@ from typing import Any
 import pytest
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from ready import run_ready
 
 from nitrogen_train.report import report
 from nitrogen_train.run_error import RunError, keep_error, read_error
@@ -72,13 +72,9 @@ def dataset(
 def train(
     dataset: Path, output_dir: Path, *words: str, flags: Sequence[str] = ()
 ) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [
-            sys.executable, "-m", "nitrogen_train.train", *flags, *SMALL,
-            f"+data.sources.a.path={dataset}", f"output_dir={output_dir}", *words,
-        ],
-        capture_output=True, text=True, check=False, timeout=600,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    return run_ready(
+        "nitrogen_train.train", *flags, *SMALL,
+        f"+data.sources.a.path={dataset}", f"output_dir={output_dir}", *words,
     )  # fmt: skip
 
 

@@ -16,6 +16,8 @@ class Run:
     more: str = ""
     before: str = ""
     status: int = 0
+    is_quick: bool = False
+    """Whether `make test` runs it; `make test-full` runs them all."""
 
     @property
     def line(self) -> str:
@@ -32,14 +34,24 @@ GAMES = (
         "nitrogen-data record GAME --out FOLDER --episodes N",
         names={"GAME": "doom_defend", "FOLDER": "demo/recordings/doom_defend", "N": "3"},
         more="--workers 1",
+        is_quick=True,
     ),
-    Run("nitrogen-data record doom_gather --out rec --episodes 24", names={"24": "3"}),
+    Run(
+        "nitrogen-data record doom_gather --out rec --episodes 24",
+        names={"24": "3"},
+        is_quick=True,
+    ),
     Run(
         "nitrogen-data shard FOLDER… --out DATASET",
         names={"FOLDER…": "demo/recordings/doom_defend", "DATASET": "demo/shards/doom_defend"},
         more="--size 64 --heldout-share 0.5",
+        is_quick=True,
     ),
-    Run("nitrogen-data shard rec --out data", more="--size 64 --heldout-share 0.5"),
+    Run(
+        "nitrogen-data shard rec --out data",
+        more="--size 64 --heldout-share 0.5",
+        is_quick=True,
+    ),
     Run("ls demo/recordings/*/*.mp4"),
     Run("nitrogen-data preview DATASET", names={"DATASET": "data"}),
     Run('eval "$(nitrogen-data completion bash)"'),
@@ -48,7 +60,7 @@ GAMES = (
         "nitrogen-data verify DATASET [DATASET ...] --report FILE.json",
         names={"DATASET [DATASET ...]": "data demo/shards/doom_defend", "FILE": "doctor"},
     ),
-    Run("nitrogen-data stats DATASET --html PAGE.html", names={"DATASET": "data"}),
+    Run("nitrogen-data stats DATASET --html PAGE.html", names={"DATASET": "data"}, is_quick=True),
     Run("nitrogen-data filter DATASET --dry-run", names={"DATASET": "data"}),
     Run("nitrogen-data filter SET --dry-run --workers 1", names={"SET": "data"}),
     Run("nitrogen-data filter DATASET --out NEW", names={"DATASET": "data"}),
@@ -78,6 +90,7 @@ GAMES = (
     Run(
         "nitrogen-train experiment=demo",
         more="$SMALL output_dir=demo/run-0 data.sources.doom_gather.path=data",
+        is_quick=True,
     ),
     Run(
         "nitrogen-train experiment=demo +data.sources.mine='{path: FOLDER, weight: 2}'",
@@ -99,6 +112,7 @@ GAMES = (
         "nitrogen-eval policy=RUN games=[…] datasets=[…]",
         names={"RUN": "demo/run-0", "games=[…]": "games=[doom_gather]", "[…]": "[data]"},
         more="episodes=2",
+        is_quick=True,
     ),
     Run(
         "nitrogen-eval policy=RUN datasets=[DATASET] predictions=true",
@@ -118,6 +132,7 @@ GAMES = (
     Run(
         "nitrogen-export run=RUN output_dir=FOLDER",
         names={"RUN": "demo/run-0", "FOLDER": "exported"},
+        is_quick=True,
     ),
     Run(
         "nitrogen-export run=RUN output_dir=FOLDER weights=trained",
@@ -127,7 +142,7 @@ GAMES = (
         "nitrogen-export run=RUN output_dir=FOLDER format=checkpoint",
         names={"RUN": "demo/run-0", "FOLDER": "exported-checkpoint"},
     ),
-    Run("nitrogen-report FOLDER", names={"FOLDER": "demo"}),
+    Run("nitrogen-report FOLDER", names={"FOLDER": "demo"}, is_quick=True),
     Run("nitrogen-data record my_games:MountainCar …", names={"…": "--out mountain --episodes 1"}),
 )
 """Played, recorded, sharded, looked at, trained on, judged and exported."""
@@ -193,20 +208,26 @@ OTHERS = (
         names={"--out dataset": "--out of-films"},
         more="--size 64",
     ),
-    Run("nitrogen-data labels index actions/ --out index"),
-    Run('nitrogen-data labels query index --where "game == celeste" --videos videos.jsonl'),
+    Run("nitrogen-data labels index actions/ --out index", is_quick=True),
+    Run(
+        'nitrogen-data labels query index --where "game == celeste" --videos videos.jsonl',
+        is_quick=True,
+    ),
     Run(
         'nitrogen-data labels query index --where "source == youtube and idle_share < 0.5" '
         "--min-hours 10 --videos videos.jsonl",
         names={"10": "0"},
     ),
-    Run("nitrogen-data ingest nitrogen actions/ --index index --videos videos --out data"),
+    Run(
+        "nitrogen-data ingest nitrogen actions/ --index index --videos videos --out data",
+        is_quick=True,
+    ),
     Run(
         "nitrogen-data ingest nitrogen actions/ --index index --videos videos --out dataset "
         '--where "idle_share < 0.5"'
     ),
     Run("nitrogen-data verify dataset"),
-    Run("nitrogen-data export lerobot data --out back"),
+    Run("nitrogen-data export lerobot data --out back", is_quick=True),
     Run(
         "nitrogen-data export lerobot DATASET --out FOLDER",
         names={"DATASET": "dataset", "FOLDER": "back-2"},
@@ -214,6 +235,7 @@ OTHERS = (
     Run(
         "nitrogen-data ingest lerobot FOLDER --out DATASET",
         names={"FOLDER": "back", "DATASET": "again"},
+        is_quick=True,
     ),
     Run(
         "nitrogen-data ingest lerobot FOLDER --out data --map NAME=CONTROL,…",
@@ -237,6 +259,7 @@ OTHERS = (
     Run(
         "nitrogen-data ingest vpt FOLDER --out data",
         names={"FOLDER": "vpt", "--out data": "--out v"},
+        is_quick=True,
     ),
     Run(
         "nitrogen-data ingest vpt FOLDER... --out SET",
@@ -254,6 +277,7 @@ OTHERS = (
     Run(
         "nitrogen-data index FOLDER_OR_URL… --game NAME",
         names={"FOLDER_OR_URL…": "foreign", "NAME": "celeste"},
+        is_quick=True,
     ),
     Run(
         r"nitrogen-data index FOLDER --game NAME --session-from-key '^(lap\d+)'",

@@ -83,22 +83,3 @@ def test_two_processes_train_as_one(tmp_path: Path, dataset: Path) -> None:
     )
     for name, value in one_state.items():
         torch.testing.assert_close(two_state[name], value, rtol=1e-4, atol=1e-6)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("overrides", "message"),
-    [
-        ([], "error: no data: give at least one source"),
-        (["+data.sources.a.path=nowhere"], "error: data.sources.a.path: nowhere/manifest.parquet"),
-        (["data.imagesize=64"], "did you mean data.image_size?"),
-    ],
-)
-def test_a_mistake_ends_in_one_clear_line(
-    tmp_path: Path, overrides: list[str], message: str
-) -> None:
-    result = nitrogen_train(*overrides, f"output_dir={tmp_path}")
-
-    assert result.returncode != 0
-    assert message in result.stderr
-    assert "Traceback" not in result.stderr
