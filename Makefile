@@ -55,16 +55,18 @@ lock: $(VENV)/.installed  ## write slurm/requirements.lock from what is installe
 	mv $(VENV)/requirements.lock slurm/requirements.lock
 
 # Tiny tensors: more threads would only wait for each other. Tests that share one service say so by group;
-# what waits for a service comes first (tests/conftest.py), so no reordering.
+# what waits for a service comes first (tests/conftest.py), so no reordering. To import all tests takes half a minute:
+# of a tier only the files are read that name it, or divide their cases.
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
+of-tier = $(sort $(shell grep -rlE '$(1)' tests --include='test_*.py'))
 test test-full: export OMP_NUM_THREADS = 1
 test: $(VENV)/.installed slurm xvfb  ## the tests, under eight minutes: fast ones, then several ranks, whole commands
 	$(PYTEST)
-	$(BIN)/python -m pytest -o addopts= -m unchecked tests
-	$(PYTEST) -m slow
+	$(BIN)/python -m pytest -o addopts= -m unchecked $(call of-tier,mark\.unchecked)
+	$(PYTEST) -m slow $(call of-tier,mark\.slow|import divide)
 
 test-full: test  ## and hours more: whole games and stories, every interruption, every combination of ranks and faults
-	$(PYTEST) -m full
+	$(PYTEST) -m full $(call of-tier,mark\.full|import divide)
 
 test-gpu: $(VENV)/.installed  ## on a GPU node, ten minutes: NCCL, CUDA, fused AdamW, bf16, torch.compile, DeepSpeed, offload
 	@if $(BIN)/python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; \

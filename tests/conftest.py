@@ -15,8 +15,13 @@ import pytest
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the tests of one service first: they wait a lot, and other workers go on meanwhile."""
-    items.sort(key=lambda item: not any(item.iter_markers("xdist_group")))
+    """Put groups first, which one worker runs, and SLURM's before all: it waits a lot."""
+
+    def rank(item: pytest.Item) -> int:
+        groups = [marker.args[0] for marker in item.iter_markers("xdist_group")]
+        return 0 if "slurm" in groups else 1 if groups else 2
+
+    items.sort(key=rank)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -18,6 +18,9 @@ from nitrogen_train.export import ExportConfig, Format, Weights, export, find_ch
 from nitrogen_train.pretrained.policy_config import Usage
 from nitrogen_train.train import train
 
+# They share a run.
+pytestmark = pytest.mark.xdist_group("export")
+
 SIGLIP = (
     "model=base", "experiment=demo", "data.num_workers=0", "data.num_val_windows=4",
     "data.global_batch_size=4", "data.micro_batch_size=4", "data.image_size=64",

@@ -16,6 +16,9 @@ from damaged_datasets import (
 from rank_streams import GLOBAL_BATCH_SIZE, Received, Scene, Topology, receive
 from tiers import divide
 
+# They share the streams that they are compared with.
+pytestmark = pytest.mark.xdist_group("topologies")
+
 NUM_STEPS = 72
 """More than a stretch of 64: every clip is visited, and left."""
 WORLD_SIZES, NUM_WORKERS = (1, 2, 4, 8), (0, 1, 2, 3)

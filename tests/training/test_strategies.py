@@ -14,6 +14,9 @@ from nitrogen_train.export import ExportConfig, Format, export
 from nitrogen_train.models.load import load_policy
 from nitrogen_train.training.checkpoints import read_checkpoint, read_policy
 
+# They share the runs that they are compared with.
+pytestmark = pytest.mark.xdist_group("strategies")
+
 NUM_STEPS, FEW_STEPS = 50, 12
 CURVE = (
     f"max_steps={NUM_STEPS}", f"val_every_n_steps={NUM_STEPS}",

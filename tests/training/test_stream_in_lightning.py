@@ -15,6 +15,9 @@ from window_recorder import read_windows
 from data_tools.__main__ import main as nitrogen_data
 from nitrogen_train.window_id import WindowId
 
+# They share the run that they are compared with.
+pytestmark = pytest.mark.xdist_group("stream in lightning")
+
 NUM_STEPS = 24
 TINY = (
     "experiment=demo", "loggers=csv", "trainer.accelerator=cpu", "num_threads=1",
