@@ -110,7 +110,7 @@ def test_a_sweep_by_array_and_by_submitit_gives_the_same_table(
             f"output_dir={submitit}", "hydra.launcher.gpus_per_node=null",
             "hydra.launcher.timeout_min=30", "hydra.launcher.array_parallelism=2",
         ],
-        capture_output=True, text=True, check=False, env=cluster.env, timeout=400,
+        capture_output=True, text=True, check=False, env=cluster.env, timeout=900,
     )  # fmt: skip
     assert result.returncode == 0, result.stderr[-3000:]
     cluster.wait(job, tmp_path / "array-0.log")
@@ -160,7 +160,7 @@ def test_tasks_of_srun_inside_salloc_train_as_one_and_a_batch_script_alone_is_re
 
     # Without --ntasks-per-node, which Lightning asks for.
     inside = [*python, *settings(run, datasets, step_s=0), *SETTINGS[2:], *two]
-    cluster.call("salloc", "--nodes=1", "--ntasks=2", "srun", *inside, timeout_s=240)
+    cluster.call("salloc", "--nodes=1", "--ntasks=2", "srun", *inside, timeout_s=900)
     alone = " ".join([*python, *settings(refused, datasets, step_s=0), *SETTINGS[2:], *two])
     job = cluster.submit("--ntasks=1", f"--output={refused}.log", f"--wrap={alone}")
     ended = cluster.wait(job, Path(f"{refused}.log"))

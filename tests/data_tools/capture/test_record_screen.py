@@ -72,7 +72,8 @@ def record(
 
 @needs_x
 @needs_tk
-@pytest.mark.slow
+# In real time, so not where others use the cores.
+@pytest.mark.full
 def test_a_press_is_where_the_picture_shows_it(
     tmp_path: Path, plug_in: PlugIn, display: str
 ) -> None:
