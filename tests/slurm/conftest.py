@@ -200,5 +200,5 @@ def _free_ports(count: int) -> list[int]:
         with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
             ports.append(port)
         if len(ports) == count:
-            return ports
-    raise OSError(f"no {count} free ports below {first_given}")
+            break
+    return ports
