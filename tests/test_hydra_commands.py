@@ -246,7 +246,7 @@ def test_help_and_mistakes_come_before_torch(module: str, word: str, status: int
     assert done.stdout.splitlines()[-1] == f"{status} []"
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_hydras_own_ways_still_work(tmp_path: Path) -> None:
     def run(*words: str) -> str:
         done = subprocess.run(

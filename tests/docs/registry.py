@@ -34,7 +34,6 @@ GAMES = (
         "nitrogen-data record GAME --out FOLDER --episodes N",
         names={"GAME": "doom_defend", "FOLDER": "demo/recordings/doom_defend", "N": "3"},
         more="--workers 1",
-        is_quick=True,
     ),
     Run(
         "nitrogen-data record doom_gather --out rec --episodes 24",
@@ -45,7 +44,6 @@ GAMES = (
         "nitrogen-data shard FOLDER… --out DATASET",
         names={"FOLDER…": "demo/recordings/doom_defend", "DATASET": "demo/shards/doom_defend"},
         more="--size 64 --heldout-share 0.5",
-        is_quick=True,
     ),
     Run(
         "nitrogen-data shard rec --out data",
@@ -90,7 +88,6 @@ GAMES = (
     Run(
         "nitrogen-train experiment=demo",
         more="$SMALL output_dir=demo/run-0 data.sources.doom_gather.path=data",
-        is_quick=True,
     ),
     Run(
         "nitrogen-train experiment=demo +data.sources.mine='{path: FOLDER, weight: 2}'",
@@ -101,6 +98,7 @@ GAMES = (
         "nitrogen-train experiment=mine data.sources.mine.path=DATASET",
         names={"DATASET": "data"},
         more="$SMALL output_dir=alone",
+        is_quick=True,
     ),
     Run('eval "$(nitrogen-train -sc install=bash)"'),
     Run(
@@ -112,12 +110,12 @@ GAMES = (
         "nitrogen-eval policy=RUN games=[…] datasets=[…]",
         names={"RUN": "demo/run-0", "games=[…]": "games=[doom_gather]", "[…]": "[data]"},
         more="episodes=2",
-        is_quick=True,
     ),
     Run(
         "nitrogen-eval policy=RUN datasets=[DATASET] predictions=true",
         names={"RUN": "demo/run-0", "DATASET": "data"},
         more="output_dir=judged",
+        is_quick=True,
     ),
     Run(
         "nitrogen-data preview DATASET CLIP_ID --out CLIP.mp4 --predictions predictions.parquet",

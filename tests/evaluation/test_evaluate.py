@@ -138,7 +138,7 @@ def test_predictions_are_written_if_asked_for(run_dir: Path, dataset: Path):
         read_predictions(path, "train", space=GAMEPAD)
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_the_command_leaves_nothing_but_its_results(run_dir: Path, tmp_path: Path):
     cwd = tmp_path / "here"
     cwd.mkdir()

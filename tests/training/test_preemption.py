@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 from run_processes import metric, start, until
-from tiers import divide
 from window_recorder import read_windows
 
 from nitrogen_train.training.preemption import Preempted, preemptible
@@ -45,9 +44,10 @@ def assert_the_same(run: Path, undisturbed: Path) -> None:
     assert read_windows(run / "windows") == read_windows(undisturbed / "windows") != {}
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("number", "ranks"),
-    divide([(signal.SIGTERM, 1), (signal.SIGUSR1, 2)], slow=[(signal.SIGTERM, 1)]),
+    [(signal.SIGTERM, 1), (signal.SIGUSR1, 2)],
     ids=["term-1", "usr1-2"],
 )
 def test_a_run_that_is_told_to_stop_saves_and_continues_as_if_it_had_not(

@@ -12,12 +12,8 @@ from data_tools.__main__ import main
 from data_tools.capture.event_device import EV_ABS, EV_KEY, EventDevice, list_devices
 from data_tools.capture.gamepad import Change, Gamepad, find_gamepad
 
-
-@pytest.fixture(autouse=True)
-def _allowed() -> None:
-    """Skip all of them in one line where the kernel serves no such device."""
-    if reason := why_impossible():
-        pytest.skip(reason)
+if reason := why_impossible():
+    pytest.skip(reason, allow_module_level=True)
 
 
 @pytest.fixture
