@@ -91,9 +91,9 @@ def played(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_way_from_a_game_to_a_policy(tmp_path: Path) -> None:
     pytest.importorskip("vizdoom", reason="the games extra is not installed")
 
-    (tmp_path / "demo").mkdir()
-    # The story judges another run than this one, which is quicker.
-    (tmp_path / "demo" / "run-0").symlink_to(tmp_path / "alone")
+    # The run that the story judges is here the one of a single game, which is quicker.
+    (tmp_path / "demo" / "run-0").mkdir(parents=True)
+    (tmp_path / "alone").symlink_to(tmp_path / "demo" / "run-0")
 
     follow([entry for entry in GAMES if entry.is_quick], tmp_path)
 
