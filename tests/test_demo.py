@@ -87,7 +87,7 @@ def test_an_interrupted_stage_ends_by_itself_and_its_time_counts(
         "import signal, sys, time\n"
         "for each in (signal.SIGINT, signal.SIGTERM):\n"
         "    signal.signal(each, lambda *_: sys.exit(75))\n"
-        "try: print('started', flush=True); time.sleep(60)\n"
+        "try: print('started', flush=True); time.sleep(600)\n"
         "finally: print('saved', flush=True)"
     )
     script = (
@@ -109,7 +109,7 @@ def test_an_interrupted_stage_ends_by_itself_and_its_time_counts(
         os.killpg(started.pid, number)  # as a terminal does
     else:
         started.send_signal(number)
-    rest, said = started.communicate(timeout=40)
+    rest, said = started.communicate(timeout=600)
 
     assert started.returncode == status
     assert rest == "saved\n"
