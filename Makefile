@@ -23,10 +23,10 @@ $(VENV)/.installed: pyproject.toml
 	@touch $@
 
 demo: $(VENV)/.installed  ## record two real games, train one policy on them, play them; at most 20 minutes
-	$(BIN)/python -m nitrogen_train.demo
+	$(BIN)/python -m examples.demo
 
 compare: $(VENV)/.installed  ## train every kind of policy on the demo's games and compare their play; at most 90 minutes
-	$(BIN)/python -m nitrogen_train.compare
+	$(BIN)/python -m examples.compare
 
 # The tests start their own daemons; nothing of a SLURM that is there is touched.
 slurm: export PATH := $(PATH):/usr/sbin

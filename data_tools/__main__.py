@@ -10,18 +10,18 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
-from data_tools.capture import verbs as capture
+from data_tools.capture import capture_verbs as capture
 from data_tools.command_line import CommandParser, add_verb
-from data_tools.filtering import verbs as filtering
-from data_tools.foreign import verbs as foreign
-from data_tools.ingest import verbs as ingest
-from data_tools.inspection import verbs as inspection
-from data_tools.lerobot import verbs as lerobot
-from data_tools.recordings import verbs as recordings
-from data_tools.shards import verbs as shards
-from data_tools.videos import verbs as videos
-from nitrogen_train.data.files import describe_error
-from nitrogen_train.interrupts import interruptible
+from data_tools.filtering import filter_verbs as filtering
+from data_tools.foreign import index_verbs as foreign
+from data_tools.ingest import ingest_verbs as ingest
+from data_tools.inspection import inspection_verbs as inspection
+from data_tools.lerobot import lerobot_verbs as lerobot
+from data_tools.recordings import record_verbs as recordings
+from data_tools.shards import shard_verbs as shards
+from data_tools.videos import video_verbs as videos
+from nitrogen_train.runtime.atomic_files import describe_error
+from nitrogen_train.runtime.interrupts import interruptible
 
 _NAME, _PACKAGE = "nitrogen-data", "nitrogen-train"
 _PATHS_OR_URLS = {"datasets", "shards"}

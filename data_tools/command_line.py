@@ -14,9 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
-    from data_tools.shards.part import Part
-    from data_tools.shards.plan import ShardSettings
-    from data_tools.shards.report import DatasetReport
+    from data_tools.shards.drop_report import DatasetReport
+    from data_tools.shards.shard_plan import Part, ShardSettings
 
 _FEW = 8
 """Choices that a message names all of; there are more verbs."""
@@ -239,7 +238,7 @@ def read_shard_settings(options: argparse.Namespace) -> "ShardSettings":
     Raises:
         ValueError: If one is out of range.
     """
-    from data_tools.shards.plan import ShardSettings
+    from data_tools.shards.shard_plan import ShardSettings
 
     return ShardSettings(
         size=options.size,
@@ -251,7 +250,11 @@ def read_shard_settings(options: argparse.Namespace) -> "ShardSettings":
 
 def describe_dataset(out_dir: Path, part: "Part", report: "DatasetReport") -> str:
     """Say what has been written, and what is next if there are other parts."""
-    from data_tools.shards.report import describe_contents, describe_lacking_split, format_report
+    from data_tools.shards.drop_report import (
+        describe_contents,
+        describe_lacking_split,
+        format_report,
+    )
 
     if part.count == 1:
         next_verb = shlex.join(["nitrogen-data", "verify", str(out_dir)])

@@ -7,7 +7,7 @@ from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
 from typing import TypeVar
 
-from nitrogen_train.processes import open_pool, submit
+from nitrogen_train.runtime.processes import open_pool, submit
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")

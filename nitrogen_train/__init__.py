@@ -7,8 +7,8 @@ imported on a machine without torch.
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from nitrogen_train.interrupts import is_command, listen_from_the_start
-from nitrogen_train.processes import follow_parent
+from nitrogen_train.runtime.interrupts import is_command, listen_from_the_start
+from nitrogen_train.runtime.processes import follow_parent
 
 if TYPE_CHECKING:
     from nitrogen_train.batch import PolicyBatch as PolicyBatch

@@ -2,13 +2,17 @@
 
 The top level is a dataclass, so that a misspelt key is refused; below it, components are plain YAML
 with a `_target_`, whose keys are checked against the component's own signature.
+
+What of a run's config is refused before any process starts; no torch, no server is asked.
 """
 
 import difflib
 import inspect
+import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,9 +24,111 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from nitrogen_train.data.mixture import read_options
-from nitrogen_train.data.share import Share
-from nitrogen_train.run_checks import check_path, check_strategy
+from nitrogen_train.data.order import Share
+from nitrogen_train.data.storage import Storage
 from nitrogen_train.training.phases import count_phases
+
+
+def check_path(name: str, path: str) -> None:
+    """Refuse a source's path that cannot be one; no server is asked.
+
+    Raises:
+        ValueError: If it is a URL that cannot be read.
+        FileNotFoundError: If it is a folder without a manifest.
+    """
+    try:
+        folder = Storage(path).folder
+    except ValueError as error:
+        raise ValueError(f"data.sources.{name}.path: {error}") from error
+    if folder is not None and not (folder / "manifest.parquet").is_file():
+        if any(folder.glob("*.inputs.jsonl")):
+            shard = shlex.join(["nitrogen-data", "shard", path, "--out", "data"])
+            raise FileNotFoundError(
+                f"data.sources.{name}.path: {path} holds recordings, not a data set; shard them: "
+                f"{shard}, then path=data"
+            )
+        raise FileNotFoundError(
+            f"data.sources.{name}.path: {folder / 'manifest.parquet'} does not exist; "
+            "make a data set with nitrogen-data record and nitrogen-data shard, or train on "
+            "another one: experiment=mine data.sources.mine.path=FOLDER"
+        )
+
+
+def check_strategy(strategy: dict[str, Any], trainer: dict[str, Any]) -> None:
+    """Refuse a strategy that does not fit the processes, the precision or what is installed.
+
+    Args:
+        strategy: A node of `conf/strategy`.
+        trainer: The node of `conf/trainer`.
+
+    Raises:
+        ValueError: What is wrong, and what to do.
+    """
+    num_processes = trainer["devices"] * trainer["num_nodes"]
+    if strategy["name"] == "single" and num_processes > 1:
+        raise ValueError(
+            f"strategy=single is one process, trainer.devices * trainer.num_nodes is "
+            f"{num_processes}: give strategy=ddp, zero_1, zero_2 or zero_3"
+        )
+    if trainer["precision"] not in ("32-true", "bf16-mixed"):
+        raise ValueError(
+            f"trainer.precision={trainer['precision']} is not one of 32-true, bf16-mixed: weights, "
+            "their average and the optimizer stay in fp32"
+        )
+    options = strategy.get("deepspeed")
+    if options is None:
+        return
+    _check_options(options)
+    if not _is_installed("deepspeed"):
+        raise ValueError(
+            f"strategy={strategy['name']} needs DeepSpeed: pip install 'nitrogen-train[cluster]'"
+        )
+    if "offload_optimizer" in options["zero_optimization"] and trainer["accelerator"] == "cpu":
+        raise ValueError(
+            f"strategy={strategy['name']} moves memory from a GPU to its host, and "
+            "trainer.accelerator is cpu: use zero_2 or zero_3"
+        )
+
+
+def _is_installed(package: str) -> bool:
+    try:
+        return find_spec(package) is not None
+    except ValueError:
+        # Python's own way to make a package un-importable leaves it without a specification.
+        return False
+
+
+def _check_options(options: dict[str, Any]) -> None:
+    """Refuse what DeepSpeed would take from elsewhere, or what we would not save.
+
+    Raises:
+        ValueError: Which option, and where it belongs.
+    """
+    elsewhere = {
+        "gradient_accumulation_steps": "data.global_batch_size and data.micro_batch_size",
+        "train_batch_size": "data.global_batch_size",
+        "train_micro_batch_size_per_gpu": "data.micro_batch_size",
+        "gradient_clipping": "trainer.gradient_clip_val",
+        "optimizer": "optimizer",
+        "scheduler": "schedule",
+        "bf16": "trainer.precision=bf16-mixed",
+        "fp16": "trainer.precision=bf16-mixed",
+        "torch_autocast": "trainer.precision=bf16-mixed",
+    }
+    for key, place in elsewhere.items():
+        if key in options:
+            raise ValueError(f"strategy.deepspeed.{key} is set by {place}: remove it")
+    zero: dict[str, Any] = options.get("zero_optimization", {})
+    if zero.get("stage") not in (1, 2, 3):
+        raise ValueError(
+            f"strategy.deepspeed.zero_optimization.stage must be 1, 2 or 3, got {zero.get('stage')}"
+        )
+    for key in ("offload_optimizer", "offload_param"):
+        if zero.get(key, {}).get("device", "cpu") != "cpu":
+            raise ValueError(
+                f"strategy.deepspeed.zero_optimization.{key}.device must be cpu: what lies on an "
+                "NVMe disk is not in our checkpoints"
+            )
 
 
 def find_config_dir() -> str:

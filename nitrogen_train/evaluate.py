@@ -17,7 +17,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from nitrogen_train.commands import evaluate as main
+from nitrogen_train.cli.commands import evaluate as main
 
 if __name__ == "__main__":
     # It imports this file again, by name, once the config is checked: torch takes seconds.
@@ -26,21 +26,19 @@ if __name__ == "__main__":
 import yaml
 
 from nitrogen_train.config import EvaluateConfig
-from nitrogen_train.data.files import write_atomically
-from nitrogen_train.data.predictions import open_predictions
 from nitrogen_train.evaluation.closed_loop import evaluate_closed_loop
 from nitrogen_train.evaluation.metrics import SUMMARY
 from nitrogen_train.evaluation.offline import OfflineSettings, evaluate_offline
+from nitrogen_train.evaluation.play import record_video
 from nitrogen_train.evaluation.scores import GameScore
-from nitrogen_train.evaluation.video import record_video
 from nitrogen_train.games import load_game
 from nitrogen_train.models.load import PolicySource
-from nitrogen_train.models.playing import PlaySettings
-from nitrogen_train.models.sampling import SamplingSettings
+from nitrogen_train.models.playing import PlaySettings, SamplingSettings
 from nitrogen_train.models.visual_policy import VisualPolicy
-from nitrogen_train.pretrained.places import find_place, refuse_checkpoint
-from nitrogen_train.pretrained.policy_config import Usage
-from nitrogen_train.progress import waiting
+from nitrogen_train.pretrained.places import Usage, find_place, refuse_checkpoint
+from nitrogen_train.runtime.atomic_files import write_atomically
+from nitrogen_train.runtime.progress import waiting
+from nitrogen_train.viewing.predictions import open_predictions
 
 
 def evaluate(config: EvaluateConfig) -> None:

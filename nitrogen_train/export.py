@@ -15,7 +15,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from nitrogen_train.commands import export as main
+from nitrogen_train.cli.commands import export as main
 
 if __name__ == "__main__":
     # It imports this file again, by name, once the config is checked: torch takes seconds.
@@ -24,13 +24,13 @@ if __name__ == "__main__":
 import torch
 
 from nitrogen_train.config import ExportConfig, Format, Weights
-from nitrogen_train.data.files import write_atomically
 from nitrogen_train.models.load import load_policy
 from nitrogen_train.models.visual_policy import VisualPolicy
-from nitrogen_train.pretrained.ng_export import build_ng_checkpoint, build_ng_header
+from nitrogen_train.pretrained.ng_pt import build_ng_checkpoint, build_ng_header
 from nitrogen_train.pretrained.places import NG_FILE, find_last_checkpoint
-from nitrogen_train.progress import waiting
-from nitrogen_train.run_policy import load_checkpoint
+from nitrogen_train.run.policy_of_run import load_checkpoint
+from nitrogen_train.runtime.atomic_files import write_atomically
+from nitrogen_train.runtime.progress import waiting
 from nitrogen_train.training.checkpoints import AtomicCheckpointIO, read_checkpoint
 
 _log = logging.getLogger(__name__)

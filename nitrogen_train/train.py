@@ -10,7 +10,7 @@ import warnings
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
-from nitrogen_train.commands import train as main
+from nitrogen_train.cli.commands import train as main
 
 if __name__ == "__main__":
     # It imports this file again, by name, once the config is checked: torch takes seconds.
@@ -28,22 +28,19 @@ from nitrogen_train.config import (
     count_micro_batches,
     validate,
 )
-from nitrogen_train.interrupts import announce
 from nitrogen_train.pretrained.places import find_last_checkpoint
-from nitrogen_train.progress import waiting
-from nitrogen_train.run_plan import build_plan, open_sources
-from nitrogen_train.run_policy import save_policy, start_policy
-from nitrogen_train.training.activation_checkpointing import checkpoint_activations
+from nitrogen_train.run.data_of_run import build_plan, open_sources
+from nitrogen_train.run.policy_of_run import save_policy, start_policy
+from nitrogen_train.runtime.interrupts import announce
+from nitrogen_train.runtime.progress import waiting
 from nitrogen_train.training.callbacks import Guards, build_callbacks
-from nitrogen_train.training.checkpoint_policy import CheckpointPolicy
 from nitrogen_train.training.checkpoints import (
     AtomicCheckpointIO,
+    CheckpointPolicy,
     read_checkpoint,
     read_policy,
 )
-from nitrogen_train.training.compilation import compile_parts
 from nitrogen_train.training.datamodule import Loading, WindowDataModule
-from nitrogen_train.training.freezing import freeze
 from nitrogen_train.training.launch import (
     check_gpus,
     check_world,
@@ -52,19 +49,20 @@ from nitrogen_train.training.launch import (
 )
 from nitrogen_train.training.loggers import ending_loggers, log_run_facts
 from nitrogen_train.training.module import LitPolicy
-from nitrogen_train.training.optimization import Optimization
+from nitrogen_train.training.optimization import Optimization, freeze
 from nitrogen_train.training.preemption import (
     StopRequest,
     find_cluster_environment,
     preemptible,
 )
-from nitrogen_train.training.progress import LOG_FILE, text_log
 from nitrogen_train.training.run_folder import (
     describe_end,
     refuse_another_model,
+    run_lock,
     write_run_facts,
 )
-from nitrogen_train.training.run_lock import run_lock
+from nitrogen_train.training.strategies import checkpoint_activations, compile_parts
+from nitrogen_train.training.training_progress import LOG_FILE, text_log
 
 _log = logging.getLogger(__name__)
 

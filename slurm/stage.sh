@@ -16,4 +16,4 @@ here=$(dirname "$(realpath "$0")")
 mkdir -p "$folder/wheels"
 "$python" -m pip download --quiet --dest "$folder/wheels" --requirement "$here/requirements.lock"
 "$python" -m pip wheel --quiet --no-deps --wheel-dir "$folder/wheels" "$here/.."
-exec "$python" -m nitrogen_train.fetch "$@"
+exec "$python" -m nitrogen_train.cli.fetch "$@"

@@ -59,7 +59,7 @@ def clip_plan() -> type[ClipPlan]:
 @pytest.fixture(scope="session")
 def clip_row() -> Any:
     """A row of a manifest, to be changed with `dataclasses.replace`."""
-    from nitrogen_train.data.manifest_row import ManifestRow
+    from nitrogen_train.data.manifest import ManifestRow
 
     return ManifestRow(
         shard="shard-000000.tar", offset=0, size=2048, clip_id="lap-0000", num_frames=10,
@@ -86,10 +86,9 @@ def datasets(
 def _write_dataset(folder: Path, plans: Sequence[ClipPlan], *, size: int = 64) -> Path:
     from nitrogen_train.actions import GAMEPAD
     from nitrogen_train.data.action_file import ClipActions, idle_rows, valid_runs
+    from nitrogen_train.data.clip_record import SHARD_END, Record, encode_record
     from nitrogen_train.data.encode import encode_video
-    from nitrogen_train.data.manifest import write_manifest
-    from nitrogen_train.data.manifest_row import ManifestRow
-    from nitrogen_train.data.records import SHARD_END, Record, encode_record
+    from nitrogen_train.data.manifest import ManifestRow, write_manifest
     from nitrogen_train.data.schema import ClipMetadata, Provenance
 
     folder.mkdir(parents=True, exist_ok=True)

@@ -10,10 +10,10 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 from tiny_policy import build_tiny_policy
 
-from nitrogen_train.adoption import adopt_policy, to_node
 from nitrogen_train.config import build, find_config_dir, register_schema
 from nitrogen_train.models.visual_policy import VisualPolicy
-from nitrogen_train.pretrained.policy_config import Usage
+from nitrogen_train.pretrained.places import Usage
+from nitrogen_train.run.adoption import adopt_policy, to_node
 
 GOLDEN = Path(__file__).parents[2] / "shared" / "golden" / "ng_tiny.pt"
 

@@ -8,7 +8,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 
-from nitrogen_train.compare import (
+from examples.compare import (
     CONTENDERS,
     HELDOUT_EPISODES,
     SEEDS,
@@ -17,8 +17,8 @@ from nitrogen_train.compare import (
     plan_runs,
     summarize,
 )
+from examples.demo import EPISODES
 from nitrogen_train.config import find_config_dir, register_schema
-from nitrogen_train.demo import EPISODES
 from nitrogen_train.evaluate import EvaluateConfig
 from nitrogen_train.models.policy import Policy
 

@@ -18,7 +18,7 @@ from nitrogen_train.config import (
     register_schema,
     validate,
 )
-from nitrogen_train.training.freezing import freeze
+from nitrogen_train.training.optimization import freeze
 
 CONF = Path(find_config_dir())
 EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))

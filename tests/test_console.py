@@ -10,9 +10,9 @@ from hydra.types import RunMode
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
+from nitrogen_train.cli.errors import keep_errors, report_errors
 from nitrogen_train.config import find_config_dir, register_schema
-from nitrogen_train.console import keep_errors, report_errors
-from nitrogen_train.run_error import RunError, read_error
+from nitrogen_train.runtime.run_error import RunError, read_error
 
 
 def run(command: Callable[[], object], *, debug: bool = False) -> None:
@@ -37,7 +37,7 @@ def test_a_component_that_cannot_be_built_is_one_line(
     node: dict, line: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     mixer = {
-        "_target_": "nitrogen_train.models.mixer.Mixer",
+        "_target_": "nitrogen_train.models.dit.Mixer",
         "width": 16, "num_heads": 2, "num_layers": 1, "dropout": 0.0,
     }  # fmt: skip
     config = {"mixer": mixer | node["mixer"]}

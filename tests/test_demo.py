@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from nitrogen_train.demo import EPISODES, make_plan, write_page
+from examples.demo import EPISODES, make_plan, write_page
+from examples.stages import Command, Journal
 from nitrogen_train.evaluation.scores import score_game
 from nitrogen_train.games import GAMES
-from nitrogen_train.stages import Command, Journal
 
 
 def command(code: str) -> Command:
@@ -91,7 +91,7 @@ def test_an_interrupted_stage_ends_by_itself_and_its_time_counts(
         "finally: print('saved', flush=True)"
     )
     script = (
-        "import sys, signal, pathlib; from nitrogen_train.stages import *;"
+        "import sys, signal, pathlib; from examples.stages import *;"
         "signal.signal(signal.SIGINT, signal.default_int_handler);"
         "run_stages([Command(name='work', arguments=['-c', sys.argv[1]])],"
         " Journal(pathlib.Path('stages.json')), again='make demo')"

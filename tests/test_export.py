@@ -15,7 +15,7 @@ from ready import run_ready
 from nitrogen_train import NitroGen
 from nitrogen_train.config import RunConfig, find_config_dir, register_schema
 from nitrogen_train.export import ExportConfig, Format, Weights, export, find_checkpoint
-from nitrogen_train.pretrained.policy_config import Usage
+from nitrogen_train.pretrained.places import Usage
 from nitrogen_train.train import train
 
 # They share a run.

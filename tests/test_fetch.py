@@ -9,7 +9,7 @@ from ready import run_ready
 sys.path.insert(0, str(Path(__file__).parent / "data"))
 from range_server import serve_ranges
 
-from nitrogen_train.fetch import copy_dataset
+from nitrogen_train.cli.fetch import copy_dataset
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def test_the_command_says_how_to_run_offline(tmp_path: Path, dataset: dict[str, 
     with serve_ranges() as server:
         server.files = dataset
         result = run_ready(
-            "nitrogen_train.fetch", tmp_path / "staged", "experiment=pretrain",
+            "nitrogen_train.cli.fetch", tmp_path / "staged", "experiment=pretrain",
             "model.encoder.pretrained=false", f"+data.sources.mine.path={server.url}/mine",
         )  # fmt: skip
 

@@ -12,8 +12,8 @@ import pytest
 import yaml
 from tiers import divide
 
-from nitrogen_train import commands
-from nitrogen_train.command_help import EVALUATE, EXPORT, TRAIN, CommandHelp
+from nitrogen_train.cli import commands
+from nitrogen_train.cli.command_help import EVALUATE, EXPORT, TRAIN, CommandHelp
 from nitrogen_train.config import find_config_dir
 
 HEAVY = ("torch", "lightning", "timm", "wandb", "matplotlib")

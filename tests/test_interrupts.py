@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from nitrogen_train.interrupts import Interrupted, interruptible, is_command
+from nitrogen_train.runtime.interrupts import Interrupted, interruptible, is_command
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from nitrogen_train import progress
-from nitrogen_train.progress import Progress, track, waiting, write_line
+from nitrogen_train.runtime import progress
+from nitrogen_train.runtime.progress import Progress, track, waiting, write_line
 
 
 def test_a_pipe_gets_one_line_at_the_end_without_control_characters(
@@ -120,6 +120,6 @@ def test_no_module_but_one_draws_bars() -> None:
     ]
 
     assert sorted(path.relative_to(root).as_posix() for path in files) == [
-        "nitrogen_train/progress.py",
-        "nitrogen_train/training/progress.py",
+        "nitrogen_train/runtime/progress.py",
+        "nitrogen_train/training/training_progress.py",
     ]

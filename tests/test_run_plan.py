@@ -9,7 +9,7 @@ import pytest
 
 from nitrogen_train.config import RunConfig, load_defaults
 from nitrogen_train.data.mixture import share_by_game
-from nitrogen_train.run_plan import choose_games, open_sources
+from nitrogen_train.run.data_of_run import choose_games, open_sources
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from tiny_policy import build_tiny_policy
 
 from nitrogen_train.config import NgOptions
 from nitrogen_train.models.visual_policy import VisualPolicy
-from nitrogen_train.run_policy import initialize
+from nitrogen_train.run.policy_of_run import initialize
 
 
 def start(

@@ -9,8 +9,8 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from ready import run_ready
 
-from nitrogen_train.report import report
-from nitrogen_train.run_error import RunError, keep_error, read_error
+from nitrogen_train.cli.report import report
+from nitrogen_train.runtime.run_error import RunError, keep_error, read_error
 from nitrogen_train.sweep import describe_failures, list_points
 
 GRID = ["experiment=demo", "optimizer.lr=1e-4,3e-4", "frozen=[encoder.*]", "seed=range(0,3)"]

@@ -6,16 +6,62 @@ Three questions are asked of the data, and each may end in "cannot be known":
   seconds) that picture and controls cannot have to do with each other.
 * Is it in one place? The best lag must be the same whichever windows are looked at (bootstrap).
 * Is it inside what was searched?
+
+From a log's clock to that of its video.
+
+A recording's video and log, measured against each other.
 """
 
 from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Float64, Int64
 
-from data_tools.alignment.held_controls import HeldControls
-from data_tools.alignment.lag_statistics import LagStatistics, WhitenedPicture
-from data_tools.alignment.picture_motion import PictureMotion
+from data_tools.alignment.lag import (
+    HeldControls,
+    LagStatistics,
+    PictureMotion,
+    WhitenedPicture,
+    hold_controls,
+    read_picture_motion,
+)
+from data_tools.recordings.input_log import InputLog
+from data_tools.shards.source_video import SourceVideo
+from nitrogen_train.actions import ActionSpace
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClockMap:
+    """What is logged at `u` belongs to the video's time `(u + offset) / (1 - drift)`."""
+
+    offset_s: float = 0.0
+    """How much later the video's clock shows the same moment, at the video's first frame."""
+    drift: float = 0.0
+    """Growth of that, in seconds per second of the video."""
+
+    def to_video(self, times_ns: Int64[np.ndarray, "*times"]) -> Int64[np.ndarray, "*times"]:
+        """Find the video's times of logged ones."""
+        moved = times_ns.astype(np.int64) + round(self.offset_s * 1e9)
+        if self.drift == 0:
+            return moved
+        return moved + np.round(moved * (self.drift / (1 - self.drift))).astype(np.int64)
+
+    def then(self, other: "ClockMap") -> "ClockMap":
+        """Join two maps, `other` on the clock that this one leads to."""
+        return ClockMap(
+            offset_s=self.offset_s + other.offset_s * (1 - self.drift),
+            drift=1 - (1 - self.drift) * (1 - other.drift),
+        )
+
+    def move(self, log: InputLog) -> InputLog:
+        """Bring a log to the video's clock."""
+        first_ns, last_ns = self.to_video(np.array([log.first_ns, log.last_ns])).tolist()
+        tracks = {
+            name: replace(track, times_ns=self.to_video(track.times_ns))
+            for name, track in log.tracks.items()
+        }
+        return replace(log, tracks=tracks, first_ns=first_ns, last_ns=last_ns)
+
 
 MAX_LAG_S = 0.5
 MAX_DRIFT = 200e-6
@@ -187,3 +233,85 @@ def _drifts(reach_s: float, step_s: float) -> Float64[np.ndarray, " drifts"]:
     # Steps that move the outermost windows by one lag.
     number = int(MAX_DRIFT * reach_s / step_s)
     return np.arange(-number, number + 1) * (step_s / max(reach_s, step_s))
+
+
+WINDOW_S = 5.0
+MAX_WINDOWS = 120
+"""Of a longer video as many are looked at, spread evenly: 10 minutes are decoded at most."""
+_MIN_STEPS = 12
+_END_WINDOWS = 4
+"""Twenty seconds: few enough that a pause among them is unlikely, enough to tell."""
+
+
+def measure_clock(video: SourceVideo, log: InputLog, space: ActionSpace) -> ClockFit:
+    """Find the lag at which a video answers a log whose zero is the video's first frame.
+
+    Axes turn and move the picture and are looked at first; buttons join where axes say nothing.
+
+    Raises:
+        UnknownClockError: If the data cannot tell.
+        ShardError: If the video is damaged.
+    """
+    return fit_windows(read_windows(video), log, space, frame_s=1 / video.fps)
+
+
+def read_windows(video: SourceVideo) -> list[PictureMotion]:
+    """Follow the picture in windows that are spread over the video.
+
+    Raises:
+        ShardError: If the video is damaged.
+    """
+    number = max(1, int(_seconds(video)[-1] // WINDOW_S))
+    chosen = np.unique(np.linspace(0, number - 1, min(number, MAX_WINDOWS)).round())
+    return _read_windows(video, chosen * WINDOW_S)
+
+
+def measure_end(video: SourceVideo, log: InputLog, space: ActionSpace) -> ClockFit:
+    """Find the lag in the last seconds of a video that a log reaches, at most in its second half.
+
+    A video that was paused, or a log that was, lies apart from there on to the end: an end that
+    agrees speaks for all that comes before it.
+
+    Raises:
+        UnknownClockError: If the data cannot tell.
+        ShardError: If the video is damaged.
+    """
+    end_s = min(float(_seconds(video)[-1]), log.last_ns / 1e9)
+    number = min(_END_WINDOWS, int(end_s / 2 // WINDOW_S))
+    starts_s = end_s - WINDOW_S * np.arange(number, 0, -1)
+    return fit_windows(_read_windows(video, starts_s), log, space, frame_s=1 / video.fps)
+
+
+def _seconds(video: SourceVideo) -> Float64[np.ndarray, " frames"]:
+    return (video.ticks - video.ticks[0]) * float(video.time_base)
+
+
+def _read_windows(
+    video: SourceVideo, starts_s: Float64[np.ndarray, " windows"]
+) -> list[PictureMotion]:
+    edges = np.searchsorted(_seconds(video), np.stack([starts_s, starts_s + WINDOW_S]))
+    return [
+        read_picture_motion(video, start, min(stop + 1, len(video)))
+        for start, stop in edges.T.tolist()
+        if stop - start > _MIN_STEPS
+    ]
+
+
+def fit_windows(
+    windows: list[PictureMotion], log: InputLog, space: ActionSpace, *, frame_s: float
+) -> ClockFit:
+    """As `measure_clock`, of windows that have been read.
+
+    Raises:
+        UnknownClockError: If the data cannot tell.
+    """
+    if len(windows) < 2:
+        raise UnknownClockError(f"there are less than two windows of {WINDOW_S:g} s to look at")
+    reasons: list[str] = []
+    for sticks_alone in (True, False):
+        controls = hold_controls(log, space, sticks_alone=sticks_alone)
+        try:
+            return fit_clock(windows, controls, frame_s=frame_s)
+        except UnknownClockError as error:
+            reasons.append(f"{'sticks alone' if sticks_alone else 'all controls'}: {error}")
+    raise UnknownClockError("; ".join(reasons))

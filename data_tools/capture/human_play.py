@@ -3,6 +3,8 @@
 Frame t is shown, then the game waits until its row is over and takes what the pad did meanwhile:
 a button that was down at any moment of the row, a stick where it is at the row's end. What is
 executed is what is stored, as row t.
+
+A window that shows a game to the person who plays it; tkinter, so nothing to install.
 """
 
 import contextlib
@@ -11,9 +13,10 @@ import time
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from data_tools.capture.game_window import WindowClosedError
+from PIL import Image
+
 from data_tools.capture.gamepad import Gamepad
-from data_tools.recordings.episode import (
+from data_tools.recordings.record_games import (
     choose_seeds,
     episode_name,
     play_episode,
@@ -24,12 +27,96 @@ from data_tools.recordings.recording import RecordingFacts
 from nitrogen_train.actions import GAMEPAD, Controls
 from nitrogen_train.games import Frame, Game, GameInfo, load_game
 
+_HEIGHT_PX = 600
+"""Small pictures are enlarged by whole numbers up to about this."""
+
+
+class WindowClosedError(RuntimeError):
+    """The person has had enough."""
+
+
+class GameWindow:
+    """Shows frames, one after another, until it is closed or Escape is pressed."""
+
+    def __init__(self, title: str) -> None:
+        """Open it.
+
+        Args:
+            title: What is played.
+
+        Raises:
+            RuntimeError: If there is no display, or this Python has no tkinter.
+        """
+        try:
+            import tkinter
+        except ImportError as error:
+            raise RuntimeError(
+                "a person needs a window, and this Python has no tkinter (Debian and Ubuntu: "
+                "apt install python3-tk)"
+            ) from error
+        try:
+            self._root = tkinter.Tk(className="nitrogen-data")
+        except tkinter.TclError as error:
+            raise RuntimeError(
+                f"a person needs a display to play on: {error}; --player expert needs none"
+            ) from error
+        self._title = title
+        self._label = tkinter.Label(self._root, borderwidth=0)
+        self._label.pack()
+        self._is_closed = False
+        self._picture = None
+        self._root.protocol("WM_DELETE_WINDOW", self._end)
+        self._root.bind("<Escape>", lambda _: self._end())
+
+    def say(self, text: str) -> None:
+        """Write something beside the game's title."""
+        self._root.title(f"{self._title}: {text}")
+
+    def show(self, frame: Frame) -> None:
+        """Show a frame.
+
+        Raises:
+            WindowClosedError: If the window has been closed.
+        """
+        from PIL import ImageTk
+
+        height, width, _ = frame.shape
+        scale = max(1, _HEIGHT_PX // height)
+        image = Image.fromarray(frame).resize((scale * width, scale * height), Image.Resampling.BOX)
+        if self._picture is None or self._picture.width() != image.width:
+            self._picture = ImageTk.PhotoImage(image, master=self._root)
+            self._label.configure(image=self._picture)  # pyright: ignore[reportArgumentType]
+        else:
+            self._picture.paste(image)
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Let the window draw and hear its keys.
+
+        Raises:
+            WindowClosedError: If it has been closed.
+        """
+        if not self._is_closed:
+            self._root.update()
+        if self._is_closed:
+            raise WindowClosedError("the window was closed")
+
+    def close(self) -> None:
+        """Take it away."""
+        # The picture belongs to the window and must go first.
+        self._picture = None
+        self._root.destroy()
+
+    def _end(self) -> None:
+        self._is_closed = True
+
+
 _LOOK_UP_S = 0.02
 _HUMAN = "human"
 
 
 @runtime_checkable
-class Window(Protocol):
+class PlayWindow(Protocol):
     """What a person looks at."""
 
     def say(self, text: str) -> None:
@@ -49,7 +136,7 @@ class HumanPlayer:
     """Reads a gamepad in real time; one for each episode."""
 
     def __init__(
-        self, gamepad: Gamepad, window: Window, info: GameInfo, held: dict[str, float]
+        self, gamepad: Gamepad, window: PlayWindow, info: GameInfo, held: dict[str, float]
     ) -> None:
         """Wait for nothing yet.
 
@@ -112,7 +199,7 @@ class HumanPlayer:
 def record_human(
     game: str,
     gamepad: Gamepad,
-    window: Window,
+    window: PlayWindow,
     *,
     out_dir: Path,
     num_episodes: int,

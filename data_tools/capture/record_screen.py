@@ -5,27 +5,135 @@
 
 The facts are written last; until then a killed recorder leaves hidden `.part` files, which nothing
 reads.
+
+Pictures that come when they can, to a constant frame rate, with every departure counted.
+
+Reads a gamepad beside everything else: the kernel keeps only some 64 events for us.
 """
 
 import contextlib
 import json
 import os
+import select
 import signal
 import threading
+from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TextIO
 
 from av import VideoFrame
 
-from data_tools.capture.frame_slots import FrameSlots
 from data_tools.capture.gamepad import Change, Gamepad
-from data_tools.capture.input_collector import InputCollector
 from data_tools.capture.screen import ScreenGrab, ScreenPart
 from data_tools.recordings.recording import RecordingFacts, check_game_name
 from nitrogen_train.data.encode import Encoding, VideoWriter
-from nitrogen_train.data.files import write_atomically
+from nitrogen_train.runtime.atomic_files import write_atomically
+
+
+@dataclass(kw_only=True)
+class FrameSlots:
+    """Gives every picture its place among frames that are 1 / fps apart.
+
+    Frame k belongs to the time of the first picture plus k / fps; a picture takes the place that is
+    nearest to its own time, so it is never further off than half a frame.
+
+    Example:
+        >>> slots = FrameSlots(fps=10.0)
+        >>> [slots.place(ms * 1_000_000) for ms in (0, 101, 130, 398)]
+        [0, 0, None, 2]
+        >>> slots.num_repeated, slots.num_surplus, slots.num_frames
+        (2, 1, 5)
+    """
+
+    fps: float
+    start_ns: int | None = None
+    """Time of frame 0: the first picture's."""
+    num_frames: int = 0
+    num_repeated: int = 0
+    """Frames that no picture came for, which show the one before again."""
+    num_surplus: int = 0
+    """Pictures left out, because their place was taken."""
+    largest_error_ns: int = field(default=0)
+    """Between a picture's time and its frame's."""
+
+    def place(self, time_ns: int) -> int | None:
+        """Place the next picture.
+
+        Args:
+            time_ns: When it was taken.
+
+        Returns:
+            How often the picture before is repeated first, or None if this one is left out.
+        """
+        if self.start_ns is None:
+            self.start_ns = time_ns
+        place = round((time_ns - self.start_ns) * self.fps / 1e9)
+        if place < self.num_frames:
+            self.num_surplus += 1
+            return None
+        repeats = place - self.num_frames
+        self.num_repeated += repeats
+        self.num_frames = place + 1
+        error_ns = abs(time_ns - self.time_ns(place))
+        self.largest_error_ns = max(self.largest_error_ns, error_ns)
+        return repeats
+
+    def time_ns(self, frame: int) -> int:
+        """Find the time of a frame; before the first picture there is none."""
+        assert self.start_ns is not None  # noqa: S101 - the caller has placed a picture
+        return self.start_ns + round(frame * 1e9 / self.fps)
+
+
+_LOOK_UP_S = 0.05
+
+
+class InputCollector:
+    """Collects a gamepad's changes in a thread; use as a context."""
+
+    def __init__(self, gamepad: Gamepad) -> None:
+        """Start with what the pad held when it was opened.
+
+        Args:
+            gamepad: To read, from nowhere else from now on.
+        """
+        self._gamepad = gamepad
+        self._changes = deque([gamepad.initial])
+        self._thread = threading.Thread(target=self._collect, name="gamepad", daemon=True)
+        self._stop = threading.Event()
+        self.failure: OSError | None = None
+        """Why nothing comes any more: the pad has been unplugged."""
+
+    def __enter__(self) -> "InputCollector":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Stop reading; what the kernel had by now is still taken."""
+        self._stop.set()
+        self._thread.join()
+
+    def take(self, *, until_ns: int) -> list[Change]:
+        """Take the changes up to a time, in order."""
+        taken: list[Change] = []
+        while self._changes and self._changes[0].time_ns <= until_ns:
+            taken.append(self._changes.popleft())
+        return taken
+
+    def _collect(self) -> None:
+        try:
+            while not self._stop.is_set():
+                if select.select([self._gamepad], [], [], _LOOK_UP_S)[0]:
+                    self._changes.extend(self._gamepad.read())
+            while select.select([self._gamepad], [], [], 0)[0]:
+                self._changes.extend(self._gamepad.read())
+        except OSError as error:
+            self.failure = error
+
 
 LIVE_ENCODING = Encoding(crf=15, preset="ultrafast", num_threads=min(4, os.cpu_count() or 1))
 """As little work as x264 can do: what it saves in bytes later, it must not cost the game now."""

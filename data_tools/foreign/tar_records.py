@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import IO, Protocol, cast, runtime_checkable
 
-from nitrogen_train.data.records import MAX_RECORD_BYTES
+from nitrogen_train.data.clip_record import MAX_RECORD_BYTES
 from nitrogen_train.data.schema import ShardError
 from nitrogen_train.data.stored_clips import split_member_name
 

@@ -8,15 +8,14 @@ import numpy as np
 
 from nitrogen_train.actions import Controls
 from nitrogen_train.data.action_file import ClipActions
-from nitrogen_train.data.decode import choose_decoder
 from nitrogen_train.data.encode import VideoWriter
-from nitrogen_train.data.manifest import Manifest, read_manifest
-from nitrogen_train.data.manifest_row import ManifestRow
-from nitrogen_train.data.overlay import draw_controls
-from nitrogen_train.data.predictions import Predictions, list_predicted, read_predictions
+from nitrogen_train.data.manifest import Manifest, ManifestRow, read_manifest
 from nitrogen_train.data.storage import Storage
 from nitrogen_train.data.stored_clips import read_clip
-from nitrogen_train.progress import track
+from nitrogen_train.data.video import choose_decoder
+from nitrogen_train.runtime.progress import track
+from nitrogen_train.viewing.overlays import draw_controls
+from nitrogen_train.viewing.predictions import Predictions, list_predicted, read_predictions
 
 _LISTED = ("clip_id", "game", "split")
 _NUM_CLOSE = 3
@@ -36,7 +35,7 @@ def preview_clip(
         clip_id: Which clip; None: the first, or the first that something was predicted for.
         out_path: The mp4 to write.
         predictions_path: What a policy predicted for it, drawn as a second one; see
-            `nitrogen_train.data.predictions`.
+            `nitrogen_train.viewing.predictions`.
 
     Returns:
         The clip's row of the manifest.

@@ -10,26 +10,25 @@ import numpy as np
 from jaxtyping import Int64, UInt8
 from PIL import Image
 
-from data_tools.inspection.play_counts import (
+from data_tools.inspection.stats import (
     CLIP_EDGES_S,
     IDLE_EDGES,
     PRESS_EDGES_S,
+    DatasetCounts,
     PlayCounts,
 )
-from data_tools.inspection.stats import DatasetCounts
 from data_tools.sticks import stick_pairs
 from nitrogen_train.actions import ActionSpace
 from nitrogen_train.data.action_file import ClipActions, idle_rows
-from nitrogen_train.data.decode import choose_decoder
-from nitrogen_train.data.manifest import Manifest
-from nitrogen_train.data.manifest_row import ManifestRow
-from nitrogen_train.data.overlay import draw_controls
+from nitrogen_train.data.manifest import Manifest, ManifestRow
 from nitrogen_train.data.schema import SPLITS
 from nitrogen_train.data.storage import Storage
 from nitrogen_train.data.stored_clips import read_clip
+from nitrogen_train.data.video import choose_decoder
 from nitrogen_train.pages.charts import Chart, draw_bars, draw_columns
 from nitrogen_train.pages.page import Picture, Section, Table, write_page
-from nitrogen_train.progress import track
+from nitrogen_train.runtime.progress import track
+from nitrogen_train.viewing.overlays import draw_controls
 
 _MOST_GAMES = 30
 """With a section of their own, the longest first; the table has all."""

@@ -14,15 +14,15 @@ from pathlib import Path
 from typing import Any, Literal, cast, get_args, get_origin
 
 from data_tools.names import FileNames, has_suffix, is_hidden, plain_name
-from nitrogen_train.data.files import write_atomically
-from nitrogen_train.data.game_names import refuse_respelt
 from nitrogen_train.data.schema import (
     SCHEMA_VERSION,
     Labels,
     ShardError,
     check_version,
     parse_json_object,
+    refuse_respelt,
 )
+from nitrogen_train.runtime.atomic_files import write_atomically
 
 VIDEO_SUFFIXES = (".mp4", ".mkv", ".webm")
 LOG_SUFFIXES = (".inputs.jsonl", ".inputs.parquet")

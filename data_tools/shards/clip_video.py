@@ -3,16 +3,21 @@
 All happens in FFmpeg, in the colours that videos are stored in: boxes are blacked out and the area
 of the game cut out at the original size, then the picture is scaled. It is averaged as by `squash`,
 which does it to the frames that a policy sees at play.
+
+A planned clip to its record.
 """
 
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from data_tools.shards.planned_clips import Dropped, PlannedClip
 from data_tools.shards.shown_picture import PictureFilter, filter_pictures
 from data_tools.shards.source_video import SourceVideo
+from nitrogen_train.data.clip_record import Record, encode_record
 from nitrogen_train.data.encode import VideoWriter
-from nitrogen_train.data.schema import Box
+from nitrogen_train.data.manifest import ManifestRow, describe_record
+from nitrogen_train.data.schema import Box, ShardError
 
 # What a reader takes an H.264 video without tags for; most that are 720 lines high say BT.709.
 _MATRIX = "bt601"
@@ -58,3 +63,31 @@ def _describe_filters(
         ("scale", f"{size}:{size}:flags=area:out_color_matrix={_MATRIX}:out_range=tv:threads=1"),
         ("format", "yuv420p"),
     ]
+
+
+EncodedClip = tuple[bytes, ManifestRow]
+"""A record and its row, whose place in a shard is still open."""
+
+
+def encode_clip(clip: PlannedClip) -> EncodedClip | Dropped:
+    """Decode a clip's stretch of its video, and store it as a record; drop it if it is damaged."""
+    metadata = clip.metadata
+    try:
+        video = encode_stretch(
+            clip.video,
+            fps=metadata.fps,
+            size=metadata.width,
+            masked_boxes=() if clip.is_squashed else metadata.masked_boxes,
+            area=None if clip.is_squashed else metadata.area,
+        )
+    except ShardError as error:
+        return Dropped(
+            name=metadata.clip_id,
+            game=metadata.game,
+            seconds=metadata.num_frames / metadata.fps,
+            reason="the video is damaged",
+            detail=str(error),
+        )
+    record = Record(metadata=metadata, actions=clip.actions, video=video)
+    data = encode_record(record)
+    return data, describe_record(record, data, shard="", offset=0, split=clip.split)

@@ -7,9 +7,19 @@ Conventions, kept on disk and at every public border:
 
 Model space packs the buttons first, as 0 or 1, then the axes as (v + 1) / 2 in [0, 1]: a centred
 stick is 0.5, so never zero-pad an action.
+
+Axes that hold what happened during a row, such as a mouse's way.
+
+A keyboard and a mouse: keys and mouse buttons as buttons, the mouse's motion as axes.
+
+Keys and buttons have the names of Linux's input-event-codes.h. A key is where it is on a US
+keyboard, whatever is printed on it. `docs/keyboard_mouse.md` says which keys there are, and why.
+
+The layouts that files and checkpoints may name.
 """
 
 import difflib
+import string
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -17,7 +27,37 @@ from functools import cached_property
 import numpy as np
 from jaxtyping import Bool, Float, Float32
 
-from nitrogen_train.actions.motion import MotionScale
+
+@dataclass(frozen=True, kw_only=True)
+class MotionScale:
+    r"""Motion during a row to an axis in [-1, 1], fine near zero and coarse far from it.
+
+    Computes the mu-law :math:`v = \operatorname{sgn}(m) \ln(1 + \mu |m| / L) / \ln(1 + \mu)`, with
+    :math:`L` the limit; a motion beyond it is clipped to it.
+
+    Example:
+        >>> scale = MotionScale(limit=512.0, mu=255.0)
+        >>> values = scale.encode(np.array([0.0, 1.0, -4.0, 64.0, 512.0, 2000.0]))
+        >>> [f"{value:.2f}" for value in values]
+        ['0.00', '0.07', '-0.20', '0.63', '1.00', '1.00']
+    """
+
+    limit: float
+    """The motion that is 1 on the axis."""
+    mu: float
+    """Above 0; the larger, the finer near zero."""
+
+    def encode(self, motion: Float[np.ndarray, "*rows"]) -> Float32[np.ndarray, "*rows"]:
+        """Scale motions, beyond the limit clipped."""
+        share = np.minimum(np.abs(motion) / self.limit, 1.0)
+        size = np.log1p(self.mu * share) / np.log1p(self.mu)
+        return (np.sign(motion) * size).astype(np.float32)
+
+    def decode(self, values: Float[np.ndarray, "*rows"]) -> Float[np.ndarray, "*rows"]:
+        """Undo `encode`: the motion of an axis in [-1, 1]."""
+        size = np.expm1(np.abs(values.astype(np.float64)) * np.log1p(self.mu)) / self.mu
+        return np.sign(values) * self.limit * size
+
 
 Controls = Mapping[str, float | bool]
 """A controller's state by name. What is not named is released or centred."""
@@ -189,3 +229,44 @@ GAMEPAD = ActionSpace(
     unlabelled=frozenset({"RIGHT_BOTTOM", "RIGHT_LEFT", "RIGHT_RIGHT", "RIGHT_UP"}),
 )  # fmt: skip
 """NitroGen's 25-dim gamepad, in the order of the released checkpoint (ng.pt)."""
+
+
+MOUSE_SCALE = MotionScale(limit=512.0, mu=255.0)
+"""Of MOUSE_X and MOUSE_Y, in counts: what a mouse reports, or a game's pixels where it moves a
+pointer. One count is 0.07, inside the dead zone of idle rows; two are 0.125."""
+WHEEL_SCALE = MotionScale(limit=8.0, mu=7.0)
+"""Of MOUSE_WHEEL, in notches; one is 0.30."""
+
+KEYBOARD_MOUSE = ActionSpace(
+    name="keyboard_mouse",
+    buttons=(
+        *(f"KEY_{name}" for name in string.ascii_uppercase + string.digits),
+        "KEY_UP", "KEY_DOWN", "KEY_LEFT", "KEY_RIGHT",
+        "KEY_SPACE", "KEY_ENTER", "KEY_ESC", "KEY_TAB", "KEY_BACKSPACE", "KEY_CAPSLOCK",
+        "KEY_LEFTSHIFT", "KEY_RIGHTSHIFT", "KEY_LEFTCTRL", "KEY_RIGHTCTRL",
+        "KEY_LEFTALT", "KEY_RIGHTALT",
+        *(f"KEY_F{number}" for number in range(1, 13)),
+        "KEY_GRAVE", "KEY_MINUS", "KEY_EQUAL", "KEY_LEFTBRACE", "KEY_RIGHTBRACE", "KEY_BACKSLASH",
+        "KEY_SEMICOLON", "KEY_APOSTROPHE", "KEY_COMMA", "KEY_DOT", "KEY_SLASH",
+        "KEY_INSERT", "KEY_DELETE", "KEY_HOME", "KEY_END", "KEY_PAGEUP", "KEY_PAGEDOWN",
+        "BTN_LEFT", "BTN_RIGHT", "BTN_MIDDLE", "BTN_SIDE", "BTN_EXTRA",
+    ),
+    sticks=("MOUSE_X", "MOUSE_Y", "MOUSE_WHEEL"),
+    motions={"MOUSE_X": MOUSE_SCALE, "MOUSE_Y": MOUSE_SCALE, "MOUSE_WHEEL": WHEEL_SCALE},
+)  # fmt: skip
+"""89 dims: 86 keys and mouse buttons, then the sums of a row's mouse motion: x to the right, y
+down, by `MOUSE_SCALE`, and the wheel, away from the user, by `WHEEL_SCALE`."""
+
+
+_SPACES = {space.name: space for space in (GAMEPAD, KEYBOARD_MOUSE)}
+
+
+def get_action_space(name: str) -> ActionSpace:
+    """Look a layout up by its name on disk.
+
+    Raises:
+        ValueError: If there is no such layout.
+    """
+    if name not in _SPACES:
+        raise ValueError(f"unknown action space {name!r}; known: {', '.join(_SPACES)}")
+    return _SPACES[name]

@@ -12,7 +12,7 @@ import av
 import numpy as np
 from jaxtyping import UInt8
 
-from nitrogen_train.data.files import write_atomically
+from nitrogen_train.runtime.atomic_files import write_atomically
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,10 +15,9 @@ from collections.abc import Iterator
 from torch.utils.data import DataLoader
 
 from nitrogen_train.batch import PolicyBatch, concatenate_batches
-from nitrogen_train.data.quarantine import Quarantine
-from nitrogen_train.data.report import LoadReport
-from nitrogen_train.data.stream import Piece, TrainingStream
-from nitrogen_train.processes import end_with
+from nitrogen_train.data.clip_reader import LoadReport, Quarantine
+from nitrogen_train.data.stream import BatchPart, TrainingStream
+from nitrogen_train.runtime.processes import end_with
 
 _LOST_WORKER = re.compile(
     r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\) "
@@ -72,7 +71,7 @@ class TrainingLoader:
             # The workers end with this, or, if a traceback keeps the frame, at the process's exit.
             del pieces
 
-    def _open(self, piece: Piece | Exception) -> PolicyBatch:
+    def _open(self, piece: BatchPart | Exception) -> PolicyBatch:
         if isinstance(piece, Exception):
             raise piece
         self.report.add(piece.report)

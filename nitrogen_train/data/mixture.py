@@ -14,15 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from nitrogen_train.data.cache import RangeCache
-from nitrogen_train.data.game_names import find_respelt, quote
+from nitrogen_train.actions.rates import SAME_RATE
 from nitrogen_train.data.manifest import MANIFEST_NAME, Manifest, open_manifest
-from nitrogen_train.data.schema import Split
+from nitrogen_train.data.range_cache import RangeCache
+from nitrogen_train.data.schema import Split, find_respelt, quote
 from nitrogen_train.data.selection import NothingSelectedError, Selection
 from nitrogen_train.data.storage import Storage
-from nitrogen_train.data.window_table import WindowTable, open_window_table
-from nitrogen_train.data.windows import WindowShape
-from nitrogen_train.rates import SAME_RATE
+from nitrogen_train.data.windows import WindowShape, WindowTable, open_window_table
 
 _log = logging.getLogger(__name__)
 

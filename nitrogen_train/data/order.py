@@ -11,16 +11,106 @@ time the lane's turn comes. So a batch of B samples comes from B places, and a c
 for Q samples. The visits of a pass are shuffled; a pass of N windows holds each once, but for N mod
 Q, others in each pass. Lanes begin at different atoms of their first visit, so that about as many
 visits end in each step as in any other.
+
+Slots dealt to sources in proportion to weights, evenly along the way.
+
+Which part of every global batch a process builds.
+
+The plan of a run's samples: which window comes where, known without reading a shard.
 """
 
+import heapq
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Int64
 
-from nitrogen_train.data.dealing import deal_evenly
+from nitrogen_train.data.mixture import Source
 from nitrogen_train.data.permutation import derive_key, permute
+from nitrogen_train.data.window_id import WindowId
+from nitrogen_train.data.windows import Located
+
+
+def deal_evenly(weights: Sequence[float], *, count: int) -> Int64[np.ndarray, " slots"]:
+    """Deal slots so that any run of neighbours has nearly every source's share.
+
+    Each source asks for its n-th slot in the middle of the n-th of its equal spans; who asks first
+    is served first.
+
+    Args:
+        weights: Positive; only their ratios matter.
+        count: Slots to deal.
+
+    Returns:
+        The index of the source of each slot.
+
+    Raises:
+        ValueError: If a weight is not positive and finite.
+    """
+    shares = np.asarray(weights, np.float64)
+    if not (np.isfinite(shares) & (shares > 0)).all():
+        raise ValueError(f"mixture weights must be positive, got {list(weights)}")
+    spans = (shares.sum() / shares).tolist()
+    # Ties go to the source that is named first.
+    waiting = [(span / 2, source) for source, span in enumerate(spans)]
+    heapq.heapify(waiting)
+    slots = np.empty(count, np.int64)
+    for slot in range(count):
+        due, source = waiting[0]
+        slots[slot] = source
+        heapq.heapreplace(waiting, (due + spans[source], source))
+    return slots
+
+
+@dataclass(frozen=True, kw_only=True)
+class Share:
+    """A rank's part, and the pieces it comes in; a rank owns a contiguous slice of each batch."""
+
+    global_batch_size: int
+    """Samples in one optimizer step, over all ranks."""
+    micro_batch_size: int
+    """Samples in one `PolicyBatch`."""
+    rank: int
+    world_size: int
+
+    def __post_init__(self) -> None:
+        per_step = self.world_size * self.micro_batch_size
+        if self.global_batch_size % per_step or not self.global_batch_size:
+            lower = self.global_batch_size // per_step * per_step
+            nearest = sorted({max(lower, per_step), lower + per_step})
+            raise ValueError(
+                f"data.global_batch_size={self.global_batch_size} must be a multiple of "
+                f"processes * data.micro_batch_size = {self.world_size} * "
+                f"{self.micro_batch_size}; use {' or '.join(map(str, nearest))}"
+            )
+
+    @property
+    def accumulation(self) -> int:
+        """Micro-batches of one rank in one optimizer step."""
+        return self.global_batch_size // (self.world_size * self.micro_batch_size)
+
+    def samples(self, step: int) -> Int64[np.ndarray, " n"]:
+        """List the samples of a step that this rank builds."""
+        per_rank = self.global_batch_size // self.world_size
+        first = step * self.global_batch_size + self.rank * per_rank
+        return np.arange(first, first + per_rank)
+
+    def piece(
+        self, step: int, micro_batch: int, *, worker: int, num_workers: int
+    ) -> Int64[np.ndarray, " n"]:
+        """List the samples of a micro-batch that one of the rank's workers builds.
+
+        A slot of the batch belongs to the same worker at every step, and so does its lane: a clip
+        is fetched and decoded by one worker alone.
+        """
+        first = micro_batch * self.micro_batch_size
+        start, stop = (
+            first + index * self.micro_batch_size // num_workers for index in (worker, worker + 1)
+        )
+        return self.samples(step)[start:stop]
+
 
 STRETCH = 64
 """Windows that are decoded together; a visit is one or more of them."""
@@ -223,3 +313,100 @@ def _count_before(slots: Int64[np.ndarray, " slots"]) -> Int64[np.ndarray, " slo
     before = np.empty_like(slots)
     before[by_value] = np.arange(len(slots)) - first
     return before
+
+
+class WindowPlan:
+    """Samples of the endless stream to windows of clips."""
+
+    def __init__(self, sources: Sequence[Source], interleaving: Interleaving) -> None:
+        """Lay out the order.
+
+        Args:
+            sources: The mixture.
+            interleaving: How the sources' visits are laid side by side.
+
+        Raises:
+            ValueError: If a source has no window, or no sample in a step.
+        """
+        self.sources = sources
+        self.interleaving = interleaving
+        self._lanes = LaneOrder(interleaving, weights=[source.options.weight for source in sources])
+        self._orders: list[SourceOrder] = []
+        for index, source in enumerate(sources):
+            try:
+                order = SourceOrder(
+                    windows_per_visit=interleaving.windows_per_visit,
+                    starts=source.starts,
+                    weights=source.part_weights,
+                    seed=interleaving.seed,
+                    index=index,
+                )
+            except ValueError as error:
+                raise ValueError(
+                    f"source {source.name!r} ({source.storage.root}): {error}"
+                ) from error
+            self._orders.append(order)
+
+    def turns(self, samples: Int64[np.ndarray, " n"]) -> Turns:
+        """Find whose turn each sample is."""
+        return self._lanes.locate(samples)
+
+    def windows(
+        self, source: int, visit: int, atoms: Int64[np.ndarray, " n"], *, attempt: int = 0
+    ) -> Located:
+        """Find windows of one visit.
+
+        Args:
+            source: Index of the source.
+            visit: Number in its endless sequence.
+            atoms: Which of the visit's windows, in the order of handing out.
+            attempt: 0 for what was planned, from 1 on for what stands in.
+        """
+        visits = np.full(len(atoms), visit)
+        positions = self._orders[source].positions(visits, atoms, attempt=attempt)
+        return self.sources[source].table.locate(positions)
+
+    def locate(
+        self, samples: Int64[np.ndarray, " n"]
+    ) -> list[tuple[Int64[np.ndarray, " k"], Source, Located]]:
+        """Find the planned windows of some samples, source by source.
+
+        Returns:
+            For each source that has some: which of the samples, the source, and their windows.
+        """
+        turns = self.turns(samples)
+        found: list[tuple[Int64[np.ndarray, " k"], Source, Located]] = []
+        for index in np.unique(turns.source):
+            which = np.flatnonzero(turns.source == index)
+            order, source = self._orders[index], self.sources[index]
+            positions = order.positions(turns.visit[which], turns.atom[which])
+            found.append((which, source, source.table.locate(positions)))
+        return found
+
+    def window_ids(self, samples: Int64[np.ndarray, " n"]) -> list[WindowId]:
+        """Name the planned windows of some samples."""
+        ids: dict[int, WindowId] = {}
+        for index, source, located in self.locate(samples):
+            for place, clip, frame in zip(index, located.clip, located.frame, strict=True):
+                clip_id = source.manifest.clip_id(int(clip))
+                ids[int(place)] = WindowId(source.name, clip_id, int(frame))
+        return [ids[place] for place in range(len(samples))]
+
+    def count_rows(self, samples: Int64[np.ndarray, " n"]) -> Int64[np.ndarray, " n"]:
+        """Count the supervised rows of the planned window of each of some samples."""
+        counts = np.zeros(len(samples), np.int64)
+        for which, _, located in self.locate(samples):
+            counts[which] = located.num_rows
+        return counts
+
+    def identity(self) -> dict[str, Any]:
+        """Say what the order depends on: a run resumes only where all of it is the same."""
+        laid = self.interleaving
+        return {
+            "seed": laid.seed,
+            "global_batch_size": laid.global_batch_size,
+            "lane_groups": laid.lane_groups,
+            "windows_per_visit": laid.windows_per_visit,
+            "windows_per_stretch": STRETCH,
+            "sources": [source.describe() for source in self.sources],
+        }

@@ -16,8 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Bool
 
-from nitrogen_train.data.manifest import Manifest
-from nitrogen_train.data.manifest_table import MANIFEST_SCHEMA, is_one_of
+from nitrogen_train.data.manifest import MANIFEST_SCHEMA, Manifest, is_one_of
 
 _EXAMPLE = "split == train and idle_share < 0.5 and game in [doom_defend, doom_gather]"
 

@@ -14,21 +14,18 @@ import numpy as np
 from torch.utils.data import IterableDataset, get_worker_info
 
 from nitrogen_train.batch import PolicyBatch, WindowId
-from nitrogen_train.data.clips import ClipReader, DecodedClip
-from nitrogen_train.data.collate import Window, WindowCollator
+from nitrogen_train.data.clip_reader import ClipReader, DecodedClip, LoadReport
 from nitrogen_train.data.mixture import Source
+from nitrogen_train.data.order import Share, WindowPlan
 from nitrogen_train.data.permutation import derive_key, permute
-from nitrogen_train.data.plan import WindowPlan
-from nitrogen_train.data.report import LoadReport
 from nitrogen_train.data.schema import ShardError
-from nitrogen_train.data.share import Share
-from nitrogen_train.data.visits import VisitReader
+from nitrogen_train.data.visits import VisitReader, Window, WindowCollator
 
 _COUNTED_SAMPLES = 1024
 
 
 @dataclass(frozen=True, kw_only=True)
-class Piece:
+class BatchPart:
     """One worker's part of a micro-batch."""
 
     batch: PolicyBatch
@@ -36,7 +33,7 @@ class Piece:
     """What the worker has counted since its last piece."""
 
 
-class TrainingStream(IterableDataset[Piece | Exception]):
+class TrainingStream(IterableDataset[BatchPart | Exception]):
     """The endless stream of a rank's pieces, from any step on."""
 
     def __init__(
@@ -66,14 +63,14 @@ class TrainingStream(IterableDataset[Piece | Exception]):
         self._max_kept_bytes = max_kept_bytes
         self._start_step = start_step
 
-    def __iter__(self) -> Iterator[Piece | Exception]:
+    def __iter__(self) -> Iterator[BatchPart | Exception]:
         try:
             yield from self._iter_pieces()
         except (ShardError, OSError) as error:
             # Handed over as it is: raised here, it would arrive wrapped in a traceback.
             yield error
 
-    def _iter_pieces(self) -> Iterator[Piece]:
+    def _iter_pieces(self) -> Iterator[BatchPart]:
         info = get_worker_info()
         worker, num_workers = (info.id, info.num_workers) if info else (0, 1)
         visits = VisitReader(self._plan, self._reader, max_kept_bytes=self._max_kept_bytes)
@@ -86,7 +83,7 @@ class TrainingStream(IterableDataset[Piece | Exception]):
                     visits.read(samples),
                     num_valid_in_step=rows * self._collator.labelled_controls,
                 )
-                yield Piece(batch=batch, report=self._reader.report.take())
+                yield BatchPart(batch=batch, report=self._reader.report.take())
 
     def _iter_num_rows(self) -> Iterator[int]:
         """Count the supervised rows of one step after the other."""

@@ -4,30 +4,99 @@
 
 A finished group is written down and not played again. Groups follow from the settings alone, so an
 evaluation that was interrupted ends with the scores that it would have had.
+
+Finished episodes, kept so that none is played twice.
 """
 
 import functools
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import as_completed
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import get_args
+from typing import Literal, get_args
 
 import numpy as np
 import torch
 
-from nitrogen_train.evaluation.agent import Agent
-from nitrogen_train.evaluation.journal import Episode, Journal, PlayerName
-from nitrogen_train.evaluation.play import ExpertPlayer, Player, RandomPlayer, play_episodes
+from nitrogen_train.evaluation.play import Agent, ExpertPlayer, Player, RandomPlayer, play_episodes
 from nitrogen_train.evaluation.scores import GameScore, score_game
 from nitrogen_train.games import load_game
 from nitrogen_train.models.load import PolicySource
 from nitrogen_train.models.playing import PlaySettings
 from nitrogen_train.models.visual_policy import VisualPolicy
-from nitrogen_train.processes import open_pool, submit
-from nitrogen_train.progress import Progress
+from nitrogen_train.runtime.atomic_files import write_atomically
+from nitrogen_train.runtime.processes import open_pool, submit
+from nitrogen_train.runtime.progress import Progress
+
+PlayerName = Literal["policy", "expert", "random"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlayedEpisode:
+    """A game that was played to its end."""
+
+    player: PlayerName
+    fingerprint: str
+    """Of what else decides how the episode goes: the game's settings and the policy's."""
+    game: str
+    seed: int
+    score: float
+    """Sum of the rewards."""
+    num_rows: int
+    """Rows that were acted."""
+
+
+class Journal:
+    """A JSON-lines file of episodes that is whole at any moment."""
+
+    def __init__(self, path: Path, *, known: Path | None = None) -> None:
+        """Read what an earlier call left.
+
+        Args:
+            path: The file.
+            known: Another journal, whose episodes count as played; it is only read.
+
+        Raises:
+            ValueError: If a file holds something else.
+            FileNotFoundError: If there is no other journal.
+        """
+        self._path = path
+        self._scores: dict[tuple[PlayerName, str, str, int], float] = {}
+        if known is not None:
+            self._read(known)
+        self._lines = self._read(path) if path.exists() else []
+
+    def score(self, player: PlayerName, *, fingerprint: str, game: str, seed: int) -> float | None:
+        """Look an episode's score up; None if it has not been played."""
+        return self._scores.get((player, fingerprint, game, seed))
+
+    def add(self, episodes: Iterable[PlayedEpisode]) -> None:
+        """Keep finished episodes, on disk before this returns."""
+        for episode in episodes:
+            self._remember(episode)
+            self._lines.append(json.dumps(asdict(episode)))
+        with write_atomically(self._path) as temporary:
+            temporary.write_text("".join(f"{line}\n" for line in self._lines))
+
+    def _read(self, path: Path) -> list[str]:
+        lines = path.read_text().splitlines()
+        for number, line in enumerate(lines, start=1):
+            try:
+                self._remember(PlayedEpisode(**json.loads(line)))
+            except (TypeError, ValueError) as error:
+                raise ValueError(
+                    f"{path}, line {number} is no episode ({error}); "
+                    "move the file away to play again"
+                ) from error
+        return lines
+
+    def _remember(self, episode: PlayedEpisode) -> None:
+        key = (episode.player, episode.fingerprint, episode.game, episode.seed)
+        self._scores[key] = episode.score
+
 
 JOURNAL_FILE = "episodes.jsonl"
 
@@ -126,7 +195,7 @@ def _cut_groups(
 
 def _play_missing(
     groups: Sequence[_Group],
-    play: Callable[[_Group], list[Episode]],
+    play: Callable[[_Group], list[PlayedEpisode]],
     *,
     journal: Journal,
     num_processes: int,
@@ -145,8 +214,8 @@ def _play_missing(
 
 
 def _play_groups(
-    groups: Sequence[_Group], play: Callable[[_Group], list[Episode]], *, num_processes: int
-) -> Iterator[list[Episode]]:
+    groups: Sequence[_Group], play: Callable[[_Group], list[PlayedEpisode]], *, num_processes: int
+) -> Iterator[list[PlayedEpisode]]:
     if min(num_processes, len(groups)) <= 1:
         yield from map(play, groups)
         return
@@ -166,7 +235,9 @@ def _compute_on_one_core() -> None:
     torch.set_num_threads(1)
 
 
-def _play_group(group: _Group, *, source: PolicySource, settings: PlaySettings) -> list[Episode]:
+def _play_group(
+    group: _Group, *, source: PolicySource, settings: PlaySettings
+) -> list[PlayedEpisode]:
     game_class = load_game(group.game)
     player: Player
     if group.player == "policy":
@@ -174,7 +245,7 @@ def _play_group(group: _Group, *, source: PolicySource, settings: PlaySettings) 
     else:
         player = ExpertPlayer() if group.player == "expert" else RandomPlayer()
     return [
-        Episode(
+        PlayedEpisode(
             player=group.player,
             fingerprint=group.fingerprint,
             game=group.game,
@@ -208,7 +279,7 @@ def _scores(
     }
 
 
-def _running_mean(episode: Episode, groups: Sequence[_Group], journal: Journal) -> str:
+def _running_mean(episode: PlayedEpisode, groups: Sequence[_Group], journal: Journal) -> str:
     scores = _scores(episode.game, episode.player, groups, journal).values()
     return f"{episode.game} {episode.player} {np.mean(list(scores)):.4g}"
 

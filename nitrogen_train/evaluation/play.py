@@ -2,18 +2,31 @@
 
 Before each row a player is asked for the controller state of every episode that still runs. The
 sum of an episode's rewards is its score.
+
+The playing process: several episodes of one game in lock step, by one policy.
+
+Episodes that need a chunk at the same moment share one call of the policy; see `models.playing`.
+
+The policy at play, as a video with its pad drawn below the picture.
 """
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 
 from nitrogen_train.actions import Controls
-from nitrogen_train.games import Frame, Game
-from nitrogen_train.games.players import random_player
+from nitrogen_train.actions.rates import count_rows_per_action
+from nitrogen_train.data.encode import Encoding, VideoWriter
+from nitrogen_train.games import Frame, Game, GameInfo, load_game
+from nitrogen_train.games.base import random_player
+from nitrogen_train.models.playing import Lane, PlaySettings, plan_rows, refuse_rows
+from nitrogen_train.models.visual_policy import VisualPolicy
+from nitrogen_train.runtime.progress import track, waiting
+from nitrogen_train.viewing.overlays import draw_controls
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,3 +113,104 @@ def play_episodes(
                 if terminated or truncated:
                     del moments[seed]
                     yield Outcome(seed=seed, score=scores[seed], num_rows=num_rows)
+
+
+class Agent:
+    """A policy that plays episodes of one game."""
+
+    def __init__(self, policy: VisualPolicy, *, game: GameInfo, settings: PlaySettings) -> None:
+        """Prepare to play; nothing is seen yet.
+
+        Raises:
+            ValueError: If the settings do not fit the policy or the game, or the policy does not
+                know the game.
+        """
+        refuse_rows(policy, settings)
+        self._held = count_rows_per_action(game.fps, settings.action_hz)
+        self._policy = policy.eval()
+        self._settings = settings
+        self._controls = game.controls
+        self._game_id = policy.game_id(game.name)
+        self._lanes: dict[int, Lane] = {}
+
+    def act(self, moments: Mapping[int, Moment]) -> dict[int, Controls]:
+        """Execute the next planned row of each episode, planning anew where none is left.
+
+        Raises:
+            ValueError: If the policy returns NaN.
+        """
+        for seed, moment in moments.items():
+            if seed not in self._lanes:
+                self._lanes[seed] = Lane(
+                    self._policy,
+                    settings=self._settings,
+                    game_id=self._game_id,
+                    episode=seed,
+                    held=self._held,
+                )
+            self._lanes[seed].observe(moment.frame)
+        running = {seed: self._lanes[seed] for seed in moments}
+        if waiting := [lane for lane in running.values() if not lane.plan]:
+            plan_rows(self._policy, waiting)
+        rows = {seed: lane.plan.popleft() for seed, lane in running.items()}
+        return {seed: {name: row[name] for name in self._controls} for seed, row in rows.items()}
+
+
+_ENCODING = Encoding(crf=31, group_s=5.0, decodes_fast=False)
+"""For looking at, not for learning from: a minute takes two to four megabytes."""
+_CONTROLS_HEIGHT = 84
+"""Black rows below the pad, which a browser's player lays its controls over."""
+
+
+def record_video(
+    policy: VisualPolicy, game: str, *, settings: PlaySettings, path: Path, seed: int | None = None
+) -> Outcome:
+    """Play one episode to its end and film it.
+
+    Args:
+        policy: It is put into evaluation mode.
+        game: Name in `GAMES`, or `module:Class`.
+        settings: How the policy plays.
+        path: The H.264 mp4; an existing one is replaced.
+        seed: Of the episode; None is the first held-out seed, chosen before anyone looked.
+
+    Returns:
+        How the episode ended.
+
+    Raises:
+        ValueError: If the game is unknown, or the settings do not fit the policy.
+    """
+    game_class = load_game(game)
+    info = game_class.info
+    seed = info.heldout_seeds[0] if seed is None else seed
+    filmed = _FilmedPlayer(Agent(policy, game=info, settings=settings))
+    with waiting(f"filming {info.name}, seed {seed}"):
+        (outcome,) = play_episodes(game_class, seeds=[seed], player=filmed)
+    caption = f"{info.name}, seed {seed}"
+    drawn = (
+        draw_controls(frame, [(caption, controls)], space=policy.action_space)
+        for frame, controls in track(
+            filmed.rows, label=f"write {path.name}", unit="frame", total=len(filmed.rows)
+        )
+    )
+    pictures = (np.pad(picture, ((0, _CONTROLS_HEIGHT), (0, 0), (0, 0))) for picture in drawn)
+    first = next(pictures)
+    height, width, _ = first.shape
+    with VideoWriter(path, fps=info.fps, width=width, height=height, encoding=_ENCODING) as video:
+        video.write(first)
+        for picture in pictures:
+            video.write(picture)
+    return outcome
+
+
+class _FilmedPlayer:
+    """Keeps what a player saw and did in its one episode."""
+
+    def __init__(self, player: Player) -> None:
+        self._player = player
+        self.rows: list[tuple[Frame, Controls]] = []
+
+    def act(self, moments: Mapping[int, Moment]) -> dict[int, Controls]:
+        actions = self._player.act(moments)
+        self.rows += [(moments[seed].frame, controls) for seed, controls in actions.items()]
+        return actions

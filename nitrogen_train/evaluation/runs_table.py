@@ -12,8 +12,7 @@ from pathlib import Path
 import numpy as np
 from scipy.special import stdtrit
 
-from nitrogen_train.data.files import write_atomically
-from nitrogen_train.evaluation.report import choose_scale, make_curve
+from nitrogen_train.evaluation.run_page import choose_scale, make_curve
 from nitrogen_train.evaluation.runs import (
     SEED,
     Run,
@@ -24,7 +23,8 @@ from nitrogen_train.evaluation.runs import (
 )
 from nitrogen_train.pages.charts import NUM_COLOURS, Chart, draw_curves, has_content, shorten
 from nitrogen_train.pages.page import Section, Table, write_page
-from nitrogen_train.table import format_table
+from nitrogen_train.runtime.atomic_files import write_atomically
+from nitrogen_train.runtime.progress import format_table
 
 _CONFIDENCE = 0.95
 _LONGEST = 24

@@ -2,11 +2,25 @@
 
 The one convention of the whole project: `time` 0 is noise, 1 is data,
 x_t = (1 - time) x_0 + time x_1, velocity = x_1 - x_0, and the solver integrates from 0 to 1.
+
+The masked loss: one mean over everything that a step supervises.
+
+A sum of errors travels with the count that divides it, so that micro-batches and ranks can share
+one divisor, the count of the whole global batch, and give the gradients of one batch.
+
+What a network's output means, and how the velocity follows from it.
+
+Velocity, x_1 and the logits of a binary x_1 determine each other along the path: a network may
+return any of them, apart for buttons and for sticks, and the solver sees a velocity.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal, get_args
 
-from jaxtyping import Float
+import torch
+import torch.nn.functional as F  # noqa: N812 - torch's own convention
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 
@@ -71,3 +85,125 @@ def velocity_to(
         4.0
     """
     return (x_1 - x_t) / (1 - time[..., None]).clamp(min=1e-3)
+
+
+ErrorKind = Literal["squared", "absolute", "cross_entropy"]
+"""Of one value; cross entropy takes logits as predictions and probabilities as targets."""
+
+
+def masked_error_sums(
+    predicted: Float[Tensor, "b t a"],
+    target: Float[Tensor, "b t a"],
+    mask: Bool[Tensor, "b t a"],
+    *,
+    kind: ErrorKind = "squared",
+    weight: Float[Tensor, " a"] | None = None,
+) -> Float[Tensor, " b"]:
+    """Sum each sample's errors, in float32 or better, over the values where the mask is True.
+
+    Values outside the mask do not count, whatever they are, infinite and NaN included.
+
+    Args:
+        predicted: What a network returned.
+        target: What it should have returned.
+        mask: True where supervised.
+        kind: The error of one value.
+        weight: Factor on the errors of each control, at least 0; None is 1.
+    """
+    predicted = predicted.float() if predicted.itemsize < 4 else predicted
+    # Before the error as well as after it: the gradient of what is infinite is NaN even times 0.
+    predicted, target = (values.masked_fill(~mask, 0) for values in (predicted, target))
+    errors = _ERRORS[kind](predicted, target).masked_fill(~mask, 0)
+    return (errors if weight is None else errors * weight).sum(dim=(1, 2))
+
+
+def masked_mean_loss(
+    error_sum: Float[Tensor, ""], num_valid: Int64[Tensor, ""]
+) -> Float[Tensor, ""]:
+    r"""Divide a sum of errors by a count of valid values; no valid value gives 0.
+
+    Args:
+        error_sum: Of `masked_error_sums` over one micro-batch.
+        num_valid: True values of the mask over the whole step: the losses of its micro-batches
+            then add up to the masked mean over the step.
+    """
+    return error_sum / num_valid.clamp(min=1)
+
+
+def _squared(predicted: Tensor, target: Tensor) -> Tensor:
+    return (predicted - target).square()
+
+
+def _absolute(predicted: Tensor, target: Tensor) -> Tensor:
+    return (predicted - target).abs()
+
+
+def _cross_entropy(predicted: Tensor, target: Tensor) -> Tensor:
+    return F.binary_cross_entropy_with_logits(predicted, target, reduction="none")
+
+
+_ERRORS: dict[ErrorKind, Callable[[Tensor, Tensor], Tensor]] = {
+    "squared": _squared,
+    "absolute": _absolute,
+    "cross_entropy": _cross_entropy,
+}
+
+
+StickPrediction = Literal["velocity", "x_1"]
+ButtonPrediction = Literal["velocity", "x_1", "logits"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prediction:
+    r"""How to read an output whose first values are buttons and whose other values are sticks.
+
+    - `velocity`: :math:`x_1 - x_0`, squared error; what the released policy returns.
+    - `x_1`: the actions, squared error. The network need not learn to subtract the noise.
+    - `logits`: of the probability that a button is pressed, cross entropy.
+
+    Source:
+        x_1 and cross entropy for binary data: arXiv:2602.10420.
+    """
+
+    buttons: ButtonPrediction
+    sticks: StickPrediction
+    num_buttons: int
+    """Leading values of an action."""
+
+    def __post_init__(self) -> None:
+        for part, known in (("buttons", ButtonPrediction), ("sticks", StickPrediction)):
+            if getattr(self, part) not in get_args(known):
+                raise ValueError(
+                    f"the prediction of {part} must be one of {', '.join(get_args(known))}, "
+                    f"got {getattr(self, part)!r}"
+                )
+
+    @property
+    def button_error(self) -> ErrorKind:
+        """What buttons are trained with."""
+        return "cross_entropy" if self.buttons == "logits" else "squared"
+
+    def target(self, path: PathSample, x_1: Float[Tensor, "b t a"]) -> Float[Tensor, "b t a"]:
+        """Say what the network should return at a point of the path to x_1."""
+        button_target, stick_target = (
+            path.velocity if kind == "velocity" else x_1 for kind in (self.buttons, self.sticks)
+        )
+        num = self.num_buttons
+        return torch.cat([button_target[..., :num], stick_target[..., num:]], dim=-1)
+
+    def to_velocity(
+        self,
+        output: Float[Tensor, "b t a"],
+        x_t: Float[Tensor, "b t a"],
+        time: Float[Tensor, "#b #t"],
+    ) -> Float[Tensor, "b t a"]:
+        """Find the velocity that the network's output at x_t means; time as in `velocity_to`."""
+        num = self.num_buttons
+        buttons, sticks = output[..., :num], output[..., num:]
+        if self.buttons == "logits":
+            buttons = buttons.sigmoid()
+        if self.buttons != "velocity":
+            buttons = velocity_to(buttons, x_t[..., :num], time)
+        if self.sticks != "velocity":
+            sticks = velocity_to(sticks, x_t[..., num:], time)
+        return torch.cat([buttons, sticks], dim=-1)

@@ -4,9 +4,14 @@ A game is a Gymnasium environment whose observation is the picture on the screen
 RGB, and whose action is a controller state by name (`Controls`), for example
 `{"RIGHT_STICK_X": -0.4, "RIGHT_TRIGGER": True}`. `reset` shows frame 0; the action given to `step`
 after frame t is row t of a recording. The sum of the rewards of an episode is its score.
+
+Reading a controller state as a game sees it.
+
+Players that know nothing of the game.
 """
 
 import abc
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -92,3 +97,41 @@ class Game(gymnasium.Env[Frame, Controls], abc.ABC):
 
         For recording only: a policy never sees what it sees.
         """
+
+
+def read_pad(action: Controls) -> dict[str, float]:
+    """Name the state of every control of the gamepad, as numbers.
+
+    Args:
+        action: Some controls by name; the others are released or centred. An analogue trigger is
+            read as the binary button that it is in `GAMEPAD`.
+
+    Returns:
+        Buttons as 0 or 1, axes in [-1, 1], y down-positive.
+
+    Raises:
+        ValueError: If a control is unknown, or a value is not finite or out of range.
+    """
+    state = GAMEPAD.controls_at(GAMEPAD.rows_from_controls([action]), 0)
+    return {name: float(value) for name, value in state.items()}
+
+
+def random_player(game: type[Game], *, seed: int) -> Iterator[Controls]:
+    """Press at random, by one rule for every game: the zero of the normalized score.
+
+    Every row, each control that the game listens to is drawn anew and independently: a button is
+    down in half of the rows, an axis is uniform in [-1, 1].
+
+    Args:
+        game: Whose controls to press.
+        seed: Same seed, same presses.
+
+    Yields:
+        Controller states, without end.
+    """
+    rng = np.random.default_rng(seed)
+    while True:
+        yield {
+            name: bool(rng.random() < 0.5) if name in GAMEPAD.buttons else float(rng.uniform(-1, 1))
+            for name in game.info.controls
+        }

@@ -12,8 +12,7 @@ from gymnasium.envs.box2d import car_racing
 from gymnasium.envs.box2d.car_dynamics import Car
 
 from nitrogen_train.actions import Controls
-from nitrogen_train.games.base import Frame, Game, GameInfo
-from nitrogen_train.games.pad import read_pad
+from nitrogen_train.games.base import Frame, Game, GameInfo, read_pad
 
 FRAME_SKIP = 4
 TIME_LIMIT_TICKS = 1000

@@ -13,8 +13,7 @@ from typing import Any, ClassVar
 import vizdoom
 
 from nitrogen_train.actions import Controls
-from nitrogen_train.games.base import Frame, Game
-from nitrogen_train.games.pad import read_pad
+from nitrogen_train.games.base import Frame, Game, read_pad
 
 TICS_PER_SECOND = 35
 FRAME_WIDTH_PX, FRAME_HEIGHT_PX = 256, 192

@@ -12,8 +12,7 @@ from jaxtyping import Float, UInt8
 from timm.layers.activations import GELUTanh
 from torch import Tensor, nn
 
-from nitrogen_train.pretrained.siglip import measure_timm_tower
-from nitrogen_train.pretrained.siglip_folder import read_siglip_folder
+from nitrogen_train.pretrained.siglip import measure_timm_tower, read_siglip_folder
 
 _NOT_ARCHITECTURE = {
     "cache_dir", "checkpoint_path", "features_only", "model_name", "num_classes", "pretrained",

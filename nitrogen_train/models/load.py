@@ -4,11 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from nitrogen_train.models.baselines import Recurrent, Regression
 from nitrogen_train.models.nitrogen import NitroGen
-from nitrogen_train.models.recurrent import Recurrent
-from nitrogen_train.models.regression import Regression
 from nitrogen_train.models.visual_policy import VisualPolicy
-from nitrogen_train.pretrained.read import read_policy
+from nitrogen_train.pretrained.read_policy import read_policy
 
 _KINDS: dict[str, type[VisualPolicy]] = {
     kind.__name__: kind for kind in (NitroGen, Regression, Recurrent)

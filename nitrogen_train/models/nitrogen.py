@@ -16,8 +16,7 @@ from torch import Tensor, nn
 
 from nitrogen_train import flow
 from nitrogen_train.batch import PolicyBatch
-from nitrogen_train.models.action_head import ActionHead, TimeCondition
-from nitrogen_train.models.dit import Context, DiT
+from nitrogen_train.models.dit import ActionHead, Context, DiT, TimeCondition
 from nitrogen_train.models.policy import ActionChunk, LossOutput, decode_actions, measure_errors
 from nitrogen_train.models.visual_policy import VisualPolicy
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field, fields
 from importlib.resources import files
 from pathlib import Path
 
-from nitrogen_train.data.files import write_atomically
 from nitrogen_train.pages.charts import Chart
+from nitrogen_train.runtime.atomic_files import write_atomically
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,21 +2,17 @@
 
 The config describes more networks than `NitroGen` computes: what would change a number is refused
 by name. What only concerns training, such as which parts are trained, is kept and not read.
+
+Fields of an ng.pt's `ckpt_config`, found by dotted names and checked one by one.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from nitrogen_train.actions.space import GAMEPAD
-from nitrogen_train.pretrained.ng_fields import (
-    look_up,
-    read_integer,
-    read_number,
-    read_truth,
-    require,
-)
 from nitrogen_train.pretrained.ng_tensors import NgSizes
-from nitrogen_train.pretrained.policy_config import FORMAT_VERSION, Usage
+from nitrogen_train.pretrained.places import FORMAT_VERSION, Usage
 from nitrogen_train.pretrained.siglip import VisionSizes
 from nitrogen_train.pretrained.siglip_names import (
     find_image_size,
@@ -24,6 +20,71 @@ from nitrogen_train.pretrained.siglip_names import (
     to_hf_name,
     to_timm_name,
 )
+
+
+def look_up(config: Mapping[str, Any], key: str) -> Any:  # noqa: ANN401 - a plain value
+    """Find a field.
+
+    Raises:
+        ValueError: If there is none.
+    """
+    node: Any = config
+    for part in key.split("."):
+        if not isinstance(node, Mapping) or part not in node:
+            raise ValueError(f"ckpt_config lacks {key}: is this a checkpoint of NitroGen's layout?")
+        node = node[part]
+    return node
+
+
+def require(config: Mapping[str, Any], key: str, value: object, why: str) -> None:
+    """Check that a field has a value.
+
+    Raises:
+        ValueError: If it has another; the message says `why` it matters.
+    """
+    got = look_up(config, key)
+    if got != value:
+        raise ValueError(f"ckpt_config says {key}={got!r}, expected {value!r}: {why}")
+
+
+def read_integer(
+    config: Mapping[str, Any], key: str, *, at_least: int = 1, at_most: int | None = None
+) -> int:
+    """Read a whole number.
+
+    Raises:
+        ValueError: If the field is not one within the limits.
+    """
+    got = look_up(config, key)
+    if not isinstance(got, int) or got < at_least or (at_most is not None and got > at_most):
+        limits = f"from {at_least}" + ("" if at_most is None else f" to {at_most}")
+        raise ValueError(f"ckpt_config says {key}={got!r}, expected a whole number {limits}")
+    return got
+
+
+def read_number(config: Mapping[str, Any], key: str) -> float:
+    """Read a finite number.
+
+    Raises:
+        ValueError: If the field is not one.
+    """
+    got = look_up(config, key)
+    if not isinstance(got, int | float) or not math.isfinite(got):
+        raise ValueError(f"ckpt_config says {key}={got!r}, expected a finite number")
+    return float(got)
+
+
+def read_truth(config: Mapping[str, Any], key: str) -> bool:
+    """Read true or false.
+
+    Raises:
+        ValueError: If the field is neither.
+    """
+    got = look_up(config, key)
+    if not isinstance(got, bool):
+        raise ValueError(f"ckpt_config says {key}={got!r}, expected true or false")
+    return got
+
 
 _DIT = "model_cfg.diffusion_model_cfg"
 _MIXER = "model_cfg.vl_self_attention_cfg"

@@ -5,12 +5,11 @@ from pathlib import Path
 
 import lightning as L  # noqa: N812 - Lightning's own convention
 
-from nitrogen_train.training.checkpoint_policy import CheckpointCallback, CheckpointPolicy
+from nitrogen_train.training.checkpoints import CheckpointCallback, CheckpointPolicy
+from nitrogen_train.training.guards import RankCheckCallback, StepGuardCallback
 from nitrogen_train.training.preemption import PreemptionCallback, StopRequest
-from nitrogen_train.training.progress import ProgressCallback
-from nitrogen_train.training.rank_check import RankCheckCallback
-from nitrogen_train.training.step_guard import StepGuardCallback
 from nitrogen_train.training.throughput import ThroughputCallback
+from nitrogen_train.training.training_progress import ProgressCallback
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,17 +1,29 @@
-"""Checkpoints on disk: never half-written, found again by the next start of the same run."""
+"""Checkpoints on disk: never half-written, found again by the next start of the same run.
 
+When a checkpoint is saved, and which of them stay.
+
+A new one is whole before an old one goes, so that a full disk or a kill leaves what there was.
+"""
+
+import json
 import os
 import shutil
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import lightning as L  # noqa: N812 - Lightning's own convention
 import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
+from lightning.pytorch.callbacks import Checkpoint
 from torch import Tensor
 
-from nitrogen_train.data.files import sync, write_atomically
+from nitrogen_train.batch import PolicyBatch
+from nitrogen_train.pretrained.places import find_checkpoints
+from nitrogen_train.runtime.atomic_files import sync, write_atomically
 from nitrogen_train.training.ema import averages_in
-from nitrogen_train.training.sharded import PREFIX, ShardedStates
+from nitrogen_train.training.zero_checkpoint import PREFIX, ShardedStates
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -120,3 +132,116 @@ def read_policy(checkpoint: dict[str, Any], *, averaged: bool = True) -> dict[st
         if name.startswith(PREFIX)
     }
     return weights | (averages_in(checkpoint["optimizer_states"][0]) if averaged else {})
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckpointPolicy:
+    """How often, and which of them stay."""
+
+    every_n_steps: int
+    """Optimizer steps between checkpoints; the end of a run is saved besides."""
+    keep_last: int
+    """How many of the latest stay, at least 1."""
+    keep_every_n_steps: int | None = None
+    """Those at multiples of this stay for good."""
+    keep_best: int = 0
+    """How many of the best stay."""
+    metric: str = "val/loss"
+    """What makes them the best."""
+    is_lowest_best: bool = True
+
+    def find_superfluous(self, steps: Iterable[int], scores: Mapping[int, float]) -> list[int]:
+        """Choose what goes.
+
+        Args:
+            steps: At which there are checkpoints.
+            scores: Step to the metric, for those that were judged.
+        """
+        there = sorted(steps)
+        judged = [step for step in there if step in scores]
+        judged.sort(key=lambda step: scores[step], reverse=not self.is_lowest_best)
+        kept = {*there[-self.keep_last :], *judged[: self.keep_best]}
+        if self.keep_every_n_steps is not None:
+            kept |= {step for step in there if step % self.keep_every_n_steps == 0}
+        return [step for step in there if step not in kept]
+
+
+class CheckpointCallback(Checkpoint):
+    """Saves checkpoints `step-N.ckpt` and removes those that are not to be kept."""
+
+    def __init__(self, *, folder: Path, policy: CheckpointPolicy) -> None:
+        """Write to a folder.
+
+        Args:
+            folder: On a file system that all ranks see; it also gets `scores.json`.
+            policy: What is kept.
+        """
+        self._folder = folder
+        self._policy = policy
+        self._last_saved: int | None = None
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Note where a run continues: this step is saved already."""
+        self._last_saved = trainer.global_step
+
+    def on_train_batch_start(
+        self,
+        trainer: L.Trainer,
+        pl_module: L.LightningModule,
+        batch: PolicyBatch,
+        batch_idx: int,
+    ) -> None:
+        """Save what is due, on every rank, once the step's metrics and validation are written.
+
+        Saved any earlier, a run that is killed after the save would never write them.
+        """
+        if trainer.global_step % self._policy.every_n_steps == 0:
+            self._save(trainer)
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Judge the checkpoint of this step.
+
+        Raises:
+            ValueError: If validation has no such metric.
+        """
+        if not self._policy.keep_best:
+            return
+        value = trainer.callback_metrics.get(self._policy.metric)
+        if value is None:
+            known = ", ".join(sorted(trainer.callback_metrics))
+            raise ValueError(f"best_metric={self._policy.metric} is not one of {known}")
+        if not trainer.is_global_zero:
+            return
+        scores = self._read_scores() | {trainer.global_step: float(value)}
+        with write_atomically(self._scores_path) as temporary:
+            temporary.write_text(json.dumps(scores), encoding="utf-8")
+        self._tidy()
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Save the end of the run."""
+        self._save(trainer)
+
+    def _save(self, trainer: L.Trainer) -> None:
+        step = trainer.global_step
+        if step == self._last_saved:
+            return
+        # `weights_only` means that the optimizer is left out; unsaid, Lightning logs a line.
+        trainer.save_checkpoint(self._folder / f"step-{step}.ckpt", weights_only=False)
+        self._last_saved = step
+        if trainer.is_global_zero:
+            self._tidy()
+
+    def _tidy(self) -> None:
+        there = find_checkpoints(self._folder)
+        for step in self._policy.find_superfluous(there, self._read_scores()):
+            remove_checkpoint(there[step])
+
+    @property
+    def _scores_path(self) -> Path:
+        return self._folder / "scores.json"
+
+    def _read_scores(self) -> dict[int, float]:
+        if not self._scores_path.exists():
+            return {}
+        scores = json.loads(self._scores_path.read_text(encoding="utf-8"))
+        return {int(step): value for step, value in scores.items()}

@@ -10,19 +10,15 @@ import lightning as L  # noqa: N812 - Lightning's own convention
 from torch.utils.data import DataLoader
 
 from nitrogen_train.actions import ActionSpace
+from nitrogen_train.actions.rates import SAME_RATE
 from nitrogen_train.batch import PolicyBatch
-from nitrogen_train.data.clips import ClipReader
-from nitrogen_train.data.collate import WindowCollator
-from nitrogen_train.data.decode import choose_decoder
+from nitrogen_train.data.clip_reader import ClipReader, LoadReport, Quarantine
 from nitrogen_train.data.loader import TrainingLoader, obey_training_alone
 from nitrogen_train.data.mixture import Source
-from nitrogen_train.data.plan import WindowPlan
-from nitrogen_train.data.quarantine import Quarantine
-from nitrogen_train.data.report import LoadReport
-from nitrogen_train.data.share import Share
+from nitrogen_train.data.order import Share, WindowPlan
 from nitrogen_train.data.stream import TrainingStream, ValidationStream
-from nitrogen_train.data.visits import estimate_lane_bytes, fits_decoded
-from nitrogen_train.rates import SAME_RATE
+from nitrogen_train.data.video import choose_decoder
+from nitrogen_train.data.visits import WindowCollator, estimate_lane_bytes, fits_decoded
 
 _log = logging.getLogger(__name__)
 

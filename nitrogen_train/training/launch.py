@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from nitrogen_train.processes import name_parent
+from nitrogen_train.runtime.processes import name_parent
 
 if TYPE_CHECKING:
     # A command looks here before it imports what takes seconds.

@@ -1,15 +1,119 @@
-"""How the weights move: groups of parameters, their optimizer, its schedule and its average."""
+"""How the weights move: groups of parameters, their optimizer, its schedule and its average.
 
-from collections.abc import Callable, Iterable, Mapping
+Parameters by name: `encoder.*` is every parameter whose name begins with `encoder.`.
+
+Patterns are those of a shell (`fnmatch`): `*` stands for any text, dots included.
+
+Parts of a policy that do not learn.
+
+A part whose parameters are all frozen is a fixed function: no dropout, no new norm statistics, and
+no backward pass through it unless something in front of it learns.
+
+Learning-rate schedules, in optimizer steps.
+"""
+
+import difflib
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from typing import Any
 
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
 from nitrogen_train.training.ema import track_ema
-from nitrogen_train.training.patterns import find_parameters
+from nitrogen_train.training.phases import count_phases
+
+
+def find_parameters(module: nn.Module, pattern: str, *, setting: str) -> list[str]:
+    """Find the names that a pattern fits, in the module's order.
+
+    Args:
+        module: Whose parameters are meant.
+        pattern: For names of parameters.
+        setting: What the pattern was given as, for the error.
+
+    Raises:
+        ValueError: If it fits no parameter; the message names patterns like it that fit some.
+    """
+    names = [name for name, _ in module.named_parameters()]
+    found = [name for name in names if fnmatchcase(name, pattern)]
+    if not found:
+        known = [f"{part}.*" for part, _ in module.named_modules() if part] + names
+        close = difflib.get_close_matches(pattern, known, n=3) or [
+            f"{part}.*" for part, _ in module.named_children()
+        ]
+        raise ValueError(
+            f"{setting}: {pattern!r} fits no parameter; did you mean {', '.join(close)}?"
+        )
+    return found
+
+
+def freeze(policy: nn.Module, patterns: Sequence[str]) -> None:
+    """Exclude parameters from training.
+
+    Args:
+        policy: Whose parameters they are.
+        patterns: For names of parameters; see `find_parameters`.
+
+    Raises:
+        ValueError: If a pattern fits no parameter, or nothing is left to train.
+    """
+    for pattern in patterns:
+        for name in find_parameters(policy, pattern, setting="frozen"):
+            policy.get_parameter(name).requires_grad = False
+    if not any(parameter.requires_grad for parameter in policy.parameters()):
+        raise ValueError(f"frozen: {', '.join(patterns)} leave nothing to train; freeze less")
+
+
+def hold_frozen_parts(policy: nn.Module) -> None:
+    """Put every part that has parameters, all of them frozen, into evaluation mode."""
+    for part in policy.modules():
+        learns = [parameter.requires_grad for parameter in part.parameters()]
+        if learns and not any(learns):
+            part.eval()
+
+
+def warmup_stable_decay(
+    optimizer: Optimizer,
+    *,
+    max_steps: int,
+    warmup_share: float = 0.0,
+    decay_share: float = 0.0,
+    warmup_steps: int | None = None,
+    decay_steps: int | None = None,
+) -> LambdaLR:
+    """Rise linearly, stay, fall linearly to zero at the last step.
+
+    The first step already has the first part of the rise: 1 / steps of warm-up.
+
+    Args:
+        optimizer: Whose learning rates are the stable ones.
+        max_steps: Length of the run.
+        warmup_share: Of the run, to reach the stable rate; in [0, 1].
+        decay_share: Of the run, for the fall at the end; in [0, 1].
+        warmup_steps: Instead of `warmup_share`.
+        decay_steps: Instead of `decay_share`.
+
+    Source:
+        MiniCPM, arXiv:2404.06395; NitroGen trains with it (lengths not published).
+    """
+    warmup, decay = count_phases(
+        max_steps=max_steps,
+        warmup_share=warmup_share,
+        decay_share=decay_share,
+        warmup_steps=warmup_steps,
+        decay_steps=decay_steps,
+    )
+
+    def factor(step: int) -> float:
+        warm = (step + 1) / warmup if warmup else 1.0
+        cool = (max_steps - step) / decay if decay else 1.0
+        return max(0.0, min(1.0, warm, cool))
+
+    return LambdaLR(optimizer, factor)
+
 
 ParameterGroup = dict[str, Any]
 """As optimizers take it, its parameters with their names; `lr_scale` is ours."""

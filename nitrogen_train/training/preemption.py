@@ -34,7 +34,7 @@ from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvir
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 
 from nitrogen_train.batch import PolicyBatch
-from nitrogen_train.interrupts import end_at_once
+from nitrogen_train.runtime.interrupts import end_at_once
 from nitrogen_train.training.launch import KUBEFLOW, count_tasks_per_node, find_launch
 
 EXIT_STATUS = 75

@@ -1,4 +1,9 @@
-"""How a run is spread over processes: one, DDP, or DeepSpeed's ZeRO."""
+"""How a run is spread over processes: one, DDP, or DeepSpeed's ZeRO.
+
+torch.compile, part by part: the names of weights stay as they are.
+
+Less memory for more computation.
+"""
 
 import os
 from datetime import timedelta
@@ -6,8 +11,35 @@ from typing import Any, Literal
 
 import torch
 from lightning.pytorch.strategies import Strategy
+from torch import nn
 
+from nitrogen_train.models.dit import DiT, Mixer
+from nitrogen_train.models.encoder import VisionEncoder
 from nitrogen_train.training.zero import CpuZeroStrategy, ZeroStrategy
+
+
+def compile_parts(policy: nn.Module) -> None:
+    """Compile a policy's encoder, mixer and diffusion transformer in place, at their first call."""
+    for part in policy.modules():
+        if isinstance(part, VisionEncoder | Mixer | DiT):
+            part.compile()
+
+
+def checkpoint_activations(policy: nn.Module) -> None:
+    """Keep of each block only its input, and compute the rest again in the backward pass.
+
+    Loss and gradients stay the same, dropout included; a step costs about a third more.
+
+    Args:
+        policy: Its encoder, mixer and diffusion transformer are changed in place.
+
+    Raises:
+        ValueError: If the encoder's network cannot do it.
+    """
+    for part in policy.modules():
+        if isinstance(part, VisionEncoder | Mixer | DiT):
+            part.checkpoint_activations()
+
 
 _TIMEOUT = timedelta(minutes=30)
 """Of a collective operation: torch's own, which a slow first read of a large data set can need."""

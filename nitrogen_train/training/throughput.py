@@ -1,18 +1,176 @@
-"""How fast a run goes, how much of the time it waits for data, and why."""
+"""How fast a run goes, how much of the time it waits for data, and why.
+
+The GPUs that forecasts and MFU know, with what their makers say of them.
+
+How many floating-point operations a policy's training takes, counted without computing.
+
+On the meta device tensors have a shape and no values: counting costs seconds and no memory.
+"""
 
 import logging
 import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import lightning as L  # noqa: N812 - Lightning's own convention
 import torch
+from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
 
-from nitrogen_train.batch import PolicyBatch
-from nitrogen_train.data.report import LoadReport
+from nitrogen_train.batch import PolicyBatch, WindowId
+from nitrogen_train.data.clip_reader import LoadReport
+from nitrogen_train.models.visual_policy import VisualPolicy
 from nitrogen_train.training.datamodule import WindowDataModule
-from nitrogen_train.training.gpus import find_gpu
 from nitrogen_train.training.module import LitPolicy
-from nitrogen_train.training.operations import copy_to_meta, count_training_flops
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gpu:
+    """A kind of GPU, and the machines that it usually stands in; all numbers are peaks."""
+
+    name: str
+    device_names: tuple[str, ...]
+    """Parts of the names that CUDA gives it."""
+    bf16_flops: float
+    """Dense bf16 matrix products summed in float32, per second."""
+    fp32_flops: float
+    """Per second, outside the tensor cores: torch's default for float32."""
+    memory_gib: float
+    memory_bytes_per_s: float
+    gpus_per_node: int
+    link_bytes_per_s: float
+    """To the other GPUs of its node, each way."""
+    network_bytes_per_s: float
+    """To other nodes, each way: this GPU's share of its node's network."""
+
+
+GPUS = (
+    Gpu(
+        name="H100 SXM",
+        device_names=("H100 80GB HBM3", "H200"),
+        bf16_flops=989.4e12,
+        fp32_flops=66.9e12,
+        memory_gib=79.6,
+        memory_bytes_per_s=3.35e12,
+        gpus_per_node=8,
+        link_bytes_per_s=450e9,
+        network_bytes_per_s=50e9,
+    ),
+    Gpu(
+        name="A100",
+        device_names=("A100",),
+        bf16_flops=312e12,
+        fp32_flops=19.5e12,
+        memory_gib=80.0,
+        memory_bytes_per_s=2.039e12,
+        gpus_per_node=8,
+        link_bytes_per_s=300e9,
+        network_bytes_per_s=25e9,
+    ),
+    Gpu(
+        name="RTX 4090",
+        device_names=("RTX 4090",),
+        bf16_flops=165.2e12,
+        fp32_flops=82.6e12,
+        memory_gib=24.0,
+        memory_bytes_per_s=1.008e12,
+        gpus_per_node=8,
+        link_bytes_per_s=32e9,
+        network_bytes_per_s=1.5625e9,
+    ),
+)
+"""Peaks and memory, of which the A100 is the one with 80 GB.
+
+Source:
+    NVIDIA's H100 Tensor Core GPU Architecture (2022, table 2) and data sheet, A100 Tensor Core GPU
+    data sheet (2021), Ada GPU Architecture (2022, appendix A). Links: NVLink 4 (900 GB/s both ways
+    together), NVLink 3 (600), PCIe 4.0 x16. Networks: DGX H100 has eight ports of 400 Gbit/s, DGX
+    A100 eight of 200; for the RTX 4090 one port of 100 Gbit/s among eight GPUs is our assumption.
+"""
+
+
+def find_gpu(device_name: str) -> Gpu | None:
+    """Find a GPU by what `torch.cuda.get_device_name` calls it; None if it is not known here."""
+    for gpu in GPUS:
+        if any(part in device_name for part in gpu.device_names):
+            return gpu
+    return None
+
+
+def make_random_batch(
+    *, num_samples: int, num_frames: int, image_size: int, action_horizon: int, action_dim: int
+) -> PolicyBatch:
+    """Draw a batch on torch's default device.
+
+    Pictures and actions are random and all valid: what a step costs does not depend on them.
+    """
+    size = (num_samples, num_frames)
+    actions = torch.rand(num_samples, action_horizon, action_dim)
+    return PolicyBatch(
+        frames=torch.randint(256, (*size, 3, image_size, image_size)).byte(),
+        frame_mask=torch.ones(size, dtype=torch.bool),
+        actions=actions,
+        action_mask=torch.ones_like(actions, dtype=torch.bool),
+        game_id=torch.zeros(num_samples, dtype=torch.int64),
+        sample_seed=torch.arange(num_samples),
+        num_valid_in_step=torch.tensor(actions.numel()),
+        window_ids=tuple(WindowId("random", "clip", frame) for frame in range(num_samples)),
+    )
+
+
+def make_sample(policy: VisualPolicy) -> PolicyBatch:
+    """Draw a batch of one sample, as a policy takes it, on torch's default device."""
+    return make_random_batch(
+        num_samples=1,
+        num_frames=policy.num_frames,
+        image_size=policy.image_size,
+        action_horizon=policy.action_horizon,
+        action_dim=policy.action_space.action_dim,
+    )
+
+
+def count_flops(function: Callable[[], object]) -> int:
+    """Count the operations of a function that works on the meta device.
+
+    Attention is taken apart into its two products, since `FlopCounterMode` counts the CPU's fused
+    one as nothing.
+    """
+    with (
+        torch.device("meta"),
+        sdpa_kernel(SDPBackend.MATH),
+        FlopCounterMode(display=False) as counter,
+    ):
+        function()
+    return counter.get_total_flops()
+
+
+def count_training_flops(policy: VisualPolicy) -> int:
+    """Count the operations of training a policy on the meta device, forward and backward, a sample.
+
+    Frozen parts have no backward pass. Recomputation counts where the policy checkpoints its
+    activations.
+    """
+    with torch.device("meta"):
+        batch = make_sample(policy)
+    return count_flops(lambda: policy.train().compute_loss(batch).error_sum.backward())
+
+
+def copy_to_meta(policy: VisualPolicy) -> VisualPolicy:
+    """Build the same policy, frozen where it is, without its values."""
+    settings: Mapping[str, Any] = policy.settings
+    with torch.device("meta"):
+        copy = type(policy).from_settings(dict(settings))
+    learns = {name: parameter.requires_grad for name, parameter in policy.named_parameters()}
+    _set_learning(copy, learns)
+    return copy
+
+
+def _set_learning(policy: nn.Module, learns: Mapping[str, bool]) -> None:
+    for name, parameter in policy.named_parameters():
+        parameter.requires_grad = learns[name]
+
 
 _log = logging.getLogger(__name__)
 

@@ -18,8 +18,7 @@ from torch import Tensor
 
 from nitrogen_train.training.checkpoints import describe_failed_save, replace_folder
 from nitrogen_train.training.ema import ema_weights
-from nitrogen_train.training.sharded import fill, open_states, write_shard
-from nitrogen_train.training.zero_state import ZeroState
+from nitrogen_train.training.zero_checkpoint import ZeroState, fill, open_states, write_shard
 
 
 class ZeroPrecision(DeepSpeedPrecision):

@@ -4,12 +4,7 @@ import numpy as np
 import pytest
 
 from nitrogen_train.actions import ActionRows, get_action_space
-from nitrogen_train.actions.keyboard_mouse import (
-    KEYBOARD_MOUSE,
-    MOUSE_SCALE,
-    WHEEL_SCALE,
-)
-from nitrogen_train.actions.motion import MotionScale
+from nitrogen_train.actions.space import KEYBOARD_MOUSE, MOUSE_SCALE, WHEEL_SCALE, MotionScale
 from nitrogen_train.data.action_file import ClipActions, decode_actions, encode_actions, idle_rows
 
 

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from nitrogen_train.benchmark.__main__ import main
-from nitrogen_train.benchmark.throughput import PEAK_FLOPS, Throughput, predict_throughput
-from nitrogen_train.benchmark.workload import Workload, count_flops
-from nitrogen_train.table import format_table
+from benchmarks.__main__ import main
+from benchmarks.throughput import PEAK_FLOPS, Throughput, predict_throughput
+from benchmarks.workload import Workload, count_flops
+from nitrogen_train.runtime.progress import format_table
 
 
 def test_a_prediction_shares_the_peak_among_the_operations_of_a_sample() -> None:

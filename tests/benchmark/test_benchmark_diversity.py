@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nitrogen_train.benchmark.batch_contents import (
+from benchmarks.batch_contents import (
     ClipFacts,
     draw_gaps,
     expect_distinct,
@@ -20,10 +20,10 @@ from nitrogen_train.benchmark.batch_contents import (
     read_facts,
     summarize_gaps,
 )
-from nitrogen_train.benchmark.diversity import describe_diversity, measure_diversity
-from nitrogen_train.benchmark.lane_memory import count_open_clips, measure_lanes
-from nitrogen_train.benchmark.simulated_manifest import write_simulated_manifest
-from nitrogen_train.benchmark.stream_contents import (
+from benchmarks.diversity import describe_diversity, measure_diversity
+from benchmarks.lane_memory import count_open_clips, measure_lanes
+from benchmarks.simulated_manifest import write_simulated_manifest
+from benchmarks.stream_contents import (
     compare_batches,
     count_distinct,
     count_pass,
@@ -34,12 +34,10 @@ from nitrogen_train.benchmark.stream_contents import (
     measure_gaps,
     spread_steps,
 )
-from nitrogen_train.data.manifest_row import ManifestRow
+from nitrogen_train.data.manifest import ManifestRow
 from nitrogen_train.data.mixture import Source, load_sources
-from nitrogen_train.data.order import STRETCH, Interleaving
-from nitrogen_train.data.plan import WindowPlan
-from nitrogen_train.data.window_table import Located
-from nitrogen_train.data.windows import WindowShape
+from nitrogen_train.data.order import STRETCH, Interleaving, WindowPlan
+from nitrogen_train.data.windows import Located, WindowShape
 
 BATCH, VISIT = 256, 64
 WINDOW = WindowShape(num_frames=1, frame_stride=1, action_horizon=18, action_offset=3)

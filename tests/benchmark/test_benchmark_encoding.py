@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nitrogen_train.benchmark.encoding import (
+from benchmarks.encoding import (
     Clip,
     Speeds,
     describe_decoders,

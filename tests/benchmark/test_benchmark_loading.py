@@ -9,17 +9,11 @@ from typing import Any
 
 import pytest
 
-from nitrogen_train.benchmark.__main__ import main
-from nitrogen_train.benchmark.loading import (
-    STEPS,
-    LoadingCost,
-    MemoryCost,
-    ReaderCost,
-    StartCost,
-)
-from nitrogen_train.benchmark.loading_clips import copy_clips, lengthen_groups
-from nitrogen_train.benchmark.loading_process import LoaderBlocks
-from nitrogen_train.benchmark.loading_readers import (
+from benchmarks.__main__ import main
+from benchmarks.loading import STEPS, LoadingCost, MemoryCost, ReaderCost, StartCost
+from benchmarks.loading_clips import copy_clips, lengthen_groups
+from benchmarks.loading_process import LoaderBlocks
+from benchmarks.loading_readers import (
     LEROBOT,
     OPENS,
     SEQUENTIAL,
@@ -28,13 +22,13 @@ from nitrogen_train.benchmark.loading_readers import (
     WEBDATASET_WHOLE,
     WORKER,
 )
-from nitrogen_train.benchmark.loading_report import describe_loading, list_comparisons
-from nitrogen_train.benchmark.loading_rivals import Job, TimedBlocks
-from nitrogen_train.benchmark.pinned import Block, PinnedProcess
+from benchmarks.loading_report import describe_loading, list_comparisons
+from benchmarks.loading_rivals import Job, TimedBlocks
+from benchmarks.pinned import Block, PinnedProcess
 from nitrogen_train.config import DataConfig, load_defaults
-from nitrogen_train.data.decode import choose_decoder
 from nitrogen_train.data.manifest import read_manifest
 from nitrogen_train.data.order import STRETCH
+from nitrogen_train.data.video import choose_decoder
 
 BATCH = 2
 

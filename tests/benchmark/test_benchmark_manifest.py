@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from nitrogen_train.benchmark.manifest import describe_manifest, measure_manifest
-from nitrogen_train.benchmark.simulated_manifest import write_simulated_manifest
+from benchmarks.manifest import describe_manifest, measure_manifest
+from benchmarks.simulated_manifest import write_simulated_manifest
 from nitrogen_train.data.manifest import Manifest, open_manifest, read_manifest
 
 

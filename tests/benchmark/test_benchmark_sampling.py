@@ -6,14 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from benchmarks.sampling import describe_sampling, measure_sampling, sample_naively, sample_ours
+from benchmarks.workload import FULL, Workload, count_flops
 from nitrogen_train.batch import PolicyBatch
-from nitrogen_train.benchmark.sampling import (
-    describe_sampling,
-    measure_sampling,
-    sample_naively,
-    sample_ours,
-)
-from nitrogen_train.benchmark.workload import FULL, Workload, count_flops
 from nitrogen_train.models.nitrogen import NitroGen
 
 SMALL = ("experiment=demo", "data.image_size=32", "data.micro_batch_size=2")

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from descents import assert_went_the_same_way
 
-from nitrogen_train.benchmark.machine import run_alone
-from nitrogen_train.benchmark.training import (
+from benchmarks.machine import run_alone
+from benchmarks.training import (
     StepTimes,
     TrainingCost,
     describe_training,
@@ -14,7 +14,7 @@ from nitrogen_train.benchmark.training import (
     step_barely,
     time_steps,
 )
-from nitrogen_train.benchmark.workload import Workload
+from benchmarks.workload import Workload
 from nitrogen_train.train import build_module, build_trainer
 
 TINY = Workload(

@@ -11,8 +11,8 @@ import numpy as np
 
 from nitrogen_train.actions import GAMEPAD
 from nitrogen_train.data.action_file import ClipActions, decode_actions, encode_actions
+from nitrogen_train.data.clip_record import SHARD_END
 from nitrogen_train.data.manifest import read_manifest, write_manifest
-from nitrogen_train.data.records import SHARD_END
 
 Members = dict[str, bytes]
 """Of a record: suffix to content."""

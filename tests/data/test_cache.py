@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from nitrogen_train.data.cache import RangeCache
+from nitrogen_train.data.range_cache import RangeCache
 
 URL = "s3://clips/set/shard-000000.tar"
 ENTRY = 32 + 1000
@@ -322,7 +322,7 @@ def test_killed_processes_leave_a_sound_cache(tmp_path: Path) -> None:
 WRITER = """
 import signal, sys
 from pathlib import Path
-from nitrogen_train.data.cache import RangeCache
+from nitrogen_train.data.range_cache import RangeCache
 
 class Pausing(RangeCache):
     times = 0

@@ -12,11 +12,8 @@ import numpy as np
 import pytest
 from barcode_videos import make_video, read_barcodes
 
-from nitrogen_train.data.decode import VideoDecoder
-from nitrogen_train.data.decoders.decord_decoder import DecordDecoder
-from nitrogen_train.data.decoders.pyav_decoder import PyAVDecoder
-from nitrogen_train.data.decoders.video import DecodeError
 from nitrogen_train.data.encode import encode_video
+from nitrogen_train.data.video import DecodeError, DecordDecoder, PyAVDecoder, VideoDecoder
 
 
 @pytest.fixture(params=[PyAVDecoder, DecordDecoder], ids=["pyav", "decord"])
@@ -114,8 +111,8 @@ def spoil(video: bytes, *, count: int) -> Iterator[bytes]:
 DECODE_SPOILED = """
 import sys
 from pathlib import Path
-from nitrogen_train.data.decode import choose_decoder
-from nitrogen_train.data.decoders.video import DecodeError
+from nitrogen_train.data.video import choose_decoder
+from nitrogen_train.data.video import DecodeError
 from nitrogen_train.data.encode import encode_video
 
 decoder = choose_decoder(sys.argv[1])

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from nitrogen_train.data.dealing import deal_evenly
+from nitrogen_train.data.order import deal_evenly
 
 
 @pytest.mark.parametrize("weights", [[1.0], [3.0, 1.0], [5.0, 2.0, 1.0], [0.7, 0.2, 0.06, 0.04]])

@@ -6,11 +6,16 @@ import numpy as np
 import pytest
 from barcode_videos import ENCODINGS, NUM_FRAMES, draw_barcode, make_video, read_barcodes
 
-from nitrogen_train.data.decode import FallbackDecoder, VideoDecoder, choose_decoder
-from nitrogen_train.data.decoders.decord_decoder import DecordDecoder
-from nitrogen_train.data.decoders.pyav_decoder import PyAVDecoder
-from nitrogen_train.data.decoders.torchcodec_decoder import TorchcodecDecoder
-from nitrogen_train.data.decoders.video import DecodeError, UnsupportedVideoError
+from nitrogen_train.data.video import (
+    DecodeError,
+    DecordDecoder,
+    FallbackDecoder,
+    PyAVDecoder,
+    TorchcodecDecoder,
+    UnsupportedVideoError,
+    VideoDecoder,
+    choose_decoder,
+)
 
 NEEDS_TORCHCODEC = pytest.mark.skipif(
     importlib.util.find_spec("torchcodec") is None, reason="torchcodec is not installed"
@@ -119,7 +124,7 @@ def test_a_frame_that_does_not_exist_is_refused(decoder: VideoDecoder, indices: 
 def test_a_video_that_would_fill_memory_is_refused(
     decoder: VideoDecoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("nitrogen_train.data.decoders.video.MAX_DECODED_BYTES", 100_000)
+    monkeypatch.setattr("nitrogen_train.data.video.MAX_DECODED_BYTES", 100_000)
 
     with pytest.raises(DecodeError, match="90 frames of 128x64 are 2211840 bytes"):
         decoder.decode(make_video("group of 10")[0])

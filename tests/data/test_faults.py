@@ -27,10 +27,9 @@ from rank_streams import GLOBAL_BATCH_SIZE, WINDOW, Topology, build_loader
 from tiers import divide
 
 from nitrogen_train.batch import PolicyBatch
+from nitrogen_train.data.clip_reader import LoadReport, Quarantine
 from nitrogen_train.data.encode import encode_video
 from nitrogen_train.data.mixture import Source, load_sources
-from nitrogen_train.data.quarantine import Quarantine
-from nitrogen_train.data.report import LoadReport
 from nitrogen_train.data.schema import ShardError
 from nitrogen_train.data.storage import Storage, TransientReadError
 

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from nitrogen_train.data.files import check_folder, write_atomically
+from nitrogen_train.runtime.atomic_files import check_folder, write_atomically
 
 
 def test_a_file_appears_whole_and_nothing_else_does(tmp_path: Path) -> None:

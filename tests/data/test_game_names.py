@@ -1,7 +1,6 @@
 import pytest
 
-from nitrogen_train.data.game_names import find_respelt, refuse_respelt
-from nitrogen_train.data.schema import ShardError
+from nitrogen_train.data.schema import ShardError, find_respelt, refuse_respelt
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from nitrogen_train.data.files import write_atomically
-from nitrogen_train.data.index_files import build_once, default_index_dir
+from nitrogen_train.runtime.atomic_files import build_once, default_index_dir, write_atomically
 
 
 def test_the_default_folder_follows_the_users_cache(

@@ -3,8 +3,8 @@ import pytest
 from jaxtyping import UInt8
 
 from nitrogen_train.actions import GAMEPAD, Controls
-from nitrogen_train.actions.keyboard_mouse import KEYBOARD_MOUSE
-from nitrogen_train.data.overlay import draw_controls
+from nitrogen_train.actions.space import KEYBOARD_MOUSE
+from nitrogen_train.viewing.overlays import draw_controls
 
 FRAME = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
 

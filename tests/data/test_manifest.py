@@ -16,11 +16,11 @@ from nitrogen_train.actions import GAMEPAD
 from nitrogen_train.data.manifest import (
     MANIFEST_NAME,
     Manifest,
+    ManifestRow,
     open_manifest,
     read_manifest,
     write_manifest,
 )
-from nitrogen_train.data.manifest_row import ManifestRow
 from nitrogen_train.data.schema import ShardError
 
 ROW = ManifestRow(

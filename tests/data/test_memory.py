@@ -12,8 +12,8 @@ import pytest
 from damaged_datasets import shard_each_clip
 from rank_streams import GLOBAL_BATCH_SIZE, WINDOW, build_loader
 
+from nitrogen_train.data.clip_reader import Quarantine
 from nitrogen_train.data.mixture import load_sources
-from nitrogen_train.data.quarantine import Quarantine
 
 NUM_STEPS = 60
 """Of 48 windows each."""

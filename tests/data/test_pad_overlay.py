@@ -3,7 +3,7 @@ import pytest
 from jaxtyping import UInt8
 
 from nitrogen_train.actions import GAMEPAD, Controls
-from nitrogen_train.data.overlay import draw_controls
+from nitrogen_train.viewing.overlays import draw_controls
 
 FRAME = np.random.default_rng(0).integers(0, 256, (48, 64, 3), dtype=np.uint8)
 DRAWN = [name for name in GAMEPAD.controls if name not in GAMEPAD.unlabelled]

@@ -8,8 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from nitrogen_train.actions import GAMEPAD, ActionRows
-from nitrogen_train.data.predictions import open_predictions, read_predictions
 from nitrogen_train.data.schema import ShardError
+from nitrogen_train.viewing.predictions import open_predictions, read_predictions
 
 
 def random_rows(num_rows: int) -> ActionRows:

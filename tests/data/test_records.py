@@ -10,14 +10,13 @@ from typing import Any
 
 import pytest
 
-from nitrogen_train.data.manifest import read_manifest
-from nitrogen_train.data.manifest_row import ManifestRow
-from nitrogen_train.data.records import (
+from nitrogen_train.data.clip_record import (
     decode_record,
     encode_record,
     read_record,
     read_record_bytes,
 )
+from nitrogen_train.data.manifest import ManifestRow, read_manifest
 from nitrogen_train.data.schema import ShardError
 from nitrogen_train.data.storage import Storage
 

@@ -4,8 +4,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from nitrogen_train.data.manifest import Manifest
-from nitrogen_train.data.manifest_row import ManifestRow
+from nitrogen_train.data.manifest import Manifest, ManifestRow
 from nitrogen_train.data.selection import Selection
 
 

@@ -12,11 +12,11 @@ import pytest
 from moto.server import ThreadedMotoServer
 from range_server import RangeServer, serve_ranges
 
-from nitrogen_train.data import remote
-from nitrogen_train.data.cache import RangeCache
+from nitrogen_train.data import storage as remote
+from nitrogen_train.data.clip_record import encode_record, read_record
 from nitrogen_train.data.manifest import read_manifest
 from nitrogen_train.data.mixture import load_sources
-from nitrogen_train.data.records import encode_record, read_record
+from nitrogen_train.data.range_cache import RangeCache
 from nitrogen_train.data.schema import ShardError
 from nitrogen_train.data.storage import Storage, TransientReadError
 from nitrogen_train.data.windows import WindowShape

@@ -11,17 +11,13 @@ from torch.utils.data import DataLoader
 
 from nitrogen_train.actions import GAMEPAD
 from nitrogen_train.batch import PolicyBatch, concatenate_batches
-from nitrogen_train.data.clips import ClipReader
-from nitrogen_train.data.collate import WindowCollator
-from nitrogen_train.data.decode import choose_decoder
+from nitrogen_train.data.clip_reader import ClipReader, Quarantine
 from nitrogen_train.data.loader import TrainingLoader
 from nitrogen_train.data.mixture import Source, load_sources
-from nitrogen_train.data.order import Interleaving
-from nitrogen_train.data.plan import WindowPlan
-from nitrogen_train.data.quarantine import Quarantine
-from nitrogen_train.data.share import Share
+from nitrogen_train.data.order import Interleaving, Share, WindowPlan
 from nitrogen_train.data.stream import TrainingStream, ValidationStream
-from nitrogen_train.data.visits import VisitReader, estimate_lane_bytes
+from nitrogen_train.data.video import choose_decoder
+from nitrogen_train.data.visits import VisitReader, WindowCollator, estimate_lane_bytes
 from nitrogen_train.data.windows import WindowShape
 
 GAMES = ("doom_defend", "doom_gather")

@@ -7,11 +7,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from nitrogen_train.data.manifest import Manifest
-from nitrogen_train.data.manifest_row import ManifestRow
+from nitrogen_train.data.manifest import Manifest, ManifestRow
 from nitrogen_train.data.selection import Selection
-from nitrogen_train.data.window_table import GameCount, WindowTable, open_window_table
-from nitrogen_train.data.windows import WindowShape
+from nitrogen_train.data.windows import GameCount, WindowShape, WindowTable, open_window_table
 
 EVERY = Selection("split in [train, val]")
 

@@ -9,9 +9,9 @@ from PIL import Image, ImageDraw
 
 from data_tools.shards.clip_video import encode_stretch
 from data_tools.shards.source_video import open_source_video
-from nitrogen_train.data.decoders.pyav_decoder import PyAVDecoder
 from nitrogen_train.data.encode import encode_video
 from nitrogen_train.data.schema import Box, ShardError
+from nitrogen_train.data.video import PyAVDecoder
 from nitrogen_train.picture import squash
 
 NO_BOXES: tuple[Box, ...] = ()

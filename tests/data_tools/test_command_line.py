@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from data_tools.__main__ import build_parser, main
-from data_tools.recordings.verbs import _GAMES
+from data_tools.recordings.record_verbs import _GAMES
 from nitrogen_train.games import GAMES
 
 OWN_GAME = """

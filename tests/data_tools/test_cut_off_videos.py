@@ -9,7 +9,7 @@ from remuxed_videos import cut, remux
 from tiers import divide
 
 from data_tools.__main__ import main
-from data_tools.shards.report import read_report
+from data_tools.shards.drop_report import read_report
 from data_tools.shards.source_video import SourceVideo, read_video_table
 from nitrogen_train.data.manifest import read_manifest
 from nitrogen_train.data.schema import ShardError

@@ -21,24 +21,22 @@ import torch
 from PIL import Image
 
 from data_tools.__main__ import main
-from data_tools.foreign.index import ForeignFacts, format_report, index_shards
+from data_tools.foreign.tar_index import ForeignFacts, format_report, index_shards
 from data_tools.inspection.clip_checks import examine_clip
 from data_tools.inspection.run_choice import choose_run
 from nitrogen_train.actions import GAMEPAD
-from nitrogen_train.data.clips import ClipReader
-from nitrogen_train.data.collate import WindowCollator
-from nitrogen_train.data.decode import choose_decoder
+from nitrogen_train.data.clip_reader import ClipReader, Quarantine
 from nitrogen_train.data.encode import encode_video
-from nitrogen_train.data.foreign_actions import ACTION_DECODERS
 from nitrogen_train.data.loader import TrainingLoader
 from nitrogen_train.data.manifest import read_manifest
-from nitrogen_train.data.quarantine import Quarantine
+from nitrogen_train.data.order import Share
 from nitrogen_train.data.schema import ShardError
-from nitrogen_train.data.share import Share
 from nitrogen_train.data.storage import Storage
-from nitrogen_train.data.stored_clips import read_clip
+from nitrogen_train.data.stored_clips import ACTION_DECODERS, read_clip
 from nitrogen_train.data.stream import TrainingStream
-from nitrogen_train.run_plan import build_plan
+from nitrogen_train.data.video import choose_decoder
+from nitrogen_train.data.visits import WindowCollator
+from nitrogen_train.run.data_of_run import build_plan
 
 STICK = GAMEPAD.index("LEFT_STICK_X")
 FACTS = ForeignFacts(game="foreign", source="elsewhere", val_share=0.0)

@@ -51,17 +51,17 @@ VERBS = {
     ),
     "labels index": ("labels index {made}/labels --out labelled --workers 2", r"rename \.parquet$"),
     "labels query": (
-        "labels query {made}/labelled", r"import ^data_tools\.ingest\.nitrogen\.query$"
+        "labels query {made}/labelled", r"import ^data_tools\.ingest\.nitrogen\.label_index$"
     ),
 }  # fmt: skip
 # These need much to get further; behind this, they are the code that the others are.
 AT_THE_START = {
-    "ingest vpt nowhere --out set": r"import ^data_tools\.ingest\.vpt\.dataset$",
-    "ingest open-p2p nowhere --out set": r"import ^data_tools\.ingest\.open_p2p\.dataset$",
+    "ingest vpt nowhere --out set": r"import ^data_tools\.ingest\.vpt$",
+    "ingest open-p2p nowhere --out set": r"import ^data_tools\.ingest\.open_p2p$",
     "ingest nitrogen nowhere --videos v --out set": (
-        r"import ^data_tools\.ingest\.nitrogen\.ingest$"
+        r"import ^data_tools\.ingest\.nitrogen\.ingest_nitrogen$"
     ),
-    "videos fetch nowhere --out videos": r"import ^data_tools\.videos\.fetch$",
+    "videos fetch nowhere --out videos": r"import ^data_tools\.videos\.fetch_videos$",
 }
 
 

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from data_tools.shards.plan import ShardSettings
-from data_tools.shards.shard import shard_recordings
+from data_tools.shards.shard_plan import ShardSettings
+from data_tools.shards.shard_recordings import shard_recordings
 from nitrogen_train.data.manifest import read_manifest
 from nitrogen_train.data.schema import ShardError
 

@@ -15,14 +15,13 @@ from data_tools.inspection.run_choice import choose_run
 from nitrogen_train.actions import GAMEPAD
 from nitrogen_train.batch import WindowId
 from nitrogen_train.config import load_defaults
-from nitrogen_train.data.clips import ClipReader
-from nitrogen_train.data.collate import WindowCollator
-from nitrogen_train.data.decode import choose_decoder
+from nitrogen_train.data.clip_reader import ClipReader, Quarantine
 from nitrogen_train.data.loader import TrainingLoader
-from nitrogen_train.data.quarantine import Quarantine
-from nitrogen_train.data.share import Share
+from nitrogen_train.data.order import Share
 from nitrogen_train.data.stream import TrainingStream
-from nitrogen_train.run_plan import build_plan
+from nitrogen_train.data.video import choose_decoder
+from nitrogen_train.data.visits import WindowCollator
+from nitrogen_train.run.data_of_run import build_plan
 from nitrogen_train.training.run_folder import write_run_facts
 
 

@@ -8,7 +8,7 @@ from data_tools.__main__ import main
 from data_tools.inspection.preview import preview_clip
 from data_tools.shards.source_video import open_source_video
 from nitrogen_train.actions import GAMEPAD
-from nitrogen_train.data.predictions import open_predictions
+from nitrogen_train.viewing.predictions import open_predictions
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import pytest
 from toy_game import ToyGame
 
 from data_tools.__main__ import main
-from data_tools.recordings.record import record_game
+from data_tools.recordings.record_games import record_game
 from data_tools.recordings.recording import RecordingFacts, find_recordings
 from data_tools.shards.source_video import open_source_video
 

@@ -18,18 +18,17 @@ from tiers import divide
 from data_tools.__main__ import main
 from data_tools.inspection.verify import verify_dataset
 from data_tools.recordings.recording import Recording, find_recordings
-from data_tools.shards.part import ALL, Part
-from data_tools.shards.plan import ShardSettings, make_plan
-from data_tools.shards.planned import Dropped, PlannedUnit
+from data_tools.shards.drop_report import DatasetReport, format_report, read_report
+from data_tools.shards.planned_clips import Dropped, PlannedUnit
 from data_tools.shards.recording_clips import plan_recording
-from data_tools.shards.report import DatasetReport, format_report, read_report
-from data_tools.shards.shard import shard_recordings
-from data_tools.shards.write import join_parts, write_dataset
-from nitrogen_train.data.decoders.pyav_decoder import PyAVDecoder
+from data_tools.shards.shard_plan import ALL, Part, ShardSettings, make_plan
+from data_tools.shards.shard_recordings import shard_recordings
+from data_tools.shards.shard_writer import join_parts, write_dataset
+from nitrogen_train.data.clip_record import read_record
 from nitrogen_train.data.manifest import read_manifest
-from nitrogen_train.data.records import read_record
 from nitrogen_train.data.schema import ShardError
 from nitrogen_train.data.storage import Storage
+from nitrogen_train.data.video import PyAVDecoder
 
 SETTINGS = ShardSettings(size=64, clip_seconds=2.0, clips_per_shard=2)
 # A fresh process in which no file may grow beyond the first argument.
@@ -251,7 +250,9 @@ def test_a_set_that_left_a_recording_out_is_known_however_its_error_is_worded(
             raise ShardError(f"in other words: {error}") from error
 
     if words != "raw":
-        monkeypatch.setattr("data_tools.shards.shard.plan_recording", raise_in_other_words)
+        monkeypatch.setattr(
+            "data_tools.shards.shard_recordings.plan_recording", raise_in_other_words
+        )
     assert shard([folder], tmp_path / "set") == before
     if words != "told":  # Nothing tells in which words a half-written set was refused.
         shard([folder], tmp_path / "half")
@@ -269,7 +270,7 @@ def test_a_set_that_left_a_recording_out_is_known_however_its_error_is_worded(
 def half_written(folder: Path, out_dir: Path) -> None:
     """Leave what a run leaves that is killed once it has taken the folder."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("data_tools.shards.write._write_shards", lambda *_, **__: sys.exit(9))
+        patch.setattr("data_tools.shards.shard_writer._write_shards", lambda *_, **__: sys.exit(9))
         with pytest.raises(SystemExit):
             shard([folder], out_dir)
 

@@ -6,11 +6,11 @@ import av
 import numpy as np
 import pytest
 
-from data_tools.alignment.picture_motion import read_picture_motion
+from data_tools.alignment.lag import read_picture_motion
 from data_tools.shards.clip_video import encode_stretch
 from data_tools.shards.source_video import read_video_table
-from nitrogen_train.data.decoders.pyav_decoder import PyAVDecoder
 from nitrogen_train.data.schema import Box, ShardError
+from nitrogen_train.data.video import PyAVDecoder
 
 RED, GREEN, BLUE, WHITE = (230, 20, 20), (20, 200, 20), (20, 20, 220), (255, 255, 255)
 PATCHES = [WHITE, (128, 128, 128), (20, 20, 20), RED, GREEN, BLUE, (200, 120, 60), (255, 220, 180)]

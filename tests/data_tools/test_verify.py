@@ -8,17 +8,23 @@ import pyarrow.parquet as pq
 import pytest
 
 from data_tools.inspection.verify import verify_dataset
-from data_tools.shards.plan import ShardSettings
-from data_tools.shards.shard import shard_recordings
-from nitrogen_train.data.encode import Encoding, encode_video
-from nitrogen_train.data.manifest import MANIFEST_NAME, Manifest, read_manifest, write_manifest
-from nitrogen_train.data.manifest_row import ManifestRow, describe_record
-from nitrogen_train.data.records import (
+from data_tools.shards.shard_plan import ShardSettings
+from data_tools.shards.shard_recordings import shard_recordings
+from nitrogen_train.data.clip_record import (
     SHARD_END,
     Record,
     decode_record,
     encode_record,
     read_record_bytes,
+)
+from nitrogen_train.data.encode import Encoding, encode_video
+from nitrogen_train.data.manifest import (
+    MANIFEST_NAME,
+    Manifest,
+    ManifestRow,
+    describe_record,
+    read_manifest,
+    write_manifest,
 )
 from nitrogen_train.data.storage import Storage
 

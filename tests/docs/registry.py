@@ -290,7 +290,7 @@ OTHERS = (
     ),
     Run(
         'python -c "import numpy as np; '
-        "from nitrogen_train.actions.keyboard_mouse import *; "
+        "from nitrogen_train.actions.space import *; "
         "print(MOUSE_SCALE.encode(np.array([1., 2, 10, 100])), "
         'WHEEL_SCALE.encode(np.array([1., 2])))"'
     ),
@@ -303,7 +303,7 @@ _SLURM = "needs a SLURM; tests/slurm starts these scripts on one"
 _BUCKET = "needs a bucket; tests/data/test_storage.py reads from an S3 server of its own"
 _NODES = "needs several nodes; tests/training/test_strategies.py runs the strategies"
 _MAKE = "a target of its own, of minutes to hours; CI runs check and test"
-_BENCHMARK = "takes minutes; tests/benchmark and tests/data_tools/benchmark run it smaller"
+_BENCHMARK = "takes minutes; tests/benchmark and tests/benchmarks/data_tools run it smaller"
 _PERSON = "needs a person with a gamepad and a screen; tests/data_tools/capture plays one"
 _MENTION = "the name of a thing that its page explains, not a whole command"
 
@@ -318,7 +318,7 @@ NOT_RUN = {
             "make check",
             "make compare",
             "make lock",
-            "python -m nitrogen_train.demo --seed 1",
+            "python -m examples.demo --seed 1",
             "python -m pytest tests/data_tools/lerobot",
         ),
         _MAKE,
@@ -390,7 +390,7 @@ NOT_RUN = {
     **dict.fromkeys(
         (
             *(
-                f"python -m nitrogen_train.benchmark {name}"
+                f"python -m benchmarks {name}"
                 for name in (
                     "sampling",
                     "training",
@@ -401,10 +401,10 @@ NOT_RUN = {
                     "encoding VIDEO...",
                 )
             ),
-            "python -m data_tools.alignment.benchmark play/*",
+            "python -m benchmarks.alignment play/*",
             "nitrogen-data record doom_gather --episodes 8 --out play/doom_gather",
-            "python -m data_tools.benchmark --seconds 60",
-            "python -m data_tools.benchmark.labels",
+            "python -m benchmarks.data_tools --seconds 60",
+            "python -m benchmarks.data_tools.labels",
         ),
         _BENCHMARK,
     ),

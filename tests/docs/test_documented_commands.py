@@ -153,8 +153,8 @@ def test_a_released_policy_becomes_ones_own(played: Path, tmp_path: Path) -> Non
     import torch
 
     from nitrogen_train.config import build, load_defaults
-    from nitrogen_train.pretrained.ng_export import build_ng_checkpoint, build_ng_header
-    from nitrogen_train.pretrained.policy_config import Usage
+    from nitrogen_train.pretrained.ng_pt import build_ng_checkpoint, build_ng_header
+    from nitrogen_train.pretrained.places import Usage
 
     for name in ("rec", "data"):
         shutil.copytree(played / name, tmp_path / name)

@@ -6,11 +6,9 @@ import torch
 from chase_game import ChaseGame
 from tiny_policy import build_tiny_policy
 
-from nitrogen_train.evaluation.agent import Agent
-from nitrogen_train.evaluation.play import Moment
+from nitrogen_train.evaluation.play import Agent, Moment
 from nitrogen_train.models.nitrogen import NitroGen
-from nitrogen_train.models.playing import PlaySettings
-from nitrogen_train.models.sampling import SamplingSettings
+from nitrogen_train.models.playing import PlaySettings, SamplingSettings
 
 SETTINGS = PlaySettings(
     execution_horizon=1,

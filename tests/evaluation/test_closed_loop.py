@@ -8,8 +8,7 @@ from nitrogen_train.evaluation.closed_loop import JOURNAL_FILE, evaluate_closed_
 from nitrogen_train.evaluation.play import ExpertPlayer, RandomPlayer, play_episodes
 from nitrogen_train.evaluation.scores import GameScore
 from nitrogen_train.models.load import PolicySource
-from nitrogen_train.models.playing import PlaySettings
-from nitrogen_train.models.sampling import SamplingSettings
+from nitrogen_train.models.playing import PlaySettings, SamplingSettings
 
 SETTINGS = PlaySettings(
     execution_horizon=2,

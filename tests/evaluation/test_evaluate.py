@@ -8,16 +8,16 @@ import pytest
 from ready import run_ready
 from tiny_policy import build_tiny_policy
 
-from nitrogen_train import commands
 from nitrogen_train.actions import GAMEPAD
-from nitrogen_train.data.predictions import read_predictions
+from nitrogen_train.cli import commands
 from nitrogen_train.evaluate import (
     EvaluateConfig,
     evaluate,
     find_policy,
     find_usage,
 )
-from nitrogen_train.pretrained.policy_config import Usage
+from nitrogen_train.pretrained.places import Usage
+from nitrogen_train.viewing.predictions import read_predictions
 
 HERE = Path(__file__).parent
 

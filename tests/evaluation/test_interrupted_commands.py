@@ -60,7 +60,7 @@ def test_ctrl_c_ends_a_command_with_one_line_and_it_goes_on(
 
 STAGES = """
 import pathlib, sys
-from nitrogen_train.stages import Command, Journal, run_stages
+from examples.stages import Command, Journal, run_stages
 training = Command(name="train", arguments=sys.argv[1:])
 run_stages([training], Journal(pathlib.Path("stages.json")), again="make demo")
 """

@@ -2,11 +2,11 @@ from pathlib import Path
 
 import pytest
 
-from nitrogen_train.evaluation.journal import Episode, Journal
+from nitrogen_train.evaluation.closed_loop import Journal, PlayedEpisode
 
 
-def make_episode(seed: int) -> Episode:
-    return Episode(
+def make_episode(seed: int) -> PlayedEpisode:
+    return PlayedEpisode(
         player="policy", fingerprint="f", game="toy", seed=seed, score=seed / 3, num_rows=9
     )
 

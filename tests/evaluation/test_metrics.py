@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from nitrogen_train.actions import GAMEPAD, ActionRows
-from nitrogen_train.evaluation.baselines import MostCommonAction, predict_idle, predict_repeat
 from nitrogen_train.evaluation.metrics import OfflineMetrics
+from nitrogen_train.evaluation.offline import MostCommonAction, predict_idle, predict_repeat
 
 
 def make_rows(num_rows: int, *, seed: int = 0) -> ActionRows:

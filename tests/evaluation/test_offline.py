@@ -5,7 +5,7 @@ import pytest
 from tiny_policy import build_tiny_policy
 
 from nitrogen_train.evaluation.offline import PLAYERS, OfflineSettings, evaluate_offline
-from nitrogen_train.models.sampling import SamplingSettings
+from nitrogen_train.models.playing import SamplingSettings
 
 SETTINGS = OfflineSettings(
     frame_stride=1,

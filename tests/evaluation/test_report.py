@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from nitrogen_train.evaluation.report import Stage, read_metrics, write_report
+from nitrogen_train.evaluation.run_page import Stage, read_metrics, write_report
 from nitrogen_train.evaluation.scores import score_game
 
 

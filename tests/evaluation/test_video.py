@@ -4,9 +4,8 @@ import av
 from chase_game import ChaseGame
 from tiny_policy import build_tiny_policy
 
-from nitrogen_train.evaluation.video import record_video
-from nitrogen_train.models.playing import PlaySettings
-from nitrogen_train.models.sampling import SamplingSettings
+from nitrogen_train.evaluation.play import record_video
+from nitrogen_train.models.playing import PlaySettings, SamplingSettings
 
 
 def test_the_video_shows_every_row_at_the_games_rate(tmp_path: Path):

@@ -3,9 +3,8 @@
 import torch
 
 from nitrogen_train import flow
-from nitrogen_train.models.dit import DiT
+from nitrogen_train.models.dit import DiT, Mixer
 from nitrogen_train.models.encoder import VisionEncoder
-from nitrogen_train.models.mixer import Mixer
 from nitrogen_train.models.nitrogen import NitroGen
 
 

@@ -11,8 +11,7 @@ import pytest
 
 from nitrogen_train.actions import Controls
 from nitrogen_train.games import Frame, Game, GameInfo, load_game
-from nitrogen_train.games.pad import read_pad
-from nitrogen_train.games.players import random_player
+from nitrogen_train.games.base import random_player, read_pad
 
 
 class MountainCar(Game):

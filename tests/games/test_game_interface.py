@@ -11,7 +11,7 @@ import pytest
 
 from nitrogen_train.actions import GAMEPAD
 from nitrogen_train.games import GAMES, Frame, load_game
-from nitrogen_train.games.players import random_player
+from nitrogen_train.games.base import random_player
 
 pytestmark = pytest.mark.parametrize("name", GAMES)
 
@@ -190,7 +190,7 @@ def test_it_needs_no_torch(name):
     program = (
         "import sys; sys.modules['torch'] = None\n"
         f"from nitrogen_train.games import load_game; load_game({name!r})\n"
-        "import nitrogen_train.games.players\n"
+        "import nitrogen_train.games.base\n"
     )
 
     done = subprocess.run(

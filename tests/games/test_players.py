@@ -3,7 +3,7 @@ from itertools import islice
 import numpy as np
 
 from nitrogen_train.games import load_game
-from nitrogen_train.games.players import random_player
+from nitrogen_train.games.base import random_player
 
 
 def test_random_presses_every_control_by_the_documented_rule():

@@ -22,9 +22,8 @@ CONV = {
 def build_policy() -> Callable[..., "NitroGen"]:
     """Build a tiny policy in evaluation mode, every weight random, so that each one matters."""
     from nitrogen_train.flow import ShiftedBeta
-    from nitrogen_train.models.dit import DiT
+    from nitrogen_train.models.dit import DiT, Mixer
     from nitrogen_train.models.encoder import VisionEncoder
-    from nitrogen_train.models.mixer import Mixer
     from nitrogen_train.models.nitrogen import NitroGen
 
     def build(

@@ -9,14 +9,11 @@ from chase_game import ChaseGame
 from tiny_policy import build_tiny_policy
 
 from nitrogen_train.actions import get_action_space
-from nitrogen_train.evaluation.agent import Agent
-from nitrogen_train.evaluation.play import Moment
-from nitrogen_train.models.playing import PlaySettings
-from nitrogen_train.models.recurrent import Recurrent
-from nitrogen_train.models.regression import Regression
-from nitrogen_train.models.sampling import SamplingSettings
+from nitrogen_train.evaluation.play import Agent, Moment
+from nitrogen_train.models.baselines import Recurrent, Regression
+from nitrogen_train.models.playing import PlaySettings, SamplingSettings
 from nitrogen_train.models.visual_policy import VisualPolicy
-from nitrogen_train.pretrained.policy_config import Usage
+from nitrogen_train.pretrained.places import Usage
 
 
 def build(kind: str, *, num_frames: int = 1, space: str = "gamepad") -> VisualPolicy:

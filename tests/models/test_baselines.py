@@ -10,12 +10,10 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - torch's own convention
 
 from nitrogen_train.batch import PolicyBatch
-from nitrogen_train.models.dit import DiT
+from nitrogen_train.models.baselines import Recurrent, Regression
+from nitrogen_train.models.dit import DiT, Mixer
 from nitrogen_train.models.encoder import VisionEncoder
 from nitrogen_train.models.load import load_policy
-from nitrogen_train.models.mixer import Mixer
-from nitrogen_train.models.recurrent import Recurrent
-from nitrogen_train.models.regression import Regression
 from nitrogen_train.models.visual_policy import VisualPolicy
 
 BuildBatch = Callable[..., PolicyBatch]

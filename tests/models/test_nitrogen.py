@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from nitrogen_train.actions import GAMEPAD
-from nitrogen_train.actions.keyboard_mouse import KEYBOARD_MOUSE
+from nitrogen_train.actions.space import KEYBOARD_MOUSE
 from nitrogen_train.batch import PolicyBatch
 from nitrogen_train.flow import ShiftedBeta, sample_path
 from nitrogen_train.models.nitrogen import NitroGen

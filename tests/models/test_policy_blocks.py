@@ -4,10 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from nitrogen_train.models.action_head import ActionHead
-from nitrogen_train.models.dit import DiT
-from nitrogen_train.models.layers import Attention
-from nitrogen_train.models.mixer import Mixer
+from nitrogen_train.models.dit import ActionHead, Attention, DiT, Mixer
 
 
 def _random(*shape: int) -> Tensor:

@@ -10,9 +10,8 @@ import torch
 from torch import Tensor
 
 from nitrogen_train.flow import ShiftedBeta, sample_normal, sample_path, sample_uniform
-from nitrogen_train.models.dit import DiT
+from nitrogen_train.models.dit import DiT, Mixer
 from nitrogen_train.models.encoder import VisionEncoder
-from nitrogen_train.models.mixer import Mixer
 from nitrogen_train.models.nitrogen import NitroGen
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "policy.json"

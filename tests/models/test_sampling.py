@@ -4,7 +4,7 @@ import torch
 from tiny_policy import build_tiny_policy
 
 from nitrogen_train.models.nitrogen import NitroGen
-from nitrogen_train.models.sampling import SamplingSettings, sample_chunks
+from nitrogen_train.models.playing import SamplingSettings, sample_chunks
 
 
 def sample(policy: NitroGen, *, game_id: int, guidance_scale: float) -> np.ndarray:

@@ -10,8 +10,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from nitrogen_train import NitroGen
-from nitrogen_train.pretrained import folder as policy_folder
 from nitrogen_train.pretrained import hub as policy_hub
+from nitrogen_train.pretrained import policy_folder
 
 BuildPolicy = Callable[..., NitroGen]
 

@@ -160,7 +160,7 @@ def test_a_score_beyond_the_scale_widens_it() -> None:
 
 def test_nothing_of_the_library_is_imported_before_a_chart_is_drawn_and_its_settings_stay() -> None:
     script = (
-        "import sys, nitrogen_train.report, data_tools.inspection.stats_page\n"
+        "import sys, nitrogen_train.cli.report, data_tools.inspection.stats_page\n"
         "assert not {'matplotlib', 'jinja2', 'torch'} & sys.modules.keys()\n"
         "from nitrogen_train.pages.charts import draw_columns\n"
         "draw_columns('a', ['0', '1'], [2])\n"

@@ -8,9 +8,9 @@ import torch
 from plain_nitrogen import PlainNitroGen, Shape, build_ng
 
 from nitrogen_train import NitroGen
+from nitrogen_train.models.baselines import Regression
 from nitrogen_train.models.load import load_policy
-from nitrogen_train.models.regression import Regression
-from nitrogen_train.pretrained.ng_export import build_ng_checkpoint
+from nitrogen_train.pretrained.ng_pt import build_ng_checkpoint
 
 SHAPES = {
     "heads that all differ": Shape(),

@@ -9,13 +9,12 @@ import torch
 
 from nitrogen_train import NitroGen
 from nitrogen_train.flow import LogitNormal, ShiftedBeta
-from nitrogen_train.models.dit import DiT
+from nitrogen_train.models.baselines import Regression
+from nitrogen_train.models.dit import DiT, Mixer
 from nitrogen_train.models.encoder import VisionEncoder
-from nitrogen_train.models.mixer import Mixer
-from nitrogen_train.models.regression import Regression
 from nitrogen_train.models.visual_policy import VisualPolicy
-from nitrogen_train.pretrained.ng_export import build_ng_checkpoint, build_ng_header
-from nitrogen_train.pretrained.policy_config import Usage
+from nitrogen_train.pretrained.ng_pt import build_ng_checkpoint, build_ng_header
+from nitrogen_train.pretrained.places import Usage
 
 GOLDEN = Path(__file__).parents[3] / "shared" / "golden" / "ng_tiny.pt"
 SIGLIP = "vit_base_patch16_siglip_224.v2_webli"

@@ -117,7 +117,7 @@ def test_a_sweep_by_array_and_by_submitit_gives_the_same_table(
 
     tables = []
     for folder in (array, submitit):
-        printed = cluster.call(*python, "nitrogen_train.report", folder)
+        printed = cluster.call(*python, "nitrogen_train.cli.report", folder)
         assert printed.split()[:2] == ["run", "lr"]
         assert "<svg" in (folder / "report.html").read_text()
         with (folder / "report.csv").open() as file:

@@ -113,7 +113,7 @@ def main() -> None:
     wrap_collectives()
     from nitrogen_train.config import build, load_defaults
     from nitrogen_train.train import build_module
-    from nitrogen_train.training.operations import make_random_batch
+    from nitrogen_train.training.throughput import make_random_batch
 
     torch.set_num_threads(1)
     config = load_defaults(overrides)

@@ -9,7 +9,7 @@ from nitrogen_train.batch import PolicyBatch
 from nitrogen_train.config import RunConfig, build
 from nitrogen_train.models.encoder import VisionEncoder
 from nitrogen_train.train import build_module
-from nitrogen_train.training.activation_checkpointing import checkpoint_activations
+from nitrogen_train.training.strategies import checkpoint_activations
 
 ComposeRun = Callable[..., RunConfig]
 BuildBatch = Callable[..., PolicyBatch]

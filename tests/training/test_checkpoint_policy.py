@@ -1,6 +1,6 @@
 import pytest
 
-from nitrogen_train.training.checkpoint_policy import CheckpointPolicy
+from nitrogen_train.training.checkpoints import CheckpointPolicy
 
 
 @pytest.mark.parametrize(

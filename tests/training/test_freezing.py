@@ -7,7 +7,7 @@ from torch import nn
 
 from nitrogen_train.batch import PolicyBatch
 from nitrogen_train.config import RunConfig, build
-from nitrogen_train.training.freezing import freeze, hold_frozen_parts
+from nitrogen_train.training.optimization import freeze, hold_frozen_parts
 
 ComposeRun = Callable[..., RunConfig]
 BuildBatch = Callable[..., PolicyBatch]

@@ -7,7 +7,7 @@ from torch import Tensor
 from nitrogen_train.actions import GAMEPAD
 from nitrogen_train.batch import WindowId
 from nitrogen_train.models.policy import LossOutput, measure_errors
-from nitrogen_train.training.losses import StepLosses
+from nitrogen_train.training.module import StepLosses
 
 
 def output(num: int, *, seed: int) -> LossOutput:

@@ -11,9 +11,12 @@ from torch.optim.lr_scheduler import LRScheduler
 from nitrogen_train.batch import PolicyBatch
 from nitrogen_train.config import RunConfig, build
 from nitrogen_train.training.ema import averages_in, ema_weights
-from nitrogen_train.training.freezing import freeze
-from nitrogen_train.training.optimization import Optimization, group_parameters
-from nitrogen_train.training.schedule import warmup_stable_decay
+from nitrogen_train.training.optimization import (
+    Optimization,
+    freeze,
+    group_parameters,
+    warmup_stable_decay,
+)
 
 ComposeRun = Callable[..., RunConfig]
 BuildBatch = Callable[..., PolicyBatch]

@@ -2,8 +2,8 @@ import pytest
 import torch
 
 from nitrogen_train.config import load_defaults, validate_schedule
+from nitrogen_train.training.optimization import warmup_stable_decay
 from nitrogen_train.training.phases import count_phases
-from nitrogen_train.training.schedule import warmup_stable_decay
 
 
 def rates(max_steps: int, warmup_steps: int, decay_steps: int) -> list[float]:

@@ -9,10 +9,10 @@ from omegaconf import OmegaConf
 from tiers import divide
 
 from nitrogen_train import NitroGen
-from nitrogen_train.adoption import adopt_policy
 from nitrogen_train.config import RunConfig, find_config_dir, register_schema
 from nitrogen_train.export import ExportConfig, Weights, export
 from nitrogen_train.models.load import load_policy
+from nitrogen_train.run.adoption import adopt_policy
 from nitrogen_train.train import train
 
 SHORT = (

@@ -12,12 +12,16 @@ from ready import run_ready
 from tiers import divide
 
 from nitrogen_train.config import RunConfig, build, find_config_dir, register_schema
-from nitrogen_train.training.gpus import GPUS, find_gpu
-from nitrogen_train.training_plan.advice import advise
-from nitrogen_train.training_plan.cost import PolicyCost, count_moments, measure_cost
-from nitrogen_train.training_plan.forecast import forecast
-from nitrogen_train.training_plan.run import forecast_run, plan_run
-from nitrogen_train.training_plan.setup import Setup, divide_batch
+from nitrogen_train.training.throughput import GPUS, find_gpu
+from nitrogen_train.training_plan.forecast import (
+    PolicyCost,
+    Setup,
+    count_moments,
+    divide_batch,
+    forecast,
+    measure_cost,
+)
+from nitrogen_train.training_plan.plan_report import advise, forecast_run, plan_run
 
 MEASURED_RUN = Path(__file__).parent / "measured_run.py"
 TINY = (
@@ -108,7 +112,7 @@ def test_the_moments_of_an_optimizer_are_counted_by_asking_it() -> None:
 def test_activations_are_counted_as_a_real_forward_pass_keeps_them(
     count_kept_bytes: Any,
 ) -> None:
-    from nitrogen_train.training.operations import make_sample
+    from nitrogen_train.training.throughput import make_sample
 
     config = to_config(*TINY)
     cost = measure_cost(lambda: build(config.model), dtype=torch.float32)

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from test_train import run
 
-from nitrogen_train.progress import make_bar
-from nitrogen_train.training.progress import fit_fields, text_log
+from nitrogen_train.runtime.progress import make_bar
+from nitrogen_train.training.training_progress import fit_fields, text_log
 
 
 class Terminal:

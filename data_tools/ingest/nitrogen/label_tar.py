@@ -4,9 +4,12 @@
 
 Members of a piece are neighbours. A tarball comes from a stranger: names are only ever compared,
 never used as paths, and a member, a header or a piece is read into memory only up to a bound.
+
+`metadata.json` of a piece: which frames of which video its rows belong to, and what to mask.
 """
 
 import gzip
+import math
 import re
 import tarfile
 import zlib
@@ -17,7 +20,199 @@ from typing import IO, cast
 
 from data_tools.foreign.tar_records import Reads
 from nitrogen_train.data.action_file import MAX_ACTIONS_BYTES
-from nitrogen_train.data.schema import MAX_METADATA_BYTES
+from nitrogen_train.data.schema import MAX_METADATA_BYTES, ShardError, parse_json_object
+from nitrogen_train.data.values import as_number, as_whole_number
+
+_LARGEST = 1e6
+_MAX_BOXES = 32
+_PIECE_S = 20
+_PLAUSIBLE_FPS = (10.0, 150.0)
+# 29.97 and 59.94 count as 30 and 60.
+_NOMINAL_FPS = (24.0, 25.0, 30.0, 48.0, 50.0, 60.0, 75.0, 90.0, 100.0, 120.0, 144.0)
+_NOMINAL_TOLERANCE = 0.02
+
+Corners = tuple[float, float, float, float]
+"""(left, top, right, bottom)."""
+
+
+class MetadataError(ShardError):
+    """A field of `metadata.json` is not what the card says; the cause is `metadata`."""
+
+    def __init__(self, name: str, expected: str, value: object) -> None:
+        super().__init__(
+            f"metadata.json: {name} must be {expected}, got {str(value)[:60]!r}", cause="metadata"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelBox:
+    """A part of the picture as the labels give it."""
+
+    corners: Corners
+    is_normalized: bool
+    """Whether the corners are shares of the picture, or pixels of the labelled size."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PieceMetadata:
+    """What a piece says of itself, checked."""
+
+    video_id: str
+    chunk: int
+    num_rows: int
+    """As it claims."""
+    game: str
+    controller: str
+    source: str
+    """The site."""
+    url: str
+    start_frame: int
+    end_frame: int
+    start_s: float
+    end_s: float
+    fps: float
+    """Rows per second: a usual rate if within 2 % of one."""
+    exact_fps: float
+    """`fps`, or `fps` / 1.001 where the labels' times say so."""
+    resolution: tuple[int, int]
+    """Height and width, as the card has it; some say width and height."""
+    overlay: LabelBox | None
+    """Where the pad is drawn."""
+    game_area: LabelBox | None
+    others: tuple[LabelBox, ...]
+    """More that does not belong to the game."""
+
+
+def parse_piece_metadata(data: bytes) -> PieceMetadata:
+    """Read a stranger's `metadata.json`.
+
+    Raises:
+        MetadataError: If a field is missing, of another type or out of range.
+        ShardError: If it is not JSON (cause `metadata`), or no plausible frame rate follows from it
+            (cause `fps`).
+    """
+    try:
+        values = parse_json_object(data, "metadata.json")
+    except ShardError as error:
+        raise ShardError(str(error), cause="metadata") from error
+    video = values.get("original_video")
+    if not isinstance(video, dict):
+        raise MetadataError("original_video", "an object", video)
+    facts = cast("dict[str, object]", video)
+    start_frame, end_frame = _whole(facts, "start_frame"), _whole(facts, "end_frame")
+    resolution = facts.get("resolution")
+    height, width = _numbers(resolution, "resolution", 2)
+    num_rows = _whole(values, "chunk_size")
+    start_s, end_s = _number(facts, "start_time"), _number(facts, "end_time")
+    duration_s = _number(facts, "duration") if "duration" in facts else end_s - start_s
+    fps = _derive_fps(duration_s, num_rows)
+    return PieceMetadata(
+        video_id=_text(facts, "video_id"),
+        chunk=_chunk(values.get("chunk_id")),
+        num_rows=num_rows,
+        game=_text(values, "game", default="other"),
+        controller=_text(values, "controller_type", default="unknown"),
+        source=_text(facts, "source", default="unknown"),
+        url=_text(facts, "url", default=""),
+        start_frame=start_frame,
+        end_frame=end_frame,
+        start_s=start_s,
+        end_s=end_s,
+        fps=fps,
+        exact_fps=fps / 1.001 if _is_broken_rate(fps, duration_s, num_rows) else fps,
+        resolution=(round(height), round(width)),
+        overlay=_box(values.get("bbox_controller_overlay"), "bbox_controller_overlay"),
+        game_area=_box(values.get("bbox_game_area"), "bbox_game_area"),
+        others=_boxes(values.get("bbox_others")),
+    )
+
+
+def _derive_fps(duration_s: float, num_rows: int) -> float:
+    """Count rows and not frames per second: `end_frame` may be the last frame, or one more.
+
+    Raises:
+        ShardError: If no plausible rate comes of it (cause `fps`).
+    """
+    lowest, highest = _PLAUSIBLE_FPS
+    fps = num_rows / duration_s if duration_s > 0 else math.nan
+    if not lowest <= fps <= highest:
+        fps = num_rows / _PIECE_S
+    if not lowest <= fps <= highest:
+        raise ShardError(
+            f"{num_rows} rows in {duration_s:g} s, or in {_PIECE_S} s, give no frame rate from "
+            f"{lowest:g} to {highest:g}",
+            cause="fps",
+        )
+    nominal = min(_NOMINAL_FPS, key=lambda rate: abs(fps / rate - 1))
+    return nominal if abs(fps / nominal - 1) <= _NOMINAL_TOLERANCE else round(fps, 3)
+
+
+def _is_broken_rate(fps: float, duration_s: float, num_rows: int) -> bool:
+    """Say whether rows take 1.0005 of their nominal time or more, but no more than 2 % more."""
+    return 1.0005 <= duration_s * fps / num_rows <= 1 + _NOMINAL_TOLERANCE
+
+
+def _whole(values: dict[str, object], name: str) -> int:
+    value = as_whole_number(values.get(name))
+    if value is None or not 0 <= value <= 10**9:
+        raise MetadataError(name, "a whole number from 0", values.get(name))
+    return value
+
+
+def _number(values: dict[str, object], name: str) -> float:
+    return _numbers([values.get(name)], name, 1)[0]
+
+
+def _numbers(value: object, name: str, count: int) -> list[float]:
+    items = cast("list[object]", value) if isinstance(value, list) else []
+    found = [number for item in items if (number := as_number(item)) is not None]
+    if not len(found) == len(items) == count or max(map(abs, found)) > _LARGEST:
+        raise MetadataError(name, "up to a million" if count == 1 else f"{count} numbers", value)
+    return found
+
+
+def _text(values: dict[str, object], name: str, *, default: str | None = None) -> str:
+    value = values.get(name)
+    if value in (None, "") and default is not None:
+        return default
+    if not isinstance(value, str) or not value.isprintable() or not 0 < len(value) <= 500:
+        raise MetadataError(name, "1 to 500 printable characters", value)
+    return value
+
+
+def _chunk(value: object) -> int:
+    number = as_whole_number(value)
+    if number is None or not 0 <= number < 10**9:
+        raise MetadataError("chunk_id", "a whole number from 0", value)
+    return number
+
+
+def _box(value: object, name: str) -> LabelBox | None:
+    """Read a box as `[x, y, width, height]` in pixels, or as an object of normalized corners.
+
+    Raises:
+        MetadataError: If it is neither, or has no area.
+    """
+    if value is None or value in ([], {}):
+        return None
+    if isinstance(value, dict):
+        names = ("xtl", "ytl", "xbr", "ybr")
+        corners = [cast("dict[str, object]", value).get(key) for key in names]
+        left, top, right, bottom = _numbers(corners, name, 4)
+    else:
+        left, top, width, height = _numbers(value, name, 4)
+        right, bottom = left + width, top + height
+    if not (left < right and top < bottom):
+        raise MetadataError(name, "a box with some area", value)
+    return LabelBox(corners=(left, top, right, bottom), is_normalized=isinstance(value, dict))
+
+
+def _boxes(value: object) -> tuple[LabelBox, ...]:
+    items = cast("list[object]", value) if isinstance(value, list) else []
+    if (value is not None and not isinstance(value, list)) or len(items) > _MAX_BOXES:
+        raise MetadataError("bbox_others", f"a list of up to {_MAX_BOXES} boxes", value)
+    return tuple(box for item in items if (box := _box(item, "bbox_others")) is not None)
+
 
 _MAX_BYTES = {
     "metadata.json": MAX_METADATA_BYTES,
@@ -47,7 +242,7 @@ class RawPiece:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Fault:
+class LabelFault:
     """What is wrong with a piece, a member or the tarball, which gives no labels then."""
 
     name: str
@@ -58,7 +253,7 @@ class Fault:
     """What was expected and what came."""
 
 
-def iter_pieces(path: Path) -> Iterator[RawPiece | Fault]:
+def iter_pieces(path: Path) -> Iterator[RawPiece | LabelFault]:
     """Read a tarball from its start to its end, or to where it is damaged.
 
     Args:
@@ -71,7 +266,7 @@ def iter_pieces(path: Path) -> Iterator[RawPiece | Fault]:
     current: tuple[str, int] | None = None
     piece: RawPiece | None = None
     for member in _iter_members(path):
-        if isinstance(member, Fault):
+        if isinstance(member, LabelFault):
             yield member
             continue
         (video_id, chunk, file_name), data = member
@@ -95,11 +290,11 @@ def iter_pieces(path: Path) -> Iterator[RawPiece | Fault]:
         yield piece
 
 
-def _twice(name: str) -> Fault:
-    return Fault(name=name, reason="it comes twice", detail="the first of two is used")
+def _twice(name: str) -> LabelFault:
+    return LabelFault(name=name, reason="it comes twice", detail="the first of two is used")
 
 
-def _iter_members(path: Path) -> Iterator[tuple[tuple[str, int, str], bytes] | Fault]:
+def _iter_members(path: Path) -> Iterator[tuple[tuple[str, int, str], bytes] | LabelFault]:
     with path.open("rb") as file:
         is_gzip = file.read(2) == b"\x1f\x8b"
         file.seek(0)
@@ -126,8 +321,8 @@ def _iter_members(path: Path) -> Iterator[tuple[tuple[str, int, str], bytes] | F
             yield _tarball_fault(path, f"a header makes no sense: {error}")
 
 
-def _tarball_fault(path: Path, detail: str) -> Fault:
-    return Fault(
+def _tarball_fault(path: Path, detail: str) -> LabelFault:
+    return LabelFault(
         name=path.name,
         reason="the tarball is damaged or cut short",
         detail=f"{path.name} ends where it is damaged, get it again: {detail}"[:300],
@@ -136,27 +331,29 @@ def _tarball_fault(path: Path, detail: str) -> Fault:
 
 def _read_member(
     archive: tarfile.TarFile, entry: tarfile.TarInfo
-) -> tuple[tuple[str, int, str], bytes] | Fault:
+) -> tuple[tuple[str, int, str], bytes] | LabelFault:
     name = printable(entry.name)
     parts = entry.name.removeprefix("./").split("/")
     if not entry.isreg() or entry.issparse():
-        return Fault(name=name, reason="not a plain file", detail="links and devices are not read")
+        return LabelFault(
+            name=name, reason="not a plain file", detail="links and devices are not read"
+        )
     if entry.name.startswith("/") or any(part in ("", ".", "..") for part in parts):
-        return Fault(
+        return LabelFault(
             name=name,
             reason="hostile path",
             detail="a member's name leads out of the tarball; it is not read",
         )
     found = _parse_name(parts)
     if found is None:
-        return Fault(
+        return LabelFault(
             name=name,
             reason="not in the card's layout",
             detail="expected VIDEO_ID/VIDEO_ID_chunk_NNNN/{actions_raw.parquet, "
             "actions_processed.parquet, metadata.json}",
         )
     if entry.size > (limit := _MAX_BYTES[found[2]]):
-        return Fault(
+        return LabelFault(
             name=name,
             reason="the file is too large",
             detail=f"it has {entry.size} bytes, expected up to {limit}",

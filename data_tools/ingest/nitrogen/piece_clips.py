@@ -20,16 +20,20 @@ from data_tools.ingest.nitrogen.label_clock import (
     show_rows,
     time_rows,
 )
-from data_tools.ingest.nitrogen.label_tar import Fault, RawPiece, iter_pieces
-from data_tools.ingest.nitrogen.labelled_piece import LabelledPiece, printable_detail, read_piece
-from data_tools.ingest.nitrogen.picture_boxes import place_boxes
+from data_tools.ingest.nitrogen.label_tar import LabelFault, RawPiece, iter_pieces
+from data_tools.ingest.nitrogen.labelled_piece import (
+    LabelledPiece,
+    place_boxes,
+    printable_detail,
+    read_piece,
+)
 from data_tools.names import safe_key
-from data_tools.shards.cutting import Stretch, cut_stretch
-from data_tools.shards.plan import ShardSettings
-from data_tools.shards.planned import Dropped, PlannedClip, PlannedUnit, list_loss
+from data_tools.shards.planned_clips import Dropped, PlannedClip, PlannedUnit, list_loss
+from data_tools.shards.recording_clips import Stretch, cut_stretch
+from data_tools.shards.shard_plan import ShardSettings
 from data_tools.shards.source_video import SourceVideo, read_video_table
-from nitrogen_train.data.files import describe_error
 from nitrogen_train.data.schema import ShardError
+from nitrogen_train.runtime.atomic_files import describe_error
 
 SOURCE = "nitrogen"
 LICENCE = "labels CC-BY-NC-4.0, pictures of their owners"
@@ -122,7 +126,7 @@ def _iter_wanted(unit: TarballUnit) -> Iterator[LabelledPiece]:
         # Faults are in the index already, from where they have come into the unit.
         if isinstance(raw, RawPiece) and raw.chunk in wanted.get(raw.video_id, ()):
             piece = read_piece(raw)
-            if not isinstance(piece, Fault):
+            if not isinstance(piece, LabelFault):
                 yield piece
             left -= 1
         if not left:

@@ -1,10 +1,9 @@
 import numpy as np
 import pytest
 
-from data_tools.alignment import benchmark
-from data_tools.alignment.clock_fit import UnknownClockError
-from data_tools.alignment.clock_map import ClockMap
-from data_tools.recordings.record import record_game
+from benchmarks import alignment as benchmark
+from data_tools.alignment.clock_fit import ClockMap, UnknownClockError
+from data_tools.recordings.record_games import record_game
 
 pytestmark = pytest.mark.full
 

@@ -3,10 +3,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from data_tools.alignment.clock_fit import ClockFit, UnknownClockError
-from data_tools.alignment.clock_map import ClockMap
-from data_tools.alignment.measure import fit_windows
-from data_tools.alignment.picture_motion import PictureMotion
+from data_tools.alignment.clock_fit import ClockFit, ClockMap, UnknownClockError, fit_windows
+from data_tools.alignment.lag import PictureMotion
 from data_tools.recordings.input_log import InputLog, Track
 from nitrogen_train.actions import GAMEPAD
 

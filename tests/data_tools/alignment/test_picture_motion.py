@@ -3,8 +3,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data_tools.alignment.measure import read_windows
-from data_tools.alignment.picture_motion import read_picture_motion
+from data_tools.alignment.clock_fit import read_windows
+from data_tools.alignment.lag import read_picture_motion
 from data_tools.shards.source_video import read_video_table
 from nitrogen_train.data.encode import VideoWriter
 

@@ -4,12 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from data_tools.benchmark.__main__ import Comparison, compare, format_comparisons, main
-from data_tools.benchmark.labels import measure_labels, simulate_index
-from data_tools.benchmark.measure import Cost, find_ffmpeg, run_data_tools
-from data_tools.benchmark.textured_video import VideoShape, write_labels, write_video
-from data_tools.ingest.nitrogen.label_index import index_tarball
-from data_tools.ingest.nitrogen.query import measure_hours, query_index
+from benchmarks.data_tools.__main__ import Comparison, compare, format_comparisons, main
+from benchmarks.data_tools.labels import measure_labels, simulate_index
+from benchmarks.data_tools.measure import Cost, find_ffmpeg, run_data_tools
+from benchmarks.data_tools.textured_video import VideoShape, write_labels, write_video
+from data_tools.ingest.nitrogen.label_index import index_tarball, measure_hours, query_index
 from data_tools.shards.source_video import open_source_video
 
 SHAPE = VideoShape(width=160, height=96, fps=10, seconds=25)

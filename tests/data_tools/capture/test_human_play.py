@@ -13,9 +13,8 @@ from test_record_screen import needs_tk, needs_x
 from toy_game import ToyGame
 
 from data_tools.__main__ import main
-from data_tools.capture.game_window import GameWindow, WindowClosedError
 from data_tools.capture.gamepad import Gamepad
-from data_tools.capture.human_play import record_human
+from data_tools.capture.human_play import GameWindow, WindowClosedError, record_human
 from data_tools.capture.screen import ScreenGrab, ScreenPart
 from data_tools.recordings.recording import RecordingFacts, find_recordings
 from nitrogen_train.games import Frame, GameInfo

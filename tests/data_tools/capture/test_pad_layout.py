@@ -9,8 +9,7 @@ from pipe_pad import XBOX_KEYS, PipePad, hat, stick, trigger, xbox_axes
 
 from data_tools.capture.event_device import EV_ABS, EV_KEY, AxisState, Event
 from data_tools.capture.gamepad import Gamepad
-from data_tools.capture.pad_layout import PadLayout, build_layout
-from data_tools.capture.sdl_mappings import load_mappings
+from data_tools.capture.pad_layout import PadLayout, build_layout, load_mappings
 
 PlugIn = Callable[..., PipePad]
 

@@ -16,13 +16,12 @@ import pytest
 from pipe_pad import PipePad
 from tiers import divide
 
-from data_tools.capture.frame_slots import FrameSlots
 from data_tools.capture.gamepad import Gamepad
-from data_tools.capture.record_screen import ScreenReport, ScreenSession, record_screen
+from data_tools.capture.record_screen import FrameSlots, ScreenReport, ScreenSession, record_screen
 from data_tools.capture.screen import ScreenPart, choose_display, parse_region, parse_window
 from data_tools.recordings.recording import find_recordings
-from data_tools.shards.plan import ShardSettings
 from data_tools.shards.recording_clips import plan_recording
+from data_tools.shards.shard_plan import ShardSettings
 from data_tools.shards.source_video import open_source_video
 
 PlugIn = Callable[..., PipePad]

@@ -14,8 +14,8 @@ import pytest
 from pipe_pad import XBOX_KEYS, PipePad
 
 from data_tools.capture.event_device import EV_ABS, EV_KEY, EV_SYN
+from data_tools.capture.gamepad import watch_pad
 from data_tools.capture.pad_layout import build_layout
-from data_tools.capture.watch_pad import watch_pad
 
 PlugIn = Callable[..., PipePad]
 
@@ -112,7 +112,7 @@ sys.path.insert(0, sys.argv[1])
 from pipe_pad import PipePad
 from data_tools.capture.pad_layout import build_layout
 from data_tools.capture.record_screen import stop_on_signals
-from data_tools.capture.watch_pad import watch_pad
+from data_tools.capture.gamepad import watch_pad
 pad = PipePad()
 pad.key(0x130, 1)
 with stop_on_signals() as stop:

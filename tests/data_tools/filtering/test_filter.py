@@ -10,15 +10,14 @@ import numpy as np
 import pytest
 
 from data_tools.__main__ import main
-from data_tools.filtering.filter import filter_dataset
-from data_tools.filtering.rule_report import format_rules
-from data_tools.filtering.settings import RULES, FilterSettings
+from data_tools.filtering.filter_clips import filter_dataset, format_rules
+from data_tools.filtering.filter_settings import RULES, FilterSettings
 from data_tools.inspection.verify import verify_dataset
-from data_tools.shards.part import Part
-from data_tools.shards.report import DatasetReport
-from data_tools.shards.write import join_parts
+from data_tools.shards.drop_report import DatasetReport
+from data_tools.shards.shard_plan import Part
+from data_tools.shards.shard_writer import join_parts
+from nitrogen_train.data.clip_record import read_record_bytes
 from nitrogen_train.data.manifest import read_manifest, write_manifest
-from nitrogen_train.data.records import read_record_bytes
 from nitrogen_train.data.schema import ShardError
 from nitrogen_train.data.storage import Storage
 
@@ -233,7 +232,7 @@ def test_videos_are_decoded_only_for_rules_on_pictures(
         def decode(self, *_: Any, **__: Any) -> np.ndarray:
             raise ShardError("decoded")
 
-    monkeypatch.setattr("data_tools.filtering.verdict._decoder", NoDecoder)
+    monkeypatch.setattr("data_tools.filtering.clip_rules._decoder", NoDecoder)
 
     assert reasons(dry_run(folder)) == {"moving": "damaged", "idle": "idle"}
     off = ("black", "frozen", "menu", "copy")
@@ -348,7 +347,7 @@ def test_verdicts_of_an_interrupted_run_are_kept(
     tmp_path: Path, mixed_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run_filter(mixed_dir, tmp_path / "whole")
-    monkeypatch.setattr("data_tools.filtering.filter.write_plan", fail)
+    monkeypatch.setattr("data_tools.filtering.filter_clips.write_plan", fail)
     with pytest.raises(KeyboardInterrupt):
         run_filter(mixed_dir, tmp_path / "new")
     monkeypatch.undo()
@@ -371,7 +370,7 @@ def test_a_killed_run_goes_on_to_the_same_bytes(tmp_path: Path, mixed_dir: Path)
     # It dies with a third of its shards written.
     code = (
         "import os, sys\nfrom pathlib import Path\n"
-        "import data_tools.shards.write as write\nfrom data_tools.__main__ import main\n"
+        "import data_tools.shards.shard_writer as write\nfrom data_tools.__main__ import main\n"
         "copy = write._write_shard\n"
         "def die(path, *rest):\n"
         "    if path.name.endswith('1.tar'): os._exit(9)\n"

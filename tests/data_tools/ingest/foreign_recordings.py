@@ -10,11 +10,11 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from jaxtyping import UInt8
 from PIL import Image
 
-from nitrogen_train.data.decoders.pyav_decoder import PyAVDecoder
+from nitrogen_train.data.clip_record import Record, read_record
 from nitrogen_train.data.encode import VideoWriter
 from nitrogen_train.data.manifest import read_manifest
-from nitrogen_train.data.records import Record, read_record
 from nitrogen_train.data.storage import Storage
+from nitrogen_train.data.video import PyAVDecoder
 
 NUM_BITS = 6
 VPT_NAME = "cheeky-cornflower-setter-02e496ce4abb-20220421-092639"

@@ -23,12 +23,11 @@ from label_maker import (
 
 from data_tools.__main__ import main
 from data_tools.inspection.verify import verify_dataset
-from data_tools.shards.report import read_report
-from nitrogen_train.data.decoders.pyav_decoder import PyAVDecoder
-from nitrogen_train.data.manifest import read_manifest
-from nitrogen_train.data.manifest_row import ManifestRow
-from nitrogen_train.data.records import Record, read_record
+from data_tools.shards.drop_report import read_report
+from nitrogen_train.data.clip_record import Record, read_record
+from nitrogen_train.data.manifest import ManifestRow, read_manifest
 from nitrogen_train.data.storage import Storage
+from nitrogen_train.data.video import PyAVDecoder
 
 SLOW, FAST, VARYING, SMALL = "slow0000000", "-fast.00000", "varying0000", "small000000"
 OTHERS = [[-8, 150, 20, 60], [60, 60, 21, 21]]

@@ -15,8 +15,8 @@ from data_tools.ingest.nitrogen.label_clock import (
     show_rows,
     time_rows,
 )
+from data_tools.ingest.nitrogen.label_tar import parse_piece_metadata
 from data_tools.ingest.nitrogen.labelled_piece import LabelledPiece
-from data_tools.ingest.nitrogen.piece_metadata import parse_piece_metadata
 from data_tools.shards.source_video import SourceVideo, read_video_table
 from nitrogen_train.actions import GAMEPAD, ActionRows
 from nitrogen_train.data.action_file import ClipActions

@@ -10,9 +10,11 @@ from data_tools.ingest.nitrogen.label_index import (
     build_index,
     find_tarballs,
     index_tarball,
+    list_videos,
+    measure_hours,
+    query_index,
     read_index,
 )
-from data_tools.ingest.nitrogen.query import list_videos, measure_hours, query_index
 from nitrogen_train.data.schema import ShardError
 
 

@@ -5,15 +5,15 @@ from pathlib import Path
 import pytest
 from label_maker import TarballMaker
 
-from data_tools.ingest.nitrogen.label_tar import Fault, RawPiece, iter_pieces
+from data_tools.ingest.nitrogen.label_tar import LabelFault, RawPiece, iter_pieces
 
 VIDEO = "aaaaaaaaaaa"
 
 
-def read(path: Path) -> tuple[list[str], list[Fault]]:
+def read(path: Path) -> tuple[list[str], list[LabelFault]]:
     found = list(iter_pieces(path))
     pieces = [item.name for item in found if isinstance(item, RawPiece)]
-    return pieces, [item for item in found if isinstance(item, Fault)]
+    return pieces, [item for item in found if isinstance(item, LabelFault)]
 
 
 @pytest.fixture

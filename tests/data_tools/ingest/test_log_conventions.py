@@ -1,9 +1,14 @@
 import numpy as np
 import pytest
 
-from data_tools.ingest.recording.control_names import map_columns, recognize_control
-from data_tools.ingest.recording.conventions import Conventions, to_control, to_nanoseconds
-from data_tools.ingest.recording.dead_zone import apply_dead_zone
+from data_tools.ingest.recording.controls import (
+    Conventions,
+    map_columns,
+    recognize_control,
+    to_control,
+    to_nanoseconds,
+)
+from data_tools.ingest.recording.convert import apply_dead_zone
 from data_tools.recordings.input_log import InputLog, Track
 from nitrogen_train.actions import GAMEPAD
 from nitrogen_train.data.schema import ShardError

@@ -6,13 +6,12 @@ from foreign_recordings import p2p_annotation, p2p_frame, read_dataset, write_p2
 from remuxed_videos import crash
 
 from data_tools.__main__ import main
-from data_tools.ingest.open_p2p.annotation import iter_frames, read_facts
-from data_tools.ingest.open_p2p.dataset import ingest_open_p2p
+from data_tools.ingest.open_p2p import ingest_open_p2p, iter_frames, read_facts
 from data_tools.inspection.verify import verify_dataset
-from data_tools.shards.plan import ShardSettings
-from data_tools.shards.report import DatasetReport
-from nitrogen_train.actions.keyboard_mouse import KEYBOARD_MOUSE, MOUSE_SCALE, WHEEL_SCALE
-from nitrogen_train.data.records import Record
+from data_tools.shards.drop_report import DatasetReport
+from data_tools.shards.shard_plan import ShardSettings
+from nitrogen_train.actions.space import KEYBOARD_MOUSE, MOUSE_SCALE, WHEEL_SCALE
+from nitrogen_train.data.clip_record import Record
 
 SETTINGS = ShardSettings(clip_seconds=0.5, heldout_share=0.0)
 GOOD = "good"

@@ -4,8 +4,8 @@ from typing import Any
 import pytest
 from label_maker import describe
 
-from data_tools.ingest.nitrogen.picture_boxes import PictureBoxes, place_boxes
-from data_tools.ingest.nitrogen.piece_metadata import PieceMetadata, parse_piece_metadata
+from data_tools.ingest.nitrogen.label_tar import PieceMetadata, parse_piece_metadata
+from data_tools.ingest.nitrogen.labelled_piece import PictureBoxes, place_boxes
 from nitrogen_train.data.schema import ShardError
 
 

@@ -6,9 +6,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from data_tools.ingest.recording.conventions import Conventions
-from data_tools.ingest.recording.input_rec import read_input_rec
-from data_tools.ingest.recording.table_log import read_table_log
+from data_tools.ingest.recording.controls import Conventions
+from data_tools.ingest.recording.read_log import read_input_rec, read_table_log
 from data_tools.recordings.input_log import Track
 from nitrogen_train.actions import GAMEPAD
 from nitrogen_train.data.schema import ShardError

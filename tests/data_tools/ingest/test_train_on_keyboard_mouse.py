@@ -12,10 +12,10 @@ from omegaconf import OmegaConf
 from tiers import divide
 
 from data_tools.__main__ import main
-from data_tools.ingest.vpt.dataset import ingest_vpt
+from data_tools.ingest.vpt import ingest_vpt
 from data_tools.inspection.preview import preview_clip
-from data_tools.shards.plan import ShardSettings
-from nitrogen_train.actions.keyboard_mouse import KEYBOARD_MOUSE
+from data_tools.shards.shard_plan import ShardSettings
+from nitrogen_train.actions.space import KEYBOARD_MOUSE
 from nitrogen_train.config import RunConfig, find_config_dir, register_schema
 from nitrogen_train.models.load import load_policy
 from nitrogen_train.train import train

@@ -8,7 +8,7 @@ from label_maker import TarballMaker, write_video
 from remuxed_videos import cut
 
 from data_tools.__main__ import main
-from data_tools.shards.report import Dropped, read_report
+from data_tools.shards.drop_report import Dropped, read_report
 
 WHOLE, CUT = "whole000000", "cut00000000"
 FRAGMENTS = {"movflags": "frag_keyframe+empty_moov"}

@@ -7,15 +7,14 @@ from foreign_recordings import VPT_NAME, read_dataset, vpt_line, write_barcode_v
 from remuxed_videos import crash
 
 from data_tools.__main__ import main
-from data_tools.ingest.vpt.dataset import find_segments, ingest_vpt
+from data_tools.ingest.vpt import find_segments, ingest_vpt
 from data_tools.inspection.verify import verify_dataset
-from data_tools.shards.part import Part
-from data_tools.shards.plan import ShardSettings
-from data_tools.shards.report import DatasetReport, format_report
-from data_tools.shards.write import join_parts
-from nitrogen_train.actions.keyboard_mouse import KEYBOARD_MOUSE, MOUSE_SCALE
+from data_tools.shards.drop_report import DatasetReport, format_report
+from data_tools.shards.shard_plan import Part, ShardSettings
+from data_tools.shards.shard_writer import join_parts
+from nitrogen_train.actions.space import KEYBOARD_MOUSE, MOUSE_SCALE
+from nitrogen_train.data.clip_record import Record
 from nitrogen_train.data.manifest import read_manifest
-from nitrogen_train.data.records import Record
 from nitrogen_train.data.schema import ShardError
 
 SETTINGS = ShardSettings(size=64, clip_seconds=0.6, heldout_share=0.0)

@@ -4,9 +4,9 @@ from typing import Any
 import numpy as np
 from foreign_recordings import vpt_line, write_vpt
 
-from data_tools.ingest.keyboard_mouse_rows import KeyboardMouseRows
-from data_tools.ingest.vpt.action_log import read_action_log
-from nitrogen_train.actions.keyboard_mouse import KEYBOARD_MOUSE
+from data_tools.ingest.video_input_pairs import KeyboardMouseRows
+from data_tools.ingest.vpt import read_action_log
+from nitrogen_train.actions.space import KEYBOARD_MOUSE
 
 
 def read_rows(

@@ -10,12 +10,11 @@ import numpy as np
 import pytest
 
 from data_tools.__main__ import main
-from data_tools.inspection.finding import Finding
-from data_tools.inspection.offset import MAX_LAG, estimate_offset, measure_offset
-from data_tools.inspection.verify import verify_dataset, verify_datasets
-from data_tools.recordings.record import record_game
-from data_tools.shards.plan import ShardSettings
-from data_tools.shards.shard import shard_recordings
+from data_tools.inspection.clip_checks import MAX_LAG, estimate_offset, measure_offset
+from data_tools.inspection.verify import Finding, verify_dataset, verify_datasets
+from data_tools.recordings.record_games import record_game
+from data_tools.shards.shard_plan import ShardSettings
+from data_tools.shards.shard_recordings import shard_recordings
 from nitrogen_train.actions import GAMEPAD
 from nitrogen_train.data.manifest import read_manifest, write_manifest
 

@@ -10,8 +10,7 @@ import pytest
 from PIL import Image
 
 from data_tools.__main__ import main
-from data_tools.inspection.play_counts import count_actions
-from data_tools.inspection.stats import count_dataset
+from data_tools.inspection.stats import count_actions, count_dataset
 from data_tools.inspection.stats_page import choose_clips
 from nitrogen_train.actions import GAMEPAD
 from nitrogen_train.data.action_file import ClipActions

@@ -15,8 +15,8 @@ FPS = 35 / 3
 @pytest.fixture(scope="session")
 def dataset_dir(tmp_path_factory: pytest.TempPathFactory, write_recording: Callable) -> Path:
     """Three recordings in 2 s clips at a broken rate; one has analogue pulls and a disturbance."""
-    from data_tools.shards.plan import ShardSettings
-    from data_tools.shards.shard import shard_recordings
+    from data_tools.shards.shard_plan import ShardSettings
+    from data_tools.shards.shard_recordings import shard_recordings
 
     folder = tmp_path_factory.mktemp("lerobot")
     times = [5_000_000_000 + round(t * 1e9 / FPS) for t in range(50)]
@@ -66,7 +66,7 @@ def write_video(path: Path, *, seed: int) -> None:
 @pytest.fixture(scope="session")
 def exported_dir(dataset_dir: Path) -> Path:
     """The data set as a LeRobotDataset; whoever changes it copies it first."""
-    from data_tools.lerobot.export import export_lerobot
+    from data_tools.lerobot.export_lerobot import export_lerobot
     from data_tools.lerobot.layout import FileLimits
 
     out_dir = dataset_dir.parent / "exported"
@@ -104,15 +104,14 @@ def edit_table() -> Callable[..., None]:
 @pytest.fixture
 def edit_facts(tmp_path: Path) -> Callable[..., Path]:
     """Copy an export, and change what it says of each clip."""
-    from data_tools.lerobot.clip_facts import ClipFacts
-    from data_tools.lerobot.layout import CLIP_COLUMN
+    from data_tools.lerobot.layout import CLIP_COLUMN, EpisodeClip
 
-    def edit(exported_dir: Path, change: Callable[[ClipFacts], ClipFacts]) -> Path:
+    def edit(exported_dir: Path, change: Callable[[EpisodeClip], EpisodeClip]) -> Path:
         folder = shutil.copytree(exported_dir, tmp_path / "edited")
         (path,) = (folder / "meta" / "episodes").rglob("*.parquet")
         table = pq.read_table(path)
         facts = [
-            change(ClipFacts.from_json(text, what="test")).to_json()
+            change(EpisodeClip.from_json(text, what="test")).to_json()
             for text in table[CLIP_COLUMN].to_pylist()
         ]
         place = table.column_names.index(CLIP_COLUMN)

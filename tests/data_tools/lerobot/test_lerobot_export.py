@@ -9,24 +9,23 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from data_tools.foreign.index import ForeignFacts, index_shards
-from data_tools.lerobot.export import ExportCounts, export_lerobot
+from data_tools.foreign.tar_index import ForeignFacts, index_shards
+from data_tools.lerobot.export_lerobot import ExportCounts, export_lerobot
 from data_tools.lerobot.layout import FileLimits
-from data_tools.lerobot.statistics import (
+from data_tools.lerobot.write_lerobot import (
     add_statistics,
     choose_frames,
     describe_pictures,
     describe_rows,
 )
-from data_tools.shards.plan import ShardSettings
-from data_tools.shards.shard import shard_recordings
+from data_tools.shards.shard_plan import ShardSettings
+from data_tools.shards.shard_recordings import shard_recordings
 from nitrogen_train.actions import GAMEPAD
-from nitrogen_train.data.decode import choose_decoder
-from nitrogen_train.data.manifest import read_manifest
-from nitrogen_train.data.manifest_row import ManifestRow
-from nitrogen_train.data.records import Record, read_record
+from nitrogen_train.data.clip_record import Record, read_record
+from nitrogen_train.data.manifest import ManifestRow, read_manifest
 from nitrogen_train.data.schema import ShardError
 from nitrogen_train.data.storage import Storage
+from nitrogen_train.data.video import choose_decoder
 
 CAMERA = "observation.images.screen"
 

@@ -9,18 +9,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from data_tools.lerobot.clip_facts import ClipFacts
-from data_tools.lerobot.ingest import ReadingOptions, plan_lerobot
-from data_tools.lerobot.layout import CLIP_COLUMN, FilePlace, fill_template
-from data_tools.shards.part import ALL
-from data_tools.shards.plan import Plan, ShardSettings
-from data_tools.shards.write import write_dataset
-from nitrogen_train.data.decode import choose_decoder
+from data_tools.lerobot.ingest_lerobot import ReadingOptions, plan_lerobot
+from data_tools.lerobot.layout import CLIP_COLUMN, EpisodeClip, FilePlace, fill_template
+from data_tools.shards.shard_plan import ALL, Plan, ShardSettings
+from data_tools.shards.shard_writer import write_dataset
+from nitrogen_train.data.clip_record import read_record
 from nitrogen_train.data.encode import VideoWriter
 from nitrogen_train.data.manifest import read_manifest
-from nitrogen_train.data.records import read_record
 from nitrogen_train.data.schema import ShardError
 from nitrogen_train.data.storage import Storage
+from nitrogen_train.data.video import choose_decoder
 
 CAMERA = "observation.images.top"
 LENGTHS = (30, 25)
@@ -484,4 +482,4 @@ def test_an_export_that_was_changed_since_drops_what_changed(
 )
 def test_facts_of_a_clip_that_were_edited_are_one_line(text: str, message: str) -> None:
     with pytest.raises(ShardError, match=message):
-        ClipFacts.from_json(text, what="episode 3")
+        EpisodeClip.from_json(text, what="episode 3")

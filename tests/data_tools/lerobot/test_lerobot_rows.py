@@ -2,7 +2,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from data_tools.lerobot.rows import describe_features, lay_out_rows, read_rows, to_columns
+from data_tools.lerobot.layout import describe_features, lay_out_rows, read_rows, to_columns
 from nitrogen_train.actions import GAMEPAD, ActionRows, ActionSpace
 from nitrogen_train.data.action_file import ClipActions
 from nitrogen_train.data.schema import ShardError

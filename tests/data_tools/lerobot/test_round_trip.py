@@ -7,18 +7,16 @@ import pytest
 
 from data_tools.__main__ import main
 from data_tools.inspection.verify import verify_dataset
-from data_tools.lerobot.export import export_lerobot
-from data_tools.lerobot.ingest import ReadingOptions, plan_lerobot
+from data_tools.lerobot.export_lerobot import export_lerobot
+from data_tools.lerobot.ingest_lerobot import ReadingOptions, plan_lerobot
 from data_tools.lerobot.layout import FileLimits
-from data_tools.shards.part import ALL, Part
-from data_tools.shards.plan import ShardSettings
-from data_tools.shards.write import join_parts, write_dataset
-from nitrogen_train.data.decode import choose_decoder
-from nitrogen_train.data.manifest import read_manifest
-from nitrogen_train.data.manifest_row import ManifestRow
-from nitrogen_train.data.records import Record, read_record
+from data_tools.shards.shard_plan import ALL, Part, ShardSettings
+from data_tools.shards.shard_writer import join_parts, write_dataset
+from nitrogen_train.data.clip_record import Record, read_record
+from nitrogen_train.data.manifest import ManifestRow, read_manifest
 from nitrogen_train.data.schema import ShardError
 from nitrogen_train.data.storage import Storage
+from nitrogen_train.data.video import choose_decoder
 
 SETTINGS = ShardSettings(size=64, clips_per_shard=2)
 

@@ -1,6 +1,6 @@
 import pytest
 
-from data_tools.videos.answers import guess_cause, is_gone
+from data_tools.videos.video_list import guess_cause, is_gone
 
 # As yt-dlp reports what the sites say.
 GONE = (

@@ -1,0 +1,1 @@
+"""Benchmarks: `python -m benchmarks --help`. They are no part of the package."""

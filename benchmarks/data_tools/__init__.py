@@ -1,0 +1,1 @@
+"""Benchmarks of the data tools: `python -m benchmarks.data_tools --help`."""

@@ -1,1 +1,0 @@
-"""How fast videos become data sets, against FFmpeg's own command."""

@@ -1,1 +1,0 @@
-"""OpenAI's Video PreTraining data: contractors who play Minecraft."""

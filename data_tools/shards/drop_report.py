@@ -1,0 +1,200 @@
+"""What came in, what was kept, and what was left out and why."""
+
+import json
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from data_tools.shards.planned_clips import Dropped
+from nitrogen_train.data.manifest import ManifestRow, read_manifest, read_manifest_table
+from nitrogen_train.data.schema import SPLITS, find_respelt, quote
+from nitrogen_train.runtime.atomic_files import write_atomically
+from nitrogen_train.runtime.progress import format_table, pluralize
+
+REPORT_NAME = "report.json"
+_MAX_FAULTS = 100
+"""Lines on a screen; the file has all."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GameShare:
+    """What became of one game's play."""
+
+    game: str
+    num_clips: int
+    kept_s: float
+    dropped_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetReport:
+    """What became of all that came in."""
+
+    games: list[GameShare]
+    dropped: list[Dropped]
+    notes: dict[str, int] = field(default_factory=dict)
+    """What was changed or lost in rows that came in, and how often."""
+
+    @property
+    def faults(self) -> list[Dropped]:
+        """What was given and could not be used."""
+        return [item for item in self.dropped if item.is_fault]
+
+    def write(self, path: Path) -> None:
+        """Write the report as JSON, each loss with its reason."""
+        with write_atomically(path) as temporary:
+            temporary.write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
+
+
+def make_report(
+    rows: Iterable[ManifestRow], dropped: Sequence[Dropped], notes: Mapping[str, int] | None = None
+) -> DatasetReport:
+    """Sum up clips that were written, and play that was not."""
+    kept: defaultdict[str, list[float]] = defaultdict(list)
+    lost: defaultdict[str, list[float]] = defaultdict(list)
+    for row in rows:
+        kept[row.game].append(row.num_frames / row.fps)
+    for item in dropped:
+        lost[item.game].append(item.seconds)
+    return DatasetReport(
+        games=[
+            GameShare(
+                game=game,
+                num_clips=len(kept[game]),
+                # To whole microseconds, which do not depend on the order.
+                kept_s=round(math.fsum(kept[game]), 6),
+                dropped_s=round(math.fsum(lost[game]), 6),
+            )
+            for game in sorted({*kept, *lost})
+        ],
+        dropped=sorted(dropped, key=lambda item: (item.reason, item.name)),
+        notes=add_notes([notes or {}]),
+    )
+
+
+def add_notes(notes: Iterable[Mapping[str, int]]) -> dict[str, int]:
+    """Sum up notes, in the order of their words."""
+    total: Counter[str] = Counter()
+    for each in notes:
+        total.update(each)
+    return {words: number for words, number in sorted(total.items()) if number}
+
+
+def read_report(path: Path) -> DatasetReport:
+    """Read what `DatasetReport.write` wrote."""
+    values = json.loads(path.read_bytes())
+    return DatasetReport(
+        games=[GameShare(**game) for game in values["games"]],
+        # Reports have been written without these.
+        dropped=[Dropped(**({"is_fault": False} | item)) for item in values["dropped"]],
+        notes=values.get("notes", {}),
+    )
+
+
+def format_report(report: DatasetReport) -> str:
+    """Lay the report out: a line per game, one per reason, one per fault or loss."""
+    lines = [
+        format_table(
+            ("game", "clips", "kept", "dropped"),
+            [
+                (
+                    share.game,
+                    str(share.num_clips),
+                    format_length(share.kept_s),
+                    format_length(share.dropped_s),
+                )
+                for share in report.games
+            ],
+        )
+    ]
+    reasons: defaultdict[str, list[Dropped]] = defaultdict(list)
+    for item in report.dropped:
+        reasons[item.reason].append(item)
+    if reasons:
+        rows = [
+            (
+                reason,
+                str(len(items)),
+                format_length(sum(item.seconds for item in items)),
+                items[0].name,
+            )
+            for reason, items in sorted(reasons.items())
+        ]
+        lines.append(format_table(("dropped because", "number", "length", "for example"), rows))
+    if report.notes:
+        noted = [(words, str(number)) for words, number in report.notes.items()]
+        lines.append(format_table(("noted", "number"), noted))
+    lines += [
+        f"{quote(names)} differ in their spelling alone, and are learned as different games"
+        for names in find_respelt(share.game for share in report.games if share.num_clips)
+    ]
+    if told := [item for item in report.dropped if item.is_fault or item.is_told]:
+        lines.append(format_faults(told))
+    return "\n\n".join(lines)
+
+
+def describe_lacking_split(dataset_dir: Path) -> str:
+    """Say that a data set cannot be trained on by itself, and what to do; empty if it can."""
+    table = read_manifest_table(dataset_dir).select(["split", "session_id"])
+    lacking = [split for split in SPLITS if split not in table["split"].unique().to_pylist()]
+    if not lacking:
+        return ""
+    num_sessions = len(table["session_id"].unique())
+    do = "record another one"
+    if num_sessions > 1:
+        do = "record more of each game, or give another --heldout-share"
+    what, without = "there is nothing to train on", ""
+    if lacking[0] == "val":
+        what = "nothing is held out for validation"
+        without = ", or train without validation: data.num_val_windows=0"
+    return (
+        f"{what}: whole sessions are held out, and there "
+        f"{'is 1' if num_sessions == 1 else f'are {num_sessions}'}; {do}, and make the data set "
+        f"again{without}"
+    )
+
+
+def format_faults(faults: Sequence[Dropped]) -> str:
+    """Lay out what could not be used, or not all of it, a line for each."""
+    return "\n".join(_iter_faults(faults))
+
+
+def _iter_faults(faults: Sequence[Dropped]) -> Iterator[str]:
+    # One damaged file may cost many pieces.
+    faults = list({item.detail: item for item in reversed(faults)}.values())[::-1]
+    for item in faults[:_MAX_FAULTS]:
+        text = f"{item.name}: {'dropped' if item.is_fault else 'kept in part'}: {item.detail}"
+        yield "".join(letter if letter.isprintable() else "?" for letter in text)
+    if len(faults) > _MAX_FAULTS:
+        yield f"and {len(faults) - _MAX_FAULTS} more, all in {REPORT_NAME}"
+
+
+def describe_contents(dataset_dir: Path) -> str:
+    """Say how much there is to train on, and how much is held out.
+
+    Args:
+        dataset_dir: A folder with a manifest.
+    """
+    rows = read_manifest(dataset_dir).rows()
+    parts = []
+    for split, use in (("train", "to train on"), ("val", "held out")):
+        chosen = [row for row in rows if row.split == split]
+        length = format_length(math.fsum(row.num_frames / row.fps for row in chosen))
+        parts.append(f"{pluralize(len(chosen), 'clip')} {use} ({length})")
+    return f"{dataset_dir} holds {', '.join(parts)}"
+
+
+def format_length(seconds: float | int) -> str:
+    """Write a length of play in the unit in which it is no row of zeros; - for none.
+
+    Example:
+        >>> format_length(0.4), format_length(200), format_length(9000), format_length(0)
+        ('0.4 s', '3.3 min', '2.50 h', '-')
+    """
+    if seconds < 0.05:
+        return "-"
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 3600 else f"{seconds / 3600:.2f} h"

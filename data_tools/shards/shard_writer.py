@@ -1,0 +1,334 @@
+"""A plan to shards, and the finished parts to one data set.
+
+    plan ─► clips: decode, squash, encode ─► shard-NNNNNN.tar, one after the other
+      ─► the part's manifest and report ─► joined with those of the other parts: manifest.parquet
+
+What a run has finished a next one keeps. Until the parts are joined, `.progress/PART` holds the
+plan's digest, what each finished shard holds, and in the end the part's manifest and report.
+"""
+
+import contextlib
+import json
+import math
+import shutil
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from data_tools.shards.clip_video import EncodedClip, encode_clip
+from data_tools.shards.drop_report import (
+    REPORT_NAME,
+    DatasetReport,
+    GameShare,
+    add_notes,
+    make_report,
+    read_report,
+)
+from data_tools.shards.planned_clips import Dropped, PlannedClip
+from data_tools.shards.shard_plan import Clip, Part, Plan
+from data_tools.workers import map_in_order
+from nitrogen_train.data.clip_record import SHARD_END
+from nitrogen_train.data.manifest import (
+    MANIFEST_NAME,
+    Manifest,
+    ManifestRow,
+    read_manifest_table,
+    tabulate,
+    write_manifest_table,
+)
+from nitrogen_train.data.schema import ShardError
+from nitrogen_train.runtime.atomic_files import write_atomically
+from nitrogen_train.runtime.progress import Progress
+
+_PROGRESS = ".progress"
+_PLANS_KEY = b"plans"
+_ASKED_KEY = b"asked"
+"""The settings by name."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Shard:
+    """What a finished shard holds, and what was meant to be in it."""
+
+    rows: list[ManifestRow]
+    dropped: list[Dropped]
+
+
+def write_dataset(plan: Plan[PlannedClip], *, out_dir: Path, workers: int) -> DatasetReport:
+    """Write a plan's shards, or what is missing of them; a plan of all parts becomes a data set.
+
+    Args:
+        plan: What to write.
+        out_dir: The data set's folder.
+        workers: Processes.
+
+    Raises:
+        ShardError: If `out_dir` holds another data set, or no clip is left.
+    """
+    return write_plan(plan, encode=encode_clip, out_dir=out_dir, workers=workers)
+
+
+def write_plan(
+    plan: Plan[Clip],
+    *,
+    encode: Callable[[Clip], EncodedClip | Dropped],
+    out_dir: Path,
+    workers: int,
+) -> DatasetReport:
+    """As `write_dataset`, of clips that `encode` makes records of, in a worker process.
+
+    Raises:
+        ShardError: As there, and what `encode` raises.
+    """
+    finished = read_finished(out_dir, is_ours=plan.has_made, part=plan.part, settings=plan.settings)
+    if finished is not None:
+        return finished
+    if plan.part.count == 1 and not plan.shards:
+        raise ShardError(_describe_nothing(out_dir, plan.dropped))
+    progress_dir = out_dir / _PROGRESS / _name(plan.part)
+    _claim(out_dir, progress_dir, plan)
+    if not (progress_dir / MANIFEST_NAME).exists():
+        shards = _write_shards(out_dir, progress_dir, plan, encode=encode, workers=workers)
+        rows = [row for shard in shards for row in shard.rows]
+        dropped = [*plan.dropped, *(item for shard in shards for item in shard.dropped)]
+        report = make_report(rows, dropped, plan.notes)
+        report.write(progress_dir / REPORT_NAME)
+        facts = {
+            "plan": plan.digest,
+            "settings": plan.settings_digest,
+            _ASKED_KEY.decode(): json.dumps(plan.settings),
+        }
+        write_manifest_table(progress_dir, tabulate(rows), metadata=facts)
+    if plan.part.count == 1:
+        return join_parts(out_dir)
+    return read_report(progress_dir / REPORT_NAME)
+
+
+def read_finished(
+    out_dir: Path,
+    *,
+    is_ours: Callable[[str, Sequence[Dropped]], bool],
+    part: Part,
+    settings: Mapping[str, Any],
+) -> DatasetReport | None:
+    """Read the report of a data set if the plan in question has made it; None if it is not done.
+
+    Args:
+        out_dir: The data set's folder.
+        is_ours: Tells a plan by its digest, and what its set has left out.
+        part: The plan's.
+        settings: The plan's, to name those that differ.
+
+    Raises:
+        ShardError: If another plan has made it.
+    """
+    if not (out_dir / MANIFEST_NAME).exists():
+        return None
+    facts = read_manifest_table(out_dir).schema.metadata or {}
+    plans: list[str] = json.loads(facts.get(_PLANS_KEY, b"[]"))
+    report = read_report(out_dir / REPORT_NAME) if len(plans) == part.count else None
+    if report is None or not is_ours(plans[part.index], report.dropped):
+        how = _name_changes(json.loads(facts.get(_ASKED_KEY, b"{}")), settings) or (
+            "is a data set of other recordings or settings, or one that was left out has been "
+            "mended"
+        )
+        raise ShardError(f"{out_dir} {how}; choose another --out, or remove it")
+    shutil.rmtree(out_dir / _PROGRESS, ignore_errors=True)
+    return report
+
+
+def join_parts(out_dir: Path) -> DatasetReport:
+    """Join finished parts to one data set.
+
+    Args:
+        out_dir: The data set's folder, in which all parts have been written.
+
+    Raises:
+        FileNotFoundError: If there are no parts.
+        ShardError: If a part is missing or unfinished or was made with other settings, if two hold
+            one clip, or if none holds any.
+    """
+    if (out_dir / MANIFEST_NAME).exists():
+        shutil.rmtree(out_dir / _PROGRESS, ignore_errors=True)
+        return read_report(out_dir / REPORT_NAME)
+    folders = _find_parts(out_dir)
+    tables = [read_manifest_table(folder) for folder in folders]
+    facts = [table.schema.metadata for table in tables]
+    if len({fact[b"settings"] for fact in facts}) > 1:
+        raise ShardError(
+            f"the parts in {out_dir} differ in their settings or in their list of sessions; "
+            "remove the folder and write all of them again"
+        )
+    report = _add_reports([read_report(folder / REPORT_NAME) for folder in folders])
+    table = pa.concat_tables([table.replace_schema_metadata(None) for table in tables])
+    if not table.num_rows:
+        raise ShardError(_describe_nothing(out_dir, report.dropped))
+    table = Manifest(table).table
+    report.write(out_dir / REPORT_NAME)
+    metadata = {
+        _PLANS_KEY.decode(): json.dumps([fact[b"plan"].decode() for fact in facts]),
+        _ASKED_KEY.decode(): facts[0].get(_ASKED_KEY, b"{}").decode(),
+    }
+    write_manifest_table(out_dir, table, metadata=metadata)
+    shutil.rmtree(out_dir / _PROGRESS)
+    return report
+
+
+def _describe_nothing(out_dir: Path, dropped: Sequence[Dropped]) -> str:
+    reasons = {item.reason: f"{item.reason} ({item.detail})" for item in dropped}
+    why = "; ".join(reasons[reason] for reason in sorted(reasons))
+    return f"{out_dir} would hold no clip: {why or 'nothing came in'}"
+
+
+def _name(part: Part) -> str:
+    return part.name or "all"
+
+
+def _name_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    changed = [
+        f"--{name.replace('_', '-')} {before[name]}, now {now[name]}"
+        for name in before
+        if name in now and before[name] != now[name]
+    ]
+    return f"was made with {'; '.join(changed)}" if changed else ""
+
+
+def _claim(out_dir: Path, progress_dir: Path, plan: Plan[Clip]) -> None:
+    """Take the folder for this plan, or find that an interrupted run of it has.
+
+    Raises:
+        ShardError: If it holds something else.
+    """
+    plan_path = progress_dir / "plan"
+    others = {path.name.rpartition("-")[2] for path in (out_dir / _PROGRESS).glob("*")}
+    asked_path = progress_dir / "asked.json"
+    if others - {progress_dir.name.rpartition("-")[2]} or (
+        plan_path.exists() and not plan.has_made(plan_path.read_text())
+    ):
+        before = json.loads(asked_path.read_bytes()) if asked_path.exists() else {}
+        how = _name_changes(before, plan.settings) or (
+            "holds an unfinished data set of other recordings or settings, or one that was left "
+            "out has been mended"
+        )
+        raise ShardError(f"{out_dir} {how}; choose another --out, or remove it")
+    if not others and any(out_dir.glob("*.tar")):
+        raise ShardError(f"{out_dir} holds tars of unknown origin; choose another --out")
+    if not plan_path.exists():
+        with write_atomically(asked_path) as path:
+            path.write_text(json.dumps(plan.settings))
+        with write_atomically(plan_path) as path:
+            path.write_text(plan.digest)
+
+
+def _find_parts(out_dir: Path) -> list[Path]:
+    folders = sorted((out_dir / _PROGRESS).glob("*"))
+    if not folders:
+        raise FileNotFoundError(
+            f"{out_dir} holds no parts: nitrogen-data shard RECORDINGS --out {out_dir} --part I/N "
+            "writes one"
+        )
+    counts = folders[0].name.rpartition("-of-")[2]
+    count = int(counts) if counts.isdecimal() else 1
+    expected = [_name(Part(index=index, count=count)) for index in range(count)]
+    done = {folder.name for folder in folders if (folder / MANIFEST_NAME).exists()}
+    if missing := [name for name in expected if name not in done]:
+        raise ShardError(
+            f"{out_dir} lacks {len(missing)} of {count} parts, {missing[0]} first: write them with "
+            "the same command and --part"
+        )
+    return folders
+
+
+def _add_reports(reports: Sequence[DatasetReport]) -> DatasetReport:
+    if len(reports) == 1:
+        return reports[0]
+    games: defaultdict[str, list[GameShare]] = defaultdict(list)
+    for report in reports:
+        for share in report.games:
+            games[share.game].append(share)
+    return DatasetReport(
+        games=[
+            GameShare(
+                game=game,
+                num_clips=sum(share.num_clips for share in shares),
+                kept_s=round(math.fsum(share.kept_s for share in shares), 6),
+                dropped_s=round(math.fsum(share.dropped_s for share in shares), 6),
+            )
+            for game, shares in sorted(games.items())
+        ],
+        dropped=[item for report in reports for item in report.dropped],
+        notes=add_notes(report.notes for report in reports),
+    )
+
+
+def _write_shards(
+    out_dir: Path,
+    progress_dir: Path,
+    plan: Plan[Clip],
+    *,
+    encode: Callable[[Clip], EncodedClip | Dropped],
+    workers: int,
+) -> list[_Shard]:
+    names = [plan.part.shard_name(number) for number in range(len(plan.shards))]
+    todo = {
+        name: clips
+        for name, clips in zip(names, plan.shards, strict=True)
+        if not _is_finished(out_dir / name, progress_dir)
+    }
+    clips = [clip for shard in todo.values() for clip in shard]
+    # One stream of clips through all shards: no worker waits for a shard's end.
+    encoded = map_in_order(encode, clips, workers=workers)
+    with (
+        contextlib.closing(encoded),
+        Progress(total=len(clips), label="shard", unit="clip") as progress,
+    ):
+        counted = progress.count(encoded)
+        for name, shard in todo.items():
+            _write_shard(out_dir / name, progress_dir, islice(counted, len(shard)))
+    return [_read_shard(progress_dir, name) for name in names]
+
+
+def _write_shard(path: Path, progress_dir: Path, clips: Iterator[EncodedClip | Dropped]) -> None:
+    rows: list[ManifestRow] = []
+    dropped: list[Dropped] = []
+    with contextlib.ExitStack() as stack:
+        # Opened with the first clip: where none is left, there is no shard.
+        file = None
+        for clip in clips:
+            if isinstance(clip, Dropped):
+                dropped.append(clip)
+                continue
+            if file is None:
+                file = stack.enter_context(stack.enter_context(write_atomically(path)).open("wb"))
+            data, row = clip
+            rows.append(replace(row, shard=path.name, offset=file.tell()))
+            file.write(data)
+        if file is not None:
+            file.write(SHARD_END)
+        # Before the shard has its name: from then on it is never opened again.
+        with write_atomically(_contents_path(progress_dir, path.name)) as contents_path:
+            contents_path.write_text(json.dumps(asdict(_Shard(rows=rows, dropped=dropped))))
+
+
+def _is_finished(path: Path, progress_dir: Path) -> bool:
+    contents_path = _contents_path(progress_dir, path.name)
+    if not contents_path.exists():
+        return False
+    return path.exists() or not _read_shard(progress_dir, path.name).rows
+
+
+def _read_shard(progress_dir: Path, name: str) -> _Shard:
+    values = json.loads(_contents_path(progress_dir, name).read_bytes())
+    return _Shard(
+        rows=[ManifestRow(**row) for row in values["rows"]],
+        dropped=[Dropped(**item) for item in values["dropped"]],
+    )
+
+
+def _contents_path(progress_dir: Path, shard: str) -> Path:
+    return progress_dir / f"{shard}.json"

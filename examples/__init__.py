@@ -1,0 +1,1 @@
+"""Whole uses of the project: `make demo` and `make compare`."""

@@ -1,1 +1,0 @@
-"""Benchmarks of sampling and training: `python -m nitrogen_train.benchmark --help`."""

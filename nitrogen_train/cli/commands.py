@@ -1,0 +1,201 @@
+"""What our Hydra commands do before torch is imported: help, composing, checks.
+
+    words ─► help, or a config ─► checked ─► the file of the command is imported, and torch with it
+
+A mistake is told in a second that way, and before anything is written.
+"""
+
+import os
+import sys
+from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+
+from nitrogen_train.cli.command_help import EVALUATE, EXPORT, TRAIN, CommandHelp
+from nitrogen_train.cli.errors import keep_errors, report_errors, report_hydra_errors
+from nitrogen_train.cli.overrides import check_keys, check_kinds, check_words, put_flags_first
+from nitrogen_train.config import (
+    EvaluateConfig,
+    ExportConfig,
+    Format,
+    RunConfig,
+    find_config_dir,
+    register_schema,
+    validate,
+    validate_schedule,
+)
+from nitrogen_train.games import load_game
+from nitrogen_train.pretrained.places import check_policy, refuse_checkpoint
+from nitrogen_train.pretrained.siglip_names import refuse_what_is_no_ng
+from nitrogen_train.run.adoption import adopt_games, adopt_policy
+from nitrogen_train.run.data_of_run import choose_games, is_first_rank
+from nitrogen_train.run.run_end import is_finished
+from nitrogen_train.runtime.interrupts import interruptible
+from nitrogen_train.runtime.progress import waiting, write_out
+from nitrogen_train.training.launch import check_world, find_launch
+from nitrogen_train.training.run_folder import read_last, refuse_another_model
+
+_IMPORTS = "starting: importing torch"
+_SILENT_S = 1.0
+"""Of the imports that are under way; others come before them."""
+
+
+def train() -> None:
+    """Start `nitrogen-train`."""
+    _start(_train, TRAIN)
+
+
+def evaluate() -> None:
+    """Start `nitrogen-eval`."""
+    _start(_evaluate, EVALUATE)
+
+
+def export() -> None:
+    """Start `nitrogen-export`."""
+    _start(_export, EXPORT)
+
+
+def _start(task: Callable[[DictConfig], object], about: CommandHelp) -> None:
+    register_schema()
+    words = put_flags_first(sys.argv[1:])
+    if {"--help", "-h"} & set(words):
+        write_out(about.format())
+        return
+    sys.argv[1:] = words
+    with report_hydra_errors(words, config_name=about.config_name):
+        check_words(words)
+        command = hydra.main(
+            config_path=find_config_dir(), config_name=about.config_name, version_base="1.3"
+        )
+        command(task)()
+
+
+@report_errors
+@keep_errors
+def _train(cfg: DictConfig) -> float | None:
+    """Check, train.
+
+    Returns:
+        In a sweep, the last `val/loss`, which a search lowers.
+    """
+    job = HydraConfig.get()
+    is_sweep = job.mode is RunMode.MULTIRUN
+    if is_sweep:
+        # By number, so that a point that starts again finds its folder.
+        cfg.output_dir = str(Path(cfg.output_dir) / str(job.job.num))
+    check_keys(cfg, RunConfig)
+    TRAIN.refuse_missing(cfg)
+    check_kinds(cfg, job.overrides.task, config_name=TRAIN.config_name)
+    adopt_policy(cfg, job.overrides.task)
+    config: RunConfig = OmegaConf.to_object(cfg)  # pyright: ignore[reportAssignmentType]
+    if config.plan:
+        validate_schedule(config)
+        with waiting(_IMPORTS, after_s=_SILENT_S):
+            from nitrogen_train.training_plan.plan_report import plan_run
+        with waiting("counting the policy's operations"):
+            text = plan_run(config)
+        write_out(text)
+        return None
+    validate(config)
+    with waiting("opening the data sets") if is_first_rank() else nullcontext():
+        # In the config, so that the policy, the run folder and a resume have the same.
+        cfg.data.games = choose_games(config)
+    adopt_games(cfg, job.overrides.task)
+    config: RunConfig = OmegaConf.to_object(cfg)  # pyright: ignore[reportAssignmentType]
+    check_world(config.trainer)
+    if is_sweep:
+        _refuse_ranks_of_a_point(config)
+    config_yaml = OmegaConf.to_yaml(cfg, resolve=True)
+    refuse_another_model(Path(config.output_dir), config_yaml=config_yaml)
+    if is_finished(config):
+        return read_last(Path(config.output_dir), "val/loss") if is_sweep else None
+    with waiting(_IMPORTS, after_s=_SILENT_S) if is_first_rank() else nullcontext():
+        from nitrogen_train.train import quieten_lightning
+        from nitrogen_train.train import train as run_training
+
+    quieten_lightning()
+    run_training(config, config_yaml=config_yaml)
+    return read_last(Path(config.output_dir), "val/loss") if is_sweep else None
+
+
+def _refuse_ranks_of_a_point(config: RunConfig) -> None:
+    """Refuse a point whose further processes each would run the whole sweep.
+
+    Raises:
+        ValueError: What to do instead.
+    """
+    num_ranks = config.trainer["devices"] * config.trainer["num_nodes"]
+    if num_ranks > 1 and find_launch(os.environ) is None:
+        raise ValueError(
+            f"a sweep in one process trains points of one process, trainer.devices * "
+            f"trainer.num_nodes is {num_ranks}: sbatch slurm/sweep.sbatch, or start each point by "
+            "its own command"
+        )
+
+
+@report_errors
+def _evaluate(cfg: DictConfig) -> None:
+    """Check, evaluate.
+
+    Raises:
+        ValueError: If there is nothing to do, or no such policy or game.
+    """
+    check_keys(cfg, EvaluateConfig)
+    EVALUATE.refuse_missing(cfg)
+    config: EvaluateConfig = OmegaConf.to_object(cfg)  # pyright: ignore[reportAssignmentType]
+    if not config.games and not config.datasets:
+        raise ValueError("nothing to evaluate: give games=[...], datasets=[...] or both")
+    for game in config.games:
+        load_game(game)
+    _refuse_other_than_policy(config.policy, hub=False)
+    with waiting(_IMPORTS, after_s=_SILENT_S):
+        from nitrogen_train.evaluate import evaluate as run_evaluation
+
+    with interruptible("interrupted; the same command continues"):
+        run_evaluation(config)
+
+
+@report_errors
+def _export(cfg: DictConfig) -> None:
+    """Check, convert.
+
+    Raises:
+        ValueError: If no such run or policy is there.
+    """
+    check_keys(cfg, ExportConfig)
+    EXPORT.refuse_missing(cfg)
+    config: ExportConfig = OmegaConf.to_object(cfg)  # pyright: ignore[reportAssignmentType]
+    if (config.run is None) == (config.policy is None):
+        raise ValueError("give run=FOLDER or policy=FOLDER, one of them")
+    if config.policy is not None:
+        _refuse_other_than_policy(config.policy)
+    else:
+        _refuse_other_than_run(str(config.run))
+    if config.format is Format.ng:
+        refuse_what_is_no_ng(str(config.run or config.policy))
+    with waiting(_IMPORTS, after_s=_SILENT_S):
+        from nitrogen_train.export import export as run_export
+
+    with interruptible("interrupted; nothing half-written is left"):
+        run_export(config)
+
+
+def _refuse_other_than_run(name: str) -> None:
+    place, path = check_policy("run", name, hub=False), Path(name)
+    if place is None or (path / "checkpoints").is_dir():
+        return
+    if place.kind == "checkpoint":
+        step = place.path.stem.removeprefix("step-")
+        raise ValueError(f"run: {name} is a checkpoint of a run: run={place.run_dir} step={step}")
+    raise ValueError(f"run: {name} is a policy, not the folder of a run: give policy={name}")
+
+
+def _refuse_other_than_policy(name: str, *, hub: bool = True) -> None:
+    place = check_policy("policy", name, hub=hub)
+    if place is not None:
+        refuse_checkpoint(place)

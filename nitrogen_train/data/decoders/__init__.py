@@ -1,1 +1,0 @@
-"""The libraries behind `nitrogen_train.data.decode`, one file each."""

@@ -1,0 +1,507 @@
+"""A video in memory: opened, found whole, its frames listed in the order in which they are shown.
+
+Every backend goes by this list. An mp4's own table gives it in the time of decoding one frame;
+where that does not tell all, every packet is read, in the time of about six.
+
+PyAV: the fastest of the backends, and exact on every kind of file.
+
+decord 0.6, last released in 2021.
+
+It returns wrong frames where decoding starts at what is no IDR (open groups, HEVC, intra refresh)
+and where an edit list hides frames, and crashes on files that are cut short: these are refused. A
+reader that is alive when its process forks hangs the child; here none outlives its call.
+
+torchcodec, where it and the shared libraries of FFmpeg are installed.
+
+Videos in memory to frames, behind one protocol.
+
+A frame's index is its place in the order in which frames are shown. A backend returns exactly the
+frames that are asked for, or raises. Each call opens the video, decodes on one thread (a loader has
+a process per core) and closes it: a decoder holds nothing, and one object serves every worker.
+"""
+
+import importlib.util
+import io
+import re
+import struct
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import av
+import numpy as np
+from av.container import InputContainer
+from av.error import FFmpegError
+from av.index import IndexEntry
+from av.video.frame import VideoFrame
+from av.video.reformatter import VideoReformatter
+from av.video.stream import VideoStream
+from jaxtyping import Bool, Int64, UInt8
+
+from nitrogen_train.data.schema import ShardError
+
+MAX_DECODED_BYTES = 4 * 1024**3
+"""A video that claims to unpack to more is refused: twenty seconds of 512x512 are 0.9 GB."""
+
+# FFmpeg also takes lists of files for videos, and would open what a stranger names in them.
+_FORMATS = {"format_whitelist": "mp4,mov,matroska,webm,mpegts,avi,jpeg_pipe"}
+
+# With one of these in it, an mp4's header does not list all frames at the times when they are
+# shown: they come in another order, from fragments, or the header is compressed.
+_BOXES_THAT_HIDE = (b"ctts", b"mvex", b"cmov")
+
+
+class DecodeError(ShardError):
+    """A video cannot be decoded."""
+
+    def __init__(self, message: str) -> None:
+        """Say what was expected and what came."""
+        super().__init__(message, cause="video")
+
+
+class UnsupportedVideoError(DecodeError):
+    """A backend cannot return exactly the frames of a video; another one may."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrameTable:
+    """The frames of a video."""
+
+    pts: Int64[np.ndarray, " frames"]
+    """When each is shown, in ticks, increasing: an index of a frame is a place in this list."""
+    key_pts: Int64[np.ndarray, " keys"]
+    """When those are shown at which decoding can start, increasing; an edit list may hide them."""
+    key_seeks: Int64[np.ndarray, " keys"]
+    """What to seek for to land on each of these, in ticks."""
+    width: int
+    height: int
+
+    def __len__(self) -> int:
+        return len(self.pts)
+
+    def select(self, indices: Sequence[int] | None) -> Int64[np.ndarray, " f"]:
+        """List the frames to decode, all of them if None.
+
+        Raises:
+            DecodeError: If there is no such frame, or they would fill too much memory.
+        """
+        wanted = np.array(range(len(self)) if indices is None else indices, dtype=np.int64)
+        if len(wanted) and not 0 <= wanted.min() <= wanted.max() < len(self):
+            raise DecodeError(
+                f"the video has {len(self)} frames, got index {wanted.min()} to {wanted.max()}"
+            )
+        num_bytes = len(wanted) * self.width * self.height * 3
+        if not 0 < num_bytes <= MAX_DECODED_BYTES:
+            raise DecodeError(
+                f"{len(wanted)} frames of {self.width}x{self.height} are {num_bytes} bytes, "
+                f"expected 1 to {MAX_DECODED_BYTES}"
+            )
+        return wanted
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenVideo:
+    """A video that is whole, as far as can be told without decoding it."""
+
+    container: InputContainer
+    stream: VideoStream
+    table: FrameTable
+
+
+@contextmanager
+def open_video(video: bytes) -> Iterator[OpenVideo]:
+    """Open a video for decoding on one thread, list its frames, and name what goes wrong with it.
+
+    Raises:
+        DecodeError: If FFmpeg fails on it, it is cut short, or holds no video.
+        UnsupportedVideoError: If its frames cannot be told apart, or PyAV has no decoder for them.
+    """
+    try:
+        file = io.BytesIO(video)
+        with av.open(file, "r", options=_FORMATS, metadata_errors="replace") as container:
+            stream = container.streams.best("video")
+            if not isinstance(stream, VideoStream):
+                raise DecodeError("the file holds no video stream")
+            if stream.codec_context is None:
+                raise UnsupportedVideoError("PyAV knows no decoder for the video")
+            stream.thread_count = 1
+            table = _read_table(video, container, stream)
+            yield OpenVideo(container=container, stream=stream, table=table)
+    # PyAV maps FFmpeg's codes to many built-in types; this is the base of them all.
+    except FFmpegError as error:
+        raise DecodeError(f"PyAV cannot decode the video: {first_line(error)}") from error
+
+
+def is_mp4(container: InputContainer) -> bool:
+    """Whether a file has a table of all its frames: mp4, mov and their kin."""
+    return "mp4" in container.format.name.split(",")
+
+
+def first_line(error: Exception) -> str:
+    """Shorten a library's message: decord's begin with times and paths, and go on with a stack."""
+    line = next(iter(str(error).splitlines()), type(error).__name__)
+    return re.split(r"\.cc:\d+: (?:Check failed: |Error: )?", line)[-1][:200]
+
+
+def _read_table(video: bytes, container: InputContainer, stream: VideoStream) -> FrameTable:
+    if len(stream.index_entries) > len(video):
+        raise DecodeError(
+            f"the video's table lists {len(stream.index_entries)} frames in {len(video)} bytes"
+        )
+    entries = stream.index_entries[:]
+    if (
+        is_mp4(container)
+        and len(entries) == stream.frames
+        and not any(entry.is_discard for entry in entries)
+        and not _hides_frames(video)
+    ):
+        pts, seeks, is_key, is_shown = _read_index(video, entries)
+    else:
+        pts, seeks, is_key, is_shown = _read_packets(container, stream)
+    order = np.argsort(pts, kind="stable")
+    keys = order[is_key[order]]
+    table = FrameTable(
+        pts=pts[order[is_shown[order]]],
+        key_pts=pts[keys],
+        key_seeks=seeks[keys],
+        width=stream.width,
+        height=stream.height,
+    )
+    if not len(table) or not len(keys):
+        raise DecodeError("the video holds no frame that can be decoded")
+    if (np.diff(table.pts) == 0).any():
+        raise UnsupportedVideoError("the video shows two frames at the same time")
+    return table
+
+
+_Columns = tuple[
+    Int64[np.ndarray, " p"], Int64[np.ndarray, " p"], Bool[np.ndarray, " p"], Bool[np.ndarray, " p"]
+]
+"""Of each frame as it is stored: pts, what to seek for, is it a key frame, is it shown."""
+
+
+def _read_index(video: bytes, entries: Sequence[IndexEntry]) -> _Columns:
+    """List the frames by the table of an mp4 that stores them as they are shown.
+
+    Raises:
+        DecodeError: If it lists frames that the file does not hold.
+    """
+    pts = np.array([entry.timestamp for entry in entries], dtype=np.int64)
+    starts = np.array([entry.pos for entry in entries], dtype=np.int64)
+    sizes = np.array([entry.size for entry in entries], dtype=np.int64)
+    is_outside = (starts < 0) | (sizes <= 0) | (starts + sizes > len(video))
+    if is_outside.any():
+        index = int(np.argmax(is_outside))
+        raise DecodeError(
+            f"the video has {len(video)} bytes, its table puts frame {index} at "
+            f"{starts[index]} to {starts[index] + sizes[index]}"
+        )
+    is_key = np.array([entry.is_keyframe for entry in entries], dtype=np.bool_)
+    return pts, pts, is_key, np.ones_like(is_key)
+
+
+def _hides_frames(video: bytes) -> bool:
+    """Whether an mp4's header is not found, or tells less than all of its frames."""
+    position = 0
+    while position + 16 <= len(video):
+        size, kind = struct.unpack_from(">I4s", video, position)
+        if size == 1:
+            (size,) = struct.unpack_from(">Q", video, position + 8)
+        if size < 8:
+            return True
+        if kind == b"moov":
+            header = video[position : position + size]
+            return any(box in header for box in _BOXES_THAT_HIDE)
+        position += size
+    return True
+
+
+def _read_packets(container: InputContainer, stream: VideoStream) -> _Columns:
+    """List the frames by reading the whole file.
+
+    Raises:
+        DecodeError: If it is cut short.
+        UnsupportedVideoError: If it does not say when a frame is shown.
+    """
+    rows: list[tuple[int, int, bool, bool]] = []
+    for packet in container.demux(stream):
+        if not packet.size:
+            continue
+        if packet.is_corrupt:
+            raise DecodeError(f"the video is cut short within frame {len(rows)}")
+        if packet.pts is None:
+            raise UnsupportedVideoError("the video does not say when its frames are shown")
+        seek = packet.pts if packet.dts is None else packet.dts
+        rows.append((packet.pts, seek, packet.is_keyframe, not packet.is_discard))
+    # What an edit list cuts off is in the header's count, and not in the index.
+    listed = len(stream.index_entries) if is_mp4(container) else len(rows)
+    if listed != len(rows):
+        raise DecodeError(f"the video's table lists {listed} frames, its data hold {len(rows)}")
+    pts, seeks, is_key, is_shown = np.array(rows, dtype=np.int64).reshape(-1, 4).T
+    return pts, seeks, is_key.astype(bool), is_shown.astype(bool)
+
+
+class PyAVDecoder:
+    """PyAV: the fastest of the backends, and exact on every kind of file."""
+
+    def decode(
+        self, video: bytes, *, indices: Sequence[int] | None = None
+    ) -> UInt8[np.ndarray, "f h w 3"]:
+        """Decode frames to RGB, as `VideoDecoder` says.
+
+        Raises:
+            DecodeError: If the video is damaged, too large, or has no such frame.
+        """
+        with open_video(video) as opened:
+            table = opened.table
+            wanted, places = np.unique(table.select(indices), return_inverse=True)
+            pictures = np.empty((len(wanted), table.height, table.width, 3), dtype=np.uint8)
+            cursor = _Cursor(opened)
+            # One for all frames: setting it up costs as much as converting a frame.
+            converter = VideoReformatter()
+            for index, picture in zip(wanted, pictures, strict=True):
+                frame = cursor.read(int(index))
+                if (frame.height, frame.width) != picture.shape[:2]:
+                    raise DecodeError(
+                        f"frame {index} of the video is {frame.width}x{frame.height}, "
+                        f"expected {table.width}x{table.height}"
+                    )
+                picture[:] = converter.reformat(frame, format="rgb24", threads=1).to_ndarray()
+        is_in_order = len(places) == len(wanted) and (np.diff(places) > 0).all()
+        return pictures if is_in_order else pictures[places]
+
+
+class _Cursor:
+    """Finds frames that are asked for in the order in which they are shown."""
+
+    def __init__(self, opened: OpenVideo) -> None:
+        self._container, self._stream = opened.container, opened.stream
+        self._pts = opened.table.pts
+        self._key_pts, self._key_seeks = opened.table.key_pts, opened.table.key_seeks
+        # The first frame that is shown from each key frame on.
+        self._keys = np.searchsorted(self._pts, self._key_pts)
+        self._frames: Iterator[VideoFrame] = iter(())
+        self._start_pts = 0
+        self._next_index = -1
+
+    def read(self, index: int) -> VideoFrame:
+        """Decode a frame.
+
+        Raises:
+            DecodeError: If it is damaged or missing.
+        """
+        key = max(0, int(np.searchsorted(self._keys, index, side="right")) - 1)
+        # What lies behind a key frame ahead is reached sooner by a seek.
+        if self._next_index < 0 or self._keys[key] > self._next_index:
+            self._seek(key)
+        frame = self._advance(index)
+        if frame is None:
+            # Pictures that build up over many frames: only the first key frame is one.
+            self._keys = self._keys[:1]
+            self._seek(0)
+            frame = self._advance(index)
+        if frame is None:
+            raise DecodeError(f"frame {index} is missing from the video")
+        self._next_index = index + 1
+        return frame
+
+    def _seek(self, key: int) -> None:
+        self._container.seek(int(self._key_seeks[key]), stream=self._stream)
+        self._frames = self._container.decode(self._stream)
+        self._start_pts = self._key_pts[key]
+
+    def _advance(self, index: int) -> VideoFrame | None:
+        """Decode up to a frame, None if it does not come.
+
+        Raises:
+            DecodeError: If a frame on the way is damaged.
+        """
+        for frame in self._frames:
+            # Frames shown before the key frame and stored after it lack what they build on.
+            if frame.pts is None or frame.pts < self._start_pts:
+                continue
+            if frame.is_corrupt:
+                raise DecodeError(f"the video is damaged at frame {index} or shortly before it")
+            if frame.pts >= self._pts[index]:
+                return frame if frame.pts == self._pts[index] else None
+        return None
+
+
+# In an H.264 unit's first byte: its type, and the type that later frames look back to at most.
+_UNIT_TYPE, _IDR = 0x1F, 5
+
+
+class DecordDecoder:
+    """decord: exact for H.264 in mp4 with closed groups, and refuses everything else."""
+
+    def decode(
+        self, video: bytes, *, indices: Sequence[int] | None = None
+    ) -> UInt8[np.ndarray, "f h w 3"]:
+        """Decode frames to RGB, as `VideoDecoder` says.
+
+        Raises:
+            DecodeError: If the video is damaged, too large, or has no such frame.
+            UnsupportedVideoError: If decord could return other frames than these.
+        """
+        import decord
+
+        with open_video(video) as opened:
+            wanted = opened.table.select(indices)
+            _check_exact(video, opened)
+        try:
+            reader = decord.VideoReader(io.BytesIO(video), ctx=decord.cpu(0), num_threads=1)
+            if len(reader) != len(opened.table):
+                raise UnsupportedVideoError(
+                    f"decord finds {len(reader)} frames in the video, expected {len(opened.table)}"
+                )
+            return reader.get_batch(wanted).asnumpy()
+        except (decord.DECORDError, RuntimeError, IndexError) as error:
+            raise DecodeError(f"decord cannot decode the video: {first_line(error)}") from error
+
+
+def _check_exact(video: bytes, opened: OpenVideo) -> None:
+    """Check that decord is known to count the frames of a video as its table does.
+
+    Raises:
+        UnsupportedVideoError: If it is not.
+    """
+    codec = opened.stream.codec_context.codec.canonical_name
+    entries = opened.stream.index_entries[:]
+    if codec != "h264" or not is_mp4(opened.container):
+        kind = f"{codec} in {opened.container.format.name}"
+        raise UnsupportedVideoError(f"decord is exact for h264 in mp4, the video is {kind}")
+    if any(entry.is_discard for entry in entries):
+        raise UnsupportedVideoError("decord shows frames that the video's edit list hides")
+    for entry in entries:
+        if entry.is_keyframe and not _holds_idr(video[entry.pos : entry.pos + entry.size]):
+            raise UnsupportedVideoError(
+                "decord miscounts frames after seeks in open groups, as the video has them"
+            )
+
+
+def _holds_idr(packet: bytes) -> bool:
+    # Units of an mp4, each behind its length in four bytes; with shorter ones none is found.
+    position = 0
+    while position + 4 < len(packet):
+        if packet[position + 4] & _UNIT_TYPE == _IDR:
+            return True
+        position += 4 + int.from_bytes(packet[position : position + 4])
+    return False
+
+
+class TorchcodecDecoder:
+    """torchcodec: exact where it says that the frames were shown when they should be."""
+
+    def decode(
+        self, video: bytes, *, indices: Sequence[int] | None = None
+    ) -> UInt8[np.ndarray, "f h w 3"]:
+        """Decode frames to RGB, as `VideoDecoder` says.
+
+        Raises:
+            DecodeError: If the video is damaged, too large, or has no such frame.
+            UnsupportedVideoError: If torchcodec does not load, fails on the video, or returns other
+                frames.
+        """
+        try:
+            from torchcodec.decoders import VideoDecoder  # pyright: ignore[reportMissingImports]
+        except (ImportError, OSError, RuntimeError) as error:
+            # It finds the libraries of FFmpeg and torch when it is imported, or does not.
+            raise UnsupportedVideoError(
+                f"torchcodec does not load here: {first_line(error)}"
+            ) from error
+        with open_video(video) as opened:
+            table, tick_s = opened.table, float(opened.stream.time_base or 0)
+        wanted = table.select(indices)
+        try:
+            decoder = VideoDecoder(video, dimension_order="NHWC", num_ffmpeg_threads=1)
+            batch = decoder.get_frames_at(wanted.tolist())
+        except (RuntimeError, ValueError, IndexError) as error:
+            raise UnsupportedVideoError(
+                f"torchcodec cannot decode the video: {first_line(error)}"
+            ) from error
+        late_s = np.abs(batch.pts_seconds.numpy() - table.pts[wanted] * tick_s)
+        if len(decoder) != len(table) or (late_s > tick_s / 2).any():
+            raise UnsupportedVideoError("torchcodec returns other frames of the video")
+        return batch.data.numpy()
+
+
+@runtime_checkable
+class VideoDecoder(Protocol):
+    """Decodes videos exactly to the frame."""
+
+    def decode(
+        self, video: bytes, *, indices: Sequence[int] | None = None
+    ) -> UInt8[np.ndarray, "f h w 3"]:
+        """Decode frames to RGB.
+
+        The cheapest calls ask for many neighbouring frames: what a call costs before its first
+        frame is up to a millisecond, and the frames from the key frame before.
+
+        Args:
+            video: A whole file, of constant frame rate or not.
+            indices: Which frames, in any order, repeated or not; all of them if None.
+
+        Raises:
+            DecodeError: If the video is damaged, too large, or has no such frame.
+            UnsupportedVideoError: If this backend cannot decode the video exactly.
+        """
+        ...
+
+
+_BACKENDS: dict[str, tuple[str, type[VideoDecoder]]] = {
+    "pyav": ("av", PyAVDecoder),
+    "torchcodec": ("torchcodec", TorchcodecDecoder),
+    "decord": ("decord", DecordDecoder),
+}
+"""By name: what must be installed, and the class; the fastest first, see `docs/video.md`."""
+
+
+def choose_decoder(name: str = "auto") -> VideoDecoder:
+    """Build a decoder by name; `auto` tries all that are installed, the fastest first.
+
+    Raises:
+        ValueError: If the name is unknown, or the library is not installed.
+    """
+    installed = build_decoders()
+    if name == "auto":
+        return FallbackDecoder(list(installed.values()))
+    if name not in _BACKENDS:
+        raise ValueError(f"unknown decoder {name!r}; use auto, {', '.join(_BACKENDS)}")
+    if name not in installed:
+        raise ValueError(f"{name} is not installed here; pip install {name}, or use decoder=auto")
+    return installed[name]
+
+
+def build_decoders() -> dict[str, VideoDecoder]:
+    """Build a decoder of each library that is installed, by name, the fastest first."""
+    return {
+        name: build()
+        for name, (package, build) in _BACKENDS.items()
+        if importlib.util.find_spec(package) is not None
+    }
+
+
+class FallbackDecoder:
+    """Several backends in turn: where one cannot decode a video exactly, the next takes over."""
+
+    def __init__(self, backends: Sequence[VideoDecoder]) -> None:
+        """Take the backends in the order in which they are tried."""
+        self._backends = backends
+
+    def decode(
+        self, video: bytes, *, indices: Sequence[int] | None = None
+    ) -> UInt8[np.ndarray, "f h w 3"]:
+        """Decode frames to RGB, as `VideoDecoder` says.
+
+        Raises:
+            DecodeError: If the video is damaged, too large, or has no such frame.
+            UnsupportedVideoError: If no backend can decode the video exactly; it says why.
+        """
+        reasons: list[str] = []
+        for backend in self._backends:
+            try:
+                return backend.decode(video, indices=indices)
+            except UnsupportedVideoError as error:
+                reasons.append(f"{type(backend).__name__}: {error}")
+        raise UnsupportedVideoError(f"no decoder can read the video; {'; '.join(reasons)}")

@@ -1,0 +1,123 @@
+"""A run's config to its data and its order; `nitrogen-train` and `nitrogen-data` both ask here."""
+
+import difflib
+import logging
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import yaml
+
+from nitrogen_train.config import DataConfig, RunConfig
+from nitrogen_train.data.mixture import Source, load_sources, share_by_game
+from nitrogen_train.data.order import Interleaving, WindowPlan
+from nitrogen_train.data.range_cache import RangeCache
+from nitrogen_train.data.schema import Split
+from nitrogen_train.data.windows import WindowShape
+from nitrogen_train.pretrained.places import find_last_checkpoint
+from nitrogen_train.runtime.atomic_files import default_index_dir
+
+_log = logging.getLogger(__name__)
+_RANKS = ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID")
+
+
+def open_sources(data: DataConfig, *, split: Split) -> list[Source]:
+    """Open the data sets of a run; for a run without validation, none to validate on."""
+    if split == "val" and not data.num_val_windows:
+        return []
+    cache = None
+    if data.cache_dir is not None:
+        cache = RangeCache(Path(data.cache_dir), max_bytes=int(data.cache_gib * 2**30))
+    window = WindowShape(
+        num_frames=data.num_frames,
+        frame_stride=data.frame_stride,
+        action_horizon=data.action_horizon,
+        action_offset=data.action_offset,
+        action_hz=data.action_hz,
+    )
+    index_dir = default_index_dir() if data.index_dir is None else Path(data.index_dir)
+    return load_sources(data.sources, split=split, window=window, index_dir=index_dir, cache=cache)
+
+
+def build_plan(config: RunConfig) -> WindowPlan:
+    """Open the training clips of a run, and lay out their order; no shard is read."""
+    return WindowPlan(open_sources(config.data, split="train"), _interleave(config))
+
+
+def _interleave(config: RunConfig) -> Interleaving:
+    data = config.data
+    try:
+        return Interleaving(
+            global_batch_size=data.global_batch_size,
+            lane_groups=data.lane_groups,
+            windows_per_visit=data.windows_per_visit,
+            seed=config.seed,
+        )
+    except ValueError as error:
+        raise ValueError(f"data.{error}") from error
+
+
+def choose_games(config: RunConfig) -> list[str]:
+    """Name the games that a policy is told apart, and check the data on the way; no shard is read.
+
+    A run that goes on keeps its own. Otherwise it is those that were given, or all of the data.
+
+    Returns:
+        The games by id, from 1.
+
+    Raises:
+        ValueError: If a game that was given is none of the data's, the data is of another action
+            space, there is nothing to train or to validate on, or no order can be as asked.
+    """
+    data = config.data
+    _interleave(config)
+    sources = open_sources(data, split="train")
+    for source in sources:
+        space = source.manifest.action_space.name
+        if space != data.action_space:
+            raise ValueError(
+                f"data.sources.{source.name} holds actions of {space}, and data.action_space is "
+                f"{data.action_space}: give data.action_space={space}"
+            )
+    open_sources(data, split="val")
+    shares = share_by_game(sources)
+    run_dir = Path(config.output_dir)
+    if not data.games and find_last_checkpoint(run_dir / "checkpoints") is not None:
+        games = yaml.safe_load((run_dir / "config.yaml").read_text("utf-8"))["data"]["games"]
+    else:
+        _refuse_unknown_games(data.games, shares)
+        games = data.games or sorted(shares)
+    _warn_of_untold_games(games, shares)
+    return games
+
+
+def _refuse_unknown_games(games: list[str], shares: Mapping[str, float]) -> None:
+    """Refuse a game that the data does not have.
+
+    Raises:
+        ValueError: Which game, and those that there are.
+    """
+    there = ", ".join(sorted(shares))
+    for game in games:
+        if game not in shares:
+            close = difflib.get_close_matches(game, shares, n=1)
+            hint = f", did you mean {close[0]}?" if close else ";"
+            raise ValueError(
+                f"data.games: no clip to train on is of {game!r}{hint} the data has {there}; leave "
+                "data.games out to take them all"
+            )
+
+
+def is_first_rank() -> bool:
+    """Tell whether this process is the one that speaks for all; before torch knows."""
+    return all(os.environ.get(name, "0") == "0" for name in _RANKS)
+
+
+def _warn_of_untold_games(games: list[str], shares: Mapping[str, float]) -> None:
+    untold = sorted(shares.keys() - set(games)) if games else []
+    if untold and is_first_rank():
+        _log.warning(
+            "the policy is not told %s, %.3g %% of the samples: not in data.games",
+            ", ".join(untold),
+            100 * sum(shares[game] for game in untold),
+        )

@@ -1,0 +1,106 @@
+"""Files derived from a data set once per node, which all processes of the node then map.
+
+A name holds a hash of all that its content depends on, so a file is never out of date and may be
+removed at any time: who needs it makes it again.
+
+Files that are either whole or absent, and what is said when the system refuses one.
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock
+
+
+@contextmanager
+def write_atomically(path: Path) -> Iterator[Path]:
+    """Offer a temporary path beside `path`, which takes its name once the block has succeeded.
+
+    The bytes are on disk before the name is. If the block fails, `path` stays as it was and the
+    temporary file is removed; one left by a killed process is overwritten by the next try.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.part")
+    try:
+        yield temporary
+        sync(temporary)
+        temporary.replace(path)
+        # A rename is durable only once the folder is.
+        sync(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def check_folder(folder: Path) -> None:
+    """Make sure that a folder can be written, or made, before any work is done for it.
+
+    Raises:
+        NotADirectoryError: If it, or a folder that it lies in, is a file.
+        PermissionError: If it may not be written.
+    """
+    nearest = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not nearest.is_dir():
+        raise NotADirectoryError(f"{nearest} is a file: choose another folder than {folder}")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise PermissionError(f"{nearest} may not be written: choose another folder than {folder}")
+
+
+def sync(path: Path) -> None:
+    """Wait until a file's bytes, or a folder's names, are on disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def describe_error(error: Exception) -> str:
+    """Say in one line what went wrong; of an error of the system, its file comes first.
+
+    Example:
+        >>> describe_error(FileNotFoundError(2, "No such file or directory", "a.csv"))
+        'a.csv: no such file or directory'
+    """
+    if isinstance(error, OSError) and error.strerror and error.errno is not None:
+        reason = error.strerror[:1].lower() + error.strerror[1:]
+        names = [
+            os.fsdecode(n)
+            for n in (error.filename, error.filename2)
+            if isinstance(n, str | bytes | os.PathLike)
+        ]
+        return f"{' and '.join(names)}: {reason}" if names else reason
+    return " ".join(str(error).split())
+
+
+def default_index_dir() -> Path:
+    """Name the folder for derived files: `$XDG_CACHE_HOME/nitrogen-train`, or under `~/.cache`."""
+    cache_dir = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(cache_dir) / "nitrogen-train"
+
+
+def build_once(path: Path, build: Callable[[], None]) -> None:
+    """Build a file unless it exists; of processes that ask at once, one builds, the others wait.
+
+    Args:
+        path: The file, which exists only when all that belongs to it is whole.
+        build: Writes it atomically.
+
+    Raises:
+        ValueError: If its folder cannot be written.
+    """
+    if path.exists():
+        return
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # The kernel frees the lock of a process that was killed.
+        with FileLock(path.parent / f".{path.name}.lock"):
+            if not path.exists():
+                build()
+    # NotImplementedError: some network file systems have no locks.
+    except (OSError, NotImplementedError) as error:
+        raise ValueError(
+            f"the index {path} cannot be written ({error}); set data.index_dir to a folder on "
+            "this node's own disk with room for about 300 bytes per clip"
+        ) from error

@@ -1,0 +1,137 @@
+"""Processes that work for another one, and end with it however that ends.
+
+    a pool's worker, a loader's    killed with the process that has started it
+    a command started by another   told to end (it saves), or killed, as the other one has chosen
+
+Ctrl-C in a terminal reaches every process of the group. Workers ignore it: whoever has started them
+decides, and tells them by SIGTERM.
+"""
+
+import ctypes
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, MutableMapping
+from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import contextmanager
+from typing import TypeVar
+
+from nitrogen_train.runtime.interrupts import end_workers
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+
+_PARENT = "NITROGEN_TRAIN_PARENT"
+_PR_SET_PDEATHSIG = 1
+_LOOK_UP_S = 1.0
+
+
+def end_with(parent: int, *, number: int = signal.SIGKILL) -> None:
+    """Get a signal when the process that has started this one ends, however it does.
+
+    The kernel sends it when the thread ends that has started this process: that is the main one, or
+    one that waits for this process.
+
+    Args:
+        parent: Its id.
+        number: The signal.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(number))
+        # It may have ended before that.
+        if os.getppid() != parent:
+            os.kill(os.getpid(), number)
+    else:
+        threading.Thread(target=_watch, args=(parent, number), daemon=True).start()
+
+
+def name_parent(number: int) -> dict[str, str]:
+    """Give the variables by which a command that this process starts ends with it.
+
+    Args:
+        number: The signal that the command gets then.
+    """
+    return {_PARENT: f"{os.getpid()} {int(number)}"}
+
+
+def follow_parent(environment: MutableMapping[str, str] = os.environ) -> None:
+    """Do what whoever has started this command asked for by `name_parent`, if anybody has."""
+    parent, _, number = environment.pop(_PARENT, "").partition(" ")
+    # Not if it has come from further up: then it is not about this process.
+    if parent == str(os.getppid()):
+        end_with(int(parent), number=int(number))
+
+
+@contextmanager
+def open_pool(
+    num_workers: int, *, initializer: Callable[[], object] | None = None
+) -> Iterator[ProcessPoolExecutor]:
+    """Open a pool of processes for the block; give them work by `submit`.
+
+    At the block's end what runs is waited for, unless the block is interrupted: then it is ended.
+
+    Args:
+        num_workers: Processes.
+        initializer: Called first in each of them.
+
+    Raises:
+        KeyboardInterrupt: If the block does.
+        SystemExit: If the block does.
+    """
+    # Fresh processes, not forked ones: decoders and games do not survive a fork.
+    pool = ProcessPoolExecutor(
+        num_workers,
+        mp_context=multiprocessing.get_context("spawn"),
+        initializer=_start_worker,
+        initargs=(os.getpid(), initializer),
+    )
+    try:
+        yield pool
+    except (KeyboardInterrupt, SystemExit):
+        end_workers()
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def submit(
+    pool: ProcessPoolExecutor, function: Callable[[Task], Result], task: Task
+) -> Future[Result]:
+    """Give work to a process of `open_pool`.
+
+    Args:
+        pool: The pool.
+        function: At the top of a module, so that a fresh process can import it.
+        task: Its input, which can be pickled.
+    """
+    # A process may be started here, and inherits this until it ignores Ctrl-C.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        return pool.submit(_run_task, function, task)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _start_worker(parent: int, initializer: Callable[[], object] | None) -> None:
+    end_with(parent)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    if initializer:
+        initializer()
+
+
+def _run_task(function: Callable[[Task], Result], task: Task) -> Result:
+    try:
+        return function(task)
+    except (KeyboardInterrupt, SystemExit):
+        # The task has cleaned up on its way here. The pool would give this process another one.
+        os._exit(130)
+
+
+def _watch(parent: int, number: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(_LOOK_UP_S)
+    os.kill(os.getpid(), number)

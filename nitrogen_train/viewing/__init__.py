@@ -1,0 +1,1 @@
+"""Pictures for people: controllers drawn below frames, and predictions to compare."""

@@ -1,0 +1,319 @@
+"""Frames with controllers drawn below them, for people to see what was pressed.
+
+What the drawings of controllers share: colours, and an image in hundredths of its width.
+
+Draws a gamepad, for people to see what was pressed.
+
+Lengths are in hundredths of the picture's width, so that one drawing serves every size.
+
+Draws a keyboard and a mouse, for people to see what was pressed.
+
+Lengths are in hundredths of the picture's width, as in `pad_overlay`.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image, ImageDraw, ImageFont
+
+from nitrogen_train.actions import GAMEPAD, ActionSpace, Controls
+from nitrogen_train.actions.space import KEYBOARD_MOUSE
+
+Colour = tuple[int, int, int]
+
+# Drawn this much larger and shrunk, which smooths the edges.
+OVERSAMPLING = 2
+
+BACKGROUND: Colour = (14, 16, 22)
+BODY: Colour = (39, 43, 54)
+EDGE: Colour = (78, 85, 103)
+WELL: Colour = (24, 27, 35)
+RELEASED: Colour = (66, 72, 88)
+LIT: Colour = (255, 184, 64)
+TEXT: Colour = (176, 184, 200)
+
+
+class Canvas:
+    """An image that is drawn on in hundredths of its width."""
+
+    def __init__(self, image: Image.Image) -> None:
+        self.image = image
+        self._draw = ImageDraw.Draw(image)
+        self._unit = image.width / 100
+
+    def circle(
+        self, x: float, y: float, radius: float, fill: Colour, edge: Colour | None = None
+    ) -> None:
+        """Draw a disc around (x, y)."""
+        box = self._scale(x - radius, y - radius, x + radius, y + radius)
+        self._draw.ellipse(box, fill, edge, round(0.3 * self._unit))
+
+    def bar(
+        self, x: float, y: float, width: float, height: float, fill: Colour, *, corner: float = 1.6
+    ) -> None:
+        """Draw a box with round corners from its top left corner (x, y)."""
+        box = self._scale(x, y, x + width, y + height)
+        self._draw.rounded_rectangle(box, min(width / 2, height / 2, corner) * self._unit, fill)
+
+    def polygon(self, points: list[tuple[float, float]], fill: Colour, edge: Colour) -> None:
+        """Draw a closed outline, filled."""
+        scaled = [(x * self._unit, y * self._unit) for x, y in points]
+        self._draw.polygon(scaled, fill)
+        self._draw.line([*scaled, scaled[0]], edge, round(0.5 * self._unit), "curve")
+
+    def text(
+        self, x: float, y: float, words: str, fill: Colour, *, size: float, anchor: str = "mm"
+    ) -> None:
+        """Write words at (x, y), which `anchor` places them by."""
+        place = (x * self._unit, y * self._unit)
+        self._draw.text(place, words, fill, _font(round(size * self._unit)), anchor=anchor)
+
+    def _scale(self, *lengths: float) -> list[float]:
+        return [length * self._unit for length in lengths]
+
+
+@lru_cache(maxsize=8)
+def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default(size)
+
+
+_STRIP_HEIGHT = 39.0
+"""Of the strip below the picture."""
+
+_FACE_BUTTONS: dict[str, tuple[float, float, Colour, str]] = {
+    "NORTH": (66.5, 11.0, (255, 208, 64), "N"),
+    "WEST": (62.0, 15.5, (84, 160, 255), "W"),
+    "EAST": (71.0, 15.5, (255, 96, 88), "E"),
+    "SOUTH": (66.5, 20.0, (104, 214, 112), "S"),
+}
+"""Named by their places: a data set does not know whose letters were printed on the pad."""
+_SMALL_BUTTONS = {"BACK": (45.0, 15.5), "GUIDE": (50.0, 11.5), "START": (55.0, 15.5)}
+_DPAD_CENTRE = (42.0, 24.5)
+_DPAD_ARMS = {"DPAD_UP": (0, -1), "DPAD_DOWN": (0, 1), "DPAD_LEFT": (-1, 0), "DPAD_RIGHT": (1, 0)}
+_STICKS = {"LEFT": (33.5, 15.5), "RIGHT": (58.0, 24.5)}
+_TRIGGERS = {"LEFT_TRIGGER": (13.0, "LT"), "RIGHT_TRIGGER": (80.0, "RT")}
+_SHOULDERS = {"LEFT_SHOULDER": (28.0, "LB"), "RIGHT_SHOULDER": (61.5, "RB")}
+# The outline's right half, from the top centre down; the left half mirrors it.
+_OUTLINE = (
+    (50, 6.8), (58, 6.6), (66, 5.6), (72, 6.6), (76, 11), (78.6, 18), (80.2, 26), (79.2, 32),
+    (75.4, 33.6), (71.4, 31.2), (67, 28.8), (58, 30.2), (50, 30.4),
+)  # fmt: skip
+
+
+def draw_pad_strip(controls: Controls, width: int, caption: str) -> Image.Image:
+    """Draw a gamepad's state, `width` pixels wide; a trigger may be a value in [0, 1]."""
+    canvas = Canvas(_draw_body(width).copy())
+    values = {name: float(value) for name, value in controls.items()}
+    _draw_triggers(canvas, values)
+    _draw_buttons(canvas, values)
+    for side, (x, y) in _STICKS.items():
+        _draw_stick(canvas, values, side, x, y)
+    if caption:
+        canvas.text(2.0, 36.6, caption, TEXT, size=2.8, anchor="lm")
+    return canvas.image.resize((width, _strip_height(width)), Image.Resampling.LANCZOS)
+
+
+def _draw_triggers(canvas: Canvas, values: dict[str, float]) -> None:
+    for name, (x, label) in _TRIGGERS.items():
+        pull = values.get(name, 0.0)
+        canvas.bar(x, 5.0, 7.0, 16.0, WELL)
+        if pull > 0:
+            canvas.bar(x, 5 + 16 * (1 - pull), 7.0, 16 * pull, LIT)
+        canvas.text(x + 3.5, 24.0, label, LIT if pull > 0 else TEXT, size=2.4)
+    for name, (x, label) in _SHOULDERS.items():
+        is_down = values.get(name, 0.0) > 0
+        canvas.bar(x, 1.6, 10.5, 3.4, LIT if is_down else RELEASED)
+        canvas.text(x + 5.25, 3.3, label, BACKGROUND if is_down else TEXT, size=2.2)
+
+
+def _draw_buttons(canvas: Canvas, values: dict[str, float]) -> None:
+    for name, (x, y, colour, label) in _FACE_BUTTONS.items():
+        is_down = values.get(name, 0.0) > 0
+        canvas.circle(x, y, 2.5, colour if is_down else WELL, colour)
+        canvas.text(x, y, label, BACKGROUND if is_down else colour, size=2.6)
+    for name, (x, y) in _SMALL_BUTTONS.items():
+        canvas.circle(x, y, 1.5, LIT if values.get(name, 0.0) > 0 else RELEASED)
+    centre_x, centre_y = _DPAD_CENTRE
+    for name, (dx, dy) in _DPAD_ARMS.items():
+        x, y = centre_x + 2.8 * dx, centre_y + 2.8 * dy
+        fill = LIT if values.get(name, 0.0) > 0 else RELEASED
+        canvas.bar(x - 1.4, y - 1.4, 2.8, 2.8, fill, corner=0.7)
+    canvas.bar(centre_x - 1.5, centre_y - 1.5, 3.0, 3.0, RELEASED, corner=0.0)
+
+
+def _draw_stick(canvas: Canvas, values: dict[str, float], side: str, x: float, y: float) -> None:
+    dx, dy = values.get(f"{side}_STICK_X", 0.0), values.get(f"{side}_STICK_Y", 0.0)
+    # A square's corner lies outside the well's circle.
+    reach = 2.4 / max(1.0, (dx * dx + dy * dy) ** 0.5)
+    is_down, is_moved = values.get(f"{side}_THUMB", 0.0) > 0, dx * dx + dy * dy > 0.01
+    canvas.circle(x, y, 5.4, WELL, EDGE)
+    fill = LIT if is_down else RELEASED
+    canvas.circle(x + reach * dx, y + reach * dy, 3.2, fill, LIT if is_moved else EDGE)
+    dot = BACKGROUND if is_down else LIT if is_moved else TEXT
+    canvas.circle(x + reach * dx, y + reach * dy, 0.9, dot)
+
+
+@lru_cache(maxsize=4)
+def _draw_body(width: int) -> Image.Image:
+    """Draw what never changes, enlarged."""
+    size = (width * OVERSAMPLING, _strip_height(width) * OVERSAMPLING)
+    canvas = Canvas(Image.new("RGB", size, BACKGROUND))
+    canvas.polygon(_smooth_outline(), BODY, EDGE)
+    return canvas.image
+
+
+def _strip_height(width: int) -> int:
+    return round(width * _STRIP_HEIGHT / 100)
+
+
+def _smooth_outline() -> list[tuple[float, float]]:
+    """Lay a closed Catmull-Rom curve through the outline and its mirror image."""
+    mirrored = [(100 - x, y) for x, y in reversed(_OUTLINE[1:-1])]
+    points = np.array([*_OUTLINE, *mirrored])
+    before, after, second = (np.roll(points, shift, axis=0) for shift in (1, -1, -2))
+    pieces = [
+        points
+        + t / 2 * (after - before)
+        + t**2 / 2 * (2 * before - 5 * points + 4 * after - second)
+        + t**3 / 2 * (3 * points - before - 3 * after + second)
+        for t in np.linspace(0, 1, 12, endpoint=False)
+    ]
+    curve = np.stack(pieces, axis=1).reshape(-1, 2)
+    return [(float(x), float(y)) for x, y in curve]
+
+
+_KEY_SIZE = 4.5
+_LEFT, _TOP = 2.0, 1.5
+# Controls without their KEY_.
+_ROWS = (
+    "ESC F1 F2 F3 F4 F5 F6 F7 F8 F9 F10 F11 F12 INSERT DELETE",
+    "GRAVE 1 2 3 4 5 6 7 8 9 0 MINUS EQUAL BACKSPACE HOME",
+    "TAB Q W E R T Y U I O P LEFTBRACE RIGHTBRACE BACKSLASH END",
+    "CAPSLOCK A S D F G H J K L SEMICOLON APOSTROPHE ENTER PAGEUP",
+    "LEFTSHIFT Z X C V B N M COMMA DOT SLASH RIGHTSHIFT UP PAGEDOWN",
+    "LEFTCTRL LEFTALT SPACE RIGHTALT RIGHTCTRL LEFT DOWN RIGHT",
+)
+_LABELS = {
+    "INSERT": "INS", "DELETE": "DEL", "GRAVE": "`", "MINUS": "-", "EQUAL": "=",
+    "BACKSPACE": "BACK", "LEFTBRACE": "[", "RIGHTBRACE": "]", "BACKSLASH": "\\",
+    "CAPSLOCK": "CAPS", "SEMICOLON": ";", "APOSTROPHE": "'", "PAGEUP": "PU",
+    "LEFTSHIFT": "SHIFT", "COMMA": ",", "DOT": ".", "SLASH": "/", "RIGHTSHIFT": "SHIFT",
+    "UP": "^", "PAGEDOWN": "PD", "LEFTCTRL": "CTRL", "LEFTALT": "ALT", "RIGHTALT": "ALT",
+    "RIGHTCTRL": "CTRL", "LEFT": "<", "DOWN": "v", "RIGHT": ">",
+}  # fmt: skip
+# In keys; the others are one wide.
+_LENGTHS = {
+    "BACKSPACE": 2.0, "TAB": 1.5, "BACKSLASH": 1.5, "CAPSLOCK": 1.75, "ENTER": 2.25,
+    "LEFTSHIFT": 2.25, "RIGHTSHIFT": 1.75, "LEFTCTRL": 1.5, "LEFTALT": 1.5, "SPACE": 7.0,
+    "RIGHTALT": 1.5, "RIGHTCTRL": 1.5,
+}  # fmt: skip
+_MOUSE_CENTRE, _MOUSE_RADIUS = (86.5, 19.0), 8.0
+_MOUSE_BUTTONS = {
+    "BTN_LEFT": (78.5, 1.5, 6.6),
+    "BTN_MIDDLE": (85.5, 1.5, 2.0),
+    "BTN_RIGHT": (87.9, 1.5, 6.6),
+    "BTN_SIDE": (78.5, 6.0, 3.0),
+    "BTN_EXTRA": (91.5, 6.0, 3.0),
+}
+_WHEEL_X, _WHEEL_REACH = 96.5, 8.0
+
+
+def draw_keyboard_strip(controls: Controls, width: int, caption: str) -> Image.Image:
+    """Draw what is pressed and how the mouse moves, `width` pixels wide."""
+    canvas = Canvas(_draw_released(width).copy())
+    values = {name: float(value) for name, value in controls.items()}
+    for name, key in _place_keys().items():
+        if values.get(name, 0.0) > 0:
+            _draw_key(canvas, *key, is_down=True)
+    for name, (x, y, length) in _MOUSE_BUTTONS.items():
+        if values.get(name, 0.0) > 0:
+            canvas.bar(x, y, length, 3.4, LIT)
+    _draw_motion(canvas, values)
+    if caption:
+        canvas.text(_LEFT, 36.0, caption, TEXT, size=2.8, anchor="lm")
+    return canvas.image.resize((width, _strip_height(width)), Image.Resampling.LANCZOS)
+
+
+def _draw_motion(canvas: Canvas, values: dict[str, float]) -> None:
+    x, y = _MOUSE_CENTRE
+    dx, dy = values.get("MOUSE_X", 0.0), values.get("MOUSE_Y", 0.0)
+    # A square's corner lies outside the circle.
+    reach = (_MOUSE_RADIUS - 1.5) / max(1.0, (dx * dx + dy * dy) ** 0.5)
+    canvas.circle(x + reach * dx, y + reach * dy, 1.5, LIT if dx or dy else TEXT)
+    wheel = values.get("MOUSE_WHEEL", 0.0)
+    if wheel:
+        length = _WHEEL_REACH * abs(wheel)
+        canvas.bar(_WHEEL_X - 0.8, y - length * (wheel > 0), 1.6, length, LIT, corner=0.0)
+
+
+@lru_cache(maxsize=4)
+def _draw_released(width: int) -> Image.Image:
+    size = (width * OVERSAMPLING, _strip_height(width) * OVERSAMPLING)
+    canvas = Canvas(Image.new("RGB", size, BACKGROUND))
+    for key in _place_keys().values():
+        _draw_key(canvas, *key, is_down=False)
+    for x, y, length in _MOUSE_BUTTONS.values():
+        canvas.bar(x, y, length, 3.4, RELEASED)
+    x, y = _MOUSE_CENTRE
+    canvas.circle(x, y, _MOUSE_RADIUS, WELL, EDGE)
+    canvas.bar(_WHEEL_X - 0.8, y - _WHEEL_REACH, 1.6, 2 * _WHEEL_REACH, WELL, corner=0.0)
+    return canvas.image
+
+
+def _draw_key(
+    canvas: Canvas, x: float, y: float, length: float, label: str, *, is_down: bool
+) -> None:
+    canvas.bar(x, y, length, _KEY_SIZE - 0.5, LIT if is_down else RELEASED, corner=0.7)
+    size = 2.2 if len(label) < 3 else 1.4
+    middle = (x + length / 2, y + (_KEY_SIZE - 0.5) / 2)
+    canvas.text(*middle, label, BACKGROUND if is_down else TEXT, size=size)
+
+
+@lru_cache(maxsize=1)
+def _place_keys() -> dict[str, tuple[float, float, float, str]]:
+    """Find the left, the top, the length and the label of each key."""
+    places: dict[str, tuple[float, float, float, str]] = {}
+    for row, names in enumerate(_ROWS):
+        x, y = _LEFT, _TOP + row * (_KEY_SIZE + 0.6)
+        for name in names.split():
+            length = _LENGTHS.get(name, 1.0) * _KEY_SIZE
+            places[f"KEY_{name}"] = (x, y, length - 0.5, _LABELS.get(name, name))
+            x += length
+    return places
+
+
+_STRIPS: dict[str, Callable[[Controls, int, str], Image.Image]] = {
+    GAMEPAD.name: draw_pad_strip,
+    KEYBOARD_MOUSE.name: draw_keyboard_strip,
+}
+
+
+def draw_controls(
+    frame: UInt8[np.ndarray, "h w 3"],
+    states: Sequence[tuple[str, Controls]],
+    *,
+    space: ActionSpace,
+    width: int = 512,
+    aspect: float | None = None,
+) -> UInt8[np.ndarray, "tall wide 3"]:
+    """Enlarge a frame and draw controllers below it, one below the other.
+
+    Args:
+        frame: RGB of any size.
+        states: A few words for each controller's lower left corner, and what is held.
+        space: The layout of all of them.
+        width: Of the result, in pixels.
+        aspect: Width over height of the picture as it was played; the frame's own if None.
+
+    Returns:
+        RGB with even sides, as video wants them.
+    """
+    width += width % 2
+    draw = _STRIPS[space.name]
+    strips = [np.array(draw(controls, width, caption)) for caption, controls in states]
+    shown_height = round(width / (aspect or frame.shape[1] / frame.shape[0]))
+    height = shown_height + (shown_height + sum(map(len, strips))) % 2
+    shown = Image.fromarray(frame).resize((width, height), Image.Resampling.BICUBIC)
+    return np.concatenate([np.array(shown), *strips])
