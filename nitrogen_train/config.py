@@ -26,6 +26,7 @@ from yaml import YAMLError
 from nitrogen_train.data.mixture import read_options
 from nitrogen_train.data.order import Share
 from nitrogen_train.data.storage import Storage
+from nitrogen_train.pretrained.places import read_run_config
 from nitrogen_train.training.phases import count_phases
 
 
@@ -384,7 +385,7 @@ def read_run(run_dir: Path) -> RunConfig:
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist: is {run_dir} a run's folder?")
     try:
-        merged = OmegaConf.merge(OmegaConf.structured(RunConfig), OmegaConf.load(path))
+        merged = OmegaConf.merge(OmegaConf.structured(RunConfig), read_run_config(run_dir))
         return OmegaConf.to_object(merged)  # pyright: ignore[reportReturnType]
     except (OmegaConfBaseException, YAMLError) as error:
         reason = " ".join(str(error).split())

@@ -23,7 +23,6 @@ if __name__ == "__main__":
     # It imports this file again, by name, once the config is checked: torch takes seconds.
     sys.exit(main())
 
-import yaml
 
 from nitrogen_train.config import EvaluateConfig
 from nitrogen_train.evaluation.closed_loop import evaluate_closed_loop
@@ -35,7 +34,7 @@ from nitrogen_train.games import load_game
 from nitrogen_train.models.load import PolicySource
 from nitrogen_train.models.playing import PlaySettings, SamplingSettings
 from nitrogen_train.models.visual_policy import VisualPolicy
-from nitrogen_train.pretrained.places import Usage, find_place, refuse_checkpoint
+from nitrogen_train.pretrained.places import Usage, find_place, read_run_config, refuse_checkpoint
 from nitrogen_train.runtime.atomic_files import write_atomically
 from nitrogen_train.runtime.progress import waiting
 from nitrogen_train.viewing.predictions import open_predictions
@@ -135,9 +134,9 @@ def find_usage(config: EvaluateConfig, policy: VisualPolicy, *, policy_dir: Path
         ValueError: If something is needed and nothing says it.
     """
     trained: dict[str, Any] = {}
-    run_config = policy_dir.parent / "config.yaml"
-    if policy_dir.name == "policy" and run_config.is_file():
-        trained = yaml.safe_load(run_config.read_text(encoding="utf-8"))["data"]
+    run_dir = policy_dir.parent
+    if policy_dir.name == "policy" and (run_dir / "config.yaml").is_file():
+        trained = read_run_config(run_dir)["data"]
     names = ("frame_stride", "action_offset", "action_hz")
     usage = Usage(**{name: trained.get(name) for name in names}).updated(policy.usage.known)
     usage = usage.updated({n: getattr(config, n) for n in (*names, "num_sampling_steps")})

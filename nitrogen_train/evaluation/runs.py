@@ -14,6 +14,7 @@ import yaml
 
 from nitrogen_train.evaluation.run_page import count_steps, read_metrics
 from nitrogen_train.pages.charts import Series
+from nitrogen_train.pretrained.places import read_run_config
 from nitrogen_train.runtime.run_error import FILE_NAME, RunError, read_error
 
 SEED = "seed"
@@ -204,7 +205,7 @@ def _read_run(path: Path, folder: Path) -> Run | None:
 def _read_config(path: Path) -> dict[str, Any] | None:
     """Read a run's config; None if it is none."""
     try:
-        config = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else None
+        config = read_run_config(path.parent) if path.is_file() else None
     except (yaml.YAMLError, UnicodeDecodeError):
         return None
     is_ours = isinstance(config, dict) and isinstance(config.get("max_steps"), int)

@@ -14,11 +14,22 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import yaml
+
 FORMAT_VERSION = 3
 """Counted up when an older reader would misread or refuse the file."""
 READABLE_VERSIONS = (2, 3)
 """2 has no usage."""
 
+_MOVED_CLASSES = {
+    "nitrogen_train.models.mixer.Mixer": "nitrogen_train.models.dit.Mixer",
+    "nitrogen_train.models.recurrent.Recurrent": "nitrogen_train.models.baselines.Recurrent",
+    "nitrogen_train.models.regression.Regression": "nitrogen_train.models.baselines.Regression",
+    "nitrogen_train.training.schedule.warmup_stable_decay": (
+        "nitrogen_train.training.optimization.warmup_stable_decay"
+    ),
+}
+"""Where runs of November 2026 and before have their classes, and where these are now."""
 _NG_HEADER = "ng_header"
 _USAGE = "usage"
 _LEAST = {"action_offset": 0, "frame_stride": 1, "num_sampling_steps": 1}
@@ -198,6 +209,19 @@ def _is_hub_id(name: str) -> bool:
         and Path(name).suffix not in _FILE_SUFFIXES
         and not (len(parts) > 1 and (parts[-1] in _FOLDERS_OF_RUNS or Path(parts[0]).is_dir()))
     )
+
+
+def read_run_config(run_dir: Path) -> dict[str, Any]:
+    """Read the `config.yaml` of a run, as plain values; classes that have moved since are renamed.
+
+    Raises:
+        OSError: If there is no such file.
+        yaml.YAMLError: If it is not YAML.
+    """
+    text = (run_dir / "config.yaml").read_text(encoding="utf-8")
+    for before, now in _MOVED_CLASSES.items():
+        text = re.sub(rf"_target_: {re.escape(before)}$", f"_target_: {now}", text, flags=re.M)
+    return yaml.safe_load(text)
 
 
 def _describe_missing(path: Path) -> str:

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf, open_dict
 
@@ -29,6 +28,7 @@ from nitrogen_train.pretrained.places import (
     check_policy,
     find_last_checkpoint,
     read_policy_config,
+    read_run_config,
 )
 
 _log = logging.getLogger(__name__)
@@ -170,10 +170,9 @@ def _find_origin(cfg: DictConfig) -> Origin:
     Raises:
         ValueError: If the run in the folder has begun from something else.
     """
-    begun = Path(cfg.output_dir) / "config.yaml"
     if find_last_checkpoint(Path(cfg.output_dir) / "checkpoints") is None:
         return _read_origin(cfg.init_from, cfg.ng)
-    config = _read_yaml(begun)
+    config = read_run_config(Path(cfg.output_dir))
     if not _is_same_origin(config.get("init_from"), cfg.init_from):
         raise ValueError(
             f"the run in {cfg.output_dir} started from init_from={config.get('init_from')}: "
@@ -189,7 +188,7 @@ def _is_same_origin(before: str | None, now: str) -> bool:
 def _read_origin(init_from: str, ng: DictConfig) -> Origin:
     place = check_policy("init_from", init_from)
     if place is not None and place.kind == "checkpoint":
-        return _origin_of_run(_read_yaml(place.run_dir / "config.yaml"))
+        return _origin_of_run(read_run_config(place.run_dir))
     known = _read_config(init_from, place, ng)
     try:
         return Origin(model=to_node(known.settings), usage=known.usage)
@@ -212,10 +211,6 @@ def _read_config(init_from: str, place: Place | None, ng: DictConfig) -> PolicyC
     return read_ng_file(
         place.path, vision_num_heads=ng.vision_num_heads, games=ng.games and list(ng.games)
     ).config
-
-
-def _read_yaml(path: Path) -> dict[str, Any]:
-    return yaml.safe_load(path.read_text(encoding="utf-8"))
 
 
 def _origin_of_run(config: Mapping[str, Any]) -> Origin:

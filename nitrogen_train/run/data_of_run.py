@@ -6,15 +6,13 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-import yaml
-
 from nitrogen_train.config import DataConfig, RunConfig
 from nitrogen_train.data.mixture import Source, load_sources, share_by_game
 from nitrogen_train.data.order import Interleaving, WindowPlan
 from nitrogen_train.data.range_cache import RangeCache
 from nitrogen_train.data.schema import Split
 from nitrogen_train.data.windows import WindowShape
-from nitrogen_train.pretrained.places import find_last_checkpoint
+from nitrogen_train.pretrained.places import find_last_checkpoint, read_run_config
 from nitrogen_train.runtime.atomic_files import default_index_dir
 
 _log = logging.getLogger(__name__)
@@ -83,7 +81,7 @@ def choose_games(config: RunConfig) -> list[str]:
     shares = share_by_game(sources)
     run_dir = Path(config.output_dir)
     if not data.games and find_last_checkpoint(run_dir / "checkpoints") is not None:
-        games = yaml.safe_load((run_dir / "config.yaml").read_text("utf-8"))["data"]["games"]
+        games = read_run_config(run_dir)["data"]["games"]
     else:
         _refuse_unknown_games(data.games, shares)
         games = data.games or sorted(shares)

@@ -12,7 +12,12 @@ from torch import Tensor
 
 from nitrogen_train.config import NgOptions, RunConfig, build, build_for_weights
 from nitrogen_train.models.visual_policy import GAME_TABLE, VisualPolicy
-from nitrogen_train.pretrained.places import Usage, find_last_checkpoint, find_place
+from nitrogen_train.pretrained.places import (
+    Usage,
+    find_last_checkpoint,
+    find_place,
+    read_run_config,
+)
 from nitrogen_train.pretrained.read_policy import read_policy
 from nitrogen_train.training.checkpoints import read_checkpoint
 from nitrogen_train.training.checkpoints import read_policy as read_weights
@@ -94,7 +99,7 @@ def load_checkpoint(checkpoint: Path, *, averaged: bool = True) -> VisualPolicy:
     """
     run_dir = checkpoint.parent.parent
     # Plain, so that a run of a version with other keys is read, too.
-    config = yaml.safe_load((run_dir / "config.yaml").read_text(encoding="utf-8"))
+    config = read_run_config(run_dir)
     weights = read_weights(read_checkpoint(checkpoint), averaged=averaged)
     return _rebuild(config, weights, run_dir=run_dir)
 

@@ -4,8 +4,8 @@
     `interruptible`       unwinds, so that files and processes are cleaned up, then one line
     a training            saves at the end of the step; see `training/preemption.py`
 
-A second signal ends the process at once, wherever it is: its workers
-end with it (`runtime/processes.py`).
+A second signal ends the process at once, wherever it is; its workers end
+with it (`runtime/processes.py`).
 """
 
 import contextlib

@@ -22,7 +22,7 @@ import yaml
 
 from nitrogen_train.evaluation.run_page import read_metrics
 from nitrogen_train.games import GAMES
-from nitrogen_train.pretrained.places import find_last_checkpoint
+from nitrogen_train.pretrained.places import find_last_checkpoint, read_run_config
 from nitrogen_train.runtime.atomic_files import write_atomically
 from nitrogen_train.runtime.run_error import forget_error
 
@@ -156,12 +156,11 @@ def refuse_another_model(folder: Path, *, config_yaml: str) -> None:
     Raises:
         ValueError: What has changed since the run's first start.
     """
-    path = folder / "config.yaml"
-    if not path.exists() or not _is_saved(folder):
+    if not (folder / "config.yaml").exists() or not _is_saved(folder):
         return
     before, now = (
-        dict(_find_fixed(yaml.safe_load(text)))
-        for text in (path.read_text(encoding="utf-8"), config_yaml)
+        dict(_find_fixed(config))
+        for config in (read_run_config(folder), yaml.safe_load(config_yaml))
     )
     changed = [
         f"{key}: was {before.get(key)}, is {now.get(key)}"
