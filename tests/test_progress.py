@@ -111,10 +111,10 @@ def test_a_bar_fits_its_terminal(
 
 
 def test_no_module_but_one_draws_bars() -> None:
-    root = Path(progress.__file__).parents[1]
+    root = Path(progress.__file__).parents[2]
     files = [
         path
-        for package in ("nitrogen_train", "data_tools")
+        for package in ("nitrogen_train", "data_tools", "benchmarks", "examples")
         for path in (root / package).rglob("*.py")
         if "tqdm" in path.read_text(encoding="utf-8")
     ]

@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 _NUMBERS = (signal.SIGINT, signal.SIGTERM)
-_PACKAGES = ("nitrogen_train", "data_tools")
+_PACKAGES = ("nitrogen_train", "data_tools", "benchmarks", "examples")
 _line = "interrupted"
 
 
@@ -38,11 +38,11 @@ class Interrupted(SystemExit):
 
 def is_command() -> bool:
     """Tell whether this process is one of the project's commands, not a notebook or a test."""
-    path, package = Path(sys.argv[0] if sys.argv else ""), Path(__file__).resolve().parent
+    path, root = Path(sys.argv[0] if sys.argv else ""), Path(__file__).resolve().parents[2]
     if path.name == "-m":
         # A package is imported for `python -m`, maybe somebody else's that imports this one.
         return any(word.partition(".")[0] in _PACKAGES for word in sys.orig_argv)
-    ours = {package.parent / name for name in _PACKAGES}
+    ours = {root / name for name in _PACKAGES}
     return path.name.startswith("nitrogen-") or path.resolve().parent in ours
 
 

@@ -1,9 +1,10 @@
 """Measures of the source: how many files, how they hang together, which names are taken twice.
 
-    python tests/architecture/house.py    prints them
+python tests/architecture/house.py    prints them
 """
 
 import ast
+import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -119,4 +120,4 @@ def _find_twice(modules: list[str], trees: dict[str, ast.Module]) -> Iterator[st
 
 
 if __name__ == "__main__":
-    print(measure().describe())
+    sys.stdout.write(measure().describe() + "\n")
