@@ -26,6 +26,7 @@ from nitrogen_train.pretrained.places import (
     Place,
     check_policy,
     find_last_checkpoint,
+    refuse_what_torch_cannot_read,
 )
 from nitrogen_train.pretrained.policy_config import PolicyConfig, Usage, read_policy_config
 
@@ -205,6 +206,7 @@ def _read_config(init_from: str, place: Place | None, ng: DictConfig) -> PolicyC
         place = Place(kind="folder" if found.name == CONFIG else "ng", path=found)
     if place.kind == "folder":
         return read_policy_config(place.path)
+    refuse_what_torch_cannot_read(place.path)
     from nitrogen_train.pretrained.ng_checkpoint import read_ng_file
 
     return read_ng_file(

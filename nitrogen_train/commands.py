@@ -29,13 +29,25 @@ from nitrogen_train.config import (
     validate_schedule,
 )
 from nitrogen_train.console import keep_errors, report_errors, report_hydra_errors
-from nitrogen_train.games import load_game
+from nitrogen_train.games import choose_heldout_seeds
 from nitrogen_train.interrupts import interruptible
 from nitrogen_train.output import write_out
-from nitrogen_train.overrides import check_keys, check_kinds, check_words, put_flags_first
+from nitrogen_train.overrides import (
+    check_grid,
+    check_keys,
+    check_kinds,
+    check_words,
+    put_flags_first,
+)
 from nitrogen_train.pretrained.known_ng import refuse_what_is_no_ng
-from nitrogen_train.pretrained.places import check_policy, refuse_checkpoint
+from nitrogen_train.pretrained.places import (
+    check_policy,
+    find_last_checkpoint,
+    refuse_checkpoint,
+    refuse_what_torch_cannot_read,
+)
 from nitrogen_train.progress import waiting
+from nitrogen_train.run_checks import check_dataset, check_output_dir
 from nitrogen_train.run_end import is_finished
 from nitrogen_train.run_plan import choose_games, is_first_rank
 from nitrogen_train.training.launch import check_world, find_launch
@@ -70,6 +82,12 @@ def _start(task: Callable[[DictConfig], object], about: CommandHelp) -> None:
     sys.argv[1:] = words
     with report_hydra_errors(words, config_name=about.config_name):
         check_words(words)
+        if {"-m", "--multirun"} & set(words):
+            # Hydra makes the folder of a sweep itself, before the first point.
+            check_grid(words, config_name=about.config_name)
+            for word in words:
+                if word.startswith("output_dir=") and "," not in word:
+                    check_output_dir(word.removeprefix("output_dir="))
         command = hydra.main(
             config_path=find_config_dir(), config_name=about.config_name, version_base="1.3"
         )
@@ -103,6 +121,8 @@ def _train(cfg: DictConfig) -> float | None:
         write_out(text)
         return None
     validate(config)
+    if is_first_rank() and find_last_checkpoint(Path(config.output_dir) / "checkpoints") is None:
+        check_output_dir(config.output_dir)
     with waiting("opening the data sets") if is_first_rank() else nullcontext():
         # In the config, so that the policy, the run folder and a resume have the same.
         cfg.data.games = choose_games(config)
@@ -152,8 +172,12 @@ def _evaluate(cfg: DictConfig) -> None:
     if not config.games and not config.datasets:
         raise ValueError("nothing to evaluate: give games=[...], datasets=[...] or both")
     for game in config.games:
-        load_game(game)
+        choose_heldout_seeds(game, config.episodes)
+    for dataset in config.datasets:
+        check_dataset(dataset)
     _refuse_other_than_policy(config.policy, hub=False)
+    if config.output_dir is not None:
+        check_output_dir(config.output_dir)
     with waiting(_IMPORTS, after_s=_SILENT_S):
         from nitrogen_train.evaluate import evaluate as run_evaluation
 
@@ -177,6 +201,7 @@ def _export(cfg: DictConfig) -> None:
         _refuse_other_than_policy(config.policy)
     else:
         _refuse_other_than_run(str(config.run))
+    check_output_dir(config.output_dir)
     if config.format is Format.ng:
         refuse_what_is_no_ng(str(config.run or config.policy))
     with waiting(_IMPORTS, after_s=_SILENT_S):
@@ -200,3 +225,5 @@ def _refuse_other_than_policy(name: str, *, hub: bool = True) -> None:
     place = check_policy("policy", name, hub=hub)
     if place is not None:
         refuse_checkpoint(place)
+    if place is not None and place.kind == "ng":
+        refuse_what_torch_cannot_read(place.path)

@@ -178,7 +178,7 @@ class EvaluateConfig:
     known_dir: str | None = None
     """Folder of another evaluation, whose episodes of random player and expert are taken over."""
     episodes: int = MISSING
-    """Held-out seeds to play of each game."""
+    """Held-out seeds to play of each game, at least 2."""
     execution_horizon: int = MISSING
     """Rows that are executed of each chunk."""
     start_row: int = 0
@@ -355,6 +355,9 @@ def validate(config: RunConfig) -> None:
         value = config.trainer.get(key)
         if not isinstance(value, int) or value < 1:
             raise ValueError(f"trainer.{key} must be a whole number from 1, got {value!r}")
+    for key in ("max_steps", "val_every_n_steps"):
+        if (value := getattr(config, key)) < 1:
+            raise ValueError(f"{key}={value}: expected at least 1")
     count_micro_batches(config)
     if config.check_ranks_every_n_steps < 1:
         raise ValueError(
@@ -369,7 +372,8 @@ def validate(config: RunConfig) -> None:
             "--help shows where to begin"
         )
     for name, source in config.data.sources.items():
-        check_path(name, read_options(name, source).path)
+        path = read_options(name, source).path
+        check_path(f"data.sources.{name}.path", path, then="path=data")
     if config.data.cache_dir is not None and config.data.cache_gib <= 0:
         raise ValueError(f"data.cache_gib must be above 0, got {config.data.cache_gib}")
     _check_start(config)

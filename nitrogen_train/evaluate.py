@@ -12,7 +12,7 @@ import json
 import os
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,9 @@ from nitrogen_train.models.visual_policy import VisualPolicy
 from nitrogen_train.pretrained.places import find_place, refuse_checkpoint
 from nitrogen_train.pretrained.policy_config import Usage
 from nitrogen_train.progress import waiting
+
+_FEW_EPISODES = 5
+"""Of fewer, an interval over them is no measure of luck."""
 
 
 def evaluate(config: EvaluateConfig) -> None:
@@ -221,7 +224,16 @@ def format_scores(scores: Mapping[str, GameScore]) -> str:
         )
         for game, score in scores.items()
     ]
-    return _format_table(rows)
+    return "\n".join([_format_table(rows), *_explain_scores(scores)])
+
+
+def _explain_scores(scores: Mapping[str, GameScore]) -> Iterator[str]:
+    """Say what the table's numbers mean, and do not."""
+    sources = sorted({score.reference_source for score in scores.values()})
+    yield f"score: 0 is random, 1 the reference, here the {' or the '.join(sources)}"
+    fewest = min((score.episodes for score in scores.values()), default=_FEW_EPISODES)
+    if fewest < _FEW_EPISODES:
+        yield f"an interval of {fewest} episodes says little: give episodes=20 or more"
 
 
 def format_offline(players: Mapping[str, Mapping[str, Any]]) -> str:

@@ -25,10 +25,12 @@ import torch
 
 from nitrogen_train.config import ExportConfig, Format, Weights
 from nitrogen_train.data.files import write_atomically
+from nitrogen_train.games import GAMES
 from nitrogen_train.models.load import load_policy
 from nitrogen_train.models.visual_policy import VisualPolicy
 from nitrogen_train.pretrained.ng_export import build_ng_checkpoint, build_ng_header
 from nitrogen_train.pretrained.places import NG_FILE, find_last_checkpoint
+from nitrogen_train.pretrained.siglip_names import find_num_heads, to_hf_name
 from nitrogen_train.progress import waiting
 from nitrogen_train.run_policy import load_checkpoint
 from nitrogen_train.training.checkpoints import AtomicCheckpointIO, read_checkpoint
@@ -68,14 +70,20 @@ def export(config: ExportConfig) -> None:
     else:
         write_ng_file(output_dir / NG_FILE, trained)
     _log.info("%s, step %d, as %s: %s", trained.name, trained.step, config.format.value, output_dir)
-    _log.info("next: %s", _describe_next(config))
+    _log.info("next: %s", _describe_next(config, trained.policy))
 
 
-def _describe_next(config: ExportConfig) -> str:
+def _describe_next(config: ExportConfig, policy: VisualPolicy) -> str:
     """Write the command that plays what has been written."""
     is_file = config.format is Format.ng
-    policy = Path(config.output_dir) / NG_FILE if is_file else Path(config.output_dir)
-    return shlex.join(["nitrogen-eval", f"policy={policy}", "games=[GAME]"])
+    path = Path(config.output_dir) / NG_FILE if is_file else Path(config.output_dir)
+    words = ["nitrogen-eval", f"policy={path}", "games=[GAME]"]
+    encoder = policy.settings["encoder"]
+    num_heads = encoder.get("options", {}).get("num_heads")
+    name = to_hf_name(encoder["name"])
+    if is_file and name and num_heads and not find_num_heads(name, width=encoder["width"]):
+        words.append(f"ng.vision_num_heads={num_heads}")
+    return f"{shlex.join(words)}; GAME: {', '.join(GAMES)}, or your own as my_game:MyGame"
 
 
 def _export_checkpoint(config: ExportConfig) -> None:

@@ -2,13 +2,61 @@
 
 import shlex
 from importlib.util import find_spec
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
+from nitrogen_train.data.manifest import MANIFEST_NAME
 from nitrogen_train.data.storage import Storage
 
 
-def check_path(name: str, path: str) -> None:
-    """Refuse a source's path that cannot be one; no server is asked.
+def check_output_dir(path: str) -> None:
+    """Refuse a folder for results that cannot be one; nothing is left in it, or made.
+
+    Args:
+        path: What was given; the folder may be there.
+
+    Raises:
+        ValueError: If it is a file or a data set, or cannot be made or written.
+    """
+    folder = Path(path)
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"output_dir={path} is a file: give a folder")
+    if (folder / MANIFEST_NAME).is_file():
+        raise ValueError(
+            f"output_dir={path} is a data set (it has a {MANIFEST_NAME}); give another folder"
+        )
+    if next(folder.glob("shard-*.tar"), None) is not None:
+        raise ValueError(f"output_dir={path} holds shards of a data set; give another folder")
+    what = "write into" if folder.exists() else "make"
+    nearest = next(each for each in (folder, *folder.absolute().parents) if each.exists())
+    try:
+        # What may be written is known only by writing: to root, or on a network, modes say little.
+        with TemporaryDirectory(dir=nearest, prefix=".trial-"):
+            pass
+    except OSError as error:
+        raise ValueError(f"cannot {what} output_dir={path}: {error.strerror}") from error
+
+
+def check_dataset(path: str) -> None:
+    """Refuse what cannot be one of `datasets`.
+
+    Raises:
+        ValueError: If it is a URL.
+        FileNotFoundError: If it is a folder without a manifest.
+    """
+    if "://" in path:
+        raise ValueError(f"datasets: {path} is a URL, expected a folder; download it first")
+    check_path("datasets", path, then="datasets=[data]")
+
+
+def check_path(setting: str, path: str, *, then: str) -> None:
+    """Refuse a path that cannot be a data set's; no server is asked.
+
+    Args:
+        setting: The key that names it.
+        path: A folder or a URL.
+        then: What to give after recordings were made a data set.
 
     Raises:
         ValueError: If it is a URL that cannot be read.
@@ -17,18 +65,22 @@ def check_path(name: str, path: str) -> None:
     try:
         folder = Storage(path).folder
     except ValueError as error:
-        raise ValueError(f"data.sources.{name}.path: {error}") from error
-    if folder is not None and not (folder / "manifest.parquet").is_file():
+        raise ValueError(f"{setting}: {error}") from error
+    if folder is not None and not (folder / MANIFEST_NAME).is_file():
         if any(folder.glob("*.inputs.jsonl")):
             shard = shlex.join(["nitrogen-data", "shard", path, "--out", "data"])
             raise FileNotFoundError(
-                f"data.sources.{name}.path: {path} holds recordings, not a data set; shard them: "
-                f"{shard}, then path=data"
+                f"{setting}: {path} holds recordings, not a data set; shard them: {shard}, then "
+                f"{then}"
             )
         raise FileNotFoundError(
-            f"data.sources.{name}.path: {folder / 'manifest.parquet'} does not exist; "
-            "make a data set with nitrogen-data record and nitrogen-data shard, or train on "
-            "another one: experiment=mine data.sources.mine.path=FOLDER"
+            f"{setting}: {folder / MANIFEST_NAME} does not exist; make a data set with "
+            "nitrogen-data record and nitrogen-data shard, or "
+            + (
+                "give another one: datasets=[FOLDER]"
+                if setting == "datasets"
+                else "train on another one: experiment=mine data.sources.mine.path=FOLDER"
+            )
         )
 
 

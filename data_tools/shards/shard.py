@@ -15,6 +15,7 @@ from data_tools.shards.report import DatasetReport
 from data_tools.shards.write import write_dataset
 from nitrogen_train.data.files import check_folder, describe_error
 from nitrogen_train.data.game_names import refuse_respelt
+from nitrogen_train.data.manifest import MANIFEST_NAME
 from nitrogen_train.data.schema import ShardError
 
 
@@ -43,6 +44,9 @@ def shard_recordings(
             recordings, or they name a game in two ways.
     """
     check_folder(out_dir)
+    for folder in folders:
+        if (folder / MANIFEST_NAME).is_file():
+            raise ShardError(f"{folder} is a data set already; shard takes recordings")
     if out_dir.resolve() in {folder.resolve() for folder in folders}:
         raise ShardError(f"{out_dir} holds the recordings: choose another folder with --out")
     recordings, faults = search_recordings(folders)

@@ -76,7 +76,8 @@ def format_runs(runs: Sequence[Run], *, width: int) -> str:
         runs: Of one folder.
         width: In characters; columns that do not fit are left out, and named.
     """
-    rows, shown, left_out = _list_rows(runs), _list_columns(runs), []
+    rows, left_out = _list_rows(runs), []
+    shown = _leave_out_repeated(_list_columns(runs), rows)
     while True:
         table = format_table(
             ["run", *(column.title for column in shown)],
@@ -97,6 +98,16 @@ def format_runs(runs: Sequence[Run], *, width: int) -> str:
     if left_out:
         notes.append(f"also in report.html: {', '.join(left_out)}")
     return "\n".join([table, *([""] if notes else []), *notes])
+
+
+def _leave_out_repeated(columns: Sequence[_Column], rows: Sequence[_Row]) -> list[_Column]:
+    """Leave out the last value of a metric where it is the best one in every row."""
+    best = {column.name: [row.tell(column) for row in rows] for column in columns}
+    return [
+        column
+        for column in columns
+        if best.get(f"best {column.name}") != [row.tell(column) for row in rows]
+    ]
 
 
 def describe_trouble(runs: Sequence[Run]) -> list[str]:

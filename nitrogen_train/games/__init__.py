@@ -50,6 +50,25 @@ def load_game(name: str) -> type[Game]:
     return game
 
 
+def choose_heldout_seeds(game: str, number: int) -> range:
+    """Choose the first held-out seeds of a game.
+
+    Args:
+        game: Name in `GAMES`, or `module:Class`.
+        number: At least 2: an interval needs them.
+
+    Raises:
+        ValueError: If there is no such game, or it has fewer seeds.
+    """
+    seeds = load_game(game).info.heldout_seeds
+    if not 2 <= number <= len(seeds):
+        raise ValueError(
+            f"{game} has {len(seeds)} held-out seeds: expected episodes from 2 to {len(seeds)}, "
+            f"got {number}"
+        )
+    return seeds[:number]
+
+
 def _respell(name: str) -> str:
     """Write what was given as module.Class, or with a file's name, as module:Class."""
     module, colon, class_name = name.partition(":")

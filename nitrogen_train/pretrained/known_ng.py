@@ -23,7 +23,8 @@ def refuse_what_is_no_ng(name_or_path: str) -> None:
     if name is not None and to_hf_name(name) is None:
         raise ValueError(
             f"the policy cannot be written as an ng.pt: its encoder {name!r} is not a SigLIP tower "
-            "with a pooling head; format=folder writes any policy"
+            "with a pooling head, as those of model=nitrogen, model=base and "
+            "experiment=pretrain_debug; format=folder writes any policy"
         )
 
 

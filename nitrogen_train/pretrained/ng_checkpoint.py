@@ -30,6 +30,7 @@ from nitrogen_train.pretrained.ng_tensors import (
     VISION_PREFIX,
     ng_rules,
 )
+from nitrogen_train.pretrained.places import refuse_what_torch_cannot_read
 from nitrogen_train.pretrained.policy_config import PolicyConfig
 from nitrogen_train.pretrained.siglip import measure_tower
 from nitrogen_train.pretrained.tensor_rules import refuse_non_finite, to_our_names
@@ -81,6 +82,7 @@ def read_ng_file(
 
 
 def _load_plain(path: Path) -> dict[str, Any]:
+    refuse_what_torch_cannot_read(path)
     try:
         # torch warns of oddities, which are refused here or harmless.
         with warnings.catch_warnings(action="ignore", category=UserWarning):

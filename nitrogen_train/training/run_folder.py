@@ -82,10 +82,13 @@ def describe_end(folder: Path, *, games: Sequence[str], datasets: Sequence[str])
     reached = [f"{name} {score:.3g}" for name, score in scores.items() if score is not None]
     playable = ",".join(game for game in games if game in GAMES)
     what = f"games=[{playable}]" if playable else f"datasets=[{','.join(datasets)}]"
+    own = [game for game in games if game not in GAMES]
+    hint = f"to play {own[0]}, name its class: games=[my_game:MyGame]; docs/games.md" if own else ""
     return [
         *([f"reached: {', '.join(reached)}; all values: {folder / 'metrics.csv'}"] * bool(reached)),
         f"the policy, averaged weights: {folder / 'policy'}",
         f"next: {shlex.join(['nitrogen-eval', f'policy={folder}', what])}",
+        *([hint] * bool(hint)),
     ]
 
 

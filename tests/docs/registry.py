@@ -48,7 +48,7 @@ GAMES = (
         "nitrogen-data verify DATASET [DATASET ...] --report FILE.json",
         names={"DATASET [DATASET ...]": "data demo/shards/doom_defend", "FILE": "doctor"},
     ),
-    Run("nitrogen-data stats DATASET --html PAGE.html", names={"DATASET": "data"}),
+    Run("nitrogen-data stats DATASET --html page.html", names={"DATASET": "data"}),
     Run("nitrogen-data filter DATASET --dry-run", names={"DATASET": "data"}),
     Run("nitrogen-data filter SET --dry-run --workers 1", names={"SET": "data"}),
     Run("nitrogen-data filter DATASET --out NEW", names={"DATASET": "data"}),
