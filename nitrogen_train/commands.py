@@ -5,6 +5,7 @@
 A mistake is told in a second that way, and before anything is written.
 """
 
+import logging
 import os
 import sys
 from collections.abc import Callable
@@ -51,8 +52,9 @@ from nitrogen_train.run_checks import check_dataset, check_output_dir
 from nitrogen_train.run_end import is_finished
 from nitrogen_train.run_plan import choose_games, is_first_rank
 from nitrogen_train.training.launch import check_world, find_launch
-from nitrogen_train.training.run_folder import read_last, refuse_another_model
+from nitrogen_train.training.run_folder import describe_change, read_last, refuse_another_model
 
+_log = logging.getLogger(__name__)
 _IMPORTS = "starting: importing torch"
 _SILENT_S = 1.0
 """Of the imports that are under way; others come before them."""
@@ -133,6 +135,9 @@ def _train(cfg: DictConfig) -> float | None:
         _refuse_ranks_of_a_point(config)
     config_yaml = OmegaConf.to_yaml(cfg, resolve=True)
     refuse_another_model(Path(config.output_dir), config_yaml=config_yaml)
+    change = describe_change(Path(config.output_dir), max_steps=config.max_steps)
+    if change and is_first_rank():
+        _log.info("%s", change)
     if is_finished(config):
         return read_last(Path(config.output_dir), "val/loss") if is_sweep else None
     with waiting(_IMPORTS, after_s=_SILENT_S) if is_first_rank() else nullcontext():

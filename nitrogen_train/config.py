@@ -174,7 +174,8 @@ class EvaluateConfig:
     datasets: list[str] = field(default_factory=list[str])
     """Folders of data sets whose split `val` is predicted."""
     output_dir: str | None = None
-    """Where the results go; null: a folder `eval` beside the policy."""
+    """Where the results go; null: a folder `eval` in the run, in the policy's folder, or beside an
+    ng.pt."""
     known_dir: str | None = None
     """Folder of another evaluation, whose episodes of random player and expert are taken over."""
     episodes: int = MISSING

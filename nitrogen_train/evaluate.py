@@ -55,7 +55,7 @@ def evaluate(config: EvaluateConfig) -> None:
     if not config.games and not config.datasets:
         raise ValueError("nothing to evaluate: give games=[...], datasets=[...] or both")
     policy_dir = find_policy(Path(config.policy))
-    output_dir = Path(config.output_dir) if config.output_dir else policy_dir.parent / "eval"
+    output_dir = Path(config.output_dir or choose_output_dir(policy_dir))
     source = PolicySource(
         path=policy_dir,
         vision_num_heads=config.ng.vision_num_heads,
@@ -126,6 +126,19 @@ def find_policy(path: Path) -> Path:
         )
     refuse_checkpoint(place)
     return path if path.is_file() else place.path.parent
+
+
+def choose_output_dir(policy_dir: Path) -> Path:
+    """Choose where results go that nobody has named a folder for.
+
+    Args:
+        policy_dir: A policy's folder, or an ng.pt.
+
+    Returns:
+        `eval` in the run, if it is the policy of one, beside a file, and else in the folder.
+    """
+    is_of_run = policy_dir.name == "policy" and (policy_dir.parent / "config.yaml").is_file()
+    return (policy_dir.parent if is_of_run or policy_dir.is_file() else policy_dir) / "eval"
 
 
 def find_usage(config: EvaluateConfig, policy: VisualPolicy, *, policy_dir: Path) -> Usage:

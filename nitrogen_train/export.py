@@ -28,9 +28,8 @@ from nitrogen_train.data.files import write_atomically
 from nitrogen_train.games import GAMES
 from nitrogen_train.models.load import load_policy
 from nitrogen_train.models.visual_policy import VisualPolicy
-from nitrogen_train.pretrained.ng_export import build_ng_checkpoint, build_ng_header
+from nitrogen_train.pretrained.ng_export import build_ng_checkpoint, build_ng_header, list_options
 from nitrogen_train.pretrained.places import NG_FILE, find_last_checkpoint
-from nitrogen_train.pretrained.siglip_names import find_num_heads, to_hf_name
 from nitrogen_train.progress import waiting
 from nitrogen_train.run_policy import load_checkpoint
 from nitrogen_train.training.checkpoints import AtomicCheckpointIO, read_checkpoint
@@ -78,11 +77,7 @@ def _describe_next(config: ExportConfig, policy: VisualPolicy) -> str:
     is_file = config.format is Format.ng
     path = Path(config.output_dir) / NG_FILE if is_file else Path(config.output_dir)
     words = ["nitrogen-eval", f"policy={path}", "games=[GAME]"]
-    encoder = policy.settings["encoder"]
-    num_heads = encoder.get("options", {}).get("num_heads")
-    name = to_hf_name(encoder["name"])
-    if is_file and name and num_heads and not find_num_heads(name, width=encoder["width"]):
-        words.append(f"ng.vision_num_heads={num_heads}")
+    words += list_options(policy.settings, policy.usage) if is_file else []
     return f"{shlex.join(words)}; GAME: {', '.join(GAMES)}, or your own as my_game:MyGame"
 
 

@@ -126,6 +126,9 @@ def explain(error: Exception, words: Sequence[str], *, config_name: str) -> str:
     source = re.search(r"Error merging override \+(data\.sources\.\w+)=(\S+)", str(error))
     if source:
         return f"{source[1]} is a group of settings: give +{source[1]}.path={source[2]}"
+    text = re.search(r"override (\S+?)=(\S*).* is not a ListConfig", f"{error} {error.__cause__}")
+    if text:
+        return f"{text[1]}={text[2]}: expected a list, {text[1]}=[{text[2]}]"
     value = _explain_value(error)
     if value is not None:
         return value

@@ -63,6 +63,7 @@ def tell(
         (["ema_decay=abc"], "ema_decay=abc: expected a number"),
         (["plan=perhaps"], "plan=perhaps: expected true or false"),
         (["optimizer.lr=abc"], r"optimizer.lr=abc: expected a number, such as 0\.0001"),
+        (["frozen=encoder.*"], r"frozen=encoder\.\*: expected a list, frozen=\[encoder\.\*\]"),
         (["optimizer.betas=3"], "optimizer.betas=3: expected a list, such as"),
         (["--experiment", "demo"], "settings have no dashes: write experiment=demo"),
         (["--multi"], "did you mean --multirun?"),
@@ -122,6 +123,7 @@ def test_what_does_not_fit_into_the_run_is_told_with_its_whole_key(
         ),
         (["policy=.", "games=[doom_defnd]"], "did you mean doom_defend"),
         (["policy=.", "games=[doom_defend]", "episodes=1"], "expected episodes from 2 to "),
+        (["policy=.", "games=catch"], "games=catch: expected a list, games=[catch]"),
         (["policy=.", "datasets=[s3://a/b]"], "s3://a/b is a URL, expected a folder"),
         (["policy=.", "datasets=[rec]"], "datasets: rec/manifest.parquet does not exist; make"),
         (["polcy=."], "did you mean policy?"),
@@ -263,7 +265,7 @@ def test_the_folder_of_a_sweep_names_its_runs(tell: Callable[..., str], tmp_path
 
     line = tell("policy=lr", "games=[doom_defend]", command="evaluate")
 
-    assert line.endswith("no policy in lr itself, but in the runs below it: give one of lr/2, lr/10")
+    assert line.endswith("in lr itself, but in the runs below it: give one of lr/2, lr/10")
 
 
 def test_a_file_of_ones_own_that_is_no_yaml_is_told_in_one_line(

@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from data_tools.shards.plan import ShardSettings, choose_heldout, make_plan
 from data_tools.shards.planned import Dropped, PlannedUnit
 from data_tools.shards.recording_clips import plan_recording
 from data_tools.shards.report import DatasetReport
-from data_tools.shards.write import write_dataset
+from data_tools.shards.write import refuse_other_settings, write_dataset
 from nitrogen_train.data.files import check_folder, describe_error
 from nitrogen_train.data.game_names import refuse_respelt
 from nitrogen_train.data.manifest import MANIFEST_NAME
@@ -49,6 +50,7 @@ def shard_recordings(
             raise ShardError(f"{folder} is a data set already; shard takes recordings")
     if out_dir.resolve() in {folder.resolve() for folder in folders}:
         raise ShardError(f"{out_dir} holds the recordings: choose another folder with --out")
+    refuse_other_settings(out_dir, asdict(settings))
     recordings, faults = search_recordings(folders)
     sessions = list(_iter_sessions(recordings))
     refuse_respelt((game for game, _ in sessions), what="the recordings")

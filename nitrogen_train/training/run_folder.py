@@ -14,6 +14,7 @@ import yaml
 
 from nitrogen_train.data.files import write_atomically
 from nitrogen_train.evaluation.report import read_metrics
+from nitrogen_train.evaluation.runs import read_max_steps
 from nitrogen_train.games import GAMES
 from nitrogen_train.pretrained.places import find_last_checkpoint
 from nitrogen_train.run_error import forget_error
@@ -59,7 +60,19 @@ def write_run_facts(folder: Path, *, config_yaml: str, data: dict[str, Any]) -> 
             with write_atomically(path) as temporary:
                 temporary.write_text(text, encoding="utf-8")
     with (folder / "starts.jsonl").open("a", encoding="utf-8") as file:
-        file.write(json.dumps(facts) + "\n")
+        steps = yaml.safe_load(config_yaml).get("max_steps")
+        file.write(json.dumps(facts | {"max_steps": steps}) + "\n")
+
+
+def describe_change(folder: Path, *, max_steps: int) -> str | None:
+    """Say that a run which goes on has become longer or shorter; None if it has not.
+
+    Args:
+        folder: The run's.
+        max_steps: What is asked for now.
+    """
+    before = read_max_steps(folder) if _is_saved(folder) else None
+    return None if before in (None, max_steps) else f"max_steps: {before} -> {max_steps}"
 
 
 def read_last(folder: Path, name: str) -> float | None:

@@ -165,6 +165,20 @@ RELEASED = (
         "nitrogen-export run=RUN output_dir=FOLDER format=ng",
         names={"RUN": "runs/mine", "FOLDER": "mine-2"},
     ),
+    Run(
+        "nitrogen-train experiment=pretrain_debug +data.sources.all.path=DATASET "
+        "output_dir=runs/tiny",
+        names={"DATASET": "data"},
+        more="$SMALL",
+    ),
+    Run("nitrogen-export run=runs/tiny output_dir=tiny format=ng"),
+    Run(
+        "nitrogen-train experiment=finetune init_from=tiny/ng.pt ng.vision_num_heads=4 "
+        "+data.sources.mine.path=DATASET max_steps=20 trainer.precision=32-true "
+        "output_dir=runs/rehearsal",
+        names={"DATASET": "data"},
+        more="$SMALL",
+    ),
     Run("nitrogen-report runs/mine"),
     Run(
         'nitrogen-train -m "${grid[@]}" output_dir=runs/lr',

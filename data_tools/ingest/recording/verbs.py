@@ -1,11 +1,10 @@
 """`ingest recording`."""
 
 import argparse
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from data_tools.command_line import CommandParser, add_verb, game_name, out_folder
+from data_tools.command_line import CommandParser, add_verb, game_name, out_folder, propose_shard
 
 if TYPE_CHECKING:
     from data_tools.ingest.recording.settings import Outcome
@@ -210,7 +209,7 @@ def _ingest(options: argparse.Namespace) -> int:
     rest = f"; {len(dropped)} dropped" if dropped else ""
     print(f"{kept}, {length}, in {options.out}{rest}")
     if len(dropped) < len(outcomes):
-        print(f"next: {shlex.join(['nitrogen-data', 'shard', str(options.out), '--out', 'data'])}")
+        print(f"next: {propose_shard(options.out)}")
     return 1 if dropped else 0
 
 
