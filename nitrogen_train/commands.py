@@ -53,6 +53,7 @@ from nitrogen_train.run_end import is_finished
 from nitrogen_train.run_plan import choose_games, is_first_rank
 from nitrogen_train.training.launch import check_world, find_launch
 from nitrogen_train.training.run_folder import describe_change, read_last, refuse_another_model
+from nitrogen_train.training.run_lock import refuse_locked
 
 _log = logging.getLogger(__name__)
 _IMPORTS = "starting: importing torch"
@@ -140,6 +141,8 @@ def _train(cfg: DictConfig) -> float | None:
         _log.info("%s", change)
     if is_finished(config):
         return read_last(Path(config.output_dir), "val/loss") if is_sweep else None
+    if is_first_rank():
+        refuse_locked(Path(config.output_dir))
     with waiting(_IMPORTS, after_s=_SILENT_S) if is_first_rank() else nullcontext():
         from nitrogen_train.train import quieten_lightning
         from nitrogen_train.train import train as run_training

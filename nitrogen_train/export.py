@@ -29,7 +29,7 @@ from nitrogen_train.games import GAMES
 from nitrogen_train.models.load import load_policy
 from nitrogen_train.models.visual_policy import VisualPolicy
 from nitrogen_train.pretrained.ng_export import build_ng_checkpoint, build_ng_header, list_options
-from nitrogen_train.pretrained.places import NG_FILE, find_last_checkpoint
+from nitrogen_train.pretrained.places import CONFIG, NG_FILE, find_last_checkpoint
 from nitrogen_train.progress import waiting
 from nitrogen_train.run_policy import load_checkpoint
 from nitrogen_train.training.checkpoints import AtomicCheckpointIO, read_checkpoint
@@ -64,11 +64,14 @@ def export(config: ExportConfig) -> None:
     changes = {"action_offset": config.action_offset}
     trained.policy.usage = trained.policy.usage.updated(changes)
     output_dir = Path(config.output_dir)
+    written = output_dir / (CONFIG if config.format is Format.folder else NG_FILE)
+    replaced = ", replaced" if written.exists() else ""
     if config.format is Format.folder:
         trained.policy.save_pretrained(output_dir)
     else:
         write_ng_file(output_dir / NG_FILE, trained)
-    _log.info("%s, step %d, as %s: %s", trained.name, trained.step, config.format.value, output_dir)
+    what = config.format.value
+    _log.info("%s, step %d, as %s: %s%s", trained.name, trained.step, what, output_dir, replaced)
     _log.info("next: %s", _describe_next(config, trained.policy))
 
 

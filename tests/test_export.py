@@ -110,8 +110,11 @@ def test_the_next_command_says_what_the_file_does_not(
     run_dir: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO):
-        export(ExportConfig(run=str(run_dir), output_dir=str(tmp_path), format=Format.ng))
+        for _ in range(2):
+            export(ExportConfig(run=str(run_dir), output_dir=str(tmp_path), format=Format.ng))
 
+    assert f"as ng: {tmp_path}\n" in caplog.text
+    assert f"as ng: {tmp_path}, replaced\n" in caplog.text
     assert (
         f"next: nitrogen-eval policy={tmp_path}/ng.pt 'games=[GAME]' ng.vision_num_heads=2 "
         "action_offset=2; GAME: carracing, doom_defend, doom_gather, or your own as my_game:MyGame"

@@ -108,7 +108,7 @@ def test_what_does_not_fit_into_the_run_is_told_with_its_whole_key(
 ) -> None:
     assert tell("experiment=demo", "plan=true", "max_steps=60", "schedule.warmup_steps=40") == (
         "schedule.warmup_steps=40 and schedule.decay_share=0.5 (30 steps) must fit into "
-        "max_steps=60"
+        "max_steps=60: lower them, or raise max_steps"
     )
 
 

@@ -24,7 +24,13 @@ class Agent:
                 know the game.
         """
         refuse_rows(policy, settings)
-        self._held = count_rows_per_action(game.fps, settings.action_hz)
+        try:
+            self._held = count_rows_per_action(game.fps, settings.action_hz)
+        except ValueError as error:
+            raise ValueError(
+                f"{game.name} has {game.fps:g} rows per second, and the policy plays "
+                f"{settings.action_hz:g}: give action_hz={game.fps:g}, and it acts at every row"
+            ) from error
         self._policy = policy.eval()
         self._settings = settings
         self._controls = game.controls

@@ -1,5 +1,6 @@
 """Real games, headless, behind one gamepad interface; no torch."""
 
+import ast
 import difflib
 import importlib
 import sys
@@ -26,7 +27,8 @@ def load_game(name: str) -> type[Game]:
     target = GAMES.get(name, name)
     module_name, colon, class_name = target.partition(":")
     if not colon:
-        close = [_respell(name)] if "." in name else difflib.get_close_matches(name, GAMES, n=1)
+        close = [_respell(name)] if "." in name else _find_classes(Path(f"{name}.py"))
+        close = close or difflib.get_close_matches(name, GAMES, n=1)
         hint = f", did you mean {close[0]}?" if close else ";"
         raise ValueError(
             f"unknown game {name!r}{hint} known: {', '.join(GAMES)}, or your own as module:Class"
@@ -76,6 +78,20 @@ def _respell(name: str) -> str:
     if not colon and not module.endswith(".py"):
         module, _, class_name = module.rpartition(".")
     return f"{module.removesuffix('.py').replace('/', '.')}:{class_name or 'Class'}"
+
+
+def _find_classes(path: Path) -> list[str]:
+    """Find the games in a file of the current folder, as module:Class; it is not run."""
+    try:
+        statements = ast.parse(path.read_bytes()).body if path.is_file() else []
+    except (SyntaxError, ValueError, OSError):
+        return []
+    return [
+        f"{path.stem}:{each.name}"
+        for each in statements
+        if isinstance(each, ast.ClassDef)
+        and any(ast.unparse(base).rpartition(".")[2] == "Game" for base in each.bases)
+    ]
 
 
 def _advise(error: Exception, name: str, module_name: str, class_name: str) -> str:

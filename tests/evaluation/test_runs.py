@@ -84,6 +84,17 @@ def test_a_run_that_went_on_has_the_steps_of_its_last_start(tmp_path: Path) -> N
     assert describe_change(tmp_path / "0", max_steps=6) is None
 
 
+def test_a_pattern_is_named_whole_and_one_seed_twice_is_two_runs(tmp_path: Path) -> None:
+    for number in range(3):
+        scales = {"encoder.*": 0.5 if number == 2 else 0.1}
+        write_run(tmp_path / str(number), lr=0.1, losses=[1, 0.5], lr_scales=scales)
+
+    header, *rows = format_runs(read_runs(tmp_path), width=WIDE).splitlines()
+
+    assert "lr_scales.encoder.*" in header
+    assert any(row.startswith("2 runs ") for row in rows)
+
+
 def test_the_runs_own_metric_decides_which_is_best(tmp_path: Path) -> None:
     told = {"best_metric": "val/button_f1", "best_is_lowest": False}
     write_run(tmp_path / "low", lr=0.1, losses=[0.1], **told)
