@@ -14,6 +14,7 @@ import yaml
 from nitrogen_train import commands
 from nitrogen_train.command_help import EVALUATE, EXPORT, TRAIN, CommandHelp
 from nitrogen_train.config import find_config_dir
+from nitrogen_train.training import run_lock
 
 HEAVY = ("torch", "lightning", "timm", "wandb", "matplotlib")
 
@@ -329,6 +330,41 @@ def test_a_run_that_is_finished_says_so_before_torch(
     os.utime(run / "policy" / "model.safetensors", (1, 1))
     with pytest.raises(ImportError):
         commands.train()
+
+
+HOLD = """
+import fcntl, sys
+file = open(sys.argv[1], "a+")
+fcntl.lockf(file, fcntl.LOCK_EX)
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_run_folder_in_use_is_refused_before_torch(
+    tell: Callable[..., str],
+    monkeypatch: pytest.MonkeyPatch,
+    write_dataset: Callable[..., Path],
+    clip_plan: Any,
+    tmp_path: Path,
+) -> None:
+    write_dataset(tmp_path / "set", [clip_plan(clip_id="a")])
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "run.lock").write_text("process 7 on host\n")
+    monkeypatch.setattr(run_lock, "_WAIT_S", 0)
+    monkeypatch.setitem(sys.modules, "nitrogen_train.train", None)
+    words = ["experiment=mine", "data.sources.mine.path=set", "data.num_val_windows=0"]
+
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(tmp_path / "run" / "run.lock")],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+    ) as holder:  # fmt: skip
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"held\n"
+        line = tell(*words, "output_dir=run")
+        holder.kill()
+
+    assert line.startswith("another process trains in run (process 7 on host): stop it first")
 
 
 @pytest.mark.parametrize("module", ["train", "report"])
