@@ -184,7 +184,7 @@ def test_a_reader_that_leaves_early_hears_nothing(mixture_path: Path) -> None:
         (["{one}", "--world-size", "3"], "or give --accumulation"),
         (
             ["{one}", "--global-batch-size", "8", "--accumulation", "3"],
-            "= 1 * 3; use data.global_batch_size=6 or 9",
+            "= 1 * 3; use --global-batch-size 6 or 9",
         ),
         (["{one}", "--start", "-1"], "steps are counted from 0"),
         (["{one}", "--windows-per-visit", "65"], "a multiple of 64"),
