@@ -6,7 +6,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo compare slurm lock test test-full test-gpu check format clean
+.PHONY: help demo compare slurm xvfb lock test test-full test-gpu check format clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -37,6 +37,13 @@ slurm:  ## install SLURM and munge for their tests, where that is allowed
 	then echo "installed slurm-wlm and munge"; \
 	else echo "the tests of SLURM will be skipped: as root, apt-get install slurm-wlm munge"; fi
 
+xvfb:  ## install Xvfb, a screen without a monitor, for the tests of screen capture, where that is allowed
+	@if command -v Xvfb; then exit 0; fi >/dev/null; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
+	  && (apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install --yes xvfb) >/dev/null 2>&1; \
+	then echo "installed xvfb"; \
+	else echo "the tests of screen capture will be skipped: as root, apt-get install xvfb"; fi
+
 # uv reads the versions of this environment, which the tests have passed with.
 lock: $(VENV)/.installed  ## write slurm/requirements.lock from what is installed here
 	$(BIN)/pip install --quiet --disable-pip-version-check uv
@@ -47,16 +54,19 @@ lock: $(VENV)/.installed  ## write slurm/requirements.lock from what is installe
 	} > $(VENV)/requirements.lock
 	mv $(VENV)/requirements.lock slurm/requirements.lock
 
-# Tiny tensors: more threads would only wait for each other. Tests that share one service say so by group.
-PYTEST := $(BIN)/python -m pytest -n 2 --dist loadgroup
+# Tiny tensors: more threads would only wait for each other. Tests that share one service say so by group;
+# what waits for a service comes first (tests/conftest.py), so no reordering. To import all tests takes half a minute:
+# of a tier only the files are read that name it, or divide their cases.
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
+of-tier = $(sort $(shell grep -rlE '$(1)' tests --include='test_*.py'))
 test test-full: export OMP_NUM_THREADS = 1
-test: $(VENV)/.installed slurm  ## all tests: first the fast ones, then processes, whole games, whole commands
+test: $(VENV)/.installed slurm xvfb  ## the tests, under eight minutes: fast ones, then several ranks, whole commands
 	$(PYTEST)
-	$(BIN)/python -m pytest -o addopts= -m unchecked tests
-	$(PYTEST) -m slow
+	$(BIN)/python -m pytest -o addopts= -m unchecked $(call of-tier,mark\.unchecked)
+	$(PYTEST) -m slow $(call of-tier,mark\.slow|import divide)
 
-test-full: test  ## and every combination of ranks, workers, accumulation and faults
-	$(PYTEST) -m full
+test-full: test  ## and hours more: whole games and stories, every interruption, every combination of ranks and faults
+	$(PYTEST) -m full $(call of-tier,mark\.full|import divide)
 
 test-gpu: $(VENV)/.installed  ## on a GPU node, ten minutes: NCCL, CUDA, fused AdamW, bf16, torch.compile, DeepSpeed, offload
 	@if $(BIN)/python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; \

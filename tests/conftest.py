@@ -14,6 +14,16 @@ import numpy as np
 import pytest
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put groups first, which one worker runs, and SLURM's before all: it waits a lot."""
+
+    def rank(item: pytest.Item) -> int:
+        groups = [marker.args[0] for marker in item.iter_markers("xdist_group")]
+        return 0 if "slurm" in groups else 1 if groups else 2
+
+    items.sort(key=rank)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def cache_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Keep what is derived from the tests' data sets out of the user's own cache."""

@@ -1,9 +1,7 @@
 """`nitrogen-export`: checkpoints of runs and policies of any layout, as a folder or an ng.pt."""
 
 import logging
-import os
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +10,7 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
+from ready import run_ready
 
 from nitrogen_train import NitroGen
 from nitrogen_train.config import RunConfig, find_config_dir, register_schema
@@ -19,6 +18,9 @@ from nitrogen_train.export import ExportConfig, Format, Weights, export, find_ch
 from nitrogen_train.pretrained.policy_config import Usage
 from nitrogen_train.pretrained.siglip_names import find_untold_heads
 from nitrogen_train.train import train
+
+# They share a run.
+pytestmark = pytest.mark.xdist_group("export")
 
 SIGLIP = (
     "model=base", "experiment=demo", "data.num_workers=0", "data.num_val_windows=4",
@@ -202,14 +204,8 @@ def test_a_policy_that_does_not_say_its_rows_needs_action_offset(
 
 @pytest.mark.slow
 def test_the_command_leaves_nothing_else_behind(run_dir: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "nitrogen_train.export", f"run={run_dir}"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-
     def start(*overrides: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [*command, *overrides], cwd=tmp_path, env=environment, text=True,
-            capture_output=True, check=False, timeout=300,
-        )  # fmt: skip
+        return run_ready("nitrogen_train.export", f"run={run_dir}", *overrides, cwd=tmp_path)
 
     written = start("output_dir=out", "format=ng")
     refused = start("output_dir=out", "step=99")

@@ -1,10 +1,10 @@
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from ready import run_ready
 
 sys.path.insert(0, str(Path(__file__).parent / "data"))
 from range_server import serve_ranges
@@ -46,16 +46,13 @@ def test_a_shard_cut_short_is_fetched_again(tmp_path: Path, dataset: dict[str, b
     assert (copy / "shard-000000.tar").read_bytes() == whole["/mine/shard-000000.tar"]
 
 
+@pytest.mark.slow
 def test_the_command_says_how_to_run_offline(tmp_path: Path, dataset: dict[str, bytes]) -> None:
     with serve_ranges() as server:
         server.files = dataset
-        result = subprocess.run(
-            [
-                sys.executable, "-m", "nitrogen_train.fetch", str(tmp_path / "staged"),
-                "experiment=pretrain", "model.encoder.pretrained=false",
-                f"+data.sources.mine.path={server.url}/mine",
-            ],
-            capture_output=True, text=True, check=False,
+        result = run_ready(
+            "nitrogen_train.fetch", tmp_path / "staged", "experiment=pretrain",
+            "model.encoder.pretrained=false", f"+data.sources.mine.path={server.url}/mine",
         )  # fmt: skip
 
     assert result.returncode == 0, result.stderr

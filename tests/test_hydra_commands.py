@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
+from tiers import divide
 
 from nitrogen_train import commands
 from nitrogen_train.command_help import EVALUATE, EXPORT, TRAIN, CommandHelp
@@ -46,6 +47,7 @@ def tell(
         (["+data.sources.a=set"], "give .data.sources.a.path=set"),
         (["max_step=5"], "there is no setting max_step; did you mean max_steps?"),
         (["lr=1"], "there is no setting lr; did you mean optimizer.lr?"),
+        (["+data.sources.a.path=nowhere"], "data.sources.a.path: nowhere/manifest.parquet"),
         (["data.imagesize=3"], "did you mean data.image_size?"),
         (["data.source.mine.path=x"], "did you mean .data.sources.mine.path?"),
         (["experiment=mine", "data.source.mine.path=x"], "did you mean data.sources.mine.path?"),
@@ -406,36 +408,38 @@ print(status, [name for name in {HEAVY} if name in sys.modules])
 """
 
 
-@pytest.mark.slow
+BEFORE_TORCH = [
+    ("train", "--help", None),
+    ("train", "max_step=3", 1),
+    ("train", "experiment=mine", 1),
+    ("evaluate", "--help", None),
+    ("evaluate", "policy=nothere", 1),
+    ("export", "--help", None),
+    ("export", "format=onnx", 1),
+    ("report", "--help", 0),
+    ("report", "nothere", 1),
+]
+
+
 @pytest.mark.parametrize(
     ("module", "word", "status"),
-    [
-        ("train", "--help", None),
-        ("train", "max_step=3", 1),
-        ("train", "experiment=mine", 1),
-        ("evaluate", "--help", None),
-        ("evaluate", "policy=nothere", 1),
-        ("export", "--help", None),
-        ("export", "format=onnx", 1),
-        ("report", "--help", 0),
-        ("report", "nothere", 1),
-    ],
+    divide(BEFORE_TORCH, slow=[BEFORE_TORCH[0], BEFORE_TORCH[4], BEFORE_TORCH[6]]),
 )
 def test_help_and_mistakes_come_before_torch(module: str, word: str, status: int | None) -> None:
     done = subprocess.run(
         [sys.executable, "-c", SNIPPET, f"nitrogen_train.{module}", word],
-        capture_output=True, text=True, check=False, timeout=60,
+        capture_output=True, text=True, check=False, timeout=600,
     )  # fmt: skip
 
     assert done.stdout.splitlines()[-1] == f"{status} []"
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_hydras_own_ways_still_work(tmp_path: Path) -> None:
     def run(*words: str) -> str:
         done = subprocess.run(
             [sys.executable, "-m", "nitrogen_train.train", *words],
-            cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120,
+            cwd=tmp_path, capture_output=True, text=True, check=False, timeout=600,
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
         return done.stdout

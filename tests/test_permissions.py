@@ -28,7 +28,7 @@ COMMANDS = (
 )
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_all_that_is_written_has_the_umasks_permissions(tmp_path: Path) -> None:
     for module, *arguments in COMMANDS:
         ended = subprocess.run(

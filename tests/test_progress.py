@@ -78,7 +78,7 @@ def test_a_long_wait_says_what_it_is_for(
     monkeypatch.setattr(progress, "write_line", lambda text: (write_line(text), told.set()))
 
     with waiting("loading the policy"):
-        assert told.wait(60)
+        assert told.wait(600)
 
     assert capsys.readouterr().err == "loading the policy ...\n"
 

@@ -1,4 +1,3 @@
-import os
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -8,6 +7,7 @@ from typing import Any
 import pytest
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from ready import run_ready
 
 from nitrogen_train.report import report
 from nitrogen_train.run_error import RunError, keep_error, read_error
@@ -72,13 +72,9 @@ def dataset(
 def train(
     dataset: Path, output_dir: Path, *words: str, flags: Sequence[str] = ()
 ) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [
-            sys.executable, "-m", "nitrogen_train.train", *flags, *SMALL,
-            f"+data.sources.a.path={dataset}", f"output_dir={output_dir}", *words,
-        ],
-        capture_output=True, text=True, check=False, timeout=600,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    return run_ready(
+        "nitrogen_train.train", *flags, *SMALL,
+        f"+data.sources.a.path={dataset}", f"output_dir={output_dir}", *words,
     )  # fmt: skip
 
 
@@ -104,7 +100,7 @@ def test_a_sweep_goes_on_past_failed_points_names_them_and_ends_with_status_1(
     assert f"failed: 1: {errors[1].line}" in table
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_search_goes_on_past_failed_points_and_ends_with_status_1(
     tmp_path: Path, dataset: Path
 ) -> None:
@@ -147,7 +143,7 @@ def test_a_file_of_another_program_is_no_error_of_a_run(tmp_path: Path) -> None:
     assert read_error(tmp_path) is None
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_jobs_of_submitit_go_on_past_a_failed_point(tmp_path: Path, dataset: Path) -> None:
     grid = ["hydra/launcher=submitit_local", "optimizer.lr=-1,1e-3"]
 

@@ -1,11 +1,14 @@
 """What a data set holds, as one page for people."""
 
+import io
+from collections import defaultdict
 from collections.abc import Sequence
-from html import escape
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Int64, UInt8
+from PIL import Image
 
 from data_tools.inspection.play_counts import (
     CLIP_EDGES_S,
@@ -14,19 +17,26 @@ from data_tools.inspection.play_counts import (
     PlayCounts,
 )
 from data_tools.inspection.stats import DatasetCounts
-from data_tools.inspection.thumbnails import choose_clips, draw_thumbnail
 from data_tools.sticks import stick_pairs
 from nitrogen_train.actions import ActionSpace
+from nitrogen_train.data.action_file import ClipActions, idle_rows
+from nitrogen_train.data.decode import choose_decoder
 from nitrogen_train.data.manifest import Manifest
 from nitrogen_train.data.manifest_row import ManifestRow
+from nitrogen_train.data.overlay import draw_controls
 from nitrogen_train.data.schema import SPLITS
-from nitrogen_train.pages.bars import draw_bars, draw_columns, draw_map, show_picture
-from nitrogen_train.pages.page import format_table, write_page
+from nitrogen_train.data.storage import Storage
+from nitrogen_train.data.stored_clips import read_clip
+from nitrogen_train.pages.charts import Chart, draw_bars, draw_columns
+from nitrogen_train.pages.page import Picture, Section, Table, write_page
 from nitrogen_train.progress import track
 
 _MOST_GAMES = 30
 """With a section of their own, the longest first; the table has all."""
 _PICTURES_PER_GAME = 4
+_PICTURE_WIDTH_PX = 400
+_ACCENT = (26, 155, 148)
+"""Stands out on light and dark paper."""
 
 
 def write_stats_page(output_path: Path, dataset_dir: Path, counts: DatasetCounts) -> None:
@@ -61,6 +71,21 @@ def write_stats_page(output_path: Path, dataset_dir: Path, counts: DatasetCounts
     )
 
 
+def choose_clips(rows: Sequence[ManifestRow], *, number: int) -> dict[str, list[ManifestRow]]:
+    """Choose clips of each game, from as many sessions as there are."""
+    sessions: dict[str, dict[str, list[ManifestRow]]] = defaultdict(lambda: defaultdict(list))
+    for row in rows:
+        sessions[row.game][row.session_id].append(row)
+    chosen: dict[str, list[ManifestRow]] = {}
+    for game, clips in sessions.items():
+        middles = [session[len(session) // 2] for session in clips.values()]
+        if len(middles) < number:
+            middles = [row for session in clips.values() for row in session]
+        places = np.linspace(0, len(middles) - 1, min(number, len(middles))).round().astype(int)
+        chosen[game] = [middles[place] for place in places]
+    return chosen
+
+
 def _describe(whole: PlayCounts, counts: DatasetCounts, *, num_games: int) -> str:
     num_sessions = sum(len(sessions) for sessions in counts.sessions.values())
     return (
@@ -71,7 +96,7 @@ def _describe(whole: PlayCounts, counts: DatasetCounts, *, num_games: int) -> st
     )
 
 
-def _hours_section(counts: DatasetCounts, longest: Sequence[str]) -> str:
+def _hours_section(counts: DatasetCounts, longest: Sequence[str]) -> Section:
     by_split = counts.sum_by("game", "split")
     bars = {
         game: [
@@ -93,23 +118,17 @@ def _hours_section(counts: DatasetCounts, longest: Sequence[str]) -> str:
         for (game, source, split), total in counts.sum_by("game", "source", "split").items()
     ]
     header = ("game", "source", "split", "clips", "hours", "valid", "idle")
-    chart = draw_bars("Hours", bars, parts=SPLITS)
-    table = format_table(header, rows)
-    return (
-        f'<h2>Hours</h2><div class="card"><div class="narrow">{chart}</div></div>'
-        f'<div class="card">{table}</div>'
+    return Section(
+        heading="Hours",
+        charts=[draw_bars("Hours", bars, parts=SPLITS)],
+        tables=[Table(header=header, rows=rows)],
     )
 
 
-def _whole_section(whole: PlayCounts) -> str:
-    charts = _distributions(whole)
-    lengths = draw_columns(
-        "Clips by length, in seconds",
-        [f"{edge:g}" for edge in CLIP_EDGES_S],
-        whole.clip_lengths.tolist(),
-    )
-    cards = "".join(f'<div class="card">{chart}</div>' for chart in [lengths, *charts])
-    return f'<h2>All games</h2><div class="tiles">{cards}</div>'
+def _whole_section(whole: PlayCounts) -> Section:
+    edges = [f"{edge:g}" for edge in CLIP_EDGES_S]
+    lengths = draw_columns("Clips by length, in seconds", edges, whole.clip_lengths.tolist())
+    return Section(heading="All games", charts=[lengths, *_distributions(whole)])
 
 
 def _game_section(
@@ -118,37 +137,46 @@ def _game_section(
     dataset_dir: Path,
     manifest: Manifest,
     clips: Sequence[ManifestRow],
-) -> str:
-    space = manifest.action_space
-    pictures = ""
-    for row in clips:
-        picture, moment = draw_thumbnail(dataset_dir, manifest, row)
-        pictures += show_picture(picture, f"{row.clip_id}, row {moment}")
-    charts = "".join(f"<div>{chart}</div>" for chart in _distributions(counts))
-    return (
-        f'<h2>{escape(game)}</h2><div class="card"><div class="pictures">{pictures}</div>'
-        f'<div class="wide"><div>{_press_chart(counts, space)}</div>'
-        f'<div class="maps">{_stick_maps(counts, space)}</div></div>'
-        f'<div class="wide">{charts}</div></div>'
+) -> Section:
+    presses = _press_charts(counts, manifest.action_space)
+    return Section(
+        heading=game,
+        note="" if presses else "No button is down in any row.",
+        pictures=[_draw_thumbnail(dataset_dir, manifest, row) for row in clips],
+        charts=[*presses, *_distributions(counts)],
+        maps=_stick_maps(counts, manifest.action_space),
     )
 
 
-def _press_chart(counts: PlayCounts, space: ActionSpace) -> str:
+def _press_charts(counts: PlayCounts, space: ActionSpace) -> list[Chart]:
     rates = counts.pressed / counts.num_rows * 100
     used = [place for place in np.argsort(-rates, kind="stable") if rates[place] > 0]
-    if not used:
-        return '<p class="note">No button is down in any row.</p>'
     bars = {space.buttons[place]: [float(rates[place])] for place in used}
-    return draw_bars("Buttons: share of the rows down, in %", bars, text="{:.2f}")
+    return [draw_bars("Buttons: share of the rows down, in %", bars)] if bars else []
 
 
-def _stick_maps(counts: PlayCounts, space: ActionSpace) -> str:
+def _stick_maps(counts: PlayCounts, space: ActionSpace) -> list[Picture]:
     names = [name.replace("_", " ").capitalize() for name in stick_pairs(space)]
     maps = zip(names, counts.stick_maps, strict=True)
-    return "".join(draw_map(f"{name}, up is up", places) for name, places in islice(maps, 4))
+    return [_draw_map(f"{name}, up is up", places) for name, places in islice(maps, 4)]
 
 
-def _distributions(counts: PlayCounts) -> list[str]:
+def _draw_map(caption: str, counts: Int64[np.ndarray, "h w"]) -> Picture:
+    """Draw counts over a square, logarithmically: dark where many are."""
+    strength = np.log1p(counts) / max(np.log1p(counts.max()), 1e-9)
+    pixels = np.empty((*counts.shape, 4), dtype=np.uint8)
+    pixels[..., :3] = _ACCENT
+    pixels[..., 3] = np.where(counts > 0, 30 + 225 * strength, 0).round()
+    return _encode(pixels, "png", caption)
+
+
+def _encode(pixels: UInt8[np.ndarray, "h w c"], kind: str, caption: str) -> Picture:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, kind, quality=80)
+    return Picture(kind=f"image/{kind}", data=buffer.getvalue(), caption=caption)
+
+
+def _distributions(counts: PlayCounts) -> list[Chart]:
     idle = [f"{edge:.0%}" if place % 2 == 0 else "" for place, edge in enumerate(IDLE_EDGES)]
     charts = [draw_columns("Clips by share of idle rows", idle, counts.idle_shares.tolist())]
     lengths = counts.press_lengths.tolist()
@@ -156,6 +184,27 @@ def _distributions(counts: PlayCounts) -> list[str]:
         edges = [*(f"{edge:g}" for edge in PRESS_EDGES_S[:-1]), "more"]
         charts.append(draw_columns("Presses by length, in seconds", edges, lengths))
     return charts
+
+
+def _draw_thumbnail(dataset_dir: Path, manifest: Manifest, row: ManifestRow) -> Picture:
+    """Draw a moment of a clip in which something is pressed, if there is one, with the pad."""
+    clip = read_clip(Storage(str(dataset_dir)), row)
+    moment = _choose_moment(clip.actions)
+    (frame,) = choose_decoder().decode(clip.video, indices=[moment])
+    picture = draw_controls(
+        frame,
+        [("", manifest.action_space.controls_at(clip.actions.rows, moment))],
+        space=manifest.action_space,
+        width=_PICTURE_WIDTH_PX,
+        aspect=row.source_width / row.source_height,
+    )
+    return _encode(picture, "jpeg", f"{row.clip_id}, row {moment}")
+
+
+def _choose_moment(actions: ClipActions) -> int:
+    """Find the active row that is nearest to the middle, or the middle."""
+    middle, active = len(actions) // 2, np.flatnonzero(~idle_rows(actions.rows))
+    return int(active[np.abs(active - middle).argmin()]) if len(active) else middle
 
 
 def _s(number: int) -> str:

@@ -3,19 +3,24 @@
 Sections without content are left out, so the same page serves a whole demo and a single evaluation.
 """
 
-import base64
 import contextlib
 import csv
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
 from typing import Any
 
-from nitrogen_train.evaluation.curves import draw_demo_curves
-from nitrogen_train.pages.charts import Series, draw_scores
-from nitrogen_train.pages.page import format_table, write_page
+from nitrogen_train.pages.charts import (
+    Chart,
+    Curve,
+    Scale,
+    Series,
+    draw_curves,
+    draw_scores,
+    has_content,
+)
+from nitrogen_train.pages.page import Picture, Section, Table, write_page
 
 _OFFLINE_COLUMNS = {
     "onset_f1": "onset F1",
@@ -66,10 +71,10 @@ def write_report(
     sections = [
         _videos_section(videos, games),
         _scores_section(games),
-        _curves_section(read_metrics(metrics_csv)) if metrics_csv else "",
-        _offline_section(offline) if offline else "",
+        _curves_section(read_metrics(metrics_csv) if metrics_csv else {}),
+        *([_offline_section(offline)] if offline else []),
         _stages_section(stages),
-        _facts_section(facts),
+        Section(heading="Where it was run", facts=facts),
     ]
     write_page(output_path, title=title, lead=_headline(games), sections=sections)
 
@@ -105,6 +110,24 @@ def read_metrics(path: Path) -> dict[str, Series]:
     }
 
 
+def count_steps(metrics: Mapping[str, Series]) -> int:
+    """Count the steps that have been logged, from 0; steps are numbered from 0."""
+    return max((int(steps[-1]) + 1 for steps, _ in metrics.values()), default=0)
+
+
+def choose_scale(name: str) -> Scale:
+    """Choose how a metric's values are laid out, by its name."""
+    quantity = name.rpartition("/")[2]
+    if any(word in quantity for word in ("f1", "r2", "share", "mfu")):
+        return "share"
+    return "log_if_wide" if "loss" in quantity or "norm" in quantity else "from_zero"
+
+
+def make_curve(name: str, points: Series, *, key: str, colour: int) -> Curve:
+    """Make the curve of a metric; all but the learning rate are noisy where they are long."""
+    return Curve(key=key, points=points, colour=colour, is_noisy=name != "train/lr")
+
+
 def _headline(games: Mapping[str, Mapping[str, Any]]) -> str:
     parts = [f"{name} {game['score']:.2f} ({_interval(game)})" for name, game in games.items()]
     return f"Closed-loop score, 0 = random player, 1 = expert: {' · '.join(parts)}."
@@ -116,35 +139,27 @@ def _interval(game: Mapping[str, Any]) -> str:
 
 def _videos_section(
     videos: Mapping[str, bytes | Path], games: Mapping[str, Mapping[str, Any]]
-) -> str:
-    if not videos:
-        return ""
-    return (
-        "<h2>The policy at play</h2>"
-        '<p class="note">Held-out seeds. The pad shows what the policy presses at that moment.</p>'
-        f'<div class="tiles">{"".join(_video(*item, games) for item in videos.items())}</div>'
+) -> Section:
+    return Section(
+        heading="The policy at play",
+        note="Held-out seeds. The pad shows what the policy presses at that moment.",
+        videos=[
+            Picture(
+                kind="video/mp4",
+                data=video.read_bytes() if isinstance(video, Path) else video,
+                caption=name,
+                detail=f"score {games[name]['score']:.2f}" if name in games else "",
+            )
+            for name, video in videos.items()
+        ],
     )
 
 
-def _video(name: str, video: bytes | Path, games: Mapping[str, Mapping[str, Any]]) -> str:
-    data = video.read_bytes() if isinstance(video, Path) else video
-    encoded = base64.b64encode(data).decode("ascii")
-    score = f"score {games[name]['score']:.2f}" if name in games else ""
-    return (
-        '<figure class="card"><video controls autoplay muted loop playsinline '
-        f'src="data:video/mp4;base64,{encoded}"></video>'
-        f"<figcaption><b>{escape(name)}</b><span>{score}</span></figcaption></figure>"
-    )
-
-
-def _scores_section(games: Mapping[str, Mapping[str, Any]]) -> str:
+def _scores_section(games: Mapping[str, Mapping[str, Any]]) -> Section:
     rows = [
         (
             name,
-            f"{game['random']:.4g}",
-            f"{game['expert']:.4g}",
-            f"{game['reference']:.4g}",
-            f"{game['policy']:.4g}",
+            *(f"{game[player]:.4g}" for player in ("random", "expert", "reference", "policy")),
             f"{game['score']:.2f}",
             _interval(game),
             str(game["episodes"]),
@@ -155,69 +170,83 @@ def _scores_section(games: Mapping[str, Mapping[str, Any]]) -> str:
         "game", "random", "our expert", "counts as 1", "policy", "score", "95 % interval", "seeds"
     )  # fmt: skip
     sources = "; ".join(f"{name}: {game['reference_source']}" for name, game in games.items())
-    return (
-        "<h2>Scores</h2>"
-        '<p class="note">All players play the same held-out seeds. What counts as 1 is the larger '
-        f"of our expert's mean and the published expert score ({escape(sources)}). Intervals are "
-        "bootstrapped over episodes.</p>"
-        f'<div class="card">{draw_scores(games)}</div>'
-        f'<div class="card">{format_table(header, rows)}</div>'
+    return Section(
+        heading="Scores",
+        note="All players play the same held-out seeds. What counts as 1 is the larger of our "
+        f"expert's mean and the published expert score ({sources}). Intervals are bootstrapped "
+        "over episodes.",
+        charts=[draw_scores(games)],
+        tables=[Table(header=header, rows=rows)],
     )
 
 
-def _curves_section(metrics: Mapping[str, Series]) -> str:
-    charts = "".join(f'<div class="card">{chart}</div>' for chart in draw_demo_curves(metrics))
-    if not charts:
-        return ""
-    return (
-        '<h2>Training</h2><p class="note">Over optimizer steps; running means over what was '
-        f'logged, which is faint.</p><div class="tiles">{charts}</div>'
+def _curves_section(metrics: Mapping[str, Series]) -> Section:
+    return Section(
+        heading="Training",
+        note="Over optimizer steps; running means over what was logged, which is faint.",
+        charts=_draw_curves(metrics),
     )
 
 
-def _offline_section(offline: Mapping[str, Any]) -> str:
+def _draw_curves(metrics: Mapping[str, Series]) -> list[Chart]:
+    """Draw the few charts that tell a reader how a training went."""
+    sources = sorted(name for name in metrics if name.startswith("train/loss_source_"))
+    charts = {
+        "Loss": {"training": "train/loss", "validation": "val/loss"},
+        "Loss by part": {"buttons": "train/loss_buttons", "sticks": "train/loss_sticks"},
+        "Loss by source": {name.removeprefix("train/loss_source_"): name for name in sources},
+        "Button F1, validation": {"": "val/button_f1"},
+        "Stick R², validation": {"": "val/stick_r2"},
+        "Learning rate": {"": "train/lr"},
+        "Samples per second": {"": "time/samples_per_s"},
+    }
+    drawn: list[Chart] = []
+    for title, names in charts.items():
+        told = {key: name for key, name in names.items() if name in metrics}
+        if has_content(metrics[name] for name in told.values()):
+            curves = [
+                make_curve(name, metrics[name], key=key, colour=colour)
+                for colour, (key, name) in enumerate(told.items())
+            ]
+            scale = choose_scale(next(iter(told.values())))
+            drawn.append(draw_curves(title, curves, num_steps=count_steps(metrics), scale=scale))
+    return drawn
+
+
+def _offline_section(offline: Mapping[str, Any]) -> Section:
     players = offline["players"]
-    scopes = ["macro", *players["policy"]["games"]]
-    tables = []
-    for scope in scopes:
-        rows = [
-            (player.replace("_", " "), *(_number(value) for value in _pick(metrics, scope)))
-            for player, metrics in players.items()
-        ]
-        header = ("mean over games" if scope == "macro" else scope, *_OFFLINE_COLUMNS.values())
-        tables.append(f'<div class="card">{format_table(header, rows, strong="policy")}</div>')
-    return (
-        '<h2>Offline, on held-out sessions</h2><p class="note">The next row, predicted from the '
-        "recorded frame, next to players that see no frame. Onset and release are the rows where a "
-        "button changes; repeating the last action cannot find one.</p>" + "".join(tables)
+    tables = [
+        Table(
+            header=("mean over games" if scope == "macro" else scope, *_OFFLINE_COLUMNS.values()),
+            rows=[
+                (player.replace("_", " "), *_tell_offline((told["games"] | told)[scope]))
+                for player, told in players.items()
+            ],
+            row_styles=["strong" if player == "policy" else "" for player in players],
+        )
+        for scope in ("macro", *players["policy"]["games"])
+    ]
+    return Section(
+        heading="Offline, on held-out sessions",
+        note="The next row, predicted from the recorded frame, next to players that see no frame. "
+        "Onset and release are the rows where a button changes; repeating the last action cannot "
+        "find one.",
+        tables=tables,
     )
 
 
-def _pick(metrics: Mapping[str, Any], scope: str) -> list[int | float | None]:
-    means = metrics["macro"] if scope == "macro" else metrics["games"][scope]
-    return [means[name] for name in _OFFLINE_COLUMNS]
+def _tell_offline(means: Mapping[str, int | float | None]) -> list[str]:
+    values = [means[name] for name in _OFFLINE_COLUMNS]
+    return ["–" if value is None else f"{value:.3f}" for value in values]
 
 
-def _number(value: int | float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"
-
-
-def _stages_section(stages: Sequence[Stage]) -> str:
-    if not stages:
-        return ""
+def _stages_section(stages: Sequence[Stage]) -> Section:
     rows = [(stage.name, stage.command, _duration(stage.seconds)) for stage in stages]
-    rows.append(("total", "", _duration(sum(stage.seconds for stage in stages))))
-    table = format_table(("stage", "command", "time"), rows, code_column=1)
-    return f'<h2>What was run</h2><div class="card">{table}</div>'
+    total = ("total", "", _duration(sum(stage.seconds for stage in stages)))
+    table = Table(header=("stage", "command", "time"), rows=[*rows, total], code_column=1)
+    return Section(heading="What was run", tables=[table] if stages else [])
 
 
 def _duration(seconds: int | float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
-
-
-def _facts_section(facts: Mapping[str, object]) -> str:
-    if not facts:
-        return ""
-    entries = (f"<dt>{escape(k)}</dt><dd>{escape(str(v))}</dd>" for k, v in facts.items())
-    return f'<h2>Where it was run</h2><div class="card"><dl>{"".join(entries)}</dl></div>'

@@ -12,8 +12,7 @@ from typing import Any
 
 import yaml
 
-from nitrogen_train.evaluation.curves import count_steps
-from nitrogen_train.evaluation.report import read_metrics
+from nitrogen_train.evaluation.report import count_steps, read_metrics
 from nitrogen_train.pages.charts import Series
 from nitrogen_train.run_error import FILE_NAME, RunError, read_error
 

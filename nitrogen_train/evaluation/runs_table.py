@@ -7,14 +7,13 @@ import csv
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
 
 import numpy as np
 from scipy.special import stdtrit
 
 from nitrogen_train.data.files import write_atomically
-from nitrogen_train.evaluation.curves import build_lines, choose_scale, has_content
+from nitrogen_train.evaluation.report import choose_scale, make_curve
 from nitrogen_train.evaluation.runs import (
     SEED,
     Run,
@@ -23,8 +22,8 @@ from nitrogen_train.evaluation.runs import (
     group_runs,
     select_comparable,
 )
-from nitrogen_train.pages.charts import NUM_COLOURS, Line, draw_curves, shorten
-from nitrogen_train.pages.page import write_page
+from nitrogen_train.pages.charts import NUM_COLOURS, Chart, draw_curves, has_content, shorten
+from nitrogen_train.pages.page import Section, Table, write_page
 from nitrogen_train.table import format_table
 
 _CONFIDENCE = 0.95
@@ -156,16 +155,16 @@ def write_runs_page(output_path: Path, runs: Sequence[Run], *, title: str) -> No
         runs: Of one folder.
         title: The headline.
     """
-    trouble = "".join(f'<p class="note">{escape(line)}</p>' for line in describe_trouble(runs))
-    charts = "".join(f'<div class="card">{chart}</div>' for chart in _draw_charts(runs))
-    training = f'<h2>Training</h2><div class="tiles">{charts}</div>' if charts else ""
     metric = choose_best_metric(runs)
     count = "1 run." if len(runs) == 1 else f"{len(runs)} runs, the best {metric} first."
     write_page(
         output_path,
         title=title,
         lead=f"{count} Settings that they share are left out.",
-        sections=[f'<div class="card">{_format_page_table(runs)}</div>{trouble}', training],
+        sections=[
+            Section(tables=[_page_table(runs)], remarks=describe_trouble(runs)),
+            Section(heading="Training", charts=_draw_charts(runs)),
+        ],
     )
 
 
@@ -266,36 +265,32 @@ def _plain(column: _Column, run: Run) -> str:
     return value if isinstance(value, str) else "" if value is None else f"{value:.6g}"
 
 
-def _draw_charts(runs: Sequence[Run]) -> list[str]:
+def _draw_charts(runs: Sequence[Run]) -> list[Chart]:
     """Draw the best metric first, then validation, training with its loss, and the rest."""
     first = (choose_best_metric(runs), "val/", "train/loss", "train/", "")
     names = sorted(
         {name for run in runs for name in run.metrics},
         key=lambda name: ([not name.startswith(start) for start in first], name),
     )
-    groups = group_runs(runs)
     settings = [column for column in _list_settings(runs) if column.name != SEED]
+    groups = [(_describe(group, settings), group) for group in group_runs(runs)]
     num_steps = max(run.step for run in runs)
-    charts: list[str] = []
-    for name in names:
-        known = [run.metrics[name] for run in runs if name in run.metrics]
-        if has_content(known):
-            lines = [
-                line
-                for colour, group in enumerate(groups)
+    return [
+        draw_curves(
+            name,
+            [
+                make_curve(name, run.metrics[name], key=key, colour=colour)
+                for colour, (key, group) in enumerate(groups)
                 for run in group
-                for line in _build_lines(run, name, _describe(group, settings), colour)
-            ]
-            is_alone = len(runs) == 1
-            shown = [line for line in lines if is_alone or not line.is_faint]
-            charts.append(draw_curves(name, shown, num_steps=num_steps, scale=choose_scale(name)))
-    return charts
-
-
-def _build_lines(run: Run, metric: str, key: str, colour: int) -> list[Line]:
-    if metric not in run.metrics:
-        return []
-    return build_lines(metric, run.metrics[metric], key=key, colour=colour)
+                if name in run.metrics
+            ],
+            num_steps=num_steps,
+            scale=choose_scale(name),
+            shows_raw=len(runs) == 1,
+        )
+        for name in names
+        if has_content(run.metrics[name] for run in runs if name in run.metrics)
+    ]
 
 
 def _describe(group: Sequence[Run], settings: Sequence[_Column]) -> str:
@@ -304,17 +299,16 @@ def _describe(group: Sequence[Run], settings: Sequence[_Column]) -> str:
     return " ".join(told) or group[0].name
 
 
-def _format_page_table(runs: Sequence[Run]) -> str:
-    columns = _list_columns(runs)
-    head = "".join(
-        f'<th title="{escape(column.name)}">{escape(column.title)}</th>' for column in columns
+def _page_table(runs: Sequence[Run]) -> Table:
+    rows, columns = _list_rows(runs), _list_columns(runs)
+    return Table(
+        header=["run", *(column.title for column in columns)],
+        header_hints=["", *(column.name for column in columns)],
+        rows=[
+            [shorten(row.name, _LONGEST), *(row.tell(column) for column in columns)] for row in rows
+        ],
+        row_hints=[row.name for row in rows],
+        row_styles=[
+            f"{'member ' if row.is_in_group else ''}key{row.colour % NUM_COLOURS}" for row in rows
+        ],
     )
-    body = "".join(
-        f"<tr{' class=member' if row.is_in_group else ''}>"
-        f'<td class="key{row.colour % NUM_COLOURS}" title="{escape(row.name)}">'
-        f"{escape(shorten(row.name, _LONGEST))}</td>"
-        + "".join(f"<td>{escape(row.tell(column))}</td>" for column in columns)
-        + "</tr>"
-        for row in _list_rows(runs)
-    )
-    return f"<table><thead><tr><th>run</th>{head}</tr></thead><tbody>{body}</tbody></table>"

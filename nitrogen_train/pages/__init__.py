@@ -1,1 +1,1 @@
-"""Pages for people: HTML without scripts, charts as inline SVG. Knows no torch and no run."""
+"""Pages for people: one HTML file without scripts, charts inside. Knows no torch and no run."""

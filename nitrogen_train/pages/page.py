@@ -1,74 +1,90 @@
-"""Our pages: one file, nothing in it is fetched, light or dark as the reader's screen."""
+"""Write pages: one file, nothing in it is fetched, light or dark as the reader's screen.
 
-from collections.abc import Iterable, Sequence
-from html import escape
+A page is a list of sections, and a section is data: what stands in it, never how. How it looks is
+in `page.html.j2` alone, which escapes all text.
+"""
+
+import base64
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from importlib.resources import files
 from pathlib import Path
 
 from nitrogen_train.data.files import write_atomically
+from nitrogen_train.pages.charts import Chart
 
 
-def write_page(output_path: Path, *, title: str, lead: str, sections: Iterable[str]) -> None:
+@dataclass(frozen=True, kw_only=True)
+class Picture:
+    """A picture or a video."""
+
+    kind: str
+    """As in `image/png`."""
+    data: bytes
+    caption: str
+    detail: str = ""
+    """Stands at the caption's other end."""
+
+    @property
+    def url(self) -> str:
+        """The data itself, so that nothing is fetched."""
+        return f"data:{self.kind};base64,{base64.b64encode(self.data).decode()}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """Rows of text."""
+
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    """Cells, as many as the header has."""
+    header_hints: Sequence[str] = ()
+    """Told of each column to who points at it."""
+    row_hints: Sequence[str] = ()
+    row_styles: Sequence[str] = ()
+    """CSS classes of the rows: `strong`, `member` or `key0` to `key5`, a colour as in a chart."""
+    code_column: int | None = None
+    """Index of a column of commands."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Section:
+    """A part of a page; what is empty leaves nothing, in the order of these fields."""
+
+    heading: str = ""
+    note: str = ""
+    videos: Sequence[Picture] = ()
+    pictures: Sequence[Picture] = ()
+    charts: Sequence[Chart] = ()
+    maps: Sequence[Picture] = ()
+    """Small square pictures, each pixel of which is seen."""
+    tables: Sequence[Table] = ()
+    facts: Mapping[str, object] = field(default_factory=dict)
+    remarks: Sequence[str] = ()
+
+    @property
+    def has_content(self) -> bool:
+        """Whether there is more than words above it."""
+        return any(getattr(self, each.name) for each in fields(self)[2:])
+
+
+def write_page(output_path: Path, *, title: str, lead: str, sections: Iterable[Section]) -> None:
     """Write a page, whole or not at all.
 
     Args:
         output_path: The HTML file.
         title: Its headline.
         lead: A sentence below it.
-        sections: HTML, in order; empty ones leave nothing.
+        sections: In order; those without content are left out.
     """
-    style = files("nitrogen_train.pages").joinpath("page.css").read_text(encoding="utf-8")
-    page = (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(title)}</title><style>{style}</style></head><body>"
-        f'<h1>{escape(title)}</h1><p class="lead">{escape(lead)}</p>'
-        f"{''.join(sections)}</body></html>\n"
+    from jinja2 import Environment, StrictUndefined
+
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    template = files("nitrogen_train.pages").joinpath("page.html.j2").read_text(encoding="utf-8")
+    page = environment.from_string(template).render(
+        title=title, lead=lead, sections=[each for each in sections if each.has_content]
     )
     with write_atomically(output_path) as temporary:
         temporary.write_text(page, encoding="utf-8")
-
-
-def format_table(
-    header: Sequence[str],
-    rows: Iterable[Sequence[str]],
-    *,
-    strong: str | None = None,
-    code_column: int | None = None,
-) -> str:
-    """Lay rows out as HTML; all text is escaped.
-
-    Args:
-        header: Names of the columns.
-        rows: Cells, as many as the header has.
-        strong: First cell of a row to stand out.
-        code_column: Index of a column of commands.
-    """
-
-    def cell(tag: str, column: int, text: str) -> str:
-        if column != code_column:
-            return f"<{tag}>{escape(text)}</{tag}>"
-        content = _format_command(text) if tag == "td" else escape(text)
-        return f'<{tag} class="text">{content}</{tag}>'
-
-    def line(tag: str, cells: Sequence[str]) -> str:
-        return "".join(cell(tag, column, text) for column, text in enumerate(cells))
-
-    body = "".join(
-        f'<tr class="policy">{line("td", row)}</tr>'
-        if row[0] == strong
-        else f"<tr>{line('td', row)}</tr>"
-        for row in rows
-    )
-    head = line("th", header)
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
-
-
-def _format_command(text: str) -> str:
-    """Let lines end between words only: a browser would also end one behind the first `-` of `--`.
-
-    A word that is longer than a line still breaks, and what is copied is the command.
-    """
-    words = text.split(" ")
-    short = (f"<span>{escape(word)}</span>" if len(word) < 40 else escape(word) for word in words)
-    return f"<code>{' '.join(short)}</code>"

@@ -17,7 +17,7 @@ def test_a_prediction_shares_the_peak_among_the_operations_of_a_sample() -> None
     assert rates["A100"] == pytest.approx(0.4 * 312e12 / 4e9)
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_backward_pass_costs_about_twice_its_forward_pass() -> None:
     tiny = Workload(name="tiny", overrides=("experiment=demo", "data.image_size=32"))
 

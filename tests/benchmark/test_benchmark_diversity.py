@@ -244,7 +244,7 @@ def test_steps_are_spread_over_a_pass(plan: WindowPlan, source: Source) -> None:
     assert (steps[0], steps[2]) == (0, source.table.num_windows // BATCH // 2)
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_small_manifest_is_measured() -> None:
     diversity = measure_diversity(num_clips=9000, num_games=10, pass_clips=900)
 

@@ -26,7 +26,7 @@ def clip() -> Clip:
     return Clip(frames=np.stack([np.roll(picture, t, axis=1) for t in range(260)]), fps=10.0)
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_better_likeness_costs_bytes(clip: Clip) -> None:
     encodings = [Encoding(crf=crf) for crf in (16, 40)]
 
@@ -40,7 +40,7 @@ def test_better_likeness_costs_bytes(clip: Clip) -> None:
     assert first.split()[:3] == ["5", "yes", "16"]
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_every_library_is_measured_in_short_and_long_groups(clip: Clip) -> None:
     costs = measure_decoders([clip], stretches=(1, 64), num_rounds=1)
 

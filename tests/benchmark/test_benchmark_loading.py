@@ -185,7 +185,7 @@ def test_a_process_that_ends_says_why() -> None:
         process.read()
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_the_command_measures_all_of_it(
     dataset: Path,
     tmp_path: Path,

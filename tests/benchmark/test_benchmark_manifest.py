@@ -54,7 +54,7 @@ def test_the_same_arguments_give_the_same_clips(tmp_path: Path) -> None:
     assert hashes[0] == hashes[1] != hashes[2]
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_small_manifest_is_measured_in_processes_of_its_own() -> None:
     cost = measure_manifest(num_clips=2000, num_games=5)
 

@@ -34,7 +34,7 @@ def test_the_naive_loop_gives_our_numbers(num_sampling_steps: int) -> None:
     assert not torch.allclose(naive, noise, atol=0.1)
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_step_costs_the_naive_loop_more() -> None:
     one, three = measure_sampling(TINY, step_counts=(1, 3), repetitions=2)
 
@@ -63,7 +63,7 @@ def test_products_of_matrices_and_of_attention_are_counted() -> None:
     assert count_flops(TINY, attend) == 2 * (2 * 2 * 5 * 8)
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_at_full_size_a_chunk_takes_two_and_a_half_times_fewer_operations() -> None:
     def count(sample: Callable[..., Tensor]) -> int:
         def run(policy: NitroGen, batch: PolicyBatch) -> None:

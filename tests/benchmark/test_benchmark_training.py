@@ -46,7 +46,7 @@ def test_a_bare_step_trains_as_lightning_does(tmp_path: Path) -> None:
     assert_went_the_same_way(start, *ends)
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_steps_are_timed_in_pairs_of_blocks() -> None:
     times = time_steps(TINY, num_blocks=3)
 
@@ -73,7 +73,7 @@ def test_the_overhead_is_the_median_over_pairs() -> None:
     assert "+20.0%" in describe_training([cost])
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_activation_checkpointing_lowers_the_peak_of_memory() -> None:
     large = Workload(name="large", overrides=(*TINY.overrides, "data.image_size=96"))
 

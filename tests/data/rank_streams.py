@@ -129,7 +129,7 @@ def receive(scene: Scene, topology: Topology, *, steps: range, folder: Path) -> 
     for process in ranks:
         process.start()
     for process in ranks:
-        process.join(timeout=200)
+        process.join(timeout=600)
         process.kill()
     assert [process.exitcode for process in ranks] == [0] * topology.world_size
     answers = [

@@ -24,6 +24,7 @@ from damaged_datasets import (
 )
 from range_server import RangeServer, serve_ranges
 from rank_streams import GLOBAL_BATCH_SIZE, WINDOW, Topology, build_loader
+from tiers import divide
 
 from nitrogen_train.batch import PolicyBatch
 from nitrogen_train.data.encode import encode_video
@@ -127,7 +128,8 @@ def test_a_clip_that_was_damaged_before_it_was_sharded_is_replaced(
     damage, cause = BEFORE_SHARDING[fault]
     sources = mix({"bad3": damage})
 
-    batches, report = take(sources, tmp_path, is_kept=is_kept)
+    # Each step has all clips.
+    batches, report = take(sources, tmp_path, num_steps=2, is_kept=is_kept)
 
     if fault == "fewer frames than actions" and not is_kept:
         # The frames that are there can be had: only windows that see others are replaced.
@@ -157,10 +159,12 @@ def flip_a_bit(path: Path) -> None:
     path.write_bytes(content)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("happen", "cause"),
-    [(cut_shard, "truncated"), (Path.unlink, "missing"), (flip_a_bit, "checksum")],
+    divide(
+        [(cut_shard, "truncated"), (Path.unlink, "missing"), (flip_a_bit, "checksum")],
+        slow=[(flip_a_bit, "checksum")],
+    ),
 )
 def test_a_shard_that_is_damaged_or_vanishes_later_is_replaced_from_then_on(
     mix: Callable[..., list[Source]],
@@ -199,9 +203,8 @@ def test_a_list_that_was_cut_short_goes_on(
     assert json.loads(lines[1])["clip_id"] == "bad3"
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("is_kept", [False, True], ids=["stretches", "kept"])
-@pytest.mark.parametrize("world_size", [2, 4])
+@pytest.mark.parametrize("world_size", divide([2, 4], slow=[2]))
 def test_every_split_over_ranks_replaces_alike(
     mix: Callable[..., list[Source]], tmp_path: Path, world_size: int, is_kept: bool
 ) -> None:
@@ -303,8 +306,7 @@ def test_a_shard_that_vanishes_from_a_server_is_replaced(
     check_replacement(batches, report, clip_id="bad3", cause="missing")
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("fault", ["500", "stall", "reset", "short"])
+@pytest.mark.parametrize("fault", divide(["500", "stall", "reset", "short"], slow=["stall"]))
 def test_a_fault_that_passes_changes_nothing(
     mix: Callable[..., list[Source]], tmp_path: Path, server: RangeServer, fault: str
 ) -> None:
@@ -320,10 +322,12 @@ def test_a_fault_that_passes_changes_nothing(
     assert not (tmp_path / "rank-0.jsonl").exists()
 
 
-@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 @pytest.mark.parametrize("num_workers", [0, 2])
-@pytest.mark.parametrize(("fault", "says"), [("500", "HTTP 500"), ("stall", "TimeoutError")])
+@pytest.mark.parametrize(
+    ("fault", "says"),
+    divide([("500", "HTTP 500"), ("stall", "TimeoutError")], slow=[("500", "HTTP 500")]),
+)
 def test_a_fault_that_does_not_pass_stops_the_run_and_replaces_nothing(
     mix: Callable[..., list[Source]],
     tmp_path: Path,

@@ -39,7 +39,7 @@ def measure_growth(folder: Path, answers: Connection) -> None:
     answers.send(resident_bytes() - before)
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_memory_stays_flat(
     tmp_path: Path, write_dataset: Callable[..., Path], clip_plan: Any
 ) -> None:

@@ -1,7 +1,7 @@
 """Ranks, workers and micro-batches share one stream: real processes, compared to a single one."""
 
 from collections.abc import Callable
-from itertools import combinations, product
+from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,8 +14,13 @@ from damaged_datasets import (
     with_video,
 )
 from rank_streams import GLOBAL_BATCH_SIZE, Received, Scene, Topology, receive
+from tiers import divide
 
-NUM_STEPS = 200
+# They share the streams that they are compared with.
+pytestmark = pytest.mark.xdist_group("topologies")
+
+NUM_STEPS = 72
+"""More than a stretch of 64: every clip is visited, and left."""
 WORLD_SIZES, NUM_WORKERS = (1, 2, 4, 8), (0, 1, 2, 3)
 
 
@@ -34,22 +39,13 @@ class Case(NamedTuple):
         return Topology(self.world_size, self.num_workers, self.accumulation)
 
 
-def cover_pairs() -> list[Case]:
-    """List 16 cases in which each two settings of two kinds meet."""
-    return [
-        Case(
-            world_size=WORLD_SIZES[i],
-            num_workers=NUM_WORKERS[j],
-            accumulation=1 + (i % 2 ^ j % 2),
-            lane_groups=(1, 3)[i // 2 ^ j // 2],
-            is_faulty=bool(i % 2 ^ j // 2),
-            is_kept=bool(i // 2 ^ j % 2),
-        )
-        for i, j in product(range(4), range(4))
-    ]
-
-
-COVER = cover_pairs()
+QUICK = [
+    Case(1, 3, 2, 1, is_faulty=False, is_kept=True),
+    Case(4, 1, 1, 1, is_faulty=False, is_kept=True),
+    Case(2, 2, 2, 3, is_faulty=True, is_kept=False),
+    Case(8, 0, 1, 3, is_faulty=True, is_kept=False),
+]
+"""Each setting once or more; all of them together are for `make test-full`."""
 GRID = [
     Case(*settings)
     for settings in product(WORLD_SIZES, NUM_WORKERS, (1, 2), (1, 3), (False, True), (False, True))
@@ -126,34 +122,24 @@ def name(case: Case) -> str:
     )
 
 
-def test_the_cover_has_all_pairs() -> None:
-    for columns in combinations(range(len(Case._fields)), 2):
-        in_grid, in_cover = (
-            {tuple(case[column] for column in columns) for case in cases} for cases in (GRID, COVER)
-        )
-        assert in_cover == in_grid
+def test_the_quick_cases_have_all_settings() -> None:
+    for settings, quick in zip(zip(*GRID, strict=True), zip(*QUICK, strict=True), strict=True):
+        assert set(quick) == set(settings)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("case", COVER, ids=name)
+@pytest.mark.parametrize("case", divide(GRID, slow=QUICK), ids=name)
 def test_real_processes_deliver_the_same_global_batches(
     case: Case, straight: Callable[..., tuple[Scene, Received]], tmp_path: Path
 ) -> None:
     check(case, straight, tmp_path)
 
 
-@pytest.mark.full
-@pytest.mark.parametrize("case", [case for case in GRID if case not in COVER], ids=name)
-def test_real_processes_deliver_the_same_global_batches_however_many(
-    case: Case, straight: Callable[..., tuple[Scene, Received]], tmp_path: Path
-) -> None:
-    check(case, straight, tmp_path)
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("before", "after"),
-    [(Topology(2, 2), Topology(1, 3, 2)), (Topology(4, 1, 2), Topology(2, 3))],
+    [
+        pytest.param(Topology(2, 2), Topology(1, 3, 2), marks=pytest.mark.slow),
+        pytest.param(Topology(4, 1, 2), Topology(2, 3), marks=pytest.mark.full),
+    ],
     ids=["fewer ranks", "more workers"],
 )
 def test_another_topology_goes_on_in_the_middle_of_a_visit(
@@ -162,10 +148,10 @@ def test_another_topology_goes_on_in_the_middle_of_a_visit(
     straight: Callable[..., tuple[Scene, Received]],
     tmp_path: Path,
 ) -> None:
-    scene, expected = straight(lane_groups=1, is_faulty=True, is_kept=False)
+    scene, expected = straight(lane_groups=3, is_faulty=True, is_kept=False)
 
-    first = receive(scene, before, steps=range(77), folder=tmp_path / "before")
-    second = receive(scene, after, steps=range(77, NUM_STEPS), folder=tmp_path / "after")
+    first = receive(scene, before, steps=range(29), folder=tmp_path / "before")
+    second = receive(scene, after, steps=range(29, NUM_STEPS), folder=tmp_path / "after")
 
     assert first.steps + second.steps == expected.steps
     assert first.num_valid + second.num_valid == expected.num_valid

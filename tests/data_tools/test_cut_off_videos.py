@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from numbered_videos import read_number, write_numbered
 from remuxed_videos import cut, remux
+from tiers import divide
 
 from data_tools.__main__ import main
 from data_tools.shards.report import read_report
@@ -38,8 +39,9 @@ def test_the_good_part_of_a_file_that_is_cut_off_is_kept(
     assert 20 <= len(video) < 40
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("codec", ["h264", "h264-open", "hevc", "hevc-open", "mpeg4"])
+@pytest.mark.parametrize(
+    "codec", divide(["h264", "h264-open", "hevc", "hevc-open", "mpeg4"], slow=["h264-open"])
+)
 @pytest.mark.parametrize("name", ["v.mp4", "v.mkv", "v.ts"])
 def test_no_frame_of_a_cut_file_is_another_one(tmp_path: Path, name: str, codec: str) -> None:
     muxing = FRAGMENTS if name == "v.mp4" else {}

@@ -108,7 +108,7 @@ def pick(*, slow: set[str]) -> list[Any]:
     ]
 
 
-@pytest.mark.parametrize(("line", "stop_at"), pick(slow=set(VERBS)))
+@pytest.mark.parametrize(("line", "stop_at"), pick(slow={"shard"}))
 def test_ctrl_c_ends_a_verb_with_one_line_and_it_goes_on(
     made: Path, tmp_path: Path, line: str, stop_at: str
 ) -> None:
@@ -127,7 +127,7 @@ def test_ctrl_c_ends_a_verb_with_one_line_and_it_goes_on(
         assert_ended(terminal, 0)
 
 
-@pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.parametrize(("line", "stop_at"), AT_THE_START.items(), ids=list(AT_THE_START))
 def test_ctrl_c_ends_a_verb_that_starts(tmp_path: Path, line: str, stop_at: str) -> None:
     with in_terminal(["-m", "data_tools", *line.split()], tmp_path, stop_at=stop_at) as terminal:
@@ -138,7 +138,7 @@ def test_ctrl_c_ends_a_verb_that_starts(tmp_path: Path, line: str, stop_at: str)
     assert "interrupted" in terminal.output.splitlines()[-1]
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_ctrl_c_during_the_first_imports_ends_a_verb(tmp_path: Path) -> None:
     arguments = ["-m", "data_tools", "stats", "nowhere"]
 
@@ -150,7 +150,7 @@ def test_ctrl_c_during_the_first_imports_ends_a_verb(tmp_path: Path) -> None:
     assert terminal.output.splitlines()[-1] == "interrupted"
 
 
-@pytest.mark.parametrize(("line", "stop_at"), pick(slow={"shard"}))
+@pytest.mark.parametrize(("line", "stop_at"), pick(slow=set()))
 def test_an_error_ends_a_verb_and_its_workers(
     made: Path, tmp_path: Path, line: str, stop_at: str
 ) -> None:
@@ -163,7 +163,7 @@ def test_an_error_ends_a_verb_and_its_workers(
     assert "on purpose" in terminal.output
 
 
-@pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_workers_end_with_a_verb_that_is_killed(
     made: Path, tmp_path: Path, number: signal.Signals

@@ -13,6 +13,7 @@ import pytest
 from killed_command import run_until_named
 from test_source_video import write_video
 from test_video_rate import lose_frames, show
+from tiers import divide
 
 from data_tools.__main__ import main
 from data_tools.inspection.verify import verify_dataset
@@ -433,8 +434,7 @@ def test_clips_of_damaged_videos_are_left_out_with_their_reason(
     assert len(read_manifest(tmp_path / "b")) == 9 - len(report.dropped)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("limit_bytes", [1_000, 5_000, 12_000])
+@pytest.mark.parametrize("limit_bytes", divide([1_000, 5_000, 12_000], slow=[5_000]))
 def test_a_full_disk_is_one_line_and_the_next_run_goes_on(
     dataset_dir: Path, recordings_dir: Path, tmp_path: Path, limit_bytes: int
 ) -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from jaxtyping import Int64
+from tiers import divide
 
 from data_tools.shards.constant_rate import ConstantRateVideo, to_constant_rate
 from data_tools.shards.source_video import SourceVideo
@@ -75,9 +76,10 @@ def test_a_usual_rate_is_exact_and_only_lost_frames_are_replaced(
         check_only_lost_frames_are_replaced(converted, places)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("time_base", TICKS, ids=str)
-@pytest.mark.parametrize("rate", [Fraction(24_000, 1001), NTSC, Fraction(60), Fraction(165)])
+@pytest.mark.parametrize(
+    "rate", divide([Fraction(24_000, 1001), NTSC, Fraction(60), Fraction(165)], slow=[NTSC])
+)
 def test_two_hours_keep_their_rate(rate: Fraction, time_base: Fraction) -> None:
     places = lose_frames(int(7200 * rate), 0.01)
     ticks = show(places, rate, time_base, start_ticks=21)

@@ -16,6 +16,8 @@ class Run:
     more: str = ""
     before: str = ""
     status: int = 0
+    is_quick: bool = False
+    """Whether `make test` runs it; `make test-full` runs them all."""
 
     @property
     def line(self) -> str:
@@ -33,13 +35,21 @@ GAMES = (
         names={"GAME": "doom_defend", "FOLDER": "demo/recordings/doom_defend", "N": "3"},
         more="--workers 1",
     ),
-    Run("nitrogen-data record doom_gather --out rec --episodes 24", names={"24": "3"}),
+    Run(
+        "nitrogen-data record doom_gather --out rec --episodes 24",
+        names={"24": "3"},
+        is_quick=True,
+    ),
     Run(
         "nitrogen-data shard FOLDER… --out DATASET",
         names={"FOLDER…": "demo/recordings/doom_defend", "DATASET": "demo/shards/doom_defend"},
         more="--size 64 --heldout-share 0.5",
     ),
-    Run("nitrogen-data shard rec --out data", more="--size 64 --heldout-share 0.5"),
+    Run(
+        "nitrogen-data shard rec --out data",
+        more="--size 64 --heldout-share 0.5",
+        is_quick=True,
+    ),
     Run("ls demo/recordings/*/*.mp4"),
     Run("nitrogen-data preview DATASET", names={"DATASET": "data"}),
     Run('eval "$(nitrogen-data completion bash)"'),
@@ -48,7 +58,7 @@ GAMES = (
         "nitrogen-data verify DATASET [DATASET ...] --report FILE.json",
         names={"DATASET [DATASET ...]": "data demo/shards/doom_defend", "FILE": "doctor"},
     ),
-    Run("nitrogen-data stats DATASET --html page.html", names={"DATASET": "data"}),
+    Run("nitrogen-data stats DATASET --html page.html", names={"DATASET": "data"}, is_quick=True),
     Run("nitrogen-data filter DATASET --dry-run", names={"DATASET": "data"}),
     Run("nitrogen-data filter SET --dry-run --workers 1", names={"SET": "data"}),
     Run("nitrogen-data filter DATASET --out NEW", names={"DATASET": "data"}),
@@ -88,6 +98,7 @@ GAMES = (
         "nitrogen-train experiment=mine data.sources.mine.path=DATASET",
         names={"DATASET": "data"},
         more="$SMALL output_dir=alone",
+        is_quick=True,
     ),
     Run('eval "$(nitrogen-train -sc install=bash)"'),
     Run(
@@ -104,6 +115,7 @@ GAMES = (
         "nitrogen-eval policy=RUN datasets=[DATASET] predictions=true",
         names={"RUN": "demo/run-0", "DATASET": "data"},
         more="output_dir=judged",
+        is_quick=True,
     ),
     Run(
         "nitrogen-data preview DATASET CLIP_ID --out CLIP.mp4 --predictions predictions.parquet",
@@ -118,6 +130,7 @@ GAMES = (
     Run(
         "nitrogen-export run=RUN output_dir=FOLDER",
         names={"RUN": "demo/run-0", "FOLDER": "exported"},
+        is_quick=True,
     ),
     Run(
         "nitrogen-export run=RUN output_dir=FOLDER weights=trained",
@@ -127,7 +140,7 @@ GAMES = (
         "nitrogen-export run=RUN output_dir=FOLDER format=checkpoint",
         names={"RUN": "demo/run-0", "FOLDER": "exported-checkpoint"},
     ),
-    Run("nitrogen-report FOLDER", names={"FOLDER": "demo"}),
+    Run("nitrogen-report FOLDER", names={"FOLDER": "demo"}, is_quick=True),
     Run("nitrogen-data record my_games:MountainCar …", names={"…": "--out mountain --episodes 1"}),
     Run("nitrogen-data record my_games:Catch --out catch --episodes 20"),
     Run("nitrogen-data shard catch --out catch-data", more="--size 64"),
@@ -214,20 +227,26 @@ OTHERS = (
         names={"--out dataset": "--out of-films"},
         more="--size 64",
     ),
-    Run("nitrogen-data labels index actions/ --out index"),
-    Run('nitrogen-data labels query index --where "game == celeste" --videos videos.jsonl'),
+    Run("nitrogen-data labels index actions/ --out index", is_quick=True),
+    Run(
+        'nitrogen-data labels query index --where "game == celeste" --videos videos.jsonl',
+        is_quick=True,
+    ),
     Run(
         'nitrogen-data labels query index --where "source == youtube and idle_share < 0.5" '
         "--min-hours 10 --videos videos.jsonl",
         names={"10": "0"},
     ),
-    Run("nitrogen-data ingest nitrogen actions/ --index index --videos videos --out data"),
+    Run(
+        "nitrogen-data ingest nitrogen actions/ --index index --videos videos --out data",
+        is_quick=True,
+    ),
     Run(
         "nitrogen-data ingest nitrogen actions/ --index index --videos videos --out dataset "
         '--where "idle_share < 0.5"'
     ),
     Run("nitrogen-data verify dataset"),
-    Run("nitrogen-data export lerobot data --out back"),
+    Run("nitrogen-data export lerobot data --out back", is_quick=True),
     Run(
         "nitrogen-data export lerobot DATASET --out FOLDER",
         names={"DATASET": "dataset", "FOLDER": "back-2"},
@@ -235,6 +254,7 @@ OTHERS = (
     Run(
         "nitrogen-data ingest lerobot FOLDER --out DATASET",
         names={"FOLDER": "back", "DATASET": "again"},
+        is_quick=True,
     ),
     Run(
         "nitrogen-data ingest lerobot FOLDER --out data --map NAME=CONTROL,…",
@@ -258,6 +278,7 @@ OTHERS = (
     Run(
         "nitrogen-data ingest vpt FOLDER --out data",
         names={"FOLDER": "vpt", "--out data": "--out v"},
+        is_quick=True,
     ),
     Run(
         "nitrogen-data ingest vpt FOLDER... --out SET",
@@ -275,6 +296,7 @@ OTHERS = (
     Run(
         "nitrogen-data index FOLDER_OR_URL… --game NAME",
         names={"FOLDER_OR_URL…": "foreign", "NAME": "celeste"},
+        is_quick=True,
     ),
     Run(
         r"nitrogen-data index FOLDER --game NAME --session-from-key '^(lap\d+)'",

@@ -33,9 +33,6 @@ TOWER = (
     "model.dit.num_layers=2 model.dit.num_heads=4"
 )
 
-# What the first story has made is used by the others.
-pytestmark = pytest.mark.xdist_group("documented commands")
-
 
 def test_every_printed_command_is_run_or_says_why_not() -> None:
     printed = {command.text: command.page for command in read_commands()}
@@ -72,6 +69,10 @@ def test_every_verb_that_is_named_exists() -> None:
     assert read_mentioned_verbs() <= set(verbs.choices or ())
 
 
+# What the first story has made is used by the others.
+whole_stories = pytest.mark.xdist_group("documented commands")
+
+
 def follow(story: Sequence[Run], folder: Path) -> None:
     """Run a story as a reader would, in a shell."""
     environment = os.environ | {
@@ -104,12 +105,38 @@ def played(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
+def test_the_way_from_a_game_to_a_policy(tmp_path: Path) -> None:
+    pytest.importorskip("vizdoom", reason="the games extra is not installed")
+
+    # The run that the story judges is here the one of a single game, which is quicker.
+    (tmp_path / "demo" / "run-0").mkdir(parents=True)
+    (tmp_path / "alone").symlink_to(tmp_path / "demo" / "run-0")
+
+    follow([entry for entry in GAMES if entry.is_quick], tmp_path)
+
+    assert (tmp_path / "exported" / "model.safetensors").is_file()
+
+
+@pytest.mark.slow
+def test_the_ways_of_other_data(
+    tmp_path: Path, write_dataset: Callable[..., Path], clip_plan: Any
+) -> None:
+    write_strangers_data(tmp_path, write_dataset, clip_plan)
+
+    follow([entry for entry in OTHERS if entry.is_quick], tmp_path)
+
+    assert (tmp_path / "again" / "manifest.parquet").is_file()
+
+
+@whole_stories
+@pytest.mark.full
 def test_games_are_played_learned_and_judged(played: Path) -> None:
     assert (played / "demo" / "run-0" / "policy" / "model.safetensors").is_file()
     assert list((played / "mountain").glob("*.mp4"))
 
 
-@pytest.mark.slow
+@whole_stories
+@pytest.mark.full
 @pytest.mark.parametrize("text", SNIPPETS, ids=lambda text: text.splitlines()[0])
 def test_a_snippet_runs(played: Path, text: str) -> None:
     done = subprocess.run(
@@ -120,7 +147,8 @@ def test_a_snippet_runs(played: Path, text: str) -> None:
     assert done.returncode == 0, done.stderr[-3000:]
 
 
-@pytest.mark.slow
+@whole_stories
+@pytest.mark.full
 def test_a_released_policy_becomes_ones_own(played: Path, tmp_path: Path) -> None:
     import torch
 
@@ -143,23 +171,28 @@ def test_a_released_policy_becomes_ones_own(played: Path, tmp_path: Path) -> Non
     assert len(list((tmp_path / "runs" / "lr").glob("*/policy/model.safetensors"))) == 2
 
 
-@pytest.mark.slow
+@whole_stories
+@pytest.mark.full
 def test_data_of_others_comes_in(
     played: Path, tmp_path: Path, write_dataset: Callable[..., Path], clip_plan: Any
 ) -> None:
     copy_as_films(played / "rec", tmp_path / "films")
-    write_labels(tmp_path)
-    write_vpt(tmp_path / "vpt")
-    write_vpt(tmp_path / "vpt", name=VPT_NAME.replace("a", "b"))
-    write_p2p(tmp_path / "p2p")
-    for name in ("foreign", "foreign-laps"):
-        write_dataset(tmp_path / name, [clip_plan(clip_id=f"lap{i}") for i in range(3)])
-        (tmp_path / name / "manifest.parquet").unlink()
+    write_strangers_data(tmp_path, write_dataset, clip_plan)
 
     follow(OTHERS, tmp_path)
 
     assert (tmp_path / "of-robot-2" / "manifest.parquet").is_file()
     assert (tmp_path / "keys" / "policy" / "model.safetensors").is_file()
+
+
+def write_strangers_data(folder: Path, write_dataset: Callable[..., Path], clip_plan: Any) -> None:
+    write_labels(folder)
+    write_vpt(folder / "vpt")
+    write_vpt(folder / "vpt", name=VPT_NAME.replace("a", "b"))
+    write_p2p(folder / "p2p")
+    for name in ("foreign", "foreign-laps"):
+        write_dataset(folder / name, [clip_plan(clip_id=f"lap{i}") for i in range(3)])
+        (folder / name / "manifest.parquet").unlink()
 
 
 def copy_as_films(recordings: Path, folder: Path) -> None:

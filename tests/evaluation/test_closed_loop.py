@@ -132,7 +132,7 @@ def test_an_unknown_game_is_refused_before_anything_is_played(policy_dir: Path, 
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_two_processes_reach_the_scores_of_one(policy_dir: Path, tmp_path: Path):
     one = evaluate(policy_dir, tmp_path / "one")
     two = evaluate(policy_dir, tmp_path / "two", num_processes=2)

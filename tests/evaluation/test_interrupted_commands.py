@@ -40,7 +40,7 @@ def assert_ended(terminal: Terminal, *statuses: int) -> None:
     terminal.assert_nothing_is_left()
 
 
-@pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.parametrize(("arguments", "stop_at"), COMMANDS.values(), ids=list(COMMANDS))
 def test_ctrl_c_ends_a_command_with_one_line_and_it_goes_on(
     policy_dir: Path, datasets: list[str], arguments: tuple[str, ...], stop_at: str
@@ -66,7 +66,7 @@ run_stages([training], Journal(pathlib.Path("stages.json")), again="make demo")
 """
 
 
-@pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_a_stage_saves_when_its_series_ends_however_it_does(
     tmp_path: Path, datasets: list[str], number: signal.Signals

@@ -9,8 +9,8 @@ import pytest
 import yaml
 
 from nitrogen_train.evaluation.report import read_metrics
-from nitrogen_train.evaluation.runs import find_varying, group_runs, read_runs
-from nitrogen_train.evaluation.runs_table import format_mean, format_runs
+from nitrogen_train.evaluation.runs import Run, find_varying, group_runs, read_runs
+from nitrogen_train.evaluation.runs_table import format_mean, format_runs, write_runs_page
 from nitrogen_train.report import report
 from nitrogen_train.run_error import RunError, keep_error
 from nitrogen_train.training.run_folder import describe_change
@@ -31,6 +31,10 @@ def write_run(
              for step, loss in enumerate(losses)]  # fmt: skip
     if losses:
         (folder / "metrics.csv").write_text("\n".join(["step,name,value,unix_time_s", *lines]))
+
+
+def titles_of(page: str) -> list[str]:
+    return re.findall('<svg [^>]*aria-label="([^"]*)"', page)
 
 
 def first_words(table: str) -> list[str]:
@@ -219,8 +223,12 @@ def test_the_page_fetches_nothing_and_the_csv_has_a_line_per_run(sweep: Path) ->
 
     HTMLParser().feed(page)
     assert "src=" not in page
-    assert "href=" not in page
-    assert page.count("<polyline") == 6
+    assert not re.findall(r"https?://|<script|<link|@import|url\(|href=\"[^#]", page)
+    assert titles_of(page) == ["val/loss", "val/button_f1", "train/loss"]
+    assert re.findall(r'<tr class="(key\d)" title="(\d+)">', page) == [
+        ("key0", "10"),
+        ("key1", "2"),
+    ]
     assert first_words(printed) == ["run", "10", "2"]
     told = ("run", "optimizer.lr", "step", "best val/loss", "error")
     assert [[row[key] for key in told] for row in rows] == [
@@ -236,8 +244,44 @@ def test_seeds_of_one_group_share_a_colour_and_a_key(tmp_path: Path) -> None:
     page = (tmp_path / "report.html").read_text()
 
     first = page.partition("<svg")[2].partition("</svg>")[0]
-    assert re.findall(r'polyline class="(line\d)"', first) == ["line0", "line0", "line1", "line1"]
-    assert re.findall(r'class="key\d"[^>]*>([^<]*)<', first) == ["lr=0", "lr=1"]
+    lines = re.findall(r"fill: none; stroke: var\(--(colour\d)\)", first)
+    keys = re.findall(r'class="key(\d)">([^<]*)<', page.partition("<svg")[0])
+    assert lines == ["colour0", "colour0", "colour1", "colour1"]
+    assert keys == [("0", "lr=0"), ("1", "lr=1")]
+
+
+def test_names_and_errors_are_escaped(tmp_path: Path) -> None:
+    hostile = "<script>alert(1)</script>"
+    for index in range(2):
+        name = f'{index}" onload="x$<b>&'
+        write_run(tmp_path / name, lr=index, losses=[1, 2, 3], note=hostile + str(index))
+    keep_error(tmp_path / "2", RunError(line=hostile, overrides=[f"note={hostile}"]))
+
+    report(tmp_path, width=WIDE)
+    page = (tmp_path / "report.html").read_text()
+
+    assert "<script" not in page
+    assert "<b>&" not in page
+    assert '" onload=' not in page
+    assert "failed: 2: &lt;script&gt;alert(1)&lt;/script&gt;" in page
+
+
+def test_a_thousand_runs_make_a_page_that_a_browser_opens(tmp_path: Path) -> None:
+    runs = [
+        Run(
+            name=str(index), settings={"lr": str(index)}, has_config=True, max_steps=500,
+            best_metric="val/loss", best_is_lowest=True, is_finished=True, error=None, scores={},
+            metrics={"val/loss": (range(90), [1 + (step * index) % 7 for step in range(90)])},
+        )
+        for index in range(1000)
+    ]  # fmt: skip
+
+    write_runs_page(tmp_path / "report.html", runs, title="many")
+
+    page = (tmp_path / "report.html").read_text()
+    assert page.count("<tr class=") == 1000
+    assert page.count("stroke: var(--colour") == 1000
+    assert len(page) < 2e6
 
 
 def test_one_run_is_reported_by_its_own_name(sweep: Path) -> None:

@@ -71,7 +71,7 @@ def test_a_row_is_four_ticks_of_the_game(game):
     assert reward == pytest.approx(-0.4)
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_an_idle_car_runs_out_of_time(game):
     truncated = [game.step({})[2:4] for _ in range(250)]
 
@@ -90,7 +90,7 @@ def test_the_last_frame_of_a_row_is_shown(game):
     assert not np.array_equal(frame, before)
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_the_expert_finishes_the_lap_and_the_episode_ends(game):
     rewards, terminated, truncated = [], False, False
     while not (terminated or truncated):
@@ -101,7 +101,7 @@ def test_the_expert_finishes_the_lap_and_the_episode_ends(game):
     assert sum(rewards) > 850
 
 
-@pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.parametrize("side", [-1.0, 1.0])
 def test_the_expert_comes_back_from_the_grass(game, side):
     hold(game, {"RIGHT_TRIGGER": True}, num_rows=6)

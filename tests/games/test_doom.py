@@ -92,7 +92,7 @@ def test_the_defender_ignores_a_monster_until_it_is_near(defend):
     assert defend.expert() == {"RIGHT_STICK_X": 1.0}
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_the_defender_fires_only_at_what_the_gun_points_at(defend):
     num_shots = 0
     for _ in range(300):
@@ -155,7 +155,7 @@ def test_the_gatherer_picks_a_medikit_up(gather):
     assert max(np.diff(health)) > 0
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_gatherer_that_survives_runs_out_of_time(gather):
     rewards, terminated, truncated = [], False, False
     while not (terminated or truncated):

@@ -200,7 +200,7 @@ def test_it_needs_no_torch(name):
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_several_processes_play_the_same_game_as_one(name):
     seeds = [0, 1, 0, 1]
     context = multiprocessing.get_context("spawn")
@@ -210,7 +210,7 @@ def test_several_processes_play_the_same_game_as_one(name):
     assert scores == [score(name, seed, "expert", 50) for seed in seeds]
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_the_expert_beats_random_by_far(name):
     seeds = load_game(name).info.recording_seeds[:3]
 

@@ -17,7 +17,7 @@ MODELS = sorted(path.stem for path in Path(find_config_dir(), "model").glob("*.y
 
 @pytest.mark.parametrize(
     "name",
-    [pytest.param(name, marks=[pytest.mark.slow] * (name in LARGE)) for name in MODELS],
+    [pytest.param(name, marks=[pytest.mark.full] * (name in LARGE)) for name in MODELS],
 )
 def test_a_configured_policy_trains_and_plays(name: str) -> None:
     register_schema()

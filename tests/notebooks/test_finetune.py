@@ -21,7 +21,7 @@ def kernel_spec(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert KernelSpecManager().get_kernel_spec("python3").argv[0] in (sys.executable, "python")
 
 
-@pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.usefixtures("kernel_spec")
 @pytest.mark.filterwarnings("default")
 def test_every_cell_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

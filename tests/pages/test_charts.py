@@ -1,17 +1,38 @@
 import re
+import subprocess
+import sys
 
+import numpy as np
 import pytest
 
-from nitrogen_train.pages.charts import Line, Scale, draw_curves
+from nitrogen_train.pages.charts import (
+    Chart,
+    Curve,
+    Scale,
+    draw_bars,
+    draw_columns,
+    draw_curves,
+    draw_scores,
+    has_content,
+    plot_curves,
+)
 
 
-def draw(values: list[float], *, name: str = "a", scale: Scale = "log_if_wide") -> str:
-    line = Line(name=name, points=(range(len(values)), values), colour=0)
-    return draw_curves("loss", [line], num_steps=len(values), scale=scale)
+def make_curve(values: list[float], **options: object) -> Curve:
+    settings = {"key": "a", "points": (range(len(values)), values), "colour": 0} | options
+    return Curve(**settings)
 
 
-def find_ticks(svg: str) -> list[str]:
-    return re.findall(r'text-anchor="end">([^<]*)<', svg)
+def draw(values: list[float], *, scale: Scale = "log_if_wide") -> Chart:
+    return draw_curves("loss", [make_curve(values)], num_steps=len(values), scale=scale)
+
+
+def texts_of(chart: Chart) -> list[str]:
+    return re.findall("<text [^>]*>([^<]*)</text>", chart.content)
+
+
+def value_ticks(chart: Chart) -> list[str]:
+    return re.findall("<text [^>]*text-anchor: end[^>]*>([^<]*)</text>", chart.content)
 
 
 @pytest.mark.parametrize(
@@ -19,68 +40,132 @@ def find_ticks(svg: str) -> list[str]:
     [[1.0, 1.0], [1e-6, 1.0], [-1.0, 5.0], [0.0, 0.0], [1.0, float("nan"), float("inf"), 2.0]],
 )
 @pytest.mark.parametrize("scale", ["share", "from_zero", "log_if_wide"])
-def test_curves_stay_inside_their_picture(values: list[float], scale: Scale) -> None:
-    svg = draw(values, scale=scale)
+def test_a_curve_has_its_finite_values_and_the_axes_hold_them(
+    values: list[float], scale: Scale
+) -> None:
+    (axes,) = plot_curves([make_curve(values)], num_steps=len(values), scale=scale).axes
 
-    (points,) = re.findall(r'points="([^"]+)"', svg)
-    assert len(points.split()) == 2
-    for point in points.split():
-        x, y = map(float, point.split(","))
-        assert 0 <= x <= 360
-        assert 0 <= y <= 210
+    (line,) = axes.lines
+    low, high = axes.get_ylim()
+    assert list(line.get_ydata()) == [value for value in values if np.isfinite(value)]
+    assert low <= min(line.get_ydata())
+    assert high >= max(line.get_ydata())
+    assert axes.get_xlim() == (0, len(values))
 
 
-def test_a_single_point_is_a_dot() -> None:
-    assert "<polyline" not in draw([0.5])
-    assert draw([0.5]).count("<circle") == 1
+@pytest.mark.parametrize("values", [[0.5], [float("nan")], []])
+def test_a_single_point_is_a_dot_and_none_is_nothing(values: list[float]) -> None:
+    chart = draw(values)
+
+    assert chart.content.count("<use ") == np.isfinite(values).sum()
+    assert "nan" not in chart.content
+
+
+def test_what_says_nothing_has_no_content() -> None:
+    nan = float("nan")
+
+    assert not has_content([([0], [1.0]), ([], []), ([0, 1], [2.0, nan]), ([0, 1], [3.0, 3.0])])
+    assert has_content([([0, 1, 2], [1.0, nan, 2.0])])
 
 
 def test_a_loss_is_linear_from_0_unless_it_spans_much() -> None:
-    assert find_ticks(draw([0.4, 0.5])) == ["0", "0.2", "0.4", "0.6"]
-    assert find_ticks(draw([0.011, 0.39])) == ["0.01", "0.02", "0.05", "0.1", "0.2", "0.5"]
-    assert find_ticks(draw([1e-4, 3.0])) == ["0.0001", "0.001", "0.01", "0.1", "1"]
-    assert find_ticks(draw([0.01, 0.4], scale="from_zero"))[0] == "0"
+    assert value_ticks(draw([0.4, 0.5])) == ["0", "0.1", "0.2", "0.3", "0.4", "0.5"]
+    assert value_ticks(draw([0.011, 0.39])) == ["0.01", "0.02", "0.05", "0.1", "0.2", "0.5"]
+    assert value_ticks(draw([2.1, 99.0])) == ["2", "5", "10", "20", "50", "100"]
+    assert value_ticks(draw([1e-4, 3.0])) == ["0.0001", "0.001", "0.01", "0.1", "1"]
+    assert value_ticks(draw([0.01, 0.4], scale="from_zero"))[0] == "0"
 
 
 def test_a_value_below_0_widens_the_axis_of_shares_no_further_than_it_must() -> None:
-    svg = draw([-0.05, 0.3], scale="share")
+    (axes,) = plot_curves([make_curve([-0.05, 0.3])], num_steps=2, scale="share").axes
 
-    assert find_ticks(svg) == ["0", "0.5", "1"]
+    assert axes.get_ylim() == (-0.05, 1.0)
 
 
-def test_title_and_keys_never_share_a_line_and_keep_inside_the_picture() -> None:
-    lines = [
-        Line(name=f"{'x' * 20}{name}{'y' * 20}", points=([0, 1], [0.1, 0.2]), colour=colour)
-        for colour, name in enumerate("abcdef")
+def test_keys_are_told_once_each_and_of_too_many_none() -> None:
+    def keys(names: str) -> list[tuple[str, int]]:
+        curves = [make_curve([1, 2], key=name, colour=ord(name) - ord("a")) for name in names]
+        return list(draw_curves("loss", curves, num_steps=2, scale="from_zero").keys)
+
+    assert keys("aab") == [("a", 0), ("b", 1)]
+    assert keys("a") == []
+    assert len(keys("abcdef")) == 6
+    assert keys("abcdefg") == []
+
+
+def test_a_noisy_curve_is_its_mean_over_a_faint_line_whose_outlier_does_not_widen_the_axis() -> (
+    None
+):
+    values = [1.0 + 0.01 * (step % 5) for step in range(200)]
+    curve = make_curve([*values[:-20], 50.0, *values[-19:]], is_noisy=True)
+
+    (axes,) = plot_curves([curve], num_steps=200, scale="from_zero").axes
+    (alone,) = plot_curves([curve], num_steps=200, scale="from_zero", shows_raw=False).axes
+
+    faint, mean = axes.lines
+    assert faint.get_alpha() == 0.3
+    assert mean.get_ydata()[:100] == pytest.approx(np.full(100, 1.02), abs=0.021)
+    assert max(mean.get_ydata()) == pytest.approx(1.02 + 49 / 13, abs=0.05)
+    assert axes.get_ylim() == (0, 5)
+    assert max(faint.get_ydata()) == 5
+    assert len(alone.lines) == 1
+
+
+def test_the_same_chart_has_the_same_bytes_and_no_colour_but_the_pages() -> None:
+    charts = [
+        draw([1, 2, 3]),
+        draw_bars("hours", {"a": [1, 2], "b": [0, 0]}, parts=["x", "y"]),
+        draw_columns("lengths", ["0", "1", "2"], [3, 4]),
+        draw_scores({"a": {"score": 0.5, "low": 0.4, "high": 0.6}}),
     ]
 
-    svg = draw_curves("t" * 80, lines, num_steps=2, scale="from_zero")
-
-    height = float(re.findall(r'viewBox="0 0 360 (\d+)"', svg)[0])
-    title = re.findall(r'class="name" x="0" y="(\d+)"[^>]*>([^<]*)<', svg)
-    keys = re.findall(r'class="key\d" x="([\d.]+)" y="(\d+)"[^>]*>([^<]*)<', svg)
-    tops = [float(y) for y in re.findall(r'class="grid" [^>]*y1="([\d.]+)"', svg)]
-    assert len(keys) == 6
-    assert all(len(text) <= 48 for *_, text in [*title, *keys])
-    assert min(float(y) for _, y, _ in keys) > float(title[0][0])
-    assert min(tops) > max(float(y) for _, y, _ in keys)
-    assert max(tops) < height
+    assert draw([1, 2, 3]) == charts[0]
+    for chart in charts:
+        assert not re.findall(r"#[0-9a-f]{6}\b|https?:|url\(|<style|<script", chart.content)
+        assert "var(--" in chart.content
 
 
-def test_lines_of_one_name_have_one_key() -> None:
-    points = ([0, 1], [0.1, 0.2])
-    lines = [Line(name=name, points=points, colour=ord(name) - 97) for name in "aab"]
+def test_names_are_text_whatever_stands_in_them() -> None:
+    name = "<b>$x^$ 国"
+    chart = draw_bars("hours", {name: [1.0], "a-name-that-is-longer-than-its-place": [2.0]})
+    scores = draw_scores({name: {"score": 0.5, "low": 0.4, "high": 0.6}})
 
-    svg = draw_curves("loss", lines, num_steps=2, scale="from_zero")
+    assert texts_of(chart)[:2] == ["&lt;b&gt;$x^$ 国", "a-name-…ts-place"]
+    assert "&lt;b&gt;$x^$ 国" in texts_of(scores)
 
-    assert re.findall(r'class="key(\d)"', svg) == ["0", "1"]
+
+def test_bars_and_columns_tell_their_values() -> None:
+    bars = draw_bars("hours", {"a": [1, 2.5], "b": [0, 0]}, parts=["train", "val"])
+    columns = draw_columns("lengths", ["0", "", "2"], [1, 3])
+
+    assert texts_of(bars) == ["a", "b", "3.50", "0.00"]
+    assert bars.keys == [("train", 0), ("val", 1)]
+    assert texts_of(columns) == ["0", "2", "75%"]
+    assert texts_of(draw_columns("nothing", ["0", "1"], [0])) == ["0", "1"]
+    assert texts_of(draw_bars("nothing", {})) == []
 
 
-def test_a_single_outlier_of_a_faint_line_does_not_widen_the_axis() -> None:
-    values = [1.0 + 0.01 * (step % 5) for step in range(200)]
-    raw = Line(name="a", points=(range(200), [*values[:-1], 1000.0]), colour=0, is_faint=True)
-    mean = Line(name="a", points=(range(200), values), colour=0)
+def test_a_score_beyond_the_scale_widens_it() -> None:
+    def places(**game: float) -> list[float]:
+        content = draw_scores({"a": game}).content
+        return [float(x) for x in re.findall(r"[ML] (-?[\d.]+) ", content)]
 
-    svg = draw_curves("loss", [raw, mean], num_steps=200, scale="log_if_wide")
+    outside = places(score=-0.5, low=-0.8, high=1.4)
+    assert max(places(score=0.5, low=0.4, high=0.6)) <= 720
+    assert min(outside) >= 0
+    assert max(outside) <= 720
+    chart = draw_scores({"a": {"score": -0.5, "low": -0.8, "high": 1.4}})
+    assert {*texts_of(chart)} == {"random", "expert", "a", "-0.50"}
 
-    assert find_ticks(svg)[-1] == "1.5"
+
+def test_nothing_of_the_library_is_imported_before_a_chart_is_drawn_and_its_settings_stay() -> None:
+    script = (
+        "import sys, nitrogen_train.report, data_tools.inspection.stats_page\n"
+        "assert not {'matplotlib', 'jinja2', 'torch'} & sys.modules.keys()\n"
+        "from nitrogen_train.pages.charts import draw_columns\n"
+        "draw_columns('a', ['0', '1'], [2])\n"
+        "assert 'matplotlib.pyplot' not in sys.modules\n"
+        "import matplotlib\n"
+        "assert matplotlib.rcParams['text.parse_math']\n"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=60)

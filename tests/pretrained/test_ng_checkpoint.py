@@ -163,7 +163,7 @@ def test_the_heads_come_from_a_name_only_if_it_is_the_encoders(tmp_path: Path) -
         load(build_ng(Shape()), tmp_path, vision_num_heads=7)
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_any_command_reads_a_file_whose_encoder_has_its_published_width(tmp_path: Path) -> None:
     shape = Shape(width=1024, vision_depth=1, mixer_layers=0, dit_layers=1)
     torch.save(build_ng(shape), tmp_path / "ng.pt")

@@ -1,5 +1,6 @@
 """A SLURM of two nodes on this machine, with ports, key and folders of its own, for one session."""
 
+import contextlib
 import os
 import pwd
 import shutil
@@ -56,7 +57,7 @@ class Slurm:
     env: dict[str, str]
     """For whoever talks to it, and for its jobs."""
 
-    def call(self, *command: str | Path, timeout_s: float = 60) -> str:
+    def call(self, *command: str | Path, timeout_s: float = 300) -> str:
         result = subprocess.run(
             [str(word) for word in command],
             capture_output=True, text=True, check=False, env=self.env, timeout=timeout_s,
@@ -71,7 +72,7 @@ class Slurm:
         words = self.call("scontrol", "--oneliner", "show", "job", job).splitlines()[0].split()
         return dict(word.split("=", 1) for word in words if "=" in word)
 
-    def wait(self, job: str, output: Path, *, timeout_s: float = 400) -> dict[str, str]:
+    def wait(self, job: str, output: Path, *, timeout_s: float = 900) -> dict[str, str]:
         """Wait for the end of a job or of all elements of an array."""
         deadline = time.monotonic() + timeout_s
         while True:
@@ -116,7 +117,7 @@ def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slurm]:
             process.send_signal(signal.SIGTERM)
         for process in processes:
             try:
-                process.wait(timeout=20)
+                process.wait(timeout=60)
             except subprocess.TimeoutExpired:
                 process.kill()
 
@@ -171,7 +172,7 @@ def _count_idle(cluster: Slurm) -> int:
 
 
 def _until(holds: Callable[[], bool], folder: Path) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while not holds():
         if time.monotonic() > deadline:
             logs = "\n".join(
@@ -191,8 +192,13 @@ def _user() -> str:
 
 
 def _free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [server.getsockname()[1] for server in sockets]
-    for server in sockets:
-        server.close()
+    """Find ports below those that the kernel gives to whoever asks for any."""
+    path = Path("/proc/sys/net/ipv4/ip_local_port_range")
+    first_given = int(path.read_text().split()[0])
+    ports: list[int] = []
+    for port in range(first_given - 1 - os.getpid() % 10_000, 1024, -1):
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            ports.append(port)
+        if len(ports) == count:
+            break
     return ports

@@ -16,7 +16,7 @@ def main() -> None:
     with path.open("a") as file:
         file.write("again\n" if is_again else "first\n")
     if os.environ["SLURM_JOB_ID"] == os.environ["SLURM_ARRAY_JOB_ID"] and not is_again:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 600
         while not all((folder / f"starts-{each}").exists() for each in "01"):
             assert time.monotonic() < deadline
             time.sleep(0.1)

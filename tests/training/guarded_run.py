@@ -2,8 +2,8 @@
 
     python guarded_run.py WHAT RESULT_DIR OVERRIDE…
 
-WHAT is `loss`, `gradient`, `weights` or `spike`. Lightning starts the second process with the same
-command; each writes what stopped it.
+WHAT is `loss`, `gradient`, `weights` or `spike`. Both are started as torchrun
+does; each writes what stopped it.
 """
 
 import json

@@ -2,7 +2,7 @@
 
     python measured_run.py RESULT_FILE OVERRIDE…
 
-Lightning starts the second process with the same command.
+Both are started as torchrun does.
 """
 
 import json

@@ -48,7 +48,7 @@ def start(output_dir: Path, datasets: list[str], *overrides: str) -> subprocess.
 
 
 def until(
-    holds: Callable[[], bool], output_dir: Path, *, timeout_s: float = 240, every_s: float = 0.02
+    holds: Callable[[], bool], output_dir: Path, *, timeout_s: float = 600, every_s: float = 0.02
 ) -> None:
     deadline = time.monotonic() + timeout_s
     while not holds():

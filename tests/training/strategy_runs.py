@@ -7,6 +7,7 @@ from pathlib import Path
 
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
+from ready import run_ready
 from window_recorder import read_losses, read_windows
 
 HERE = str(Path(__file__).parent)
@@ -39,9 +40,9 @@ def settings(output_dir: Path, dataset: Path, *overrides: str) -> list[str]:
 
 
 def command(
-    output_dir: Path, dataset: Path, *overrides: str, timeout_s: float = 400
+    output_dir: Path, dataset: Path, *overrides: str, timeout_s: float = 600
 ) -> subprocess.CompletedProcess[str]:
-    """Run `nitrogen-train`, which starts its further processes by itself."""
+    """Run `nitrogen-train` cold; it starts its further processes by itself."""
     return subprocess.run(
         [
             sys.executable, "-m", "nitrogen_train.train",
@@ -53,9 +54,12 @@ def command(
 
 
 def run(output_dir: Path, dataset: Path, *overrides: str) -> Path:
-    """Train to the end: two ranks as a user would, one in this process, which is faster."""
+    """Train to the end: two ranks as torchrun starts them, one in this process."""
     if "trainer.devices=2" in overrides:
-        result = command(output_dir, dataset, *overrides)
+        result = run_ready(
+            "nitrogen_train.train", *settings(output_dir, dataset, *overrides),
+            env=os.environ | {"PYTHONPATH": HERE}, ranks=2,
+        )  # fmt: skip
         assert result.returncode == 0, result.stderr[-3000:]
         return output_dir
     from nitrogen_train.config import RunConfig, find_config_dir, register_schema

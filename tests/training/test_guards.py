@@ -2,13 +2,12 @@
 
 import json
 import math
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from ready import run_ready
+from tiers import divide
 
 from nitrogen_train.batch import WindowId
 from nitrogen_train.training.guards import SpikeDetector, explain_non_finite
@@ -72,16 +71,15 @@ def test_the_cause_names_step_rank_and_windows_in_one_line() -> None:
     assert "rank 0: mine/clip-1@7" in str(error)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("strategy", "what", "message"),
-    [
-        ("ddp", "gradient", "the gradient's norm is"),
-        ("ddp", "weights", "rank 1 has other weights than rank 0 at step 2: 1 of "),
-        ("zero_2", "loss", "the loss is nan at step 2, rank 1; its windows are random/clip@0"),
-        ("zero_2", "gradient", "the gradient's norm is"),
-    ],
-)
+STOPS = [
+    ("ddp", "weights", "rank 1 has other weights than rank 0 at step 2: 1 of "),
+    ("zero_2", "loss", "the loss is nan at step 2, rank 1; its windows are random/clip@0"),
+    ("ddp", "gradient", "the gradient's norm is"),
+    ("zero_2", "gradient", "the gradient's norm is"),
+]
+
+
+@pytest.mark.parametrize(("strategy", "what", "message"), divide(STOPS, slow=STOPS[:2]))
 def test_two_ranks_stop_together_and_say_which_is_to_blame(
     tmp_path: Path, strategy: str, what: str, message: str
 ) -> None:
@@ -90,8 +88,7 @@ def test_two_ranks_stop_together_and_say_which_is_to_blame(
         assert "\n" not in rank["error"]
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("strategy", ["ddp", "zero_1"])
+@pytest.mark.parametrize("strategy", divide(["ddp", "zero_1"], slow=["zero_1"]))
 def test_two_ranks_skip_the_same_step_and_nothing_moves(tmp_path: Path, strategy: str) -> None:
     ranks = run_guarded(tmp_path, strategy=strategy, what="spike")
 
@@ -110,10 +107,6 @@ def run_guarded(folder: Path, *, strategy: str, what: str) -> list[dict[str, Any
         "schedule.decay_steps=0",
     ]  # fmt: skip
     script = str(Path(__file__).parent / "guarded_run.py")
-    done = subprocess.run(
-        [sys.executable, script, what, str(folder), *overrides],
-        capture_output=True, text=True, check=False, timeout=600,
-        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"},
-    )  # fmt: skip
+    done = run_ready(script, what, folder, *overrides, ranks=2)
     assert done.returncode == 0, done.stderr[-3000:]
     return [json.loads((folder / f"rank-{rank}.json").read_text()) for rank in range(2)]

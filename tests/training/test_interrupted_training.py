@@ -57,9 +57,7 @@ def mark(places: dict[str, str], *, slow: set[str]) -> list[object]:
     ]
 
 
-@pytest.mark.parametrize(
-    "stop_at", mark(IN_TRAINING, slow={"a save", "a validation", "the policy"})
-)
+@pytest.mark.parametrize("stop_at", mark(IN_TRAINING, slow={"a save"}))
 def test_ctrl_c_in_a_training_saves_and_says_so(
     tmp_path: Path, datasets: list[str], stop_at: str
 ) -> None:
@@ -79,7 +77,7 @@ def test_ctrl_c_in_a_training_saves_and_says_so(
     assert_the_same_command_finishes(arguments, tmp_path)
 
 
-@pytest.mark.parametrize("stop_at", mark(AT_THE_START, slow=set(AT_THE_START)))
+@pytest.mark.parametrize("stop_at", mark(AT_THE_START, slow=set()))
 def test_ctrl_c_before_the_first_step_ends_at_once(
     tmp_path: Path, datasets: list[str], stop_at: str
 ) -> None:
@@ -92,7 +90,7 @@ def test_ctrl_c_before_the_first_step_ends_at_once(
     assert terminal.output.splitlines()[-1] == line
 
 
-@pytest.mark.parametrize("stop_at", mark(IN_TRAINING, slow={"a save"}))
+@pytest.mark.parametrize("stop_at", mark(IN_TRAINING, slow=set()))
 def test_a_second_ctrl_c_ends_at_once_and_loses_no_checkpoint(
     tmp_path: Path, datasets: list[str], stop_at: str
 ) -> None:
@@ -113,7 +111,7 @@ def test_a_second_ctrl_c_ends_at_once_and_loses_no_checkpoint(
     mark(
         # What a worker cannot read is put aside, up to a share.
         IN_TRAINING | {name: at for name, at in AT_THE_START.items() if "worker" not in name},
-        slow={"a step", "a save", "a validation", "the set-up"},
+        slow={"a step"},
     ),
 )
 def test_an_error_ends_the_training_with_its_line(
@@ -129,7 +127,7 @@ def test_an_error_ends_the_training_with_its_line(
     assert "on purpose" in terminal.output
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_ctrl_c_ends_wandb_too(tmp_path: Path, datasets: list[str]) -> None:
     arguments = command(tmp_path, datasets, "loggers=wandb")
 
@@ -141,7 +139,7 @@ def test_ctrl_c_ends_wandb_too(tmp_path: Path, datasets: list[str]) -> None:
         assert_ended(terminal, 75)
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_ctrl_c_in_a_sweep_ends_the_sweep(tmp_path: Path, datasets: list[str]) -> None:
     arguments = command(tmp_path, datasets, "seed=0,1", "-m")
 
@@ -156,7 +154,7 @@ def test_ctrl_c_in_a_sweep_ends_the_sweep(tmp_path: Path, datasets: list[str]) -
     assert not (tmp_path / "run" / "1").exists()
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_ctrl_c_on_two_ranks_saves_once(tmp_path: Path, datasets: list[str]) -> None:
     arguments = command(tmp_path, datasets, *TWO_RANKS)
 
@@ -173,7 +171,7 @@ def test_ctrl_c_on_two_ranks_saves_once(tmp_path: Path, datasets: list[str]) -> 
     assert_the_same_command_finishes(arguments, tmp_path)
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_second_ctrl_c_ends_a_rank_that_waits_for_another(
     tmp_path: Path, datasets: list[str]
 ) -> None:
@@ -189,7 +187,7 @@ def test_a_second_ctrl_c_ends_a_rank_that_waits_for_another(
         assert_ended(terminal, -signal.SIGINT, 130)
 
 
-@pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.parametrize("rank", [0, 1])
 def test_an_error_on_one_of_two_ranks_ends_both(
     tmp_path: Path, datasets: list[str], rank: int

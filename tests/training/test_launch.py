@@ -260,7 +260,7 @@ def test_a_batch_script_without_srun_is_refused_in_one_line(
             "strategy=ddp", "trainer.devices=2", "trainer.accelerator=cpu",
             "data.micro_batch_size=8", f"output_dir={tmp_path}/run",
         ],
-        capture_output=True, text=True, check=False, timeout=120,
+        capture_output=True, text=True, check=False, timeout=600,
         env=os.environ | BATCH | {"SLURM_NTASKS": "1"},
     )  # fmt: skip
 

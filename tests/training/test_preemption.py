@@ -1,8 +1,10 @@
 """Runs that are told to stop, killed, and started twice."""
 
+import functools
 import os
 import signal
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -19,15 +21,20 @@ TWO_RANKS = ("strategy=ddp", "trainer.devices=2")
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory, datasets: list[str]) -> dict[int, Path]:
+def undisturbed(
+    tmp_path_factory: pytest.TempPathFactory, datasets: list[str]
+) -> Callable[[int], Path]:
+    """Train to the end, once for each number of ranks that is asked for."""
     folder = tmp_path_factory.mktemp("undisturbed")
-    runs = {
-        ranks: (folder / str(ranks), start(folder / str(ranks), datasets, *SETTINGS, *overrides))
-        for ranks, overrides in ((1, ()), (2, TWO_RANKS))
-    }
-    for path, process in runs.values():
-        assert process.wait(timeout=240) == 0, path.with_suffix(".log").read_text()[-3000:]
-    return {ranks: path for ranks, (path, _) in runs.items()}
+
+    @functools.cache
+    def train(ranks: int) -> Path:
+        path = folder / str(ranks)
+        process = start(path, datasets, *SETTINGS, *(TWO_RANKS if ranks == 2 else ()))
+        assert process.wait(timeout=6000) == 0, path.with_suffix(".log").read_text()[-3000:]
+        return path
+
+    return train
 
 
 def assert_the_same(run: Path, undisturbed: Path) -> None:
@@ -37,14 +44,16 @@ def assert_the_same(run: Path, undisturbed: Path) -> None:
     assert read_windows(run / "windows") == read_windows(undisturbed / "windows") != {}
 
 
-@pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.parametrize(
-    ("number", "ranks"), [(signal.SIGTERM, 1), (signal.SIGUSR1, 2)], ids=["term-1", "usr1-2"]
+    ("number", "ranks"),
+    [(signal.SIGTERM, 1), (signal.SIGUSR1, 2)],
+    ids=["term-1", "usr1-2"],
 )
 def test_a_run_that_is_told_to_stop_saves_and_continues_as_if_it_had_not(
     tmp_path: Path,
     datasets: list[str],
-    undisturbed: dict[int, Path],
+    undisturbed: Callable[[int], Path],
     number: signal.Signals,
     ranks: int,
 ) -> None:
@@ -59,22 +68,22 @@ def test_a_run_that_is_told_to_stop_saves_and_continues_as_if_it_had_not(
     else:
         # One rank alone, not the one that saves.
         os.kill(find_rank(process.pid, 1), number)
-    assert process.wait(timeout=120) == 75, (tmp_path / "run.log").read_text()[-3000:]
+    assert process.wait(timeout=6000) == 75, (tmp_path / "run.log").read_text()[-3000:]
     stopped_at = len(metric(run))
     checkpoint = run / "checkpoints" / f"step-{stopped_at}.ckpt"
     process = start(run, datasets, *overrides)
 
-    assert process.wait(timeout=240) == 0, (tmp_path / "run.log").read_text()[-3000:]
+    assert process.wait(timeout=6000) == 0, (tmp_path / "run.log").read_text()[-3000:]
     log = (tmp_path / "run.log").read_text()
     assert stopped_at < NUM_STEPS
     assert f"{number.name}: saved {checkpoint}" in log
     assert f"continuing from {checkpoint}" in log
-    assert_the_same(run, undisturbed[ranks])
+    assert_the_same(run, undisturbed(ranks))
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_run_killed_in_the_middle_of_a_save_continues_and_a_second_start_is_refused(
-    tmp_path: Path, datasets: list[str], undisturbed: dict[int, Path]
+    tmp_path: Path, datasets: list[str], undisturbed: Callable[[int], Path]
 ) -> None:
     run = tmp_path / "run"
     folder = run / "checkpoints"
@@ -84,18 +93,18 @@ def test_a_run_killed_in_the_middle_of_a_save_continues_and_a_second_start_is_re
     second = start(run, datasets, *SETTINGS)
     # The first is stopped at a save, so that it lives until the second has given up.
     until(lambda: stopped_in_a_save(first, folder), run, every_s=0)
-    assert second.wait(timeout=120) == 1
+    assert second.wait(timeout=6000) == 1
     first.kill()
-    first.wait(timeout=60)
+    first.wait(timeout=600)
     left_behind = [path.name for path in folder.iterdir()]
     last = start(run, datasets, *SETTINGS)
 
-    assert last.wait(timeout=240) == 0, (tmp_path / "run.log").read_text()[-3000:]
+    assert last.wait(timeout=6000) == 0, (tmp_path / "run.log").read_text()[-3000:]
     refusal = [line for line in (tmp_path / "run.log").read_text().splitlines() if "error:" in line]
     assert len(refusal) == 1
     assert f"another process trains in {run} (process {first.pid} on" in refusal[0]
     assert any(name.startswith(".") for name in left_behind), left_behind
-    assert_the_same(run, undisturbed[1])
+    assert_the_same(run, undisturbed(1))
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,6 @@
 
 import csv
 import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from ready import run_ready
 
 from nitrogen_train.config import RunConfig, build, load_defaults, validate
 from nitrogen_train.models.load import load_policy
@@ -58,11 +57,9 @@ def ng_pt(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def command(module: str, *overrides: str) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", f"nitrogen_train.{module}", *overrides],
-        capture_output=True, text=True, check=False, timeout=600,
-        env=os.environ | {"OMP_NUM_THREADS": "1", "WANDB_MODE": "offline"},
-    )  # fmt: skip
+    done = run_ready(
+        f"nitrogen_train.{module}", *overrides, env=os.environ | {"WANDB_MODE": "offline"}
+    )
     assert done.returncode == 0, done.stderr[-3000:]
 
 
@@ -132,7 +129,7 @@ def test_a_released_policy_is_fine_tuned_on_a_new_game_and_exported_back(
     assert all((run / name).is_file() for name in ("config.yaml", "facts.yaml", "uncommitted.diff"))
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_the_debug_recipe_runs_and_tells_wandb_what_it_is(tmp_path: Path, dataset: str) -> None:
     small = [override for override in SHORT if "image_size" not in override]
 
@@ -143,7 +140,7 @@ def test_the_debug_recipe_runs_and_tells_wandb_what_it_is(tmp_path: Path, datase
     assert (tmp_path / "policy" / "model.safetensors").is_file()
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_policy_is_trained_without_any_weights(tmp_path: Path, dataset: str) -> None:
     command(
         "train", "experiment=scratch", *SHORT, *TOWER, "loggers=csv", "data.games=[doom_defend]",

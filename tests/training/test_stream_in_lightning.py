@@ -9,10 +9,14 @@ import time
 from pathlib import Path
 
 import pytest
+from ready import run_ready
 from window_recorder import read_windows
 
 from data_tools.__main__ import main as nitrogen_data
 from nitrogen_train.window_id import WindowId
+
+# They share the run that they are compared with.
+pytestmark = pytest.mark.xdist_group("stream in lightning")
 
 NUM_STEPS = 24
 TINY = (
@@ -25,27 +29,39 @@ TINY = (
 )  # fmt: skip
 
 
-def start(run_dir: Path, datasets: list[str], *overrides: str) -> subprocess.Popen[bytes]:
-    """Start a training, whose windows are those of this start alone."""
+HERE = str(Path(__file__).parent)
+
+
+def words(run_dir: Path, datasets: list[str], *overrides: str) -> list[str]:
+    """The module and the settings of a start, whose windows are its own."""
     number = len(list(run_dir.glob("windows-*"))) + 1
     recorder = [
         "+callbacks.windows._target_=window_recorder.WindowRecorder",
         f"+callbacks.windows.folder={run_dir}/windows-{number}",
     ]
-    command = [sys.executable, "-m", "nitrogen_train.train", *TINY, *datasets, *recorder]
     run_dir.mkdir(exist_ok=True)
+    return [
+        "nitrogen_train.train", *TINY, *datasets, *recorder, *overrides, f"output_dir={run_dir}",
+    ]  # fmt: skip
+
+
+def start(run_dir: Path, datasets: list[str], *overrides: str) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", *words(run_dir, datasets, *overrides)]
     with (run_dir / "log.txt").open("ab") as log:
         return subprocess.Popen(
-            [*command, *overrides, f"output_dir={run_dir}"],
+            command,
             stdout=log,
             stderr=log,
             start_new_session=True,
-            env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parent)},
+            env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": HERE},
         )
 
 
 def train(run_dir: Path, datasets: list[str], *overrides: str) -> None:
-    assert start(run_dir, datasets, *overrides).wait(timeout=300) == 0, log_of(run_dir)
+    ended = run_ready(*words(run_dir, datasets, *overrides), env=os.environ | {"PYTHONPATH": HERE})
+    with (run_dir / "log.txt").open("a") as log:
+        log.write(ended.stdout + ended.stderr)
+    assert ended.returncode == 0, log_of(run_dir)
 
 
 def log_of(run_dir: Path) -> str:
@@ -84,14 +100,14 @@ def test_validation_in_the_middle_of_a_run_changes_nothing(
     assert read_windows(tmp_path / "run" / "windows-1") == read_windows(straight / "windows-1")
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_run_of_two_ranks_that_was_killed_goes_on_as_one(
     tmp_path: Path, datasets: list[str], straight: Path
 ) -> None:
     run_dir = tmp_path / "run"
     two = ["strategy=ddp", "trainer.devices=2", "data.micro_batch_size=2", "data.num_workers=1"]
     killed = start(run_dir, datasets, *two)
-    deadline = time.monotonic() + 240
+    deadline = time.monotonic() + 600
     while not (run_dir / "checkpoints" / "step-10.ckpt").exists():
         assert time.monotonic() < deadline, log_of(run_dir)
         assert killed.poll() is None, log_of(run_dir)

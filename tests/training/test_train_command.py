@@ -1,15 +1,15 @@
-"""`nitrogen-train` as a user starts it: processes of its own."""
+"""`nitrogen-train` as a user starts it, in processes of its own."""
 
 import csv
 import os
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from ready import run_ready
 
 # Smaller only by overrides: the recipe, the classes and the path through the code are the same.
 PRETRAIN_SMALL = (
@@ -34,15 +34,11 @@ def dataset(
     return write_dataset(tmp_path_factory.mktemp("data"), plans)
 
 
-def nitrogen_train(*overrides: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "nitrogen_train.train", *overrides],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=600,
-        env=os.environ | {"OMP_NUM_THREADS": "1", "WANDB_MODE": "offline"},
-    )
+def nitrogen_train(*overrides: str, ranks: int = 1) -> subprocess.CompletedProcess[str]:
+    return run_ready(
+        "nitrogen_train.train", *overrides,
+        env=os.environ | {"WANDB_MODE": "offline"}, ranks=ranks,
+    )  # fmt: skip
 
 
 def losses(output_dir: Path) -> dict[int, float]:
@@ -66,17 +62,19 @@ def test_pretraining_runs_ten_steps_and_resumes(tmp_path: Path, dataset: Path) -
     assert list((tmp_path / "run" / "wandb").glob("offline-run-*"))
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_two_processes_train_as_one(tmp_path: Path, dataset: Path) -> None:
+    # With the mixer of the pretraining; tests/training/test_strategies.py has the rest.
     exact = [
         *PRETRAIN_SMALL, f"+data.sources.all.path={dataset}", "max_steps=4", "loggers=csv",
         "model.mixer.dropout=0.0", "model.dit.dropout=0.0", "trainer.accelerator=cpu",
         "optimizer._target_=torch.optim.SGD", "~optimizer.betas", "optimizer.lr=0.1",
     ]  # fmt: skip
+    more = ["strategy=ddp", "trainer.devices=2"]
 
     one = nitrogen_train(*exact, f"output_dir={tmp_path}/one")
     assert one.returncode == 0, one.stderr[-3000:]
-    two = nitrogen_train(*exact, f"output_dir={tmp_path}/two", "strategy=ddp", "trainer.devices=2")
+    two = nitrogen_train(*exact, f"output_dir={tmp_path}/two", *more, ranks=2)
     assert two.returncode == 0, two.stderr[-3000:]
 
     one_state, two_state = (
@@ -85,22 +83,3 @@ def test_two_processes_train_as_one(tmp_path: Path, dataset: Path) -> None:
     )
     for name, value in one_state.items():
         torch.testing.assert_close(two_state[name], value, rtol=1e-4, atol=1e-6)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("overrides", "message"),
-    [
-        ([], "error: no data: give at least one source"),
-        (["+data.sources.a.path=nowhere"], "error: data.sources.a.path: nowhere/manifest.parquet"),
-        (["data.imagesize=64"], "did you mean data.image_size?"),
-    ],
-)
-def test_a_mistake_ends_in_one_clear_line(
-    tmp_path: Path, overrides: list[str], message: str
-) -> None:
-    result = nitrogen_train(*overrides, f"output_dir={tmp_path}")
-
-    assert result.returncode != 0
-    assert message in result.stderr
-    assert "Traceback" not in result.stderr

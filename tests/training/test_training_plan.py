@@ -1,9 +1,6 @@
 """What a run would take, computed; what two processes really send and keep, beside it."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +8,8 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
+from ready import run_ready
+from tiers import divide
 
 from nitrogen_train.config import RunConfig, build, find_config_dir, register_schema
 from nitrogen_train.training.gpus import GPUS, find_gpu
@@ -154,11 +153,12 @@ def test_gpus_are_known_by_the_names_that_cuda_gives_them() -> None:
     assert find_gpu("NVIDIA GeForce GTX 1080") is None
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("strategy", "precision"),
-    [("ddp", "bf16-mixed"), ("zero_1", "32-true"), ("zero_2", "bf16-mixed"), ("zero_3", "32-true")],
-)
+MEASURED = [
+    ("ddp", "bf16-mixed"), ("zero_1", "32-true"), ("zero_2", "bf16-mixed"), ("zero_3", "32-true"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("strategy", "precision"), divide(MEASURED, slow=MEASURED[:1]))
 def test_two_processes_send_and_keep_what_is_computed(
     tmp_path: Path, strategy: str, precision: str
 ) -> None:
@@ -169,11 +169,7 @@ def test_two_processes_send_and_keep_what_is_computed(
     whole = "strategy.deepspeed.zero_optimization.stage3_param_persistence_threshold=0"
     overrides += [whole] if strategy == "zero_3" else []
 
-    done = subprocess.run(
-        [sys.executable, str(MEASURED_RUN), str(result), *overrides],
-        capture_output=True, text=True, check=False, timeout=600,
-        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"},
-    )  # fmt: skip
+    done = run_ready(MEASURED_RUN, result, *overrides, ranks=2)
 
     assert done.returncode == 0, done.stderr[-3000:]
     measured = json.loads(result.read_text())

@@ -6,7 +6,7 @@ from data_tools.alignment.clock_fit import UnknownClockError
 from data_tools.alignment.clock_map import ClockMap
 from data_tools.recordings.record import record_game
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.full
 
 
 @pytest.fixture(scope="module")

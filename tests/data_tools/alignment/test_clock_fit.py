@@ -58,7 +58,7 @@ def test_an_offset_is_found(offset_s: float) -> None:
     assert found.confidence > 0.95
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_drift_is_found_and_undone() -> None:
     seconds, drift = 1200.0, 100e-6
     log = play(seconds)

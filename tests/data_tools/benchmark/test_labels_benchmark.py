@@ -66,7 +66,7 @@ def test_throughput_is_compared_round_by_round() -> None:
     assert line == ["720p30-60s", "1800", "200", "150", "0.80", "1", "1.0", "0.50"]
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_labels_are_measured(tmp_path: Path) -> None:
     cost = measure_labels(tmp_path, num_pieces=2, num_simulated=1_000)
 
@@ -74,7 +74,7 @@ def test_labels_are_measured(tmp_path: Path) -> None:
     assert set(cost.query_wall_s) == {"all hours", "some games"}
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_video_is_measured_both_ways(tmp_path: Path) -> None:
     try:
         find_ffmpeg()
@@ -87,7 +87,7 @@ def test_a_video_is_measured_both_ways(tmp_path: Path) -> None:
     assert comparison.stored_bytes > 0
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_memory_does_not_grow_with_the_length_of_the_video(tmp_path: Path) -> None:
     peaks = []
     for seconds in (40, 400):

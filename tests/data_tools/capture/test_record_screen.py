@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 from pipe_pad import PipePad
+from tiers import divide
 
 from data_tools.capture.frame_slots import FrameSlots
 from data_tools.capture.gamepad import Gamepad
@@ -71,7 +72,8 @@ def record(
 
 @needs_x
 @needs_tk
-@pytest.mark.slow
+# In real time, so not where others use the cores.
+@pytest.mark.full
 def test_a_press_is_where_the_picture_shows_it(
     tmp_path: Path, plug_in: PlugIn, display: str
 ) -> None:
@@ -218,8 +220,10 @@ with stop_on_signals() as stop:
 
 
 @needs_x
-@pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "number",
+    divide([signal.SIGKILL, signal.SIGINT, signal.SIGTERM], slow=[signal.SIGKILL]),
+)
 def test_what_a_signal_leaves_behind(tmp_path: Path, display: str, number: signal.Signals) -> None:
     recorder = subprocess.Popen(
         [sys.executable, "-c", KILLED, str(HERE), display, str(tmp_path)],

@@ -12,7 +12,8 @@ from data_tools.__main__ import main
 from data_tools.capture.event_device import EV_ABS, EV_KEY, EventDevice, list_devices
 from data_tools.capture.gamepad import Change, Gamepad, find_gamepad
 
-pytestmark = pytest.mark.skipif(bool(why_impossible()), reason=why_impossible())
+if reason := why_impossible():
+    pytest.skip(reason, allow_module_level=True)
 
 
 @pytest.fixture

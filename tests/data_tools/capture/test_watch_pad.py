@@ -131,6 +131,6 @@ def test_ctrl_c_ends_it_on_a_terminal() -> None:
         text += os.read(reader, 4096).decode()
     watcher.send_signal(signal.SIGINT)
 
-    assert watcher.wait(timeout=60) == 0
+    assert watcher.wait(timeout=600) == 0
     text += read_all(reader)
     assert re.fullmatch(r"\r\x1b\[KSOUTH \(BTN_SOUTH\) 1\r\nstopped\r\n", text)

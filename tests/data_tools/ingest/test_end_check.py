@@ -57,7 +57,7 @@ def test_a_log_that_is_longer_than_a_video_that_tells_nothing_is_refused(
     assert "the log goes on for 6.0 s after the video's end" in capsys.readouterr().out
 
 
-@pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.parametrize("at_s", [10.0, 40.0])
 def test_a_log_that_went_on_while_the_video_was_paused_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], at_s: float
@@ -108,7 +108,7 @@ def test_what_starting_and_stopping_cost_is_no_reason_to_refuse(
     assert ingest(write_pair(tmp_path, MOMENTS[:100], 5.0 + surplus_s)) == 0
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_jump_of_a_few_frames_is_found_where_the_clock_is_measured(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -118,7 +118,7 @@ def test_a_jump_of_a_few_frames_is_found_where_the_clock_is_measured(
     assert "no one offset fits" in capsys.readouterr().out
 
 
-@pytest.mark.slow
+@pytest.mark.full
 @pytest.mark.parametrize("is_paused", [False, True])
 def test_of_a_video_that_was_cut_off_the_last_pictures_tell_too(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], is_paused: bool

@@ -320,7 +320,7 @@ def test_mistakes_are_one_line(
     assert re.search(message, last)
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_killed_at_any_point_it_ends_with_the_same_bytes(
     inputs: tuple[Path, Path], dataset_dir: Path, tmp_path: Path
 ) -> None:

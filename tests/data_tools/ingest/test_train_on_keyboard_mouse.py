@@ -9,6 +9,7 @@ import pytest
 from foreign_recordings import vpt_line, write_vpt
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
+from tiers import divide
 
 from data_tools.__main__ import main
 from data_tools.ingest.vpt.dataset import ingest_vpt
@@ -47,8 +48,7 @@ def dataset_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "set"
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", divide(KINDS, slow=list(KINDS)[:1]))
 def test_every_kind_of_policy_learns_keys_and_motion(
     tmp_path: Path, dataset_dir: Path, kind: str
 ) -> None:

@@ -12,7 +12,7 @@ from PIL import Image
 from data_tools.__main__ import main
 from data_tools.inspection.play_counts import count_actions
 from data_tools.inspection.stats import count_dataset
-from data_tools.inspection.thumbnails import choose_clips
+from data_tools.inspection.stats_page import choose_clips
 from nitrogen_train.actions import GAMEPAD
 from nitrogen_train.data.action_file import ClipActions
 from nitrogen_train.data.manifest import read_manifest
@@ -41,7 +41,8 @@ def test_nothing_in_the_page_is_fetched(page: str) -> None:
     assert "<script" not in page
     sources = re.findall(r'(?:src|href)="([^"]{0,12})', page)
     assert sources
-    assert all(source.startswith("data:image/") for source in sources)
+    assert all(source.startswith(("data:image/", "#")) for source in sources)
+    assert "http" not in page
     assert "url(" not in page
     assert "@import" not in page
 
@@ -56,6 +57,7 @@ def test_the_page_names_games_sources_and_splits(page: str) -> None:
     assert "0.00 hours in 3 clips of 3 sessions, 2 games." in page
     assert re.findall(r">(SOUTH|EAST)</text>", page) == ["SOUTH"]
     assert ">75.00</text>" in page
+    assert page.count("<svg") == 1 + 3 + 1 + 3
 
 
 def test_a_game_without_buttons_has_a_word_instead_of_empty_charts(page: str) -> None:
