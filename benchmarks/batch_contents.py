@@ -119,18 +119,18 @@ def draw_gaps(
     group: Int64[np.ndarray, " clips"],
     *,
     num_pairs: int,
-    seed: int = 0,
 ) -> Float64[np.ndarray, " pairs"]:
     """Draw independent pairs of windows of one group, and measure their distances in time.
+
+    The same arguments give the same pairs.
 
     Args:
         facts: Of the clips.
         table: Windows in the order of the manifest.
         group: Of each clip, numbered from 0 in the order of the manifest.
         num_pairs: How many.
-        seed: The same arguments give the same pairs.
     """
-    generator = np.random.default_rng(seed)
+    generator = np.random.default_rng(0)
     sizes = np.bincount(group, weights=facts.num_windows).astype(np.int64)
     starts = np.cumsum(sizes) - sizes
     # Both of a pair are of group g with probability (w_g / W) ** 2.

@@ -28,6 +28,9 @@ from nitrogen_train.runtime.progress import track
 STEPS = (0, 1000, 1_000_000)
 """To start at."""
 
+_BLOCK_S = 1.5
+"""How long a turn is, at least; ours are as long as one stretch of every lane."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ReaderCost:
@@ -110,7 +113,6 @@ def measure_loading(
     max_clips: int,
     micro_batch_size: int | None = None,
     lerobot_python: Path | None = None,
-    block_s: float = 1.5,
 ) -> LoadingCost:
     """Measure how training clips of some data sets are loaded.
 
@@ -120,7 +122,6 @@ def measure_loading(
         max_clips: Of all data sets together.
         micro_batch_size: Samples of a step; None: as `nitrogen-train`'s.
         lerobot_python: An interpreter that has `lerobot`, if it is to be compared.
-        block_s: How long a turn is, at least; ours are as long as one stretch of every lane.
     """
     with tempfile.TemporaryDirectory() as folder:
         work_dir = Path(folder)
@@ -128,7 +129,7 @@ def measure_loading(
         long = lengthen_groups(stored, work_dir / "long")
         data = _default_data(stored, work_dir, micro_batch_size=micro_batch_size)
         readers = list_readers(
-            stored, long, data, work_dir, lerobot_python=lerobot_python, block_s=block_s
+            stored, long, data, work_dir, lerobot_python=lerobot_python, block_s=_BLOCK_S
         )
         costs, missing, facts = _take_turns(readers, num_rounds=num_rounds)
         if lerobot_python is None:

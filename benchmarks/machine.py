@@ -34,10 +34,10 @@ def measure_seconds(function: Callable[P, object], *args: P.args, **kwargs: P.kw
     return time.perf_counter() - start
 
 
-def measure_matmul_rate(*, repetitions: int = 10) -> float:
+def measure_matmul_rate() -> float:
     """Measure how fast this machine multiplies large float32 matrices, in FLOP/s, at its best."""
     left, right = torch.randn(2, _MATRIX_SIZE, _MATRIX_SIZE)
-    fastest = min(measure_seconds(torch.mm, left, right) for _ in range(repetitions))
+    fastest = min(measure_seconds(torch.mm, left, right) for _ in range(10))
     return 2 * _MATRIX_SIZE**3 / fastest
 
 

@@ -236,7 +236,8 @@ class DataConfig:
     clip_cache_gib: float = 2.0
     """If all data, decoded, take less than about this, each worker decodes a clip once."""
     max_lane_gib: float = 16.0
-    """What a rank's open clips may take; a run that would take more is refused at its start."""
+    """Memory that a rank's open clips may take; a run that would take more is refused at its start.
+    Raise it where a process that trains has more."""
     index_dir: str | None = None
     """Where each node keeps what it derives from manifests: about 300 bytes per clip, best on its
     own disk; null: $XDG_CACHE_HOME/nitrogen-train or ~/.cache/nitrogen-train."""
@@ -247,11 +248,15 @@ class DataConfig:
     num_workers: int = 1
     """Processes that load data, for each process that trains."""
     prefetch_factor: int = 8
+    """Micro-batches that each of these processes prepares ahead; more need more memory."""
     decoder: str = "auto"
+    """pyav, torchcodec or decord; auto: pyav, the fastest that is exact, see docs/video.md."""
     max_wait_share: float = 0.2
-    """Of the time; training that waits for data longer than this is told why."""
+    """Share of the time that training may wait for data; above it a warning says what to raise:
+    more for a machine that is known to be short of cores."""
     max_fault_share: float = 0.01
-    """Of windows that may stand in for others that cannot be read; above it the run stops."""
+    """Share of windows that may stand in for others that cannot be read; above it the run stops.
+    0 allows none."""
 
 
 @dataclass(kw_only=True)
@@ -290,7 +295,9 @@ class RunConfig:
     keep_best: int = 0
     """How many of the best by `best_metric` to keep besides."""
     best_metric: str = "val/loss"
+    """A column of metrics.csv that validation writes, see docs/checkpoints.md."""
     best_is_lowest: bool = True
+    """Whether less of `best_metric` is better; false for scores and F1."""
     activation_checkpointing: bool = False
     """Compute activations twice instead of keeping them: less memory, about a third slower."""
     compile: bool = False
@@ -335,7 +342,8 @@ class EvaluateConfig:
     """Where the results go; null: a folder `eval` in the run, in the policy's folder, or beside an
     ng.pt."""
     known_dir: str | None = None
-    """Folder of another evaluation, whose episodes of random player and expert are taken over."""
+    """Folder of another evaluation, whose episodes of random player and expert are taken over;
+    null: they are played. For many policies on the same games and seeds."""
     episodes: int = MISSING
     """Held-out seeds to play of each game, at least 2."""
     execution_horizon: int = MISSING

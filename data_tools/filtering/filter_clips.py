@@ -25,7 +25,7 @@ from jaxtyping import UInt8
 
 from data_tools.filtering.clip_rules import Verdict, are_same, judge_clip
 from data_tools.filtering.filter_settings import COPY, DAMAGED, FilterSettings
-from data_tools.shards.clip_video import EncodedClip
+from data_tools.shards.clip_video import StoredClip
 from data_tools.shards.drop_report import DatasetReport, format_length, make_report
 from data_tools.shards.planned_clips import Dropped
 from data_tools.shards.shard_plan import ALL, Part, Plan
@@ -186,7 +186,7 @@ def filter_dataset(
     return report
 
 
-def copy_record(dataset_dir: Path, row: ManifestRow) -> EncodedClip:
+def copy_record(dataset_dir: Path, row: ManifestRow) -> StoredClip:
     """Read a record's bytes as they are, and its row.
 
     Raises:

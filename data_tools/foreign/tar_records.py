@@ -1,7 +1,9 @@
 """The records of a tar in one pass from its start to its end, with the bytes that each takes.
 
 Members of a key are neighbours, so a record is a range of the tar, from the first header of its
-first member to the end of its last.
+first member to the end of its last. webdataset's own reader is not used, for it hands out the
+members without their places in the tar, takes members of a key that are not neighbours for two
+records, and a tar that is cut between members for a whole one.
 """
 
 import tarfile

@@ -198,20 +198,6 @@ def _find(known: dict[int, tuple[str, str]], digest: str, split: str, name: str)
     return f"{first_name} ({first_split})" if first_split != split else None
 
 
-def verify_dataset(dataset_dir: Path, *, workers: int) -> list[str]:
-    """Check one data set for faults alone.
-
-    Args:
-        dataset_dir: The data set's folder.
-        workers: Processes.
-
-    Returns:
-        A line for each fault, which says what to do; empty if there is none.
-    """
-    findings = verify_datasets([dataset_dir], workers=workers)
-    return [finding.text for finding in findings if finding.level == "fault"]
-
-
 def verify_datasets(dataset_dirs: Sequence[Path], *, workers: int) -> list[Finding]:
     """Check data sets, each by itself and all together.
 

@@ -8,6 +8,7 @@ A planned clip to its record.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -17,7 +18,7 @@ from data_tools.shards.source_video import SourceVideo
 from nitrogen_train.data.clip_record import Record, encode_record
 from nitrogen_train.data.encode import VideoWriter
 from nitrogen_train.data.manifest import ManifestRow, describe_record
-from nitrogen_train.data.schema import Box, ShardError
+from nitrogen_train.data.schema import Box, ShardError, Split
 
 # What a reader takes an H.264 video without tags for; most that are 720 lines high say BT.709.
 _MATRIX = "bt601"
@@ -65,12 +66,29 @@ def _describe_filters(
     ]
 
 
-EncodedClip = tuple[bytes, ManifestRow]
-"""A record and its row, whose place in a shard is still open."""
+StoredClip = tuple[bytes, ManifestRow]
+"""A record's bytes and its row, whose place in a shard is still open."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncodedClip:
+    """A clip whose video is encoded, before it is laid out as a record."""
+
+    record: Record
+    split: Split
+
+    def store(self) -> StoredClip:
+        """Lay the clip out as a record, and describe it."""
+        data = encode_record(self.record)
+        return data, describe_record(self.record, data, shard="", offset=0, split=self.split)
+
+
+ReadyClip = EncodedClip | StoredClip
+"""A clip that the writer of shards takes: one that it stores, or one that is a record already."""
 
 
 def encode_clip(clip: PlannedClip) -> EncodedClip | Dropped:
-    """Decode a clip's stretch of its video, and store it as a record; drop it if it is damaged."""
+    """Decode a clip's stretch of its video and encode it; drop the clip if it is damaged."""
     metadata = clip.metadata
     try:
         video = encode_stretch(
@@ -89,5 +107,4 @@ def encode_clip(clip: PlannedClip) -> EncodedClip | Dropped:
             detail=str(error),
         )
     record = Record(metadata=metadata, actions=clip.actions, video=video)
-    data = encode_record(record)
-    return data, describe_record(record, data, shard="", offset=0, split=clip.split)
+    return EncodedClip(record=record, split=clip.split)

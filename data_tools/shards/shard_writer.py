@@ -20,7 +20,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from data_tools.shards.clip_video import EncodedClip, encode_clip
+from data_tools.shards.clip_video import EncodedClip, ReadyClip, encode_clip
 from data_tools.shards.drop_report import (
     REPORT_NAME,
     DatasetReport,
@@ -76,11 +76,11 @@ def write_dataset(plan: Plan[PlannedClip], *, out_dir: Path, workers: int) -> Da
 def write_plan(
     plan: Plan[Clip],
     *,
-    encode: Callable[[Clip], EncodedClip | Dropped],
+    encode: Callable[[Clip], ReadyClip | Dropped],
     out_dir: Path,
     workers: int,
 ) -> DatasetReport:
-    """As `write_dataset`, of clips that `encode` makes records of, in a worker process.
+    """As `write_dataset`, of clips that `encode` prepares in a worker process.
 
     Raises:
         ShardError: As there, and what `encode` raises.
@@ -287,7 +287,7 @@ def _write_shards(
     progress_dir: Path,
     plan: Plan[Clip],
     *,
-    encode: Callable[[Clip], EncodedClip | Dropped],
+    encode: Callable[[Clip], ReadyClip | Dropped],
     workers: int,
 ) -> list[_Shard]:
     names = [plan.part.shard_name(number) for number in range(len(plan.shards))]
@@ -309,7 +309,7 @@ def _write_shards(
     return [_read_shard(progress_dir, name) for name in names]
 
 
-def _write_shard(path: Path, progress_dir: Path, clips: Iterator[EncodedClip | Dropped]) -> None:
+def _write_shard(path: Path, progress_dir: Path, clips: Iterator[ReadyClip | Dropped]) -> None:
     rows: list[ManifestRow] = []
     dropped: list[Dropped] = []
     with contextlib.ExitStack() as stack:
@@ -321,7 +321,7 @@ def _write_shard(path: Path, progress_dir: Path, clips: Iterator[EncodedClip | D
                 continue
             if file is None:
                 file = stack.enter_context(stack.enter_context(write_atomically(path)).open("wb"))
-            data, row = clip
+            data, row = clip.store() if isinstance(clip, EncodedClip) else clip
             rows.append(replace(row, shard=path.name, offset=file.tell()))
             file.write(data)
         if file is not None:

@@ -309,17 +309,6 @@ class SourceVideo:
             yield from [frame] * number
 
 
-def open_source_video(path: Path) -> SourceVideo:
-    """Read the table of a video of constant frame rate.
-
-    Raises:
-        ShardError: If it is not a video, or its frame rate is not constant.
-    """
-    video = read_video_table(path)
-    video.check_constant_rate()
-    return video
-
-
 def read_video_table(path: Path) -> SourceVideo:
     """Read a video's table, decoding its first frame and, if it is cut off, its end.
 

@@ -252,22 +252,12 @@ class TransientReadError(OSError):
 
 
 class Storage:
-    """A data set's folder or URL prefix; picklable, and usable in forked processes.
-
-    Its counters count what this copy of it has read, so each DataLoader worker has its own.
-    """
+    """A data set's folder or URL prefix; picklable, and usable in forked processes."""
 
     root: str
     """Without a slash at its end."""
     folder: Path | None
     """The same as a path; None if it is a URL."""
-    num_reads: int
-    fetched_bytes: int
-    """Read from the root itself."""
-    cached_bytes: int
-    """Read from the cache."""
-    read_s: float
-    """Spent in reads, waits included."""
 
     def __init__(
         self,
@@ -299,10 +289,6 @@ class Storage:
         self._attempts = attempts
         self._first_wait_s = first_wait_s
         self._timeout_s = timeout_s
-        self.num_reads = 0
-        self.fetched_bytes = 0
-        self.cached_bytes = 0
-        self.read_s = 0.0
 
     @property
     def is_cached(self) -> bool:
@@ -326,21 +312,15 @@ class Storage:
         """
         if offset < 0 or (size is not None and size < 1):
             raise ShardError(f"{self.root}/{name} has no {size} bytes at {offset}")
-        started = time.perf_counter()
         url = f"{self.root}/{name}"
         cache = self._cache if size is not None else None
         data = None
         if cache is not None and size is not None and not fresh:
             data = cache.get(url, offset=offset, size=size)
-        if data is not None:
-            self.cached_bytes += len(data)
-        else:
+        if data is None:
             data = self._fetch(name, offset=offset, size=size)
-            self.fetched_bytes += len(data)
             if cache is not None:
                 cache.put(url, data, offset=offset)
-        self.num_reads += 1
-        self.read_s += time.perf_counter() - started
         return data
 
     def _fetch(self, name: str, *, offset: int, size: int | None) -> bytes:

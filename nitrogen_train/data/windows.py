@@ -66,26 +66,6 @@ class WindowShape:
         """
         return count_rows_per_action(fps, self.action_hz)
 
-    def last_frames(self, valid_runs: Sequence[int]) -> Int64[np.ndarray, " windows"]:
-        """List the last observed frame of each window of a clip, in order.
-
-        Args:
-            valid_runs: [start, stop) pairs of the clip's valid rows, flattened.
-        """
-        runs = [
-            np.arange(start, stop)
-            for start, stop in zip(valid_runs[::2], valid_runs[1::2], strict=True)
-        ]
-        rows = np.concatenate([*runs, np.empty(0, dtype=np.int64)]).astype(np.int64)
-        return rows[rows >= self.action_offset] - self.action_offset
-
-    def count_windows(self, valid_runs: Sequence[int]) -> int:
-        """Count the windows of a clip, without listing them."""
-        return sum(
-            max(0, stop - max(start, self.action_offset))
-            for start, stop in zip(valid_runs[::2], valid_runs[1::2], strict=True)
-        )
-
     def count_rows(self, valid_runs: Sequence[int], frame: int) -> int:
         """Count the supervised rows of the window whose last frame is `frame`."""
         first = frame + self.action_offset

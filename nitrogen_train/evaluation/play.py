@@ -170,17 +170,14 @@ _CONTROLS_HEIGHT = 84
 """Black rows below the pad, which a browser's player lays its controls over."""
 
 
-def record_video(
-    policy: VisualPolicy, game: str, *, settings: PlaySettings, path: Path, seed: int | None = None
-) -> Outcome:
-    """Play one episode to its end and film it.
+def record_video(policy: VisualPolicy, game: str, *, settings: PlaySettings, path: Path) -> Outcome:
+    """Play the first held-out episode to its end and film it; it was chosen before anyone looked.
 
     Args:
         policy: It is put into evaluation mode.
         game: Name in `GAMES`, or `module:Class`.
         settings: How the policy plays.
         path: The H.264 mp4; an existing one is replaced.
-        seed: Of the episode; None is the first held-out seed, chosen before anyone looked.
 
     Returns:
         How the episode ended.
@@ -190,7 +187,7 @@ def record_video(
     """
     game_class = load_game(game)
     info = game_class.info
-    seed = info.heldout_seeds[0] if seed is None else seed
+    seed = info.heldout_seeds[0]
     agent = Agent(policy, game=info, settings=settings)
     label = f"film {info.name}, seed {seed}"
     # How long an episode lasts is not known before its end.

@@ -11,7 +11,6 @@ from nitrogen_train.flow.path import masked_error_sums as masked_error_sums
 from nitrogen_train.flow.path import masked_mean_loss as masked_mean_loss
 from nitrogen_train.flow.path import sample_path as sample_path
 from nitrogen_train.flow.path import velocity_to as velocity_to
-from nitrogen_train.flow.sampling import Solver as Solver
 from nitrogen_train.flow.sampling import guide_velocity as guide_velocity
 from nitrogen_train.flow.sampling import list_sampling_times as list_sampling_times
 from nitrogen_train.flow.sampling import solve_flow as solve_flow

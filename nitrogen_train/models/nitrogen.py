@@ -133,7 +133,6 @@ class NitroGen(VisualPolicy):
         noise: Float[Tensor, "b t a"] | None = None,
         generator: torch.Generator | None = None,
         num_sampling_steps: int = 16,
-        solver: flow.Solver = "euler",
     ) -> ActionChunk:
         """Integrate noise to a chunk of actions; other arguments as in `Policy.generate_actions`.
 
@@ -149,7 +148,6 @@ class NitroGen(VisualPolicy):
             noise: x_0; drawn if None.
             generator: Source of the noise; None is torch's global one.
             num_sampling_steps: Steps of the solver.
-            solver: `midpoint` evaluates the network twice in a step.
 
         Raises:
             ValueError: If guidance lacks its unconditional tokens, or more rows are committed
@@ -171,7 +169,7 @@ class NitroGen(VisualPolicy):
             )
         if committed_actions is not None:
             x_0 = torch.cat([committed_actions, x_0[:, num_committed:]], dim=1)
-        times = flow.list_sampling_times(num_sampling_steps, solver=solver)
+        times = flow.list_sampling_times(num_sampling_steps)
         conditions = self._condition_on_all(times, x_0, num_committed)
 
         def velocity(x_t: Float[Tensor, "b t a"], time: float) -> Float[Tensor, "b t a"]:
@@ -183,9 +181,7 @@ class NitroGen(VisualPolicy):
                 predicted = [flow.guide_velocity(*predicted, guidance_scale=guidance_scale)]
             return nn.functional.pad(predicted[0][:, num_committed:], (0, 0, num_committed, 0))
 
-        values = flow.solve_flow(
-            velocity, x_0, num_sampling_steps=num_sampling_steps, solver=solver
-        )
+        values = flow.solve_flow(velocity, x_0, num_sampling_steps=num_sampling_steps)
         return decode_actions(values, self.action_space)
 
     def _velocity(

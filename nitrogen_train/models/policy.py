@@ -34,16 +34,6 @@ class LossOutput:
         """Mean over this micro-batch alone, 0 if it supervises nothing."""
         return masked_mean_loss(self.error_sum, self.num_valid)
 
-    @property
-    def loss_buttons(self) -> Float[Tensor, ""]:
-        """Mean over the buttons."""
-        return masked_mean_loss(self.error_sum_buttons, self.num_valid_buttons)
-
-    @property
-    def loss_sticks(self) -> Float[Tensor, ""]:
-        """Mean over the axes."""
-        return masked_mean_loss(self.error_sum_sticks, self.num_valid_sticks)
-
     def average_with(self, other: "LossOutput") -> "LossOutput":
         """Average the errors with those of another look at the same values."""
         return replace(

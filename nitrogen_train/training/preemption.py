@@ -253,11 +253,8 @@ class PreemptionCallback(L.Callback):
 
 
 @contextmanager
-def preemptible(environment: Mapping[str, str] = os.environ) -> Iterator[StopRequest]:
+def preemptible() -> Iterator[StopRequest]:
     """Run a block that may be told to stop; if it was, requeue it where that is ours to do.
-
-    Args:
-        environment: Variables, which tell of SLURM.
 
     Raises:
         Preempted: If it was told to stop, and has saved.
@@ -270,9 +267,9 @@ def preemptible(environment: Mapping[str, str] = os.environ) -> Iterator[StopReq
             # It came while the last files were written: the next point of a sweep is not wanted.
             raise Preempted(signal.SIGINT, is_global_zero=_is_global_zero())
     except Preempted as stop:
-        if stop.signal_number == signal.SIGUSR1 and "SLURM_JOB_ID" in environment:
+        if stop.signal_number == signal.SIGUSR1 and "SLURM_JOB_ID" in os.environ:
             if stop.is_global_zero:
-                _requeue(name_own_job(environment))
+                _requeue(name_own_job(os.environ))
         elif stop.signal_number == signal.SIGUSR2:
             request.pass_on()
         raise

@@ -73,6 +73,20 @@ def test_a_record_survives_its_bytes(dataset_dir: Path) -> None:
     assert encode_record(decode_record(data)) == data
 
 
+def test_a_records_bytes_name_no_time_and_no_owner_as_those_of_older_sets(
+    dataset_dir: Path,
+) -> None:
+    _, data = row_and_bytes(dataset_dir)
+    expected = b""
+
+    for name, content in members_of(data).items():
+        entry = tarfile.TarInfo(name)
+        entry.size, entry.mode = len(content), 0o644
+        expected += entry.tobuf(tarfile.USTAR_FORMAT) + content + bytes(-len(content) % 512)
+
+    assert data == expected
+
+
 def test_plain_webdataset_reads_a_shard(dataset_dir: Path) -> None:
     # In a process of its own: webdataset imports torch, and warns.
     code = (

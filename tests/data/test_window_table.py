@@ -56,10 +56,11 @@ def list_windows(
 ) -> list[tuple[int, int, int]]:
     """List (clip, frame, supervised rows) clip by clip."""
     return [
-        (row, int(frame), window.count_rows(runs, int(frame)))
+        (row, frame, num_rows)
         for row in rows
-        for runs in [manifest.row(row).valid_runs]
-        for frame in window.last_frames(runs)
+        for clip in [manifest.row(row)]
+        for frame in range(clip.num_frames)
+        if (num_rows := window.count_rows(clip.valid_runs, frame))
     ]
 
 

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image, ImageDraw
 
 from data_tools.shards.clip_video import encode_stretch
-from data_tools.shards.source_video import open_source_video
+from data_tools.shards.source_video import read_video_table
 from nitrogen_train.data.encode import encode_video
 from nitrogen_train.data.schema import Box, ShardError
 from nitrogen_train.data.video import PyAVDecoder
@@ -52,7 +52,7 @@ def write_video(
 def encode(
     path: Path, *, size: int, boxes: tuple[Box, ...] = NO_BOXES, area: Box | None = None
 ) -> np.ndarray:
-    video = open_source_video(path)
+    video = read_video_table(path)
     data = encode_stretch(video, fps=video.fps, size=size, masked_boxes=boxes, area=area)
     return PyAVDecoder().decode(data).astype(int)
 
@@ -99,7 +99,7 @@ def test_every_frame_is_the_one_that_was_asked_for_and_a_frame_may_come_twice(
     tmp_path: Path,
 ) -> None:
     greys = [np.full((64, 64, 3), 6 * shade, np.uint8) for shade in range(40)]
-    video = open_source_video(write_video(tmp_path / "greys.mp4", greys))
+    video = read_video_table(write_video(tmp_path / "greys.mp4", greys))
     wanted = [7, 8, 8, 11, 12, 30]
     stretch = replace(video, ticks=video.ticks[wanted])
 
@@ -111,7 +111,7 @@ def test_every_frame_is_the_one_that_was_asked_for_and_a_frame_may_come_twice(
 
 def test_the_same_stretch_gives_the_same_bytes(tmp_path: Path) -> None:
     scenes = [draw_scene(320, 240, offset=5 * number) for number in range(20)]
-    video = open_source_video(write_video(tmp_path / "scenes.mp4", scenes))
+    video = read_video_table(write_video(tmp_path / "scenes.mp4", scenes))
 
     first, second = (
         encode_stretch(video, fps=30.0, size=128, masked_boxes=NO_BOXES, area=None)

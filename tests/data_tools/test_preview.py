@@ -6,7 +6,7 @@ import pytest
 
 from data_tools.__main__ import main
 from data_tools.inspection.preview import preview_clip
-from data_tools.shards.source_video import open_source_video
+from data_tools.shards.source_video import read_video_table
 from nitrogen_train.actions import GAMEPAD
 from nitrogen_train.viewing.predictions import open_predictions
 
@@ -23,7 +23,7 @@ def test_a_preview_shows_each_frame_above_its_row(dataset_dir: Path, tmp_path: P
     row = preview_clip(dataset_dir, "b", out_path=tmp_path / "b.mp4")
 
     assert row.clip_id == "b"
-    video = open_source_video(tmp_path / "b.mp4")
+    video = read_video_table(tmp_path / "b.mp4")
     frames = np.stack([frame.to_ndarray(format="rgb24") for frame in video.read()]).astype(int)
     assert (len(frames), video.width, video.fps) == (8, 512, 10.0)
     # Frame t is grey of brightness 2 t; SOUTH, held in odd rows, lights its button.
@@ -77,7 +77,7 @@ def test_predictions_are_a_second_pad(dataset_dir: Path, tmp_path: Path) -> None
 
     preview_clip(dataset_dir, "b", out_path=tmp_path / "b.mp4", predictions_path=predictions)
 
-    video = open_source_video(tmp_path / "b.mp4")
+    video = read_video_table(tmp_path / "b.mp4")
     frames = np.stack([frame.to_ndarray(format="rgb24") for frame in video.read()]).astype(int)
     assert (video.width, video.height) == (512, 512 + 2 * 200)
     x, y = round(66.5 * 5.12), 512 + round(20 * 5.12)

@@ -9,7 +9,7 @@ from toy_game import ToyGame
 from data_tools.__main__ import main
 from data_tools.recordings.record_games import record_game
 from data_tools.recordings.recording import RecordingFacts, find_recordings
-from data_tools.shards.source_video import open_source_video
+from data_tools.shards.source_video import read_video_table
 
 TOY = "toy_game:ToyGame"
 
@@ -46,7 +46,7 @@ def test_an_episode_becomes_a_recording(tmp_path: Path) -> None:
 def test_frame_t_is_what_was_shown_before_row_t(tmp_path: Path) -> None:
     record(tmp_path, num_episodes=1)
 
-    video = open_source_video(tmp_path / "toy-000100.mp4")
+    video = read_video_table(tmp_path / "toy-000100.mp4")
     frames = np.stack([frame.to_ndarray(format="rgb24") for frame in video.read()]).astype(int)
     log = log_of(tmp_path, "toy-000100")
 
@@ -152,7 +152,7 @@ def test_recordings_of_two_ways_are_not_mixed(tmp_path: Path, changes: dict[str,
 def test_frames_can_be_squashed(tmp_path: Path) -> None:
     record(tmp_path, num_episodes=1, size=32)
 
-    video = open_source_video(tmp_path / "toy-000100.mp4")
+    video = read_video_table(tmp_path / "toy-000100.mp4")
     assert (video.width, video.height) == (32, 32)
 
 

@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from dataset_faults import list_faults
 from killed_command import run_until_named
 from test_source_video import write_video
 from test_video_rate import lose_frames, show
 from tiers import divide
 
 from data_tools.__main__ import main
-from data_tools.inspection.verify import verify_dataset
 from data_tools.recordings.recording import Recording, find_recordings
 from data_tools.shards.drop_report import DatasetReport, format_report, read_report
 from data_tools.shards.planned_clips import Dropped, PlannedUnit
@@ -76,7 +76,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 def test_a_data_set_holds_the_recordings(dataset_dir: Path) -> None:
     manifest = read_manifest(dataset_dir)
 
-    assert verify_dataset(dataset_dir, workers=1) == []
+    assert list_faults(dataset_dir) == []
     assert sum(manifest.table["num_frames"].to_pylist()) == 150
     assert {path.name for path in dataset_dir.iterdir()} == {
         "manifest.parquet",
@@ -227,7 +227,7 @@ def test_a_bad_recording_is_a_line_and_stops_no_other(
         "run-0",
         "run-1",
     ]
-    assert verify_dataset(tmp_path / "set", workers=1) == []
+    assert list_faults(tmp_path / "set") == []
 
 
 @pytest.mark.parametrize("words", ["told", "raw", "now"])
@@ -321,7 +321,7 @@ def test_parts_are_joined_to_a_data_set_of_the_same_clips(
         return sorted((row.clip_id, row.split, row.sha256) for row in rows)
 
     assert list_clips(out_dir) == list_clips(dataset_dir)
-    assert verify_dataset(out_dir, workers=1) == []
+    assert list_faults(out_dir) == []
     assert report == read_report(dataset_dir / "report.json")
     assert not (out_dir / ".progress").exists()
     # Neither a part nor the join does any more.
@@ -431,7 +431,7 @@ def test_clips_of_damaged_videos_are_left_out_with_their_reason(
     (game,) = report.games
     assert game.kept_s + game.dropped_s == pytest.approx(15)
     assert "the video is damaged" in format_report(report)
-    assert verify_dataset(tmp_path / "b", workers=1) == []
+    assert list_faults(tmp_path / "b") == []
     assert len(read_manifest(tmp_path / "b")) == 9 - len(report.dropped)
 
 

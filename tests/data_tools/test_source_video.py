@@ -6,7 +6,7 @@ import av
 import numpy as np
 import pytest
 
-from data_tools.shards.source_video import open_source_video
+from data_tools.shards.source_video import read_video_table
 from nitrogen_train.data.schema import ShardError
 
 
@@ -27,12 +27,12 @@ def write_video(path: Path, ticks: list[int], *, fps: int = 10, b_frames: int = 
 
 
 def shades(video: Path, start: int, stop: int) -> list[int]:
-    frames = open_source_video(video).cut(start, stop).read()
+    frames = read_video_table(video).cut(start, stop).read()
     return [round(float(frame.to_ndarray(format="rgb24").mean()) / 2) for frame in frames]
 
 
 def test_a_videos_table_is_read(tmp_path: Path, write_recording: Callable) -> None:
-    video = open_source_video(write_recording(tmp_path, fps=35 / 3) / "run-0.mp4")
+    video = read_video_table(write_recording(tmp_path, fps=35 / 3) / "run-0.mp4")
 
     assert (len(video), video.width, video.height) == (60, 64, 48)
     assert video.fps == 35 / 3
@@ -47,7 +47,7 @@ def test_a_stretch_is_exactly_its_frames(tmp_path: Path, suffix: str, b_frames: 
     ticks = [100 * index for index in range(60)]
     path = write_video(tmp_path / f"video.{suffix}", ticks, b_frames=b_frames)
 
-    assert len(open_source_video(path)) == 60
+    assert len(read_video_table(path)) == 60
     assert shades(path, 0, 60) == pytest.approx(range(60), abs=1)
     assert shades(path, 33, 47) == pytest.approx(range(33, 47), abs=1)
     assert shades(path, 59, 60) == pytest.approx([59], abs=1)
@@ -57,14 +57,15 @@ def test_a_gap_in_the_frame_rate_is_refused(tmp_path: Path) -> None:
     ticks = [100 * index + (700 if index >= 30 else 0) for index in range(60)]
 
     with pytest.raises(ShardError, match=r"no constant frame rate.*re-encode"):
-        open_source_video(write_video(tmp_path / "video.mp4", ticks))
+        read_video_table(write_video(tmp_path / "video.mp4", ticks)).check_constant_rate()
 
 
 def test_times_rounded_to_milliseconds_are_constant_enough(tmp_path: Path) -> None:
     ticks = [round(1000 * index / 60) for index in range(60)]
 
-    video = open_source_video(write_video(tmp_path / "video.mkv", ticks, fps=60))
+    video = read_video_table(write_video(tmp_path / "video.mkv", ticks, fps=60))
 
+    video.check_constant_rate()
     assert len(video) == 60
 
 
@@ -88,7 +89,7 @@ def test_what_is_not_a_video_is_named(
             container.mux(sound.encode(None))
 
     with pytest.raises(ShardError, match=r"run-0\.mp4 "):
-        open_source_video(path)
+        read_video_table(path)
 
 
 def test_a_damaged_stretch_is_named(tmp_path: Path, write_recording: Callable) -> None:
@@ -99,4 +100,4 @@ def test_a_damaged_stretch_is_named(tmp_path: Path, write_recording: Callable) -
     path.write_bytes(data)
 
     with pytest.raises(ShardError, match=r"run-0\.mp4"):
-        list(open_source_video(path).read())
+        list(read_video_table(path).read())

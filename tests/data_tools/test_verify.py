@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from dataset_faults import list_faults
 
-from data_tools.inspection.verify import verify_dataset
 from data_tools.shards.shard_plan import ShardSettings
 from data_tools.shards.shard_recordings import shard_recordings
 from nitrogen_train.data.clip_record import (
@@ -150,7 +150,7 @@ FAULTS: dict[str, tuple[Callable[[Path], object], str]] = {
 
 
 def test_a_sound_data_set_has_no_fault(sound_dir: Path) -> None:
-    assert verify_dataset(sound_dir, workers=1) == []
+    assert list_faults(sound_dir) == []
 
 
 @pytest.mark.parametrize("name", FAULTS)
@@ -158,7 +158,7 @@ def test_each_fault_is_found(dataset_dir: Path, name: str) -> None:
     inject, expected = FAULTS[name]
     inject(dataset_dir)
 
-    faults = verify_dataset(dataset_dir, workers=1)
+    faults = list_faults(dataset_dir)
 
     assert any(expected in fault for fault in faults), faults
 
@@ -166,7 +166,7 @@ def test_each_fault_is_found(dataset_dir: Path, name: str) -> None:
 def test_a_fault_in_one_clip_is_told_of_that_clip_alone(dataset_dir: Path) -> None:
     rewrite(dataset_dir, lambda record: replace(record, video=b"text"))
 
-    (fault,) = verify_dataset(dataset_dir, workers=1)
+    (fault,) = list_faults(dataset_dir)
 
     assert fault.startswith(f"clip {read_manifest(dataset_dir).row(0).clip_id}: ")
     assert fault.endswith("shard its recording again")
@@ -190,7 +190,7 @@ def test_a_video_that_decodes_slowly_is_a_fault(
     folder = write_dataset(tmp_path / "set", [clip_plan(clip_id="a", num_frames=60)])
     rewrite(folder, lambda record: replace(record, video=foreign_video(tmp_path, **options)))
 
-    faults = verify_dataset(folder, workers=1)
+    faults = list_faults(folder)
 
     assert any(message in fault for fault in faults), faults
 
@@ -216,4 +216,4 @@ def test_faults_are_counted_over_all_clips(dataset_dir: Path) -> None:
     for row in manifest.rows():
         change_byte(path, row.offset + 700)
 
-    assert len(verify_dataset(dataset_dir, workers=1)) == len(manifest) == 4
+    assert len(list_faults(dataset_dir)) == len(manifest) == 4

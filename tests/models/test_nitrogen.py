@@ -35,10 +35,12 @@ def test_the_loss_is_the_masked_squared_error_of_the_velocity(
     errors = (velocity - path.velocity).square()
     torch.testing.assert_close(output.loss, errors[batch.action_mask].mean())
     torch.testing.assert_close(
-        output.loss_sticks, errors[..., 21:][batch.action_mask[..., 21:]].mean()
+        output.error_sum_sticks / output.num_valid_sticks,
+        errors[..., 21:][batch.action_mask[..., 21:]].mean(),
     )
     torch.testing.assert_close(
-        output.loss_buttons, errors[..., :21][batch.action_mask[..., :21]].mean()
+        output.error_sum_buttons / output.num_valid_buttons,
+        errors[..., :21][batch.action_mask[..., :21]].mean(),
     )
 
 
@@ -367,7 +369,7 @@ def test_logits_of_buttons_mean_their_probability(
     cross_entropy = torch.nn.functional.binary_cross_entropy_with_logits(
         output[..., :21][mask], batch.actions[..., :21][mask]
     )
-    torch.testing.assert_close(loss.loss_buttons, cross_entropy)
+    torch.testing.assert_close(loss.error_sum_buttons / loss.num_valid_buttons, cross_entropy)
 
 
 def test_the_last_step_of_logits_ends_at_a_probability(

@@ -136,7 +136,9 @@ def test_a_job_requeues_itself_alone(
         node = {"SLURM_JOB_NUM_NODES": "1", "SLURM_JOB_NODELIST": "n1"}
         subprocess.run(["bash", script], env=os.environ | node | environment, check=False)
     else:
-        with pytest.raises(Preempted), preemptible(environment):
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        with pytest.raises(Preempted), preemptible():
             raise Preempted(signal.SIGUSR1, is_global_zero=True)
 
     lines = calls.read_text().splitlines()

@@ -9,13 +9,13 @@ from benchmarks.data_tools.labels import measure_labels, simulate_index
 from benchmarks.data_tools.measure import Cost, find_ffmpeg, run_data_tools
 from benchmarks.data_tools.textured_video import VideoShape, write_labels, write_video
 from data_tools.ingest.nitrogen.label_index import index_tarball, measure_hours, query_index
-from data_tools.shards.source_video import open_source_video
+from data_tools.shards.source_video import read_video_table
 
 SHAPE = VideoShape(width=160, height=96, fps=10, seconds=25)
 
 
 def test_a_video_repeats_its_first_seconds_and_has_labels_for_all(tmp_path: Path) -> None:
-    video = open_source_video(write_video(SHAPE, tmp_path))
+    video = read_video_table(write_video(SHAPE, tmp_path))
     write_labels(SHAPE, tmp_path / "SHARD_0000.tar.gz")
 
     index = index_tarball(tmp_path / "SHARD_0000.tar.gz", index_dir=tmp_path / "index")

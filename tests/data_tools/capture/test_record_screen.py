@@ -22,7 +22,7 @@ from data_tools.capture.screen import ScreenPart, choose_display, parse_region, 
 from data_tools.recordings.recording import find_recordings
 from data_tools.shards.recording_clips import plan_recording
 from data_tools.shards.shard_plan import ShardSettings
-from data_tools.shards.source_video import open_source_video
+from data_tools.shards.source_video import read_video_table
 
 PlugIn = Callable[..., PipePad]
 HERE = Path(__file__).parent
@@ -93,7 +93,7 @@ def test_a_press_is_where_the_picture_shows_it(
     (recording,) = find_recordings([tmp_path])
     unit = plan_recording(recording, settings=ShardSettings(size=64))
     assert sum(clip.metadata.num_frames for clip in unit.clips) == report.slots.num_frames
-    video = open_source_video(recording.video_path)
+    video = read_video_table(recording.video_path)
     frames = [frame.to_ndarray(format="gray").mean() > 128 for frame in video.read()]
     frame_times = video.edges_ns(report.facts.video_start_ns)[:-1]
     turned_white = frame_times[np.flatnonzero(np.diff(frames, prepend=False) & frames)]
@@ -112,7 +112,7 @@ def test_a_screen_becomes_a_recording_with_a_constant_rate(
     report = record(tmp_path, display, plug_in(), fps=20.0)
 
     (recording,) = find_recordings([tmp_path])
-    facts, video = recording.read_facts(), open_source_video(recording.video_path)
+    facts, video = recording.read_facts(), read_video_table(recording.video_path)
     assert facts == report.facts
     assert (facts.game, facts.source, facts.stick_y_axis) == ("flash", "mine", "down")
     assert facts.device.startswith("Pipe Pad (045e:028e xpad), layout by its driver's convention")
@@ -144,7 +144,7 @@ def test_a_part_of_the_screen(
 ) -> None:
     record(tmp_path, display, plug_in(), part=part, **changes)
 
-    video = open_source_video(tmp_path / "play.mp4")
+    video = read_video_table(tmp_path / "play.mp4")
     assert (video.width, video.height) == size
 
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from dataset_faults import list_faults
 
 from data_tools.__main__ import main
 from data_tools.filtering.filter_clips import filter_dataset, format_rules
 from data_tools.filtering.filter_settings import RULES, FilterSettings
-from data_tools.inspection.verify import verify_dataset
 from data_tools.shards.drop_report import DatasetReport
 from data_tools.shards.shard_plan import Part
 from data_tools.shards.shard_writer import join_parts
@@ -305,7 +305,7 @@ def test_kept_records_are_the_same_bytes_in_the_same_split(tmp_path: Path, mixed
     assert {row.clip_id: row.split for row in rows} == {name: splits[name] for name in after}
     assert all(len({row.split for row in rows if row.shard == name}) == 1
                for name in {row.shard for row in rows})  # fmt: skip
-    assert verify_dataset(tmp_path / "new", workers=1) == []
+    assert list_faults(tmp_path / "new") == []
     assert [(game.game, game.num_clips, game.kept_s, game.dropped_s) for game in report.games] == [
         ("left", 3, 12.0, 4.0), ("right", 3, 12.0, 4.0),
     ]  # fmt: skip
@@ -401,7 +401,7 @@ def test_parts_join_to_the_same_records(
     join_parts(tmp_path / "new")
 
     assert read_all(tmp_path / "new") == read_all(folder)
-    assert verify_dataset(tmp_path / "new", workers=1) == []
+    assert list_faults(tmp_path / "new") == []
     assert not (tmp_path / "new" / ".judged").exists()
 
 

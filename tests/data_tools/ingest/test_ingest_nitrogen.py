@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from dataset_faults import list_faults
 from killed_command import run_until_named
 from label_maker import (
     HEIGHT,
@@ -22,7 +23,6 @@ from label_maker import (
 )
 
 from data_tools.__main__ import main
-from data_tools.inspection.verify import verify_dataset
 from data_tools.shards.drop_report import read_report
 from nitrogen_train.data.clip_record import Record, read_record
 from nitrogen_train.data.manifest import ManifestRow, read_manifest
@@ -120,7 +120,7 @@ def read_clip(dataset_dir: Path, row: ManifestRow) -> Record:
 def test_each_frames_number_is_its_rows(dataset_dir: Path) -> None:
     rows = read_manifest(dataset_dir).rows()
 
-    assert verify_dataset(dataset_dir, workers=1) == []
+    assert list_faults(dataset_dir) == []
     numbers = {}
     for row in rows:
         clip = read_clip(dataset_dir, row)

@@ -2,12 +2,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from dataset_faults import list_faults
 from foreign_recordings import p2p_annotation, p2p_frame, read_dataset, write_p2p
 from remuxed_videos import crash
 
 from data_tools.__main__ import main
 from data_tools.ingest.open_p2p import ingest_open_p2p, iter_frames, read_facts
-from data_tools.inspection.verify import verify_dataset
 from data_tools.shards.drop_report import DatasetReport
 from data_tools.shards.shard_plan import ShardSettings
 from nitrogen_train.actions.space import KEYBOARD_MOUSE, MOUSE_SCALE, WHEEL_SCALE
@@ -67,7 +67,7 @@ def test_every_frame_has_what_was_done_until_the_next_one(tmp_path: Path) -> Non
     assert metadata.provenance.labels == "raw"
     assert not report.dropped
     assert not report.notes
-    assert not verify_dataset(tmp_path / "set", workers=1)
+    assert not list_faults(tmp_path / "set")
 
 
 def test_buttons_and_the_wheel_have_their_places(tmp_path: Path) -> None:

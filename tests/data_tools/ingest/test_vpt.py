@@ -3,12 +3,12 @@ from typing import Any
 
 import av
 import pytest
+from dataset_faults import list_faults
 from foreign_recordings import VPT_NAME, read_dataset, vpt_line, write_barcode_video, write_vpt
 from remuxed_videos import crash
 
 from data_tools.__main__ import main
 from data_tools.ingest.vpt import find_segments, ingest_vpt
-from data_tools.inspection.verify import verify_dataset
 from data_tools.shards.drop_report import DatasetReport, format_report
 from data_tools.shards.shard_plan import Part, ShardSettings
 from data_tools.shards.shard_writer import join_parts
@@ -64,7 +64,7 @@ def test_every_frame_has_its_row(tmp_path: Path) -> None:
     assert (metadata.provenance.labels, metadata.licence, metadata.fps) == ("processed", "MIT", 20)
     assert not report.dropped
     assert not report.notes
-    assert not verify_dataset(tmp_path / "set", workers=1)
+    assert not list_faults(tmp_path / "set")
 
 
 def test_segments_of_a_session_stay_together(tmp_path: Path) -> None:

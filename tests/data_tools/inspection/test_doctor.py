@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from dataset_faults import list_faults
 
 from data_tools.__main__ import main
 from data_tools.inspection.clip_checks import MAX_LAG, estimate_offset, measure_offset
-from data_tools.inspection.verify import Finding, verify_dataset, verify_datasets
+from data_tools.inspection.verify import Finding, verify_datasets
 from data_tools.recordings.record_games import record_game
 from data_tools.shards.shard_plan import ShardSettings
 from data_tools.shards.shard_recordings import shard_recordings
@@ -70,7 +71,7 @@ def test_mistakes_in_a_layout_are_suspicions(
 
     assert finding.level == "suspicion"
     assert finding.text.startswith(f"made: {expected}")
-    assert verify_dataset(folder, workers=1) == []
+    assert list_faults(folder) == []
 
 
 def test_real_use_of_the_same_controls_is_not_suspicious(
@@ -158,7 +159,7 @@ def test_a_video_at_another_rate_than_its_rows_is_a_fault(
 ) -> None:
     folder = write_clips(tmp_path, [make_clip("fast", fps=10.0, video_fps=20.0)])
 
-    (fault,) = verify_dataset(folder, workers=1)
+    (fault,) = list_faults(folder)
 
     assert "the video shows 20.000 frames per second, its rows are said to last 1/10.000 s" in fault
 

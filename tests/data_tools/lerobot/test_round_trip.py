@@ -4,9 +4,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from dataset_faults import list_faults
 
 from data_tools.__main__ import main
-from data_tools.inspection.verify import verify_dataset
 from data_tools.lerobot.export_lerobot import export_lerobot
 from data_tools.lerobot.ingest_lerobot import ReadingOptions, plan_lerobot
 from data_tools.lerobot.layout import FileLimits
@@ -62,7 +62,7 @@ def test_a_round_trip_keeps_every_action_and_every_frame(
     ingest(exported_dir, tmp_path / "back")
 
     assert_same_play(tmp_path / "back", dataset_dir)
-    assert verify_dataset(tmp_path / "back", workers=1) == []
+    assert list_faults(tmp_path / "back") == []
     has_pull = []
     for row, record in read_all(tmp_path / "back").values():
         first = record.metadata.provenance.start_frame
