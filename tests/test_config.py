@@ -13,9 +13,9 @@ from omegaconf import DictConfig, OmegaConf
 from nitrogen_train.config import (
     RunConfig,
     build,
-    count_micro_batches,
     find_config_dir,
     register_schema,
+    shape_batch,
     validate,
 )
 from nitrogen_train.training.optimization import freeze
@@ -127,13 +127,14 @@ def test_the_accumulation_follows_from_the_batch_and_the_ranks(
         f"data.micro_batch_size={micro}",
     )
 
-    assert count_micro_batches(config) == count
+    assert shape_batch(config).accumulation == count
 
 
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
         (["data.global_batch_size=100"], "use 96 or 128"),
+        (["data.micro_batch_size=0"], "data.micro_batch_size must be at least 1, got 0"),
         (["trainer.devices=0"], "trainer.devices must be a whole number"),
         (["+data.sources.mine.weight=1"], "data.sources.mine needs a path"),
         ([], "no data: give at least one source"),

@@ -139,7 +139,8 @@ def encode_sinusoid(
 class Tokens:
     """What a policy sees, and which of it exists.
 
-    Layers exchange plain tensors, on which DeepSpeed's hooks find gradients; policies exchange this.
+    Layers exchange plain tensors, where DeepSpeed's hooks look for gradients; policies exchange
+    this.
     """
 
     values: Float[Tensor, "b n d"]

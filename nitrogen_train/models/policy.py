@@ -1,13 +1,11 @@
-"""What every policy returns, whatever its objective: errors of a micro-batch, a chunk of actions."""
+"""What every policy returns, whatever its objective: errors in training, actions in play."""
 
 from dataclasses import dataclass, replace
 
-import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from nitrogen_train.actions import ActionSpace
-from nitrogen_train.batch import PolicyBatch
 from nitrogen_train.flow import ErrorKind, masked_error_sums, masked_mean_loss
 
 
