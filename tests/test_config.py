@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from nitrogen_train.config import (
     RunConfig,
     build,
+    check_components,
     find_config_dir,
     register_schema,
     shape_batch,
@@ -151,6 +152,21 @@ def test_the_accumulation_follows_from_the_batch_and_the_ranks(
 def test_what_cannot_work_is_refused_before_the_start(overrides: list[str], message: str) -> None:
     with pytest.raises((ValueError, FileNotFoundError), match=message):
         validate(to_config(*overrides))
+
+
+@pytest.mark.parametrize(
+    ("model", "key", "meant"),
+    [
+        ("base", "control_wights", "control_weights"),
+        ("regression", "sticks_error", "stick_error"),
+        ("recurrent", "hidden_dims", "hidden_dim"),
+    ],
+)
+def test_a_mistyped_argument_of_a_policy_is_named(model: str, key: str, meant: str) -> None:
+    config = to_config(f"model={model}", f"+model.{key}=1")
+
+    with pytest.raises(ValueError, match=rf"model\.{key}: .*did you mean {meant}\?"):
+        check_components(config)
 
 
 @pytest.mark.parametrize("path", ["s3://clips/set", "https://host:8080/set"])
