@@ -32,7 +32,10 @@ def split_rank(
         raise ValueError(f"--rank must lie in [0, {world_size}), got {rank}")
     if accumulation is not None:
         shape = BatchShape.accumulate(
-            global_batch_size, world_size=world_size, accumulation=accumulation
+            global_batch_size,
+            world_size=world_size,
+            accumulation=accumulation,
+            setting="--global-batch-size ",
         )
         return Share(shape=shape, rank=rank)
     try:

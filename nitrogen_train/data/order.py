@@ -82,14 +82,20 @@ class BatchShape:
 
     @classmethod
     def accumulate(
-        cls, global_batch_size: int, *, world_size: int, accumulation: int
+        cls, global_batch_size: int, *, world_size: int, accumulation: int, setting: str
     ) -> "BatchShape":
         """Divide a step into a number of micro-batches for each process.
+
+        Args:
+            global_batch_size: Samples in one optimizer step.
+            world_size: Processes.
+            accumulation: Micro-batches of each.
+            setting: What sets the global batch size, as the message writes it before a number.
 
         Raises:
             ValueError: If they cannot be of equal size.
         """
-        size = _divide(global_batch_size, world_size, accumulation, "accumulation")
+        size = _divide(global_batch_size, world_size, accumulation, "accumulation", setting=setting)
         return cls(
             global_batch_size=global_batch_size, micro_batch_size=size, world_size=world_size
         )
@@ -117,7 +123,14 @@ class BatchShape:
         return self.samples_per_process // self.micro_batch_size
 
 
-def _divide(global_batch_size: int, world_size: int, factor: int, name: str) -> int:
+def _divide(
+    global_batch_size: int,
+    world_size: int,
+    factor: int,
+    name: str,
+    *,
+    setting: str = "data.global_batch_size=",
+) -> int:
     """Divide a step by processes * factor; the rule of every batch, and its message.
 
     Raises:
@@ -131,7 +144,7 @@ def _divide(global_batch_size: int, world_size: int, factor: int, name: str) -> 
         nearest = sorted({max(parts, 1) * unit, (parts + 1) * unit})
         raise ValueError(
             f"data.global_batch_size={global_batch_size} must be a multiple of processes * {name} "
-            f"= {world_size} * {factor}; use {' or '.join(map(str, nearest))}"
+            f"= {world_size} * {factor}; use {setting}{' or '.join(map(str, nearest))}"
         )
     return parts
 

@@ -85,10 +85,10 @@ def build_loader(
     stream = TrainingStream(
         plan=WindowPlan(sources, laid),
         share=Share(
-            shape=BatchShape.accumulate(
-                GLOBAL_BATCH_SIZE,
+            shape=BatchShape(
+                global_batch_size=GLOBAL_BATCH_SIZE,
+                micro_batch_size=GLOBAL_BATCH_SIZE // (topology.world_size * topology.accumulation),
                 world_size=topology.world_size,
-                accumulation=topology.accumulation,
             ),
             rank=rank,
         ),

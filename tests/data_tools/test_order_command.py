@@ -180,7 +180,7 @@ def test_a_reader_that_leaves_early_hears_nothing(mixture_path: Path) -> None:
         (["{one}", "--world-size", "3"], "or give --accumulation"),
         (
             ["{one}", "--global-batch-size", "8", "--accumulation", "3"],
-            "must be a multiple of processes * accumulation = 1 * 3; use 6 or 9",
+            "processes * accumulation = 1 * 3; use --global-batch-size 6 or 9",
         ),
         (["{one}", "--accumulation", "0"], "accumulation must be at least 1, got 0"),
         (["{one}", "--start", "-1"], "steps are counted from 0"),

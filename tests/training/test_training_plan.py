@@ -68,7 +68,11 @@ def test_the_largest_micro_batch_that_divides_the_batch_is_taken(
 
 
 @pytest.mark.parametrize(
-    ("num_gpus", "hint"), [(96, "= 96 \\* 1; use 4032 or 4128"), (8192, "use 8192")]
+    ("num_gpus", "hint"),
+    [
+        (96, "= 96 \\* 1; use data.global_batch_size=4032 or 4128"),
+        (8192, "use data.global_batch_size=8192"),
+    ],
 )
 def test_gpus_that_cannot_share_the_batch_are_refused(num_gpus: int, hint: str) -> None:
     with pytest.raises(ValueError, match=hint):
@@ -157,7 +161,10 @@ def test_the_report_says_that_it_is_computed_and_what_cannot_run() -> None:
 
 
 def test_a_batch_that_the_configured_gpus_cannot_share_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"global_batch_size=8 must be .* 3 \* 1; use 6 or 9"):
+    with pytest.raises(
+        ValueError,
+        match=r"global_batch_size=8 must be .* 3 \* 1; use data.global_batch_size=6 or 9",
+    ):
         plan_run(to_config(*TINY, "trainer.devices=3", "strategy=ddp"))
 
 
