@@ -18,7 +18,7 @@ from nitrogen_train.batch import PolicyBatch
 from nitrogen_train.config import DataConfig, RunConfig
 from nitrogen_train.data.clip_reader import ClipReader, Quarantine
 from nitrogen_train.data.loader import TrainingLoader
-from nitrogen_train.data.order import STRETCH, Share
+from nitrogen_train.data.order import STRETCH, BatchShape, Share
 from nitrogen_train.data.stream import TrainingStream
 from nitrogen_train.data.video import choose_decoder
 from nitrogen_train.data.visits import WindowCollator
@@ -69,10 +69,9 @@ def build_loader(data: DataConfig, *, start_step: int) -> TrainingLoader:
     """Build the loader of a training's only rank."""
     plan = build_plan(RunConfig(data=data))
     space = get_action_space(data.action_space)
-    share = Share(
+    shape = BatchShape(
         global_batch_size=data.global_batch_size,
         micro_batch_size=data.micro_batch_size,
-        rank=0,
         world_size=1,
     )
     reader = ClipReader(
@@ -80,7 +79,7 @@ def build_loader(data: DataConfig, *, start_step: int) -> TrainingLoader:
     )
     stream = TrainingStream(
         plan=plan,
-        share=share,
+        share=Share(shape=shape, rank=0),
         reader=reader,
         collator=WindowCollator(space=space, games=data.games, seed=0),
         max_kept_bytes=int(data.clip_cache_gib * 2**30),

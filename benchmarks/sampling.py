@@ -17,6 +17,7 @@ from benchmarks.machine import measure_seconds
 from benchmarks.workload import Workload, count_flops
 from nitrogen_train.batch import PolicyBatch
 from nitrogen_train.flow import solve_flow
+from nitrogen_train.models.dit import Tokens
 from nitrogen_train.models.nitrogen import NitroGen
 from nitrogen_train.runtime.progress import format_table, track
 
@@ -66,7 +67,7 @@ def sample_naively(
 
     def velocity(x_t: Float[Tensor, "b t a"], time: float) -> Float[Tensor, "b t a"]:
         at_time = torch.full((len(x_t),), time, device=x_t.device)
-        return policy.predict_velocity(x_t, at_time, policy.mixer(seen))
+        return policy.predict_velocity(x_t, at_time, Tokens(values=policy.mixer(seen)))
 
     return solve_flow(velocity, noise, num_sampling_steps=num_sampling_steps)
 

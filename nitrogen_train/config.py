@@ -26,7 +26,7 @@ from yaml import YAMLError
 
 from nitrogen_train.data.manifest import MANIFEST_NAME
 from nitrogen_train.data.mixture import read_options
-from nitrogen_train.data.order import Share
+from nitrogen_train.data.order import BatchShape
 from nitrogen_train.data.storage import Storage
 from nitrogen_train.pretrained.places import read_run_config
 from nitrogen_train.training.phases import count_phases
@@ -496,19 +496,22 @@ def _iter_components(node: Any, path: str) -> Iterator[tuple[str, dict[str, Any]
         yield from _iter_components(value, f"{path}.{key}".lstrip("."))
 
 
-def count_micro_batches(config: RunConfig) -> int:
-    """Count the micro-batches that a rank accumulates in one optimizer step.
+def count_processes(config: RunConfig) -> int:
+    """Count the processes that a run's trainer starts."""
+    return config.trainer["devices"] * config.trainer["num_nodes"]
+
+
+def shape_batch(config: RunConfig) -> BatchShape:
+    """Divide the global batch over a run's processes.
 
     Raises:
-        ValueError: If the global batch does not divide; the message names the nearest that does.
+        ValueError: If it does not divide; the message names the nearest that does.
     """
-    world_size = config.trainer["devices"] * config.trainer["num_nodes"]
-    return Share(
+    return BatchShape(
         global_batch_size=config.data.global_batch_size,
         micro_batch_size=config.data.micro_batch_size,
-        rank=0,
-        world_size=world_size,
-    ).accumulation
+        world_size=count_processes(config),
+    )
 
 
 def validate(config: RunConfig) -> None:
@@ -525,7 +528,7 @@ def validate(config: RunConfig) -> None:
     for key in ("max_steps", "val_every_n_steps"):
         if (value := getattr(config, key)) < 1:
             raise ValueError(f"{key}={value}: expected at least 1")
-    count_micro_batches(config)
+    shape_batch(config)
     if config.check_ranks_every_n_steps < 1:
         raise ValueError(
             f"check_ranks_every_n_steps must be at least 1, got {config.check_ranks_every_n_steps}"

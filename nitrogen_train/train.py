@@ -25,7 +25,7 @@ from nitrogen_train.config import (
     RunConfig,
     build,
     check_components,
-    count_micro_batches,
+    shape_batch,
     validate,
 )
 from nitrogen_train.pretrained.places import find_last_checkpoint
@@ -199,7 +199,7 @@ def build_module(config: RunConfig) -> LitPolicy:
 def build_trainer(config: RunConfig, request: StopRequest | None = None) -> L.Trainer:
     """Build Lightning's trainer with our callbacks, loggers and checkpoints."""
     output_dir = Path(config.output_dir)
-    accumulation = count_micro_batches(config)
+    accumulation = shape_batch(config).accumulation
     # A short run logs and validates its last step at least.
     log_every_n_steps = min(config.trainer["log_every_n_steps"], config.max_steps)
     strategy = config.strategy | {

@@ -20,7 +20,7 @@ from examples.compare import (
 from examples.demo import EPISODES
 from nitrogen_train.config import find_config_dir, register_schema
 from nitrogen_train.evaluate import EvaluateConfig
-from nitrogen_train.models.policy import Policy
+from nitrogen_train.models.visual_policy import VisualPolicy
 
 NAMES = list(CONTENDERS)
 
@@ -43,7 +43,7 @@ def test_every_contender_is_a_config_that_builds(name: str, tmp_path: Path) -> N
         cfg = compose("train", overrides=words)
 
     with torch.device("meta"):
-        assert isinstance(instantiate(cfg.model, _convert_="all"), Policy)
+        assert isinstance(instantiate(cfg.model, _convert_="all"), VisualPolicy)
 
 
 def test_every_policy_is_trained_from_every_seed_and_played(tmp_path: Path) -> None:

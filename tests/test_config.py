@@ -13,9 +13,10 @@ from omegaconf import DictConfig, OmegaConf
 from nitrogen_train.config import (
     RunConfig,
     build,
-    count_micro_batches,
+    check_components,
     find_config_dir,
     register_schema,
+    shape_batch,
     validate,
 )
 from nitrogen_train.training.optimization import freeze
@@ -127,13 +128,14 @@ def test_the_accumulation_follows_from_the_batch_and_the_ranks(
         f"data.micro_batch_size={micro}",
     )
 
-    assert count_micro_batches(config) == count
+    assert shape_batch(config).accumulation == count
 
 
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
         (["data.global_batch_size=100"], "use data.global_batch_size=96 or 128"),
+        (["data.micro_batch_size=0"], "data.micro_batch_size must be at least 1, got 0"),
         (["trainer.devices=0"], "trainer.devices must be a whole number"),
         (["+data.sources.mine.weight=1"], "data.sources.mine needs a path"),
         ([], "no data: give at least one source"),
@@ -150,6 +152,21 @@ def test_the_accumulation_follows_from_the_batch_and_the_ranks(
 def test_what_cannot_work_is_refused_before_the_start(overrides: list[str], message: str) -> None:
     with pytest.raises((ValueError, FileNotFoundError), match=message):
         validate(to_config(*overrides))
+
+
+@pytest.mark.parametrize(
+    ("model", "key", "meant"),
+    [
+        ("base", "control_wights", "control_weights"),
+        ("regression", "sticks_error", "stick_error"),
+        ("recurrent", "hidden_dims", "hidden_dim"),
+    ],
+)
+def test_a_mistyped_argument_of_a_policy_is_named(model: str, key: str, meant: str) -> None:
+    config = to_config(f"model={model}", f"+model.{key}=1")
+
+    with pytest.raises(ValueError, match=rf"model\.{key}: .*did you mean {meant}\?"):
+        check_components(config)
 
 
 @pytest.mark.parametrize("path", ["s3://clips/set", "https://host:8080/set"])

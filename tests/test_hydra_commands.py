@@ -369,9 +369,9 @@ def test_a_run_folder_in_use_is_refused_before_torch(
     assert line.startswith("another process trains in run (process 7 on host): stop it first")
 
 
-@pytest.mark.parametrize("module", ["train", "report"])
+@pytest.mark.parametrize("module", ["train", "cli.report"])
 def test_an_answer_that_cannot_be_written_is_one_line(tmp_path: Path, module: str) -> None:
-    words = {"train": ["--help"], "report": [str(tmp_path)]}[module]
+    words = {"train": ["--help"], "cli.report": [str(tmp_path)]}[module]
     (tmp_path / "error.txt").write_text("error: no memory\n")
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TextIO
 
 import pytest
 
@@ -94,6 +95,16 @@ def test_a_short_wait_says_nothing(
     assert capsys.readouterr().err == ""
 
 
+def _read_to(leader: int, stream: TextIO) -> str:
+    """Read what was written up to now; the kernel hands it over a little later."""
+    stream.write("\0")
+    stream.flush()
+    read = b""
+    while not read.endswith(b"\0"):
+        read += os.read(leader, 1 << 16)
+    return read.rstrip(b"\0").decode()
+
+
 @pytest.fixture
 def in_a_terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int], Callable[[], str]]]:
     """Stand standard error in a terminal of some columns; returns what reads its screen."""
@@ -103,7 +114,7 @@ def in_a_terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int], C
     def open_terminal(columns: int) -> Callable[[], str]:
         fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
         monkeypatch.setattr(sys, "stderr", stream)
-        return lambda: os.read(leader, 1 << 16).decode()
+        return lambda: _read_to(leader, stream)
 
     yield open_terminal
     stream.close()

@@ -200,7 +200,8 @@ def _preview(options: argparse.Namespace) -> int:
 
 def _order(options: argparse.Namespace) -> int:
     from data_tools.inspection.order_table import iter_order, split_rank
-    from data_tools.inspection.run_choice import choose_run, count_ranks
+    from data_tools.inspection.run_choice import choose_run
+    from nitrogen_train.config import count_processes
     from nitrogen_train.run.data_of_run import build_plan
 
     config = choose_run(
@@ -214,14 +215,14 @@ def _order(options: argparse.Namespace) -> int:
     )
     share = split_rank(
         config.data.global_batch_size,
-        world_size=count_ranks(config) if options.world_size is None else options.world_size,
+        world_size=count_processes(config) if options.world_size is None else options.world_size,
         rank=options.rank,
         accumulation=options.accumulation,
         default=config.data.micro_batch_size,
     )
     steps = 1 if options.steps is None else options.steps
     lines = iter_order(build_plan(config), share, start=options.start, num_steps=steps)
-    num_windows = share.accumulation * share.micro_batch_size
+    num_windows = share.shape.samples_per_process
     if options.steps is not None or num_windows <= _FIRST_WINDOWS:
         _print_lines(lines)
         return 0

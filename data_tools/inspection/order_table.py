@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from nitrogen_train.data.order import Share, WindowPlan
+from nitrogen_train.data.order import BatchShape, Share, WindowPlan
 
 _BLOCK_SAMPLES = 2**14
 """Samples that are planned at once: enough that numpy's calls cost little."""
@@ -26,31 +26,25 @@ def split_rank(
     Raises:
         ValueError: If the step cannot be split so.
     """
-    for name, value in (("world-size", world_size), ("accumulation", accumulation)):
-        if value is not None and value < 1:
-            raise ValueError(f"--{name} must be at least 1, got {value}")
+    if world_size < 1:
+        raise ValueError(f"--world-size must be at least 1, got {world_size}")
     if not 0 <= rank < world_size:
         raise ValueError(f"--rank must lie in [0, {world_size}), got {rank}")
-    size = default
     if accumulation is not None:
-        size, rest = divmod(global_batch_size, world_size * accumulation)
-        if rest or not size:
-            per_step = world_size * accumulation
-            lower = max(1, global_batch_size // per_step) * per_step
-            raise ValueError(
-                f"global_batch_size={global_batch_size} must be a multiple of world_size * "
-                f"accumulation = {world_size} * {accumulation}; use "
-                f"--global-batch-size {lower} or {lower + per_step}"
-            )
-    try:
-        return Share(
-            global_batch_size=global_batch_size,
-            micro_batch_size=size,
-            rank=rank,
+        shape = BatchShape.accumulate(
+            global_batch_size,
             world_size=world_size,
+            accumulation=accumulation,
+            setting="--global-batch-size ",
+        )
+        return Share(shape=shape, rank=rank)
+    try:
+        shape = BatchShape(
+            global_batch_size=global_batch_size, micro_batch_size=default, world_size=world_size
         )
     except ValueError as error:
         raise ValueError(f"{error}; or give --accumulation") from error
+    return Share(shape=shape, rank=rank)
 
 
 def iter_order(plan: WindowPlan, share: Share, *, start: int, num_steps: int) -> Iterator[str]:
@@ -70,8 +64,9 @@ def iter_order(plan: WindowPlan, share: Share, *, start: int, num_steps: int) ->
     """
     if start < 0 or num_steps < 0:
         raise ValueError(f"steps are counted from 0, got start={start} and {num_steps} steps")
-    micro_batches = range(share.accumulation)
-    per_block = max(1, _BLOCK_SAMPLES // (share.accumulation * share.micro_batch_size))
+    shape = share.shape
+    micro_batches = range(shape.accumulation)
+    per_block = max(1, _BLOCK_SAMPLES // shape.samples_per_process)
     for first in range(start, start + num_steps, per_block):
         steps = range(first, min(first + per_block, start + num_steps))
         pieces = [
@@ -83,7 +78,7 @@ def iter_order(plan: WindowPlan, share: Share, *, start: int, num_steps: int) ->
             {"step": step, "micro_batch": micro_batch, "slot": slot}
             for step in steps
             for micro_batch in micro_batches
-            for slot in range(share.micro_batch_size)
+            for slot in range(shape.micro_batch_size)
         )
         window_ids = plan.window_ids(np.concatenate(pieces))
         for place, window_id in zip(places, window_ids, strict=True):

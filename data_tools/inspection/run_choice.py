@@ -50,11 +50,6 @@ def name_dataset(path: str) -> str:
     return path.rstrip("/").rpartition("/")[2] if "://" in path else Path(path).resolve().name
 
 
-def count_ranks(config: RunConfig) -> int:
-    """Count the processes that a run's trainer starts."""
-    return config.trainer["devices"] * config.trainer["num_nodes"]
-
-
 def _read_mixture(path: Path) -> dict[str, dict[str, Any]]:
     try:
         sources = yaml.safe_load(path.read_text(encoding="utf-8"))

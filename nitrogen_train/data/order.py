@@ -14,14 +14,14 @@ visits end in each step as in any other.
 
 Slots dealt to sources in proportion to weights, evenly along the way.
 
-Which part of every global batch a process builds.
+How a global batch is divided, and which part of it a process builds.
 
 The plan of a run's samples: which window comes where, known without reading a shard.
 """
 
 import heapq
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -65,38 +65,102 @@ def deal_evenly(weights: Sequence[float], *, count: int) -> Int64[np.ndarray, " 
 
 
 @dataclass(frozen=True, kw_only=True)
-class Share:
-    """A rank's part, and the pieces it comes in; a rank owns a contiguous slice of each batch."""
+class BatchShape:
+    """Divides the samples of a step equally over processes and their micro-batches."""
 
     global_batch_size: int
-    """Samples in one optimizer step, over all ranks."""
+    """Samples in one optimizer step, over all processes."""
     micro_batch_size: int
     """Samples in one `PolicyBatch`."""
-    rank: int
     world_size: int
+    """Processes."""
 
     def __post_init__(self) -> None:
-        per_step = self.world_size * self.micro_batch_size
-        if self.global_batch_size % per_step or not self.global_batch_size:
-            lower = self.global_batch_size // per_step * per_step
-            nearest = sorted({max(lower, per_step), lower + per_step})
-            raise ValueError(
-                f"data.global_batch_size={self.global_batch_size} must be a multiple of "
-                f"processes * data.micro_batch_size = {self.world_size} * "
-                f"{self.micro_batch_size}; use data.global_batch_size="
-                f"{' or '.join(map(str, nearest))}"
-            )
+        _divide(
+            self.global_batch_size, self.world_size, self.micro_batch_size, "data.micro_batch_size"
+        )
+
+    @classmethod
+    def accumulate(
+        cls, global_batch_size: int, *, world_size: int, accumulation: int, setting: str
+    ) -> "BatchShape":
+        """Divide a step into a number of micro-batches for each process.
+
+        Args:
+            global_batch_size: Samples in one optimizer step.
+            world_size: Processes.
+            accumulation: Micro-batches of each.
+            setting: What sets the global batch size, as the message writes it before a number.
+
+        Raises:
+            ValueError: If they cannot be of equal size.
+        """
+        size = _divide(global_batch_size, world_size, accumulation, "accumulation", setting=setting)
+        return cls(
+            global_batch_size=global_batch_size, micro_batch_size=size, world_size=world_size
+        )
+
+    @classmethod
+    def fit(cls, global_batch_size: int, *, world_size: int, most: int) -> "BatchShape":
+        """Divide a step into the largest micro-batches of at most `most` samples.
+
+        Raises:
+            ValueError: If the processes cannot share the samples equally.
+        """
+        whole = cls(global_batch_size=global_batch_size, micro_batch_size=1, world_size=world_size)
+        share = whole.samples_per_process
+        size = max(size for size in range(1, min(most, share) + 1) if share % size == 0)
+        return replace(whole, micro_batch_size=size)
+
+    @property
+    def samples_per_process(self) -> int:
+        """Samples of one process in one optimizer step."""
+        return self.global_batch_size // self.world_size
 
     @property
     def accumulation(self) -> int:
-        """Micro-batches of one rank in one optimizer step."""
-        return self.global_batch_size // (self.world_size * self.micro_batch_size)
+        """Micro-batches of one process in one optimizer step."""
+        return self.samples_per_process // self.micro_batch_size
+
+
+def _divide(
+    global_batch_size: int,
+    world_size: int,
+    factor: int,
+    name: str,
+    *,
+    setting: str = "data.global_batch_size=",
+) -> int:
+    """Divide a step by processes * factor; the rule of every batch, and its message.
+
+    Raises:
+        ValueError: If it does not divide; the message names the nearest sizes that do.
+    """
+    if factor < 1:
+        raise ValueError(f"{name} must be at least 1, got {factor}")
+    unit = world_size * factor
+    parts, rest = divmod(global_batch_size, unit)
+    if rest or not parts:
+        nearest = sorted({max(parts, 1) * unit, (parts + 1) * unit})
+        raise ValueError(
+            f"data.global_batch_size={global_batch_size} must be a multiple of processes * {name} "
+            f"= {world_size} * {factor}; use {setting}{' or '.join(map(str, nearest))}"
+        )
+    return parts
+
+
+@dataclass(frozen=True, kw_only=True)
+class Share:
+    """A rank's part of every batch: a contiguous slice, and the pieces it comes in."""
+
+    shape: BatchShape
+    rank: int
 
     def samples(self, step: int) -> Int64[np.ndarray, " n"]:
         """List the samples of a step that this rank builds."""
-        per_rank = self.global_batch_size // self.world_size
-        first = step * self.global_batch_size + self.rank * per_rank
-        return np.arange(first, first + per_rank)
+        num = self.shape.samples_per_process
+        first = step * self.shape.global_batch_size + self.rank * num
+        return np.arange(first, first + num)
 
     def piece(
         self, step: int, micro_batch: int, *, worker: int, num_workers: int
@@ -106,9 +170,9 @@ class Share:
         A slot of the batch belongs to the same worker at every step, and so does its lane: a clip
         is fetched and decoded by one worker alone.
         """
-        first = micro_batch * self.micro_batch_size
+        size = self.shape.micro_batch_size
         start, stop = (
-            first + index * self.micro_batch_size // num_workers for index in (worker, worker + 1)
+            micro_batch * size + index * size // num_workers for index in (worker, worker + 1)
         )
         return self.samples(step)[start:stop]
 

@@ -75,7 +75,7 @@ class TrainingStream(IterableDataset[BatchPart | Exception]):
         worker, num_workers = (info.id, info.num_workers) if info else (0, 1)
         visits = VisitReader(self._plan, self._reader, max_kept_bytes=self._max_kept_bytes)
         for step, rows in enumerate(self._iter_num_rows(), self._start_step):
-            for micro_batch in range(self._share.accumulation):
+            for micro_batch in range(self._share.shape.accumulation):
                 samples = self._share.piece(
                     step, micro_batch, worker=worker, num_workers=num_workers
                 )
@@ -129,15 +129,17 @@ class ValidationStream(IterableDataset[PolicyBatch]):
             ]
 
     def __len__(self) -> int:
-        per_round = self._share.world_size * self._share.micro_batch_size
+        shape = self._share.shape
+        per_round = shape.world_size * shape.micro_batch_size
         return -(-len(self._windows) // per_round)
 
     def __iter__(self) -> Iterator[PolicyBatch]:
         info = get_worker_info()
         first, stride = (info.id, info.num_workers) if info else (0, 1)
-        size = self._share.micro_batch_size
+        shape = self._share.shape
+        size = shape.micro_batch_size
         for index in range(first, len(self), stride):
-            start = (index * self._share.world_size + self._share.rank) * size
+            start = (index * shape.world_size + self._share.rank) * size
             windows = self._read(self._windows[start : start + size])
             source = self._windows[0][0]
             windows += [self._blank(source)] * (size - len(windows))

@@ -72,7 +72,7 @@ class OfflineMetrics:
         *,
         predicted: ActionRows,
         labels: ActionRows,
-        previous: ActionRows,
+        previous: ActionRows | None,
         valid: Bool[np.ndarray, " rows"],
     ) -> None:
         """Count some rows of a game.
@@ -81,23 +81,24 @@ class OfflineMetrics:
             game: Where the rows come from.
             predicted: The policy's rows.
             labels: The recorded rows at the same times.
-            previous: The recorded rows just before these.
-            valid: True where both recorded rows exist and are valid; the others are not counted.
+            previous: The recorded rows just before these; None counts no onsets and releases.
+            valid: True where the recorded rows exist and are valid; the others are not counted.
 
         Raises:
             ValueError: If the rows do not match, or a prediction is not finite.
         """
-        self._check(predicted, labels, previous, num_rows=len(valid))
-        down, was_down, said_down = (rows.buttons[valid] for rows in (labels, previous, predicted))
+        recorded = [labels] if previous is None else [labels, previous]
+        self._check(predicted, *recorded, num_rows=len(valid))
+        down, said_down = (rows.buttons[valid] for rows in (labels, predicted))
         truth = labels.sticks[valid].astype(np.float64)
         error = predicted.sticks[valid] - truth
         counts = _Counts.empty(self.space)
         counts.num_rows = int(valid.sum())
-        counts.events[:] = [
-            _hits(said_down, down),
-            _hits(said_down & ~was_down, down & ~was_down),
-            _hits(~said_down & was_down, ~down & was_down),
-        ]
+        counts.events[0] = _hits(said_down, down)
+        if previous is not None:
+            was_down = previous.buttons[valid]
+            counts.events[1] = _hits(said_down & ~was_down, down & ~was_down)
+            counts.events[2] = _hits(~said_down & was_down, ~down & was_down)
         counts.sums[:] = [values.sum(axis=0) for values in (truth, truth**2, abs(error), error**2)]
         counts.low = truth.min(axis=0, initial=np.inf)
         counts.high = truth.max(axis=0, initial=-np.inf)

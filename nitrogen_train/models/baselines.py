@@ -13,6 +13,8 @@ A baseline: what does flow matching add to regressing the actions with the same 
     refine: time * actions, time ─► ActionHead ─► actions
 """
 
+import abc
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, get_args
 
 import torch
@@ -20,16 +22,11 @@ from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor, nn
 
 from nitrogen_train import flow
+from nitrogen_train.actions import ActionSpace
 from nitrogen_train.batch import PolicyBatch
-from nitrogen_train.models.dit import ActionHead, DiT
-from nitrogen_train.models.policy import (
-    ActionChunk,
-    LossOutput,
-    decode_actions,
-    measure_errors,
-    read_probabilities,
-    refuse_flow_arguments,
-)
+from nitrogen_train.models.dit import ActionHead, DiT, Mixer, Tokens
+from nitrogen_train.models.encoder import VisionEncoder
+from nitrogen_train.models.policy import ActionChunk, LossOutput, decode_actions, measure_errors
 from nitrogen_train.models.visual_policy import VisualPolicy
 
 _REFINE_TIME = 0.9
@@ -37,8 +34,48 @@ _REFINE_TIME = 0.9
 StickError = Literal["squared", "absolute"]
 
 
-class Regression(VisualPolicy):
-    r"""Predicts a chunk of actions at once; a `Policy`.
+def read_probabilities(
+    output: Float[Tensor, "b t a"], space: ActionSpace
+) -> Float[Tensor, "b t a"]:
+    """Turn logits of buttons into probabilities, and leave axes as they are: model space."""
+    num = len(space.buttons)
+    return torch.cat([output[..., :num].sigmoid(), output[..., num:]], dim=-1)
+
+
+class OneShotPolicy(VisualPolicy):
+    """A policy without a flow: it chooses a chunk at once; abstract."""
+
+    @torch.no_grad()
+    def generate_actions(
+        self,
+        tokens: Tokens,
+        *,
+        unconditional_tokens: Tokens | None = None,
+        guidance_scale: float = 1.0,
+        committed_actions: Float[Tensor, "b k a"] | None = None,
+        noise: Float[Tensor, "b t a"] | None = None,
+        generator: torch.Generator | None = None,
+        num_sampling_steps: int = 16,
+    ) -> ActionChunk:
+        """Predict a chunk of actions; there is no noise and no solver, and both are ignored.
+
+        Raises:
+            ValueError: If asked for guidance or committed actions, which need a flow.
+        """
+        kind = type(self).__name__
+        if unconditional_tokens is not None or guidance_scale != 1:
+            raise ValueError(f"{kind} cannot be guided: leave guidance_scale at 1")
+        if committed_actions is not None:
+            raise ValueError(f"{kind} cannot continue committed_actions: leave them out")
+        return decode_actions(self._choose(tokens), self.action_space)
+
+    @abc.abstractmethod
+    def _choose(self, tokens: Tokens) -> Float[Tensor, "b t a"]:
+        """Predict the values of a chunk, in model space."""
+
+
+class Regression(OneShotPolicy):
+    r"""Predicts a chunk of actions at once.
 
     Buttons are trained with cross entropy. With `refine`, a second pass looks at the first one's
     result, and is trained on recorded actions with noise, :math:`\pi(t\,a + (1-t)\,\epsilon, t)`.
@@ -47,26 +84,43 @@ class Regression(VisualPolicy):
         Two passes: arXiv:2512.01809 (its minimal iterative policy, t = 0.9).
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - six of VisualPolicy and its own
         self,
         *,
+        encoder: VisionEncoder,
+        mixer: Mixer,
+        action_space: str,
+        action_horizon: int,
         dit: DiT,
         stick_error: StickError = "squared",
         refine: bool = False,
-        **seeing: Any,  # noqa: ANN401 - as VisualPolicy says
+        games: Sequence[str] = (),
+        control_weights: Mapping[str, float] | None = None,
     ) -> None:
         """Join the parts.
 
         Args:
+            encoder: Frames to tokens.
+            mixer: Tokens to tokens.
+            action_space: Name of the controller layout.
+            action_horizon: Rows of a chunk.
             dit: Action tokens to action tokens.
             stick_error: What sticks are trained with.
             refine: Whether a second pass refines the first.
-            **seeing: Arguments of `VisualPolicy`.
+            games: Games that the policy is told apart, by game id from 1.
+            control_weights: Factors on the loss of controls, by name; others have 1.
 
         Raises:
             ValueError: If the parts do not fit together.
         """
-        super().__init__(**seeing)
+        super().__init__(
+            encoder=encoder,
+            mixer=mixer,
+            action_space=action_space,
+            action_horizon=action_horizon,
+            games=games,
+            control_weights=control_weights,
+        )
         if stick_error not in get_args(StickError):
             raise ValueError(
                 f"stick_error must be one of {', '.join(get_args(StickError))}, got {stick_error!r}"
@@ -88,7 +142,7 @@ class Regression(VisualPolicy):
         time: Float[Tensor, " b"] | Float[Tensor, "b t"] | None = None,
         noise: Float[Tensor, "b t a"] | None = None,
     ) -> LossOutput:
-        """Compare predicted with recorded actions; see `Policy.compute_loss`.
+        """Compare predicted with recorded actions; see `VisualPolicy.compute_loss`.
 
         With `refine` the loss is the mean of both passes'. There is no path time: `time` is not
         used.
@@ -119,44 +173,21 @@ class Regression(VisualPolicy):
         ]
         return outputs[0] if len(outputs) == 1 else outputs[0].average_with(outputs[1])
 
-    @torch.no_grad()
-    def generate_actions(
-        self,
-        tokens: Float[Tensor, "b n d"],
-        *,
-        unconditional_tokens: Float[Tensor, "b n d"] | None = None,
-        guidance_scale: float = 1.0,
-        committed_actions: Float[Tensor, "b k a"] | None = None,
-        noise: Float[Tensor, "b t a"] | None = None,
-        generator: torch.Generator | None = None,
-        num_sampling_steps: int = 16,
-    ) -> ActionChunk:
-        """Predict a chunk of actions; there is no noise and no solver, and both are ignored.
-
-        Raises:
-            ValueError: If asked for guidance or committed actions, which need a flow.
-        """
-        refuse_flow_arguments(
-            self,
-            unconditional_tokens=unconditional_tokens,
-            guidance_scale=guidance_scale,
-            committed_actions=committed_actions,
-        )
-        start = tokens.new_zeros(len(tokens), self.action_horizon, self.action_space.action_dim)
-        space = self.action_space
+    def _choose(self, tokens: Tokens) -> Float[Tensor, "b t a"]:
+        seen, space = tokens.values, self.action_space
+        start = seen.new_zeros(len(seen), self.action_horizon, space.action_dim)
         values = read_probabilities(self._predict(start, 0.0, tokens), space)
         if self._refine:
             refined = self._predict(_REFINE_TIME * values, _REFINE_TIME, tokens)
             values = read_probabilities(refined, space)
-        return decode_actions(values, space)
+        return values
 
     def _predict(
-        self, x_t: Float[Tensor, "b t a"], time: float, tokens: Float[Tensor, "b n d"]
+        self, x_t: Float[Tensor, "b t a"], time: float, tokens: Tokens
     ) -> Float[Tensor, "b t a"]:
         """Run the network: logits of the buttons, axes in model space."""
-        condition = self.action_head.condition_on(torch.full((1, 1), time, device=tokens.device))
-        context = self.action_head.attend_to(tokens, self._find_real(tokens))
-        return self.action_head(x_t, condition, context)
+        condition = self.action_head.condition_on(torch.full((1, 1), time, device=x_t.device))
+        return self.action_head(x_t, condition, self.action_head.attend_to(tokens))
 
     @property
     def _own_settings(self) -> dict[str, Any]:
@@ -171,23 +202,45 @@ class Regression(VisualPolicy):
         return {**own_settings, "dit": DiT(**own_settings["dit"])}
 
 
-class Recurrent(VisualPolicy):
-    """Predicts a chunk of actions from what a recurrent cell remembers of the frames; a `Policy`.
+class Recurrent(OneShotPolicy):
+    """Predicts a chunk of actions from what a recurrent cell remembers of the frames.
 
     Buttons are trained with cross entropy, sticks with squared errors.
     """
 
-    def __init__(self, *, hidden_dim: int, **seeing: Any) -> None:  # noqa: ANN401 - as VisualPolicy says
+    def __init__(
+        self,
+        *,
+        encoder: VisionEncoder,
+        mixer: Mixer,
+        action_space: str,
+        action_horizon: int,
+        hidden_dim: int,
+        games: Sequence[str] = (),
+        control_weights: Mapping[str, float] | None = None,
+    ) -> None:
         """Join the parts.
 
         Args:
+            encoder: Frames to tokens.
+            mixer: Tokens to tokens.
+            action_space: Name of the controller layout.
+            action_horizon: Rows of a chunk.
             hidden_dim: Size of a frame's vector and of the memory.
-            **seeing: Arguments of `VisualPolicy`.
+            games: Games that the policy is told apart, by game id from 1.
+            control_weights: Factors on the loss of controls, by name; others have 1.
 
         Raises:
             ValueError: If the parts do not fit together.
         """
-        super().__init__(**seeing)
+        super().__init__(
+            encoder=encoder,
+            mixer=mixer,
+            action_space=action_space,
+            action_horizon=action_horizon,
+            games=games,
+            control_weights=control_weights,
+        )
         self._hidden_dim = hidden_dim
         space, encoder = self.action_space, self.encoder
         self.frame_vector = nn.Sequential(
@@ -210,24 +263,24 @@ class Recurrent(VisualPolicy):
         *,
         frame_mask: Bool[Tensor, "b f"] | None = None,
         game_id: Int64[Tensor, " b"] | None = None,
-    ) -> Float[Tensor, "b n d"]:
+    ) -> Tokens:
         """Look at frames, oldest first; arguments as in `VisualPolicy.encode_frames`.
 
         Returns:
             One token, the memory after the last frame.
         """
-        tokens = super().encode_frames(frames, frame_mask=frame_mask, game_id=game_id)
+        seen = super().encode_frames(frames, frame_mask=frame_mask, game_id=game_id).values
         num_games = int(self.game_vector is not None)
-        vectors = self.frame_vector(tokens[:, num_games:].reshape(len(frames), self.num_frames, -1))
+        vectors = self.frame_vector(seen[:, num_games:].reshape(len(frames), self.num_frames, -1))
         if self.game_vector is not None:
-            vectors = vectors + self.game_vector(tokens[:, :1])
+            vectors = vectors + self.game_vector(seen[:, :1])
         memory = vectors.new_zeros(len(frames), self._hidden_dim)
         for index, vector in enumerate(vectors.unbind(dim=1)):
             updated = self.memory(vector, memory)
             if frame_mask is not None and self.num_frames > 1:
                 updated = torch.where(frame_mask[:, index, None], updated, memory)
             memory = updated
-        return memory[:, None]
+        return Tokens(values=memory[:, None])
 
     def compute_loss(
         self,
@@ -242,7 +295,7 @@ class Recurrent(VisualPolicy):
             batch.frames, frame_mask=batch.frame_mask, game_id=batch.game_id
         )
         return measure_errors(
-            self.action_decoder(tokens[:, 0]),
+            self.action_decoder(tokens.values[:, 0]),
             batch.actions,
             mask=batch.action_mask,
             space=self.action_space,
@@ -250,31 +303,8 @@ class Recurrent(VisualPolicy):
             button_error="cross_entropy",
         )
 
-    @torch.no_grad()
-    def generate_actions(
-        self,
-        tokens: Float[Tensor, "b n d"],
-        *,
-        unconditional_tokens: Float[Tensor, "b n d"] | None = None,
-        guidance_scale: float = 1.0,
-        committed_actions: Float[Tensor, "b k a"] | None = None,
-        noise: Float[Tensor, "b t a"] | None = None,
-        generator: torch.Generator | None = None,
-        num_sampling_steps: int = 16,
-    ) -> ActionChunk:
-        """Predict a chunk of actions; there is no noise and no solver, and both are ignored.
-
-        Raises:
-            ValueError: If asked for guidance or committed actions, which need a flow.
-        """
-        refuse_flow_arguments(
-            self,
-            unconditional_tokens=unconditional_tokens,
-            guidance_scale=guidance_scale,
-            committed_actions=committed_actions,
-        )
-        values = read_probabilities(self.action_decoder(tokens[:, 0]), self.action_space)
-        return decode_actions(values, self.action_space)
+    def _choose(self, tokens: Tokens) -> Float[Tensor, "b t a"]:
+        return read_probabilities(self.action_decoder(tokens.values[:, 0]), self.action_space)
 
     @property
     def _own_settings(self) -> dict[str, Any]:

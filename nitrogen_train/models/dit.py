@@ -135,6 +135,19 @@ def encode_sinusoid(
     return angle.sin(), angle.cos()
 
 
+@dataclass(frozen=True, kw_only=True)
+class Tokens:
+    """What a policy sees, and which of it exists.
+
+    Layers exchange plain tensors, where DeepSpeed's hooks look for gradients; policies exchange
+    this.
+    """
+
+    values: Float[Tensor, "b n d"]
+    is_real: Bool[Tensor, "b n"] | None = None
+    """False for tokens of missing frames, to which nothing attends; None is True everywhere."""
+
+
 class Mixer(nn.Module):
     """Pre-norm self-attention layers over the tokens of all frames."""
 
@@ -254,13 +267,11 @@ class DiT(nn.Module):
         """Keep of each block only its input for the backward pass, which computes the rest."""
         self._recompute = True
 
-    def attend_to(
-        self, tokens: Float[Tensor, "b n d"], mask: Bool[Tensor, "b n"] | None
-    ) -> Context:
+    def attend_to(self, tokens: Tokens) -> Context:
         """Prepare visual tokens for the even blocks."""
         blocks = cast("Iterable[_DiTBlock]", self.blocks[::2])
-        keys_values = tuple(block.attention.keys_values(tokens) for block in blocks)
-        return Context(keys_values=keys_values, mask=mask)
+        keys_values = tuple(block.attention.keys_values(tokens.values) for block in blocks)
+        return Context(keys_values=keys_values, mask=tokens.is_real)
 
     def modulate(self, time_bucket: Int64[Tensor, "samples rows"]) -> tuple[Modulation, ...]:
         """Prepare path times for every block, and for the output."""
@@ -377,11 +388,9 @@ class ActionHead(nn.Module):
             nn.Linear(dit.width, dit.width), nn.ReLU(), nn.Linear(dit.width, action_dim)
         )
 
-    def attend_to(
-        self, tokens: Float[Tensor, "b n d"], mask: Bool[Tensor, "b n"] | None
-    ) -> Context:
-        """Prepare visual tokens; where `mask` is False, nothing attends."""
-        return self.dit.attend_to(tokens, mask)
+    def attend_to(self, tokens: Tokens) -> Context:
+        """Prepare visual tokens; nothing attends to those that are not real."""
+        return self.dit.attend_to(tokens)
 
     def condition_on(self, time: Float[Tensor, "samples rows"]) -> TimeCondition:
         """Prepare path times in [0, 1]; the network is told floor(1000 time), at most 999."""

@@ -7,7 +7,7 @@
 Path time and velocity are those of `nitrogen_train.flow.path`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -16,41 +16,59 @@ from torch import Tensor, nn
 
 from nitrogen_train import flow
 from nitrogen_train.batch import PolicyBatch
-from nitrogen_train.models.dit import ActionHead, Context, DiT, TimeCondition
+from nitrogen_train.models.dit import ActionHead, Context, DiT, Mixer, TimeCondition, Tokens
+from nitrogen_train.models.encoder import VisionEncoder
 from nitrogen_train.models.policy import ActionChunk, LossOutput, decode_actions, measure_errors
 from nitrogen_train.models.visual_policy import VisualPolicy
 
 
 class NitroGen(VisualPolicy):
-    """Predicts a chunk of actions from frames by flow matching, at any size; a `Policy`.
+    """Predicts a chunk of actions from frames by flow matching, at any size.
 
     Built without games it is the released policy; built with games it can be guided by them.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - six of VisualPolicy and its own
         self,
         *,
+        encoder: VisionEncoder,
+        mixer: Mixer,
+        action_space: str,
+        action_horizon: int,
         dit: DiT,
         path_time: flow.TimeDistribution,
         button_prediction: flow.ButtonPrediction = "velocity",
         stick_prediction: flow.StickPrediction = "velocity",
         condition_dropout: float = 0.0,
-        **seeing: Any,  # noqa: ANN401 - as VisualPolicy says
+        games: Sequence[str] = (),
+        control_weights: Mapping[str, float] | None = None,
     ) -> None:
         """Join the parts.
 
         Args:
+            encoder: Frames to tokens.
+            mixer: Tokens to tokens.
+            action_space: Name of the controller layout.
+            action_horizon: Rows of a chunk.
             dit: Noisy action tokens to clean ones.
             path_time: Path times that training draws.
             button_prediction: What the network returns for buttons; see `flow.Prediction`.
             stick_prediction: What the network returns for sticks.
             condition_dropout: Share of training samples whose game is hidden, in [0, 1].
-            **seeing: Arguments of `VisualPolicy`.
+            games: Games that the policy is told apart, by game id from 1.
+            control_weights: Factors on the loss of controls, by name; others have 1.
 
         Raises:
             ValueError: If the parts do not fit together.
         """
-        super().__init__(**seeing)
+        super().__init__(
+            encoder=encoder,
+            mixer=mixer,
+            action_space=action_space,
+            action_horizon=action_horizon,
+            games=games,
+            control_weights=control_weights,
+        )
         if not 0 <= condition_dropout <= 1:
             raise ValueError(f"condition_dropout must lie in [0, 1], got {condition_dropout}")
         if condition_dropout and not self.games:
@@ -76,7 +94,7 @@ class NitroGen(VisualPolicy):
         self,
         x_t: Float[Tensor, "b t a"],
         time: Float[Tensor, " b"] | Float[Tensor, "b t"],
-        tokens: Float[Tensor, "b n d"],
+        tokens: Tokens,
     ) -> Float[Tensor, "b t a"]:
         """Predict where x_t should move.
 
@@ -87,7 +105,7 @@ class NitroGen(VisualPolicy):
         """
         time = time.reshape(len(time), -1)
         condition = self.action_head.condition_on(time)
-        return self._velocity(x_t, time, condition, self._attend_to(tokens))
+        return self._velocity(x_t, time, condition, self.action_head.attend_to(tokens))
 
     def compute_loss(
         self,
@@ -97,7 +115,7 @@ class NitroGen(VisualPolicy):
         time: Float[Tensor, " b"] | Float[Tensor, "b t"] | None = None,
         noise: Float[Tensor, "b t a"] | None = None,
     ) -> LossOutput:
-        """Compare what the network returns with what it should; see `Policy.compute_loss`."""
+        """Compare what the network returns with what it should; see `VisualPolicy.compute_loss`."""
 
         def draw(sample: Callable[..., Tensor], *shape: int, stream: str) -> Tensor:
             return sample(batch.sample_seed, shape, stream=stream, generator=generator)
@@ -114,7 +132,7 @@ class NitroGen(VisualPolicy):
         tokens = self.encode_frames(batch.frames, frame_mask=batch.frame_mask, game_id=game_id)
         condition = self.action_head.condition_on(time.reshape(len(time), -1))
         return measure_errors(
-            self.action_head(path.x_t, condition, self._attend_to(tokens)),
+            self.action_head(path.x_t, condition, self.action_head.attend_to(tokens)),
             self.prediction.target(path, batch.actions),
             mask=batch.action_mask,
             space=self.action_space,
@@ -125,43 +143,34 @@ class NitroGen(VisualPolicy):
     @torch.no_grad()
     def generate_actions(
         self,
-        tokens: Float[Tensor, "b n d"],
+        tokens: Tokens,
         *,
-        unconditional_tokens: Float[Tensor, "b n d"] | None = None,
+        unconditional_tokens: Tokens | None = None,
         guidance_scale: float = 1.0,
         committed_actions: Float[Tensor, "b k a"] | None = None,
         noise: Float[Tensor, "b t a"] | None = None,
         generator: torch.Generator | None = None,
         num_sampling_steps: int = 16,
     ) -> ActionChunk:
-        """Integrate noise to a chunk of actions; other arguments as in `Policy.generate_actions`.
+        """Integrate noise to a chunk of actions; see `VisualPolicy.generate_actions`.
 
         What does not depend on the noisy actions is computed once: keys and values of the tokens,
         modulations of all path times. Committed actions enter clean, at time 1, and come back
         unchanged.
 
-        Args:
-            tokens: From `encode_frames`.
-            unconditional_tokens: The same frames encoded with game id 0, for guidance.
-            guidance_scale: 0 ignores the condition, 1 follows it, more exaggerates it.
-            committed_actions: First rows of the chunk, already decided, in model space.
-            noise: x_0; drawn if None.
-            generator: Source of the noise; None is torch's global one.
-            num_sampling_steps: Steps of the solver.
-
         Raises:
             ValueError: If guidance lacks its unconditional tokens, or more rows are committed
                 than a chunk has.
         """
-        contexts = [self._attend_to(tokens)]
+        contexts = [self.action_head.attend_to(tokens)]
         if unconditional_tokens is not None:
-            contexts.append(self._attend_to(unconditional_tokens))
+            contexts.append(self.action_head.attend_to(unconditional_tokens))
         elif guidance_scale != 1:
             raise ValueError(
                 f"guidance_scale={guidance_scale} needs unconditional_tokens: "
                 "encode the same frames without a game_id"
             )
-        x_0 = self._draw_noise(tokens, generator) if noise is None else noise
+        x_0 = self._draw_noise(tokens.values, generator) if noise is None else noise
         num_committed = 0 if committed_actions is None else committed_actions.shape[1]
         if num_committed > x_0.shape[1]:
             raise ValueError(
@@ -204,15 +213,12 @@ class NitroGen(VisualPolicy):
         conditions = self.action_head.condition_on(time)
         return {step_time: conditions.select(step) for step, step_time in enumerate(times)}
 
-    def _attend_to(self, tokens: Float[Tensor, "b n d"]) -> Context:
-        return self.action_head.attend_to(tokens, self._find_real(tokens))
-
     def _draw_noise(
-        self, tokens: Float[Tensor, "b n d"], generator: torch.Generator | None
+        self, seen: Float[Tensor, "b n d"], generator: torch.Generator | None
     ) -> Float[Tensor, "b t a"]:
-        shape = (len(tokens), self.action_horizon, self.action_space.action_dim)
-        device = tokens.device if generator is None else generator.device
-        return torch.randn(shape, generator=generator, device=device).to(tokens.device)
+        shape = (len(seen), self.action_horizon, self.action_space.action_dim)
+        device = seen.device if generator is None else generator.device
+        return torch.randn(shape, generator=generator, device=device).to(seen.device)
 
     @property
     def _own_settings(self) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from jaxtyping import Bool, Float, Float32, UInt8
 from torch import Tensor
 
 from nitrogen_train.actions import ActionRows, Controls
+from nitrogen_train.models.dit import Tokens
 from nitrogen_train.models.visual_policy import VisualPolicy
 from nitrogen_train.picture import squash
 
@@ -67,7 +68,7 @@ def sample_chunks(
     observed = torch.from_numpy(frames).to(device)
     mask = torch.from_numpy(frame_mask).to(device)
 
-    def encode(condition: int) -> Float[Tensor, "b n d"]:
+    def encode(condition: int) -> Tokens:
         ids = torch.full((len(frames),), condition, device=device)
         return policy.encode_frames(observed, frame_mask=mask, game_id=ids)
 

@@ -1,15 +1,11 @@
-"""What every policy offers, whatever its objective, and what it returns."""
+"""What every policy returns, whatever its objective: errors in training, actions in play."""
 
-import abc
 from dataclasses import dataclass, replace
-from typing import Protocol, runtime_checkable
 
-import torch
-from jaxtyping import Bool, Float, Int64, UInt8
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from nitrogen_train.actions import ActionSpace
-from nitrogen_train.batch import PolicyBatch
 from nitrogen_train.flow import ErrorKind, masked_error_sums, masked_mean_loss
 
 
@@ -128,125 +124,3 @@ def decode_actions(values: Float[Tensor, "b t a"], space: ActionSpace) -> Action
         sticks=(values[..., num_buttons:] * 2 - 1).clamp(-1, 1),
         space=space,
     )
-
-
-def read_probabilities(
-    output: Float[Tensor, "b t a"], space: ActionSpace
-) -> Float[Tensor, "b t a"]:
-    """Turn logits of buttons into probabilities, and leave axes as they are: model space."""
-    num = len(space.buttons)
-    return torch.cat([output[..., :num].sigmoid(), output[..., num:]], dim=-1)
-
-
-def refuse_flow_arguments(
-    policy: "Policy",
-    *,
-    unconditional_tokens: Float[Tensor, "b n d"] | None,
-    guidance_scale: float,
-    committed_actions: Float[Tensor, "b k a"] | None,
-) -> None:
-    """Refuse, for a policy without a flow, what only a flow can do.
-
-    Raises:
-        ValueError: If guidance or committed actions are asked for.
-    """
-    if unconditional_tokens is not None or guidance_scale != 1:
-        raise ValueError(f"{type(policy).__name__} cannot be guided: leave guidance_scale at 1")
-    if committed_actions is not None:
-        raise ValueError(
-            f"{type(policy).__name__} cannot continue committed_actions: leave them out"
-        )
-
-
-@runtime_checkable
-class Policy(Protocol):
-    """A network that learns actions from what is on the screen.
-
-    To add one: write a module with these methods and a `conf/model/NAME.yaml` that names it.
-    """
-
-    action_space: ActionSpace
-    action_horizon: int
-    games: tuple[str, ...]
-    """Names by game id, from 1; empty for a policy that is not told the game."""
-
-    @property
-    def num_frames(self) -> int:
-        """Frames that `encode_frames` expects."""
-        ...
-
-    @property
-    def image_size(self) -> int:
-        """Height and width of a frame in pixels."""
-        ...
-
-    def game_id(self, game: str) -> int:
-        """Look up a game's id; 0, unconditional, if the policy is not told the game.
-
-        Raises:
-            ValueError: If the policy knows games, but not this one.
-        """
-        ...
-
-    @abc.abstractmethod
-    def compute_loss(
-        self,
-        batch: PolicyBatch,
-        *,
-        generator: torch.Generator | None = None,
-        time: Float[Tensor, " b"] | Float[Tensor, "b t"] | None = None,
-        noise: Float[Tensor, "b t a"] | None = None,
-    ) -> LossOutput:
-        """Compare predictions with the recorded actions.
-
-        Args:
-            batch: What was observed and done.
-            generator: Source of what is random; None draws it from each sample's own seed.
-            time: Path times, instead of random ones.
-            noise: Noise x_0, instead of random noise.
-        """
-        ...
-
-    def encode_frames(
-        self,
-        frames: UInt8[Tensor, "b f 3 h w"],
-        *,
-        frame_mask: Bool[Tensor, "b f"] | None = None,
-        game_id: Int64[Tensor, " b"] | None = None,
-    ) -> Float[Tensor, "b n d"]:
-        """Look at frames.
-
-        Args:
-            frames: RGB, oldest first.
-            frame_mask: True where a frame exists; None is everywhere.
-            game_id: Which game is played; 0 or None leaves it open.
-
-        Returns:
-            Tokens for `generate_actions`.
-        """
-        ...
-
-    @abc.abstractmethod
-    def generate_actions(
-        self,
-        tokens: Float[Tensor, "b n d"],
-        *,
-        unconditional_tokens: Float[Tensor, "b n d"] | None = None,
-        guidance_scale: float = 1.0,
-        committed_actions: Float[Tensor, "b k a"] | None = None,
-        noise: Float[Tensor, "b t a"] | None = None,
-        generator: torch.Generator | None = None,
-        num_sampling_steps: int = 16,
-    ) -> ActionChunk:
-        """Choose what to do next.
-
-        Args:
-            tokens: From `encode_frames`.
-            unconditional_tokens: The same frames encoded with game id 0, for guidance.
-            guidance_scale: 0 ignores the condition, 1 follows it, more exaggerates it.
-            committed_actions: First rows of the chunk, already decided, in model space.
-            noise: x_0; drawn if None.
-            generator: Source of the noise; None is torch's global one.
-            num_sampling_steps: Solver steps.
-        """
-        ...

@@ -19,9 +19,10 @@ from torch import Tensor, nn
 
 from nitrogen_train.actions import Controls, get_action_space
 from nitrogen_train.actions.rates import count_rows_per_action
-from nitrogen_train.models.dit import Mixer
+from nitrogen_train.batch import PolicyBatch
+from nitrogen_train.models.dit import Mixer, Tokens
 from nitrogen_train.models.encoder import VisionEncoder
-from nitrogen_train.models.policy import Policy
+from nitrogen_train.models.policy import ActionChunk, LossOutput
 from nitrogen_train.picture import read_picture
 from nitrogen_train.pretrained.hub import push_files
 from nitrogen_train.pretrained.places import (
@@ -140,10 +141,12 @@ GAME_TABLE = "game_embedding.weight"
 VisualPolicyT = TypeVar("VisualPolicyT", bound="VisualPolicy")
 
 
-class VisualPolicy(SavedPolicy, Policy):
-    """The half of a `Policy` between the screen and the tokens; abstract.
+class VisualPolicy(SavedPolicy):
+    """A network that learns actions from what is on the screen; abstract behind its tokens.
 
-    Built with games, a learned token for the game stands before the visual tokens.
+    Built with games, a learned token for the game stands before the visual tokens. To add a kind of
+    policy: `compute_loss`, `generate_actions`, `_own_settings` and `_build_own`, and a
+    `conf/model/NAME.yaml` that names the class.
     """
 
     _weight: Tensor | None
@@ -220,7 +223,7 @@ class VisualPolicy(SavedPolicy, Policy):
         *,
         frame_mask: Bool[Tensor, "b f"] | None = None,
         game_id: Int64[Tensor, " b"] | None = None,
-    ) -> Float[Tensor, "b n d"]:
+    ) -> Tokens:
         """Look at frames.
 
         Args:
@@ -229,8 +232,7 @@ class VisualPolicy(SavedPolicy, Policy):
             game_id: Which game is played; 0 or None leaves it open; ignored without games.
 
         Returns:
-            The mixed tokens, the game's first. Those of a missing frame are zero, which is how
-            `generate_actions` knows that it must not attend to them.
+            The mixed tokens, the game's first; those of a missing frame are not real.
 
         Raises:
             TypeError: If the frames are not a tensor of uint8.
@@ -241,18 +243,59 @@ class VisualPolicy(SavedPolicy, Policy):
                 f"expected frames as a torch tensor of uint8 from 0 to 255, got {got}: the policy "
                 "normalizes them itself; for one picture of any size there is policy.act(frame)"
             )
-        tokens = self.encoder(frames)
-        mask = None
+        values = self.encoder(frames)
+        is_real = None
         if frame_mask is not None and self.num_frames > 1:
-            mask = repeat(frame_mask, "b f -> b (f n)", n=self.encoder.num_tokens)
+            is_real = repeat(frame_mask, "b f -> b (f n)", n=self.encoder.num_tokens)
         if self.game_embedding is not None:
             if game_id is None:
                 game_id = torch.zeros(len(frames), dtype=torch.int64, device=frames.device)
-            tokens = torch.cat([self.game_embedding(game_id)[:, None], tokens], dim=1)
-            if mask is not None:
-                mask = nn.functional.pad(mask, (1, 0), value=True)
-        tokens = self.mixer(tokens, mask)
-        return tokens if mask is None else tokens.masked_fill(~mask[..., None], 0)
+            values = torch.cat([self.game_embedding(game_id)[:, None], values], dim=1)
+            if is_real is not None:
+                is_real = nn.functional.pad(is_real, (1, 0), value=True)
+        return Tokens(values=self.mixer(values, is_real), is_real=is_real)
+
+    @abc.abstractmethod
+    def compute_loss(
+        self,
+        batch: PolicyBatch,
+        *,
+        generator: torch.Generator | None = None,
+        time: Float[Tensor, " b"] | Float[Tensor, "b t"] | None = None,
+        noise: Float[Tensor, "b t a"] | None = None,
+    ) -> LossOutput:
+        """Compare predictions with the recorded actions.
+
+        Args:
+            batch: What was observed and done.
+            generator: Source of what is random; None draws it from each sample's own seed.
+            time: Path times, instead of random ones.
+            noise: Noise x_0, instead of random noise.
+        """
+
+    @abc.abstractmethod
+    def generate_actions(
+        self,
+        tokens: Tokens,
+        *,
+        unconditional_tokens: Tokens | None = None,
+        guidance_scale: float = 1.0,
+        committed_actions: Float[Tensor, "b k a"] | None = None,
+        noise: Float[Tensor, "b t a"] | None = None,
+        generator: torch.Generator | None = None,
+        num_sampling_steps: int = 16,
+    ) -> ActionChunk:
+        """Choose what to do next.
+
+        Args:
+            tokens: From `encode_frames`.
+            unconditional_tokens: The same frames encoded with game id 0, for guidance.
+            guidance_scale: 0 ignores the condition, 1 follows it, more exaggerates it.
+            committed_actions: First rows of the chunk, already decided, in model space.
+            noise: x_0; drawn if None.
+            generator: Source of the noise; None is torch's global one.
+            num_sampling_steps: Steps of the solver.
+        """
 
     def reset(
         self,
@@ -416,7 +459,3 @@ class VisualPolicy(SavedPolicy, Policy):
                 raise ValueError(f"control_weights: {name}={factor} must be finite, at least 0")
             weight[self.action_space.index(name)] = factor
         return weight
-
-    def _find_real(self, tokens: Float[Tensor, "b n d"]) -> Bool[Tensor, "b n"] | None:
-        """Tell tokens that exist from those of missing frames; None is all."""
-        return (tokens != 0).any(dim=-1) if self.num_frames > 1 else None

@@ -15,7 +15,7 @@ from nitrogen_train.batch import PolicyBatch
 from nitrogen_train.data.clip_reader import ClipReader, LoadReport, Quarantine
 from nitrogen_train.data.loader import TrainingLoader, obey_training_alone
 from nitrogen_train.data.mixture import Source
-from nitrogen_train.data.order import Share, WindowPlan
+from nitrogen_train.data.order import BatchShape, Share, WindowPlan
 from nitrogen_train.data.stream import TrainingStream, ValidationStream
 from nitrogen_train.data.video import choose_decoder
 from nitrogen_train.data.visits import WindowCollator, estimate_lane_bytes, fits_decoded
@@ -88,7 +88,7 @@ class WindowDataModule(L.LightningDataModule):
         if not fits_decoded(
             self._plan, frame_bytes=reader.frame_bytes, max_kept_bytes=max_kept_bytes
         ):
-            self._check_lanes(share, reader)
+            self._check_lanes(share.shape, reader)
         stream = TrainingStream(
             plan=self._plan,
             share=share,
@@ -180,23 +180,22 @@ class WindowDataModule(L.LightningDataModule):
             ValueError: If the trainer would end a step elsewhere: part of each batch would be lost.
         """
         assert self.trainer is not None  # noqa: S101 - Lightning sets it before it asks
-        share = Share(
+        shape = BatchShape(
             global_batch_size=self._plan.interleaving.global_batch_size,
             micro_batch_size=self._loading.micro_batch_size,
-            rank=self.trainer.global_rank,
             world_size=self.trainer.world_size,
         )
         taken = self.trainer.accumulate_grad_batches
-        if share.accumulation != taken:
+        if shape.accumulation != taken:
             raise ValueError(
-                f"a step of {share.world_size} processes is {share.accumulation} micro-batches, "
+                f"a step of {shape.world_size} processes is {shape.accumulation} micro-batches, "
                 f"the trainer ends it after {taken}: start as many processes as trainer.devices * "
                 "trainer.num_nodes"
             )
-        return share
+        return Share(shape=shape, rank=self.trainer.global_rank)
 
-    def _check_lanes(self, share: Share, reader: ClipReader) -> None:
-        samples = share.global_batch_size // share.world_size
+    def _check_lanes(self, shape: BatchShape, reader: ClipReader) -> None:
+        samples = shape.samples_per_process
         gib = (
             estimate_lane_bytes(
                 self._plan, samples_per_step=samples, frame_bytes=reader.frame_bytes
@@ -206,7 +205,7 @@ class WindowDataModule(L.LightningDataModule):
         limit = self._loading.max_lane_gib
         if gib > limit:
             raise ValueError(
-                f"{samples} samples a step on each of {share.world_size} ranks hold about "
+                f"{samples} samples a step on each of {shape.world_size} ranks hold about "
                 f"{gib:.1f} GiB of open clips, data.max_lane_gib is {limit:g}: use more ranks, a "
                 "smaller data.global_batch_size or data.lane_groups, or raise the limit if each "
                 "rank has the memory"

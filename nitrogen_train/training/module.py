@@ -217,7 +217,8 @@ class LitPolicy(L.LightningModule):
                 self._games[game_id],
                 predicted=_take(predicted, is_game),
                 labels=_take(labels, is_game),
-                previous=_take(labels, is_game),
+                # Rows before the first of a chunk are not in a batch: only frames are judged here.
+                previous=None,
                 valid=valid[is_game],
             )
 

@@ -106,25 +106,6 @@ class Setup:
         return self.precision == "bf16-mixed"
 
 
-def divide_batch(*, global_batch_size: int, num_gpus: int, most: int) -> tuple[int, int] | None:
-    """Divide a global batch among GPUs.
-
-    Args:
-        global_batch_size: Samples of a step.
-        num_gpus: Ranks.
-        most: Samples in a micro-batch, at most.
-
-    Returns:
-        The largest micro-batch that divides it, and how many a rank accumulates; None if the
-        samples cannot be shared equally.
-    """
-    share, rest = divmod(global_batch_size, num_gpus)
-    if rest or not share:
-        return None
-    micro = max(size for size in range(1, min(most, share) + 1) if share % size == 0)
-    return micro, share // micro
-
-
 @dataclass(frozen=True, kw_only=True)
 class PolicyCost:
     """Of a policy, whatever the cluster."""

@@ -13,7 +13,8 @@ from typing import Any
 
 import torch
 
-from nitrogen_train.config import RunConfig, build, build_for_weights
+from nitrogen_train.config import RunConfig, build, build_for_weights, count_processes
+from nitrogen_train.data.order import BatchShape
 from nitrogen_train.models.visual_policy import VisualPolicy
 from nitrogen_train.runtime.progress import format_table
 from nitrogen_train.training.optimization import freeze
@@ -27,7 +28,6 @@ from nitrogen_train.training_plan.forecast import (
     PolicyCost,
     Setup,
     count_moments,
-    divide_batch,
     forecast,
     measure_cost,
 )
@@ -290,9 +290,9 @@ def plan_run(config: RunConfig) -> str:
     forecasts = forecast_run(config)
     data, setup = config.data, forecasts[0].setup
     refusals = [
-        f"cannot run on {size} GPUs: {_refuse(data.global_batch_size, size)}"
-        for size in SIZES
-        if data.global_batch_size % size
+        f"cannot run on {size} GPUs: {shape}"
+        for size, shape in _fit_sizes(config).items()
+        if isinstance(shape, ValueError)
     ]
     title = (
         f"{setup.strategy} on {setup.num_gpus} GPU(s), {data.global_batch_size} samples a step, "
@@ -317,43 +317,39 @@ def _configured(config: RunConfig) -> Setup:
     name = config.strategy["name"]
     if name.removesuffix("_offload") not in STAGES:
         raise ValueError(f"plan knows the strategies {', '.join(STAGES)}, not {name!r}")
-    num_gpus = config.trainer["devices"] * config.trainer["num_nodes"]
-    setup = _make_setup(config, strategy=name, num_gpus=num_gpus)
-    if setup is None:
-        raise ValueError(_refuse(config.data.global_batch_size, num_gpus))
-    return setup
+    return _make_setup(config, strategy=name, shape=_fit(config, count_processes(config)))
 
 
-def _refuse(global_batch_size: int, num_gpus: int) -> str:
-    nearest = max(1, round(global_batch_size / num_gpus)) * num_gpus
-    return (
-        f"{num_gpus} GPUs cannot share data.global_batch_size={global_batch_size} equally, "
-        f"but {nearest} samples a step"
-    )
+def _fit(config: RunConfig, num_gpus: int) -> BatchShape:
+    data = config.data
+    return BatchShape.fit(data.global_batch_size, world_size=num_gpus, most=data.micro_batch_size)
+
+
+def _fit_sizes(config: RunConfig) -> dict[int, BatchShape | ValueError]:
+    """Divide the batch over each number of GPUs, or say why it cannot be."""
+    shapes: dict[int, BatchShape | ValueError] = {}
+    for num_gpus in SIZES:
+        try:
+            shapes[num_gpus] = _fit(config, num_gpus)
+        except ValueError as error:
+            shapes[num_gpus] = error
+    return shapes
 
 
 def _list_setups(config: RunConfig) -> Iterator[Setup]:
-    for num_gpus in SIZES:
-        for strategy in _STRATEGIES:
-            setup = _make_setup(config, strategy=strategy, num_gpus=num_gpus)
-            if setup is not None:
-                yield setup
+    for shape in _fit_sizes(config).values():
+        if isinstance(shape, BatchShape):
+            for strategy in _STRATEGIES:
+                yield _make_setup(config, strategy=strategy, shape=shape)
 
 
-def _make_setup(config: RunConfig, *, strategy: str, num_gpus: int) -> Setup | None:
-    divided = divide_batch(
-        global_batch_size=config.data.global_batch_size,
-        num_gpus=num_gpus,
-        most=config.data.micro_batch_size,
-    )
-    if divided is None:
-        return None
+def _make_setup(config: RunConfig, *, strategy: str, shape: BatchShape) -> Setup:
     options: dict[str, Any] = config.strategy.get("deepspeed", {}).get("zero_optimization", {})
     return Setup(
         strategy=strategy,
-        num_gpus=num_gpus,
-        micro_batch_size=divided[0],
-        accumulation=divided[1],
+        num_gpus=shape.world_size,
+        micro_batch_size=shape.micro_batch_size,
+        accumulation=shape.accumulation,
         precision=config.trainer["precision"],
         is_checkpointed=config.activation_checkpointing,
         num_moments=count_moments(build(config.optimizer)),

@@ -17,7 +17,7 @@ from nitrogen_train.batch import PolicyBatch
 from nitrogen_train.data.clip_reader import ClipReader, Quarantine
 from nitrogen_train.data.loader import TrainingLoader
 from nitrogen_train.data.mixture import Source, load_sources
-from nitrogen_train.data.order import Interleaving, Share, WindowPlan
+from nitrogen_train.data.order import BatchShape, Interleaving, Share, WindowPlan
 from nitrogen_train.data.stream import TrainingStream
 from nitrogen_train.data.video import choose_decoder
 from nitrogen_train.data.visits import WindowCollator
@@ -82,14 +82,15 @@ def build_loader(
         windows_per_visit=64,
         seed=0,
     )
-    per_round = topology.world_size * topology.accumulation
     stream = TrainingStream(
         plan=WindowPlan(sources, laid),
         share=Share(
-            global_batch_size=GLOBAL_BATCH_SIZE,
-            micro_batch_size=GLOBAL_BATCH_SIZE // per_round,
+            shape=BatchShape(
+                global_batch_size=GLOBAL_BATCH_SIZE,
+                micro_batch_size=GLOBAL_BATCH_SIZE // (topology.world_size * topology.accumulation),
+                world_size=topology.world_size,
+            ),
             rank=rank,
-            world_size=topology.world_size,
         ),
         # PyAV: decord hangs in a worker that was forked from a process which has used it.
         reader=ClipReader(space=GAMEPAD, decoder=choose_decoder("pyav"), image_size=SIDE),

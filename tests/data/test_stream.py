@@ -14,7 +14,7 @@ from nitrogen_train.batch import PolicyBatch, concatenate_batches
 from nitrogen_train.data.clip_reader import ClipReader, Quarantine
 from nitrogen_train.data.loader import TrainingLoader
 from nitrogen_train.data.mixture import Source, load_sources
-from nitrogen_train.data.order import Interleaving, Share, WindowPlan
+from nitrogen_train.data.order import BatchShape, Interleaving, Share, WindowPlan
 from nitrogen_train.data.stream import TrainingStream, ValidationStream
 from nitrogen_train.data.video import choose_decoder
 from nitrogen_train.data.visits import VisitReader, WindowCollator, estimate_lane_bytes
@@ -52,12 +52,16 @@ def build_stream(
     seed: int = 0,
     start_step: int = 0,
     max_kept_bytes: int = 2**30,
-    **share: int,
+    rank: int = 0,
+    **shape: int,
 ) -> TrainingStream:
     return TrainingStream(
         plan=build_plan(sources, seed=seed),
         share=Share(
-            **({"global_batch_size": 8, "micro_batch_size": 2, "rank": 0, "world_size": 1} | share)
+            shape=BatchShape(
+                **({"global_batch_size": 8, "micro_batch_size": 2, "world_size": 1} | shape)
+            ),
+            rank=rank,
         ),
         reader=build_reader(),
         collator=WindowCollator(space=GAMEPAD, games=GAMES, seed=seed),
@@ -248,7 +252,10 @@ def test_validation_visits_each_window_once_and_pads_with_empty_masks(
     def load(rank: int) -> list[PolicyBatch]:
         stream = ValidationStream(
             sources=sources,
-            share=Share(global_batch_size=12, micro_batch_size=4, rank=rank, world_size=world_size),
+            share=Share(
+                shape=BatchShape(global_batch_size=12, micro_batch_size=4, world_size=world_size),
+                rank=rank,
+            ),
             reader=build_reader(),
             collator=WindowCollator(space=GAMEPAD, games=GAMES, seed=0),
             num_windows=50,
@@ -276,7 +283,7 @@ def test_a_batch_that_does_not_divide_names_the_nearest_that_do(
     global_batch_size: int, hint: str
 ) -> None:
     with pytest.raises(ValueError, match=hint):
-        Share(global_batch_size=global_batch_size, micro_batch_size=2, rank=0, world_size=2)
+        BatchShape(global_batch_size=global_batch_size, micro_batch_size=2, world_size=2)
 
 
 def test_a_source_without_windows_is_named(

@@ -29,7 +29,7 @@ from nitrogen_train.data.clip_reader import ClipReader, Quarantine
 from nitrogen_train.data.encode import encode_video
 from nitrogen_train.data.loader import TrainingLoader
 from nitrogen_train.data.manifest import read_manifest
-from nitrogen_train.data.order import Share
+from nitrogen_train.data.order import BatchShape, Share
 from nitrogen_train.data.schema import ShardError
 from nitrogen_train.data.storage import Storage
 from nitrogen_train.data.stored_clips import ACTION_DECODERS, read_clip
@@ -189,7 +189,9 @@ def check_stream(folder: Path) -> None:
     plan = build_plan(config)
     stream = TrainingStream(
         plan=plan,
-        share=Share(global_batch_size=8, micro_batch_size=4, rank=0, world_size=1),
+        share=Share(
+            shape=BatchShape(global_batch_size=8, micro_batch_size=4, world_size=1), rank=0
+        ),
         reader=ClipReader(space=GAMEPAD, decoder=choose_decoder("pyav"), image_size=64),
         collator=WindowCollator(space=GAMEPAD, games=["kart"], seed=0),
         max_kept_bytes=0,

@@ -14,10 +14,10 @@ from data_tools.__main__ import main
 from data_tools.inspection.run_choice import choose_run
 from nitrogen_train.actions import GAMEPAD
 from nitrogen_train.batch import WindowId
-from nitrogen_train.config import load_defaults
+from nitrogen_train.config import load_defaults, shape_batch
 from nitrogen_train.data.clip_reader import ClipReader, Quarantine
 from nitrogen_train.data.loader import TrainingLoader
-from nitrogen_train.data.order import Share
+from nitrogen_train.data.order import BatchShape, Share
 from nitrogen_train.data.stream import TrainingStream
 from nitrogen_train.data.video import choose_decoder
 from nitrogen_train.data.visits import WindowCollator
@@ -75,7 +75,9 @@ def test_the_windows_are_those_that_a_resumed_loader_delivers(
     )
     stream = TrainingStream(
         plan=build_plan(config),
-        share=Share(global_batch_size=12, micro_batch_size=3, rank=rank, world_size=2),
+        share=Share(
+            shape=BatchShape(global_batch_size=12, micro_batch_size=3, world_size=2), rank=rank
+        ),
         reader=ClipReader(space=GAMEPAD, decoder=choose_decoder("pyav"), image_size=64),
         collator=WindowCollator(space=GAMEPAD, games=[], seed=3),
         max_kept_bytes=2**30,
@@ -137,12 +139,7 @@ def test_without_options_the_defaults_are_those_of_training(
     lines = run(capsys, "order", folder, "--steps", "1")
 
     expected = build_plan(defaults).window_ids(
-        Share(
-            global_batch_size=defaults.data.global_batch_size,
-            micro_batch_size=defaults.data.micro_batch_size,
-            rank=0,
-            world_size=1,
-        ).samples(0)
+        Share(shape=shape_batch(defaults), rank=0).samples(0)
     )
     assert [(line["source"], line["clip_id"], line["frame"]) for line in lines] == expected
 
@@ -183,8 +180,9 @@ def test_a_reader_that_leaves_early_hears_nothing(mixture_path: Path) -> None:
         (["{one}", "--world-size", "3"], "or give --accumulation"),
         (
             ["{one}", "--global-batch-size", "8", "--accumulation", "3"],
-            "= 1 * 3; use --global-batch-size 6 or 9",
+            "processes * accumulation = 1 * 3; use --global-batch-size 6 or 9",
         ),
+        (["{one}", "--accumulation", "0"], "accumulation must be at least 1, got 0"),
         (["{one}", "--start", "-1"], "steps are counted from 0"),
         (["{one}", "--windows-per-visit", "65"], "a multiple of 64"),
     ],

@@ -23,7 +23,10 @@ def take(rows: ActionRows, where: np.ndarray | slice) -> ActionRows:
 
 
 def measure(
-    predicted: ActionRows, labels: ActionRows, previous: ActionRows, valid: np.ndarray | None = None
+    predicted: ActionRows,
+    labels: ActionRows,
+    previous: ActionRows | None,
+    valid: np.ndarray | None = None,
 ) -> dict:
     metrics = OfflineMetrics(space=GAMEPAD)
     valid = np.ones(len(labels), dtype=bool) if valid is None else valid
@@ -65,6 +68,15 @@ def test_onset_counts_a_press_only_where_the_button_was_up_before():
     assert onset == {
         "precision": 0.5, "recall": 0.5, "f1": 0.5, "support": 2, "false_alarms": 1
     }  # fmt: skip
+
+
+def test_without_the_rows_before_only_frames_and_sticks_are_judged():
+    rows, predicted = make_rows(200), make_rows(199, seed=1)
+    labels, previous = take(rows, slice(1, None)), take(rows, slice(-1))
+
+    macro, expected = (measure(predicted, labels, before)["macro"] for before in (None, previous))
+
+    assert macro == expected | {"onset_f1": None, "release_f1": None}
 
 
 def test_idle_has_no_hit_and_its_error_is_the_mean_deflection():

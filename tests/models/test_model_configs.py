@@ -9,7 +9,7 @@ from hydra.utils import instantiate
 
 from nitrogen_train.batch import PolicyBatch, WindowId
 from nitrogen_train.config import find_config_dir, register_schema
-from nitrogen_train.models.policy import Policy
+from nitrogen_train.models.visual_policy import VisualPolicy
 
 LARGE = {"base", "nitrogen"}
 MODELS = sorted(path.stem for path in Path(find_config_dir(), "model").glob("*.yaml"))
@@ -41,6 +41,6 @@ def test_a_configured_policy_trains_and_plays(name: str) -> None:
         policy.compute_loss(batch).loss.backward()
         chunk = policy.generate_actions(policy.encode_frames(batch.frames), noise=actions)
 
-    assert isinstance(policy, Policy)
+    assert isinstance(policy, VisualPolicy)
     assert chunk.buttons.shape == (2, cfg.data.action_horizon, 21)
     assert all(p.grad is not None for p in policy.parameters() if p.requires_grad)

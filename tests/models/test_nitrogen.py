@@ -11,6 +11,7 @@ from nitrogen_train.actions import GAMEPAD
 from nitrogen_train.actions.space import KEYBOARD_MOUSE
 from nitrogen_train.batch import PolicyBatch
 from nitrogen_train.flow import ShiftedBeta, sample_path
+from nitrogen_train.models.dit import Tokens
 from nitrogen_train.models.nitrogen import NitroGen
 from nitrogen_train.models.policy import decode_actions
 
@@ -219,7 +220,7 @@ def test_guidance_blends_from_unconditional_through_conditional(
     told = policy.encode_frames(batch.frames, game_id=torch.tensor([1, 2]))
     open_ = policy.encode_frames(batch.frames)
 
-    def values(tokens: Tensor, scale: float) -> Tensor:
+    def values(tokens: Tokens, scale: float) -> Tensor:
         return policy.generate_actions(
             tokens, unconditional_tokens=open_, guidance_scale=scale, noise=_noise(2)
         ).values
@@ -244,8 +245,8 @@ def test_the_game_is_the_first_token_and_reaches_the_others(
 ) -> None:
     policy, batch = build_policy(games=["a", "b"]), build_batch(2)
 
-    tokens = policy.encode_frames(batch.frames, game_id=torch.tensor([1, 2]))
-    other = policy.encode_frames(batch.frames, game_id=torch.tensor([1, 1]))
+    tokens = policy.encode_frames(batch.frames, game_id=torch.tensor([1, 2])).values
+    other = policy.encode_frames(batch.frames, game_id=torch.tensor([1, 1])).values
 
     assert tokens.shape[1] == 1 + policy.encoder.num_tokens
     torch.testing.assert_close(tokens[0], other[0])
@@ -270,7 +271,7 @@ def test_a_policy_without_games_is_never_told(
 
     told = policy.encode_frames(batch.frames, game_id=torch.tensor([1, 2]))
 
-    assert torch.equal(told, policy.encode_frames(batch.frames))
+    assert torch.equal(told.values, policy.encode_frames(batch.frames).values)
     assert policy.game_id("anything") == 0
 
 
@@ -280,6 +281,35 @@ def test_game_ids_start_at_one_and_an_unknown_game_is_refused(build_policy: Buil
     assert [policy.game_id(game) for game in policy.games] == [1, 2]
     with pytest.raises(ValueError, match="knows the games doom, racing, not 'chess'"):
         policy.game_id("chess")
+
+
+def test_tokens_say_which_of_them_are_real(
+    build_policy: BuildPolicy, build_batch: BuildBatch
+) -> None:
+    policy, batch = build_policy(num_frames=2, games=["a"]), build_batch(2, num_frames=2)
+    mask = torch.tensor([[False, True], [True, True]])
+    per_frame = policy.encoder.num_tokens
+
+    some = policy.encode_frames(batch.frames, frame_mask=mask).is_real
+
+    assert some.tolist() == [
+        [True, *[False] * per_frame, *[True] * per_frame],
+        [True] * (1 + 2 * per_frame),
+    ]
+    assert policy.encode_frames(batch.frames).is_real is None
+
+
+def test_a_token_that_is_zero_and_real_is_attended_to(build_policy: BuildPolicy) -> None:
+    policy, time = build_policy(num_frames=2), torch.tensor([0.5])
+    values = torch.randn(1, 2 * policy.encoder.num_tokens, policy.encoder.width)
+    values[:, 0] = 0
+    without = torch.ones(values.shape[:2], dtype=torch.bool)
+    without[:, 0] = False
+
+    with_zero = policy.predict_velocity(_noise(1), time, Tokens(values=values))
+    without_zero = policy.predict_velocity(_noise(1), time, Tokens(values=values, is_real=without))
+
+    assert (with_zero - without_zero).abs().max() > 1e-4
 
 
 def test_a_missing_frame_changes_nothing(

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from nitrogen_train.models.dit import ActionHead, Attention, DiT, Mixer
+from nitrogen_train.models.dit import ActionHead, Attention, DiT, Mixer, Tokens
 
 
 def _random(*shape: int) -> Tensor:
@@ -39,7 +39,7 @@ def _action_head() -> ActionHead:
 
 def test_times_of_one_sample_stand_for_the_batch_and_one_row_for_all() -> None:
     network = _action_head()
-    context = network.attend_to(_random(3, 6, 16), None)
+    context = network.attend_to(Tokens(values=_random(3, 6, 16)))
     x_t = _random(3, 4, 7)
 
     def velocity(time: Tensor) -> Tensor:
@@ -64,7 +64,7 @@ def test_the_network_is_told_the_thousandth_part_that_a_time_lies_in() -> None:
 
 def test_rows_know_their_place() -> None:
     network = _action_head()
-    context = network.attend_to(_random(1, 6, 16), None)
+    context = network.attend_to(Tokens(values=_random(1, 6, 16)))
 
     velocity = network(torch.zeros(1, 4, 7), network.condition_on(torch.zeros(1, 1)), context)
 

@@ -47,7 +47,7 @@ def compute() -> dict[str, list[float]]:
     x_0, x_1 = (_numbers(2, 6, 25, name=name) for name in ("x_0", "x_1"))
     velocity = policy.predict_velocity(sample_path(x_0, x_1, time).x_t, time, tokens)
     chunk = policy.generate_actions(tokens, noise=x_0, num_sampling_steps=4)
-    outputs = {"tokens": tokens, "velocity": velocity, "actions": chunk.values}
+    outputs = {"tokens": tokens.values, "velocity": velocity, "actions": chunk.values}
     return {name: output[:, -1, :5].flatten().tolist() for name, output in outputs.items()}
 
 

@@ -9,6 +9,7 @@ from plain_nitrogen import PlainNitroGen, Shape, build_ng
 
 from nitrogen_train import NitroGen
 from nitrogen_train.models.baselines import Regression
+from nitrogen_train.models.dit import Tokens
 from nitrogen_train.models.load import load_policy
 from nitrogen_train.pretrained.ng_pt import build_ng_checkpoint
 
@@ -65,7 +66,7 @@ def test_the_policy_computes_what_the_file_means(name: str, tmp_path: Path) -> N
     tokens = policy.encode_frames(frames, game_id=game_id)
 
     expected = plain.encode(frames, game_id)
-    torch.testing.assert_close(tokens, expected, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(tokens.values, expected, rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(
         policy.predict_velocity(x_t, time, tokens),
         plain.velocity(x_t, time, expected),
@@ -140,7 +141,8 @@ def test_the_old_layout_has_the_sticks_first(tmp_path: Path) -> None:
     time = torch.tensor([0.5])
 
     policy = load(checkpoint, tmp_path)
-    velocity = policy.predict_velocity(torch.cat([old[..., 4:], old[..., :4]], -1), time, tokens)
+    x_t = torch.cat([old[..., 4:], old[..., :4]], -1)
+    velocity = policy.predict_velocity(x_t, time, Tokens(values=tokens))
 
     expected = plain.velocity(old, time, tokens)
     torch.testing.assert_close(velocity[..., 21:], expected[..., :4], rtol=1e-5, atol=1e-5)

@@ -12,12 +12,12 @@ from ready import run_ready
 from tiers import divide
 
 from nitrogen_train.config import RunConfig, build, find_config_dir, register_schema
+from nitrogen_train.data.order import BatchShape
 from nitrogen_train.training.throughput import GPUS, find_gpu
 from nitrogen_train.training_plan.forecast import (
     PolicyCost,
     Setup,
     count_moments,
-    divide_batch,
     forecast,
     measure_cost,
 )
@@ -57,12 +57,26 @@ def setup(strategy: str = "ddp", num_gpus: int = 8, **changes: Any) -> Setup:
 
 @pytest.mark.parametrize(
     ("num_gpus", "most", "expected"),
-    [(1, 32, (32, 128)), (1024, 32, (4, 1)), (96, 32, None), (8, 33, (32, 16)), (8192, 1, None)],
+    [(1, 32, (32, 128)), (1024, 32, (4, 1)), (8, 33, (32, 16))],
 )
 def test_the_largest_micro_batch_that_divides_the_batch_is_taken(
-    num_gpus: int, most: int, expected: tuple[int, int] | None
+    num_gpus: int, most: int, expected: tuple[int, int]
 ) -> None:
-    assert divide_batch(global_batch_size=4096, num_gpus=num_gpus, most=most) == expected
+    shape = BatchShape.fit(4096, world_size=num_gpus, most=most)
+
+    assert (shape.micro_batch_size, shape.accumulation) == expected
+
+
+@pytest.mark.parametrize(
+    ("num_gpus", "hint"),
+    [
+        (96, "= 96 \\* 1; use data.global_batch_size=4032 or 4128"),
+        (8192, "use data.global_batch_size=8192"),
+    ],
+)
+def test_gpus_that_cannot_share_the_batch_are_refused(num_gpus: int, hint: str) -> None:
+    with pytest.raises(ValueError, match=hint):
+        BatchShape.fit(4096, world_size=num_gpus, most=1)
 
 
 def test_zero_divides_the_optimizer_by_the_ranks_and_ddp_does_not() -> None:
@@ -147,7 +161,10 @@ def test_the_report_says_that_it_is_computed_and_what_cannot_run() -> None:
 
 
 def test_a_batch_that_the_configured_gpus_cannot_share_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"3 GPUs cannot share data\.global_batch_size=8"):
+    with pytest.raises(
+        ValueError,
+        match=r"global_batch_size=8 must be .* 3 \* 1; use data.global_batch_size=6 or 9",
+    ):
         plan_run(to_config(*TINY, "trainer.devices=3", "strategy=ddp"))
 
 
