@@ -71,7 +71,7 @@ StoredClip = tuple[bytes, ManifestRow]
 
 
 @dataclass(frozen=True, kw_only=True)
-class EncodedClip:
+class ClipToStore:
     """A clip whose video is encoded, before it is laid out as a record."""
 
     record: Record
@@ -83,11 +83,11 @@ class EncodedClip:
         return data, describe_record(self.record, data, shard="", offset=0, split=self.split)
 
 
-ReadyClip = EncodedClip | StoredClip
+ReadyClip = ClipToStore | StoredClip
 """A clip that the writer of shards takes: one that it stores, or one that is a record already."""
 
 
-def encode_clip(clip: PlannedClip) -> EncodedClip | Dropped:
+def encode_clip(clip: PlannedClip) -> ClipToStore | Dropped:
     """Decode a clip's stretch of its video and encode it; drop the clip if it is damaged."""
     metadata = clip.metadata
     try:
@@ -107,4 +107,4 @@ def encode_clip(clip: PlannedClip) -> EncodedClip | Dropped:
             detail=str(error),
         )
     record = Record(metadata=metadata, actions=clip.actions, video=video)
-    return EncodedClip(record=record, split=clip.split)
+    return ClipToStore(record=record, split=clip.split)

@@ -20,7 +20,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from data_tools.shards.clip_video import EncodedClip, ReadyClip, encode_clip
+from data_tools.shards.clip_video import ClipToStore, ReadyClip, encode_clip
 from data_tools.shards.drop_report import (
     REPORT_NAME,
     DatasetReport,
@@ -321,7 +321,7 @@ def _write_shard(path: Path, progress_dir: Path, clips: Iterator[ReadyClip | Dro
                 continue
             if file is None:
                 file = stack.enter_context(stack.enter_context(write_atomically(path)).open("wb"))
-            data, row = clip.store() if isinstance(clip, EncodedClip) else clip
+            data, row = clip.store() if isinstance(clip, ClipToStore) else clip
             rows.append(replace(row, shard=path.name, offset=file.tell()))
             file.write(data)
         if file is not None:
