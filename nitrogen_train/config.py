@@ -363,7 +363,7 @@ class ExportConfig:
     output_dir: str = MISSING
     """Folder in which the policy is written."""
     format: Format = Format.folder
-    """Layout to write: folder, ng (of the released checkpoint), checkpoint (of a run, in one file)."""
+    """Layout to write: folder, ng (released checkpoint) or checkpoint (of a run, in one file)."""
     step: int | None = None
     """Optimizer step of the run's checkpoint; null: the last one."""
     weights: Weights = Weights.averaged
