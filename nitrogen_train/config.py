@@ -322,7 +322,7 @@ class EvaluateConfig:
     micro_batch_size: int = 64
     """Number of windows that are predicted at once, offline."""
     predictions: bool = False
-    """Write the offline predictions as well, for `nitrogen-data preview --predictions`."""
+    """Write the offline predictions as well, for `--predictions` of `nitrogen-data preview`."""
     seed: int = 0
     """Seed of the noise."""
     group_size: int = 10
