@@ -1,4 +1,7 @@
-"""The lag and the drift between a video and a log, or why they cannot be known.
+"""Fit the lag and the drift between a video and its log, or tell why they cannot be known.
+
+    frames, log ─► agreement at each lag, window by window ─► ClockFit: lag, drift, or a reason
+      ─► the log's times on the video's clock
 
 Three questions are asked of the data, and each may end in "cannot be known":
 
@@ -6,10 +9,6 @@ Three questions are asked of the data, and each may end in "cannot be known":
   seconds) that picture and controls cannot have to do with each other.
 * Is it in one place? The best lag must be the same whichever windows are looked at (bootstrap).
 * Is it inside what was searched?
-
-From a log's clock to that of its video.
-
-A recording's video and log, measured against each other.
 """
 
 from dataclasses import dataclass, replace

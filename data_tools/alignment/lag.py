@@ -1,19 +1,21 @@
-"""How well picture and controls agree at a lag.
+"""Measure how well the picture and the controls agree at each lag.
 
-Both are whitened first: of a picture's step what its last steps foretell is taken away, of a
-control what it was before. What is left of a turn is its beginning and its end, and of an
-explosion its first frame; without it any two slow signals agree at many lags.
+    frames ─► motion features of each step ──┐
+                                             ├─► whitened ─► agreement at each lag
+    log ─► what the pad held in each step ───┘
+
+The features of a picture are cheap and crude; they only have to change when a control does. They
+are the shift of the whole picture (phase correlation, which sees large turns), its slide, zoom and
+rotation (least squares on its gradients, which see small ones), and the change of each of twelve
+areas (a flash, a weapon).
+
+Features and controls are whitened first: from a picture's step the part is taken away that its last
+steps foretell, and from a control its former value. What remains of a turn is its beginning and its
+end, and of an explosion its first frame. Without whitening, any two slow signals agree at many
+lags.
 
 The agreement is that of the regression of all picture features on all controls, as twice the gain
 in log-likelihood of Gaussian noise (Wilks): it takes no view on which control moves what.
-
-What was held on a pad in any stretch of time.
-
-How a picture moves from one frame to the next, in few numbers.
-
-Each is cheap and crude; what counts is that they change when a control does: the shift of the whole
-picture (phase correlation, which sees large turns), its slide, zoom and rotation (least squares on
-its gradients, which see small ones), and how much each of twelve areas changes (a flash, a weapon).
 """
 
 from collections.abc import Iterator, Sequence

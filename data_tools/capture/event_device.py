@@ -1,12 +1,11 @@
-"""Linux input devices (evdev): what they are, their state, and their events.
+"""Read Linux input devices (evdev): their description, their state and their events.
 
-Read without a library: an event is 24 bytes, sysfs describes a device even to those who may not
-open it, and three ioctls do the rest. For 64-bit Linux; the layouts are the kernel's
-`include/uapi/linux/input.h`.
+The module needs no library: an event is 24 bytes, sysfs describes a device even to those who may
+not open it, and three ioctls do the rest. The layouts are those of 64-bit Linux,
+`include/uapi/linux/input.h` of the kernel.
 
-Names of the codes that gamepads send, as `include/uapi/linux/input-event-codes.h` has them.
-
-Only what is met on pads has a name; another code is written as its number, such as BTN_0x2c0.
+Names of codes are those of `include/uapi/linux/input-event-codes.h`. Only codes that occur on pads
+have a name; any other code is written as its number, such as BTN_0x2c0.
 """
 
 import difflib

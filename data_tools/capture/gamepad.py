@@ -1,11 +1,10 @@
-"""A gamepad's state over time, none of it made up.
+"""Follow a gamepad's state over time, and show it to a person.
 
-Events count once the kernel has closed their packet with SYN_REPORT. Where the kernel has dropped
-some (SYN_DROPPED), the state is asked for anew, and the time in between is reported as unknown.
+    events ─► packets, closed by SYN_REPORT ─► state of all controls, with the kernel's time
+      ─► a recorder, or `gamepads --watch`: one line redrawn on a terminal, else a line per change
 
-Shows what is pressed on a gamepad, so that a person sees whether its layout is right.
-
-On a terminal one line is redrawn with everything that is held; elsewhere each change is a line.
+Where the kernel has dropped events (SYN_DROPPED), the state is read again, and the time in between
+is reported as unknown: no state is made up.
 """
 
 import select

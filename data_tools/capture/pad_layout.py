@@ -1,32 +1,29 @@
-"""A gamepad's codes to the controls of the action space.
+"""Map a gamepad's codes to the controls of the action space.
 
     description, state ─► driver's convention ─┐
                       ├─► SDL's mapping data ──┼─► control: input ─► --pad-map ─► PadLayout
                       └─► guess ───────────────┘      (first that knows)
 
-An input is a button, an axis, or one side of an axis. Which of the three decided is part of the
-layout, since only the first two are knowledge: `nitrogen-data gamepads` and the recording's facts
-say it.
+An input is a button, an axis, or one side of an axis. The layout says which of the three sources
+decided, since only the first two are knowledge: `nitrogen-data gamepads` and the recording's facts
+show it.
 
-What codes mean by convention, and what is guessed where nobody has promised anything.
-
-The kernel's convention (`Documentation/input/gamepad.rst`): BTN_SOUTH, _EAST, _NORTH and _WEST say
-where a button lies, y is down-positive, the d-pad is a hat or four buttons, triggers are
-ABS_HAT2Y and ABS_HAT2X. Drivers part from it in two ways: Xbox's and Valve's send the button
+**Convention.** The kernel's (`Documentation/input/gamepad.rst`): BTN_SOUTH, _EAST, _NORTH and _WEST
+say where a button lies, y is down-positive, the d-pad is a hat or four buttons, triggers are
+ABS_HAT2Y and ABS_HAT2X. Drivers differ from it in two ways: those of Xbox and Valve send the button
 lettered X, in the west, as BTN_X, which is BTN_NORTH's code; and triggers are ABS_Z and ABS_RZ.
 
-Without a driver of its own (hid-generic) a pad's first button becomes BTN_SOUTH, its second
-BTN_EAST and so on, whatever they are. Three orders are common:
+**SDL.** pygame-ce, which the `games` extra brings, carries SDL 2 with some 300 pads for Linux.
+SDL's makers keep them, and they need neither a display nor the pad. A mapping counts buttons, axes
+and hats by SDL's own order of their codes (`ConfigJoystick` in SDL's
+src/joystick/linux/SDL_sysjoystick.c).
+
+**Guess.** Without a driver of its own (hid-generic) a pad's first button becomes BTN_SOUTH, its
+second BTN_EAST and so on, whatever they are. Three orders are common:
 
     by letter    south, east, -, west, north, -, L1, R1, L2, R2, ...      Android's; Xbox
     crossed      the same, A and B, X and Y lettered as Nintendo does     8BitDo
     by number    west, south, east, north, L1, R1, L2, R2, back, ...      Sony, Hori, Logitech
-
-Which input is which control of a pad, as SDL's built-in mappings have it.
-
-pygame-ce, which the `games` extra brings, carries SDL 2 with some 300 pads for Linux. They are kept
-by SDL's makers and need neither a display nor the pad. A mapping counts buttons, axes and hats by
-SDL's own order of their codes (`ConfigJoystick` in SDL's src/joystick/linux/SDL_sysjoystick.c).
 """
 
 import ctypes

@@ -1,13 +1,12 @@
-"""Puts a person's word in place of what was found out of a pad: CONTROL=CODE, with commas between.
+"""Apply a person's corrections to a pad's layout: CONTROL=CODE, with commas between.
 
-It is the value of `--pad-map`:
+The value of `--pad-map` and a layout go in, and the layout in which the named controls are read
+from the named codes comes out:
 
     SOUTH=BTN_EAST,EAST=BTN_SOUTH       two buttons changed over
     RIGHT_STICK_Y=-ABS_RZ               an axis that runs the other way
     DPAD_UP=-ABS_HAT0Y                  one side of an axis
     GUIDE=none                          the pad has no such button
-
-Where on a pad a control is read.
 """
 
 import difflib

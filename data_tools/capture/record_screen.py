@@ -1,14 +1,11 @@
-"""A gamepad and a screen on one clock, written down as a recording.
+"""Record a gamepad and a screen on one clock.
 
     gamepad ─► changes with the kernel's times ─────────────┐
     screen  ─► pictures ─► constant frame rate ─► mp4 ──────┴─► log up to the last frame ─► facts
 
-The facts are written last; until then a killed recorder leaves hidden `.part` files, which nothing
-reads.
-
-Pictures that come when they can, to a constant frame rate, with every departure counted.
-
-Reads a gamepad beside everything else: the kernel keeps only some 64 events for us.
+The gamepad is read in a thread of its own, since the kernel keeps only some 64 events. Pictures
+come when they can and are put at a constant rate; every departure from it is counted. The facts are
+written last: until then a killed recorder leaves hidden `.part` files, which nothing reads.
 """
 
 import contextlib

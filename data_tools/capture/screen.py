@@ -1,4 +1,4 @@
-"""An X11 screen, a part of it or a window, as pictures with the times they were taken.
+"""Grab an X11 screen, a part of it or a window, as pictures with the times they were taken.
 
 FFmpeg's `x11grab` stamps a picture with the wall clock, in microseconds, right before it copies it.
 That is turned into CLOCK_MONOTONIC, the gamepad's clock, by the picture's age: both clocks are

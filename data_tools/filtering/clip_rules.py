@@ -1,10 +1,10 @@
-"""What is said of one clip, by itself.
+"""Judge one clip by itself: each rule says what it found, or None.
 
-A clip's picture at a few moments, coarse: what the rules on pictures look at.
+    manifest row, actions ─► rules on rows ──────┐
+                                                 ├─► Verdict: kept, or the rules that drop it
+    frames at a few moments ─► rules on pictures ┘
 
-Rules on what is seen. Each says what it found, or None.
-
-Rules that need no picture. Each says what it found, or None.
+The rules on pictures see a coarse, small picture at a few moments of the clip.
 """
 
 from dataclasses import dataclass

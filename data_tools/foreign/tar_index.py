@@ -1,13 +1,12 @@
-"""A manifest for WebDataset shards that others wrote; the tars stay as they are.
+"""Build a manifest for WebDataset shards of other writers; the tars stay as they are.
 
+    folder or URL ─► its tars, one after the other, as streams whose failures name them
     tar ─► records, one pass ─► described by what they hold and by the options ─► rows
     rows of all tars ─► splits by session ─► manifest.parquet
 
 `.index` keeps the rows of the finished tars until the manifest is written: an interrupted run
-goes on with the next tar. A finished manifest says what it was made of: the same again is done, and
-other options are refused. Whatever is left out is counted by its reason.
-
-The tars of a folder or a URL, one after the other, as streams whose failures name them.
+continues with the next tar. A finished manifest says what it was made of: the same command again
+has nothing to do, and other options are refused. Whatever is left out is counted by its reason.
 """
 
 import hashlib

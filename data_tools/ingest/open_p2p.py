@@ -1,14 +1,12 @@
-"""Recordings of Open Pixel2Play to a data set.
+"""Build a data set of recordings of Open Pixel2Play.
 
-Protocol buffers' wire format: the fields of a message, one after the other.
+    recording: video, annotation.proto ─► wire format ─► a message per frame ─► rows ─► clips
 
-https://protobuf.dev/programming-guides/encoding says how messages are laid out. Nothing is copied
-but what is asked for, so a long file takes no more memory than a short one.
-
-`annotation.proto`: what is known of a recording, and a message per frame.
-
-The numbers are those of `elefant.training_data.video_annotation.VideoAnnotation`, as its generated
-code states them; fields that are not named here are skipped.
+`annotation.proto` says what is known of a recording, and has a message per frame. Field numbers are
+those of `elefant.training_data.video_annotation.VideoAnnotation`, as its generated code states
+them; all other fields are skipped. The wire format is that of protocol buffers,
+https://protobuf.dev/programming-guides/encoding. The reader copies only the fields it is asked for,
+so a long file takes no more memory than a short one.
 """
 
 import mmap

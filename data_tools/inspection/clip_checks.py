@@ -1,17 +1,15 @@
-"""A clip, checked by itself: bytes, members, video, and the manifest's word on it.
+"""Check one clip, and count what its controls do.
 
-What a clip's controls do, as sums: clips of a session are added up.
+    record ─► bytes, members, video against the manifest ─► faults
+    rows ─► sums, added up over a session ─► lines on play that looks like a wrong layout
+    rows, frames ─► correlation at each lag ─► how long after an input the picture changes
 
-How long after an input the picture changes, from a data set alone.
+The lines on play are asked of each game of a data set as a whole; where the whole is inconspicuous,
+of each session that lasts long enough.
 
 Where a player's input changes, many games' pictures change more than elsewhere: turning, walking,
-jumping. The correlation of both over many rows, at each lag, has its peak where the picture answers
-the input. Row t covers the time from frame t on, so an answer at once is lag 0.
-
-What sound play seldom does and mistakes in a layout do: lines for a person to look at.
-
-Asked of each game of a data set as a whole; where the whole is inconspicuous, of each session that
-lasts long enough.
+jumping. The correlation of both over many rows has its peak at the lag where the picture answers
+the input. Row t covers the time from frame t on, so an immediate answer is lag 0.
 """
 
 import hashlib

@@ -1,6 +1,6 @@
-"""What a data set holds, per game and split.
+"""Count what a data set holds, per game and split.
 
-What clips hold, as counts that add up, so that memory does not grow with a data set.
+Clips go in one by one, and counts that add up come out, so memory does not grow with a data set.
 """
 
 from collections import defaultdict

@@ -1,4 +1,4 @@
-"""A data set of ours to a LeRobotDataset v3.0, each clip an episode.
+"""Export a data set of ours as a LeRobotDataset v3.0, each clip an episode.
 
     shards ─► workers: read a record, describe it ─► in order: packets to videos, rows to tables
       ─► folder beside the final one, which takes its name once all is on disk

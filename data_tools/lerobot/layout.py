@@ -1,17 +1,13 @@
-"""Where a LeRobotDataset v3.0 keeps what.
+"""Define where a LeRobotDataset v3.0 keeps what, and how our rows become its features.
 
     meta/info.json, stats.json, tasks.parquet, episodes/chunk-000/file-000.parquet
     data/chunk-000/file-000.parquet                   rows of many episodes
     videos/CAMERA/chunk-000/file-000.mp4              pictures of many episodes
 
 A table of the episodes says which file holds one, and from when to when. The last two paths are
-templates in `info.json`, which may come from a stranger.
-
-What LeRobot has no place for: a line of JSON beside each episode that was a clip of ours.
-
-Rows of ours as features of LeRobot's, and back, bit by bit.
-
-Parquet files of strangers: only the columns that are asked for, of bounded size.
+templates in `info.json`, which may come from a stranger; so may every parquet file, of which only
+the columns asked for are read, up to a bound. Rows of ours become features and come back bit by
+bit. What LeRobot has no place for is a line of JSON beside each episode that was a clip of ours.
 """
 
 import json

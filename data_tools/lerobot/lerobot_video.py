@@ -1,9 +1,10 @@
-"""The episodes of one video file to clips: frames by their times, rows by their features.
+"""Cut a LeRobotDataset's video files into clips, and join clips into its video files.
 
-Clips one after the other in numbered mp4s of bounded size: compressed pictures are copied.
+    video file of many episodes ─► frames by their times, rows by their features ─► clips
+    clips ─► compressed pictures, copied ─► numbered mp4s of bounded size
 
 A clip begins with a key frame and refers to nothing before it, so it follows any other that was
-encoded with the same parameters. One with other parameters begins a file of its own.
+encoded with the same parameters. A clip with other parameters begins a file of its own.
 """
 
 import contextlib

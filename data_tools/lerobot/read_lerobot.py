@@ -1,8 +1,9 @@
-"""Episodes whose rows and frames are found to clips: of our own exports, and of anybody else's.
+"""Read the episodes of a LeRobotDataset v3.0, of our own exports and of anybody else's.
 
-A LeRobotDataset v3.0 as a stranger left it: its facts and its episodes, each checked.
+    meta ─► facts and episodes, each checked ─► which numbers are which controls of our layout
+      ─► rows and frames of an episode ─► clip
 
-Which numbers of a LeRobotDataset are which controls of a layout of ours.
+The files may come from a stranger: every value is checked before it is used.
 """
 
 from collections import defaultdict

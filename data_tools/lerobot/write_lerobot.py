@@ -1,17 +1,12 @@
-"""Episodes to the files of a LeRobotDataset v3.0, one after the other.
+"""Write the files of a LeRobotDataset v3.0, one episode after the other.
 
-Statistics of an episode's features, and of all episodes, by LeRobot's rules.
+    clip ─► episode: rows as columns, statistics, facts ─► numbered parquet tables, of bounded size
+      ─► at the end, once: the files of `meta`
 
-Per element of a feature: minimum, maximum, mean, standard deviation, five quantiles and the number
-of rows. Of pictures per channel, in [0, 1], from frames spread evenly over the episode. A data
-set's quantiles are the mean of its episodes', weighted by rows, as LeRobot adds them up: they are
-no quantiles of all rows.
-
-A clip of ours as an episode of LeRobot's: its rows as columns, its statistics, its facts.
-
-The files of an exported data set's `meta` that are written once, at its end.
-
-Tables in numbered parquet files of bounded size.
+Statistics follow LeRobot's rules: per element of a feature minimum, maximum, mean, standard
+deviation, five quantiles and the number of rows; of pictures per channel, in [0, 1], from frames
+spread evenly over the episode. A data set's quantiles are the mean of its episodes', weighted by
+rows, as LeRobot adds them up: they are no quantiles of all rows.
 """
 
 import contextlib

@@ -1,4 +1,4 @@
-"""Tarballs of labels and a folder of videos to a data set.
+"""Build a data set of tarballs of labels and a folder of videos.
 
 tarballs ─► index ─► pieces that are wanted and whose video is at hand
   ─► each tarball once more: rows and frames to clips ─► shards

@@ -1,4 +1,7 @@
-"""Finds when in its video each row of a piece is, and which frame is shown then.
+"""Find when in its video each row of a piece is, and which frame is shown then.
+
+    piece, video ─► one clock if the labels' and the video's agree ─► row i ─► time ─► frame
+                 └► two clocks ─► the pad in the picture as a witness ─► the right one, or no piece
 
 A piece names its first row twice: by a frame (`start_frame`) and by a time (`start_time`), which
 one who measured found to be `start_frame` / 60 exactly. Where a video lacks frames, rows are not
@@ -7,15 +10,11 @@ its frames in order: one of 235,382 frames has 414,000 rows. So rows are paired 
     the labels' clock     start_time + i / rows per second
     the video's own       (start_frame + i) / the rate that its frames follow
 
-The two are one for most videos. They part where the rates differ by a little: 29.97 labelled as 30
-is 3.6 s an hour. Nobody knows which of them the labels mean then. The pad in the picture, from
-which they were read, may tell (`overlay_witness`); else such pieces are left out.
-
-The pad that is drawn in a picture, as a witness of when its labels begin.
-
-Labels were read from it, so it changes when they do. The change from row to row is laid beside the
-change of the pad's picture at every shift around the starts that are in question; a start is
-believed only if the best shift of all is there, and stands out.
+For most videos the two clocks are one. They differ where the rates differ a little: 29.97 labelled
+as 30 is 3.6 s an hour. Nobody knows which clock the labels mean then. The pad in the picture, from
+which the labels were read, may tell: it changes when they do. The change from row to row is laid
+beside the change of the pad's picture, at every shift around the starts in question. A start is
+believed only if the best shift of all is there and stands out; otherwise such a piece is left out.
 """
 
 from collections.abc import Sequence

@@ -1,13 +1,10 @@
-"""An index of tarballs of labels: a folder with a table of pieces and a list of faults for each.
+"""Index tarballs of labels: a table of pieces and a list of faults for each tarball.
 
-    TARBALL.tar.gz ─► INDEX/TARBALL.faults.json, INDEX/TARBALL.parquet
+    TARBALL.tar.gz ─► INDEX/TARBALL.faults.json, INDEX/TARBALL.parquet ─► hours, lists of videos
 
 A tarball is read once, from its start to its end. It is done when its table has its name; the
 table's own metadata says of which bytes it was made, so that another tarball of that name is read.
-
-What an index of labels holds, and what was wrong with the rest.
-
-Questions to an index of labels: hours per game and source, and which videos to get.
+Questions to an index select pieces, and count hours per game and source.
 """
 
 import hashlib

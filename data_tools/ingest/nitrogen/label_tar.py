@@ -1,11 +1,10 @@
-"""The pieces of a tarball of labels, in one pass, without anything being written to disk.
+"""Read the pieces of a tarball of labels in one pass, without writing anything to disk.
 
     .../VIDEO_ID/VIDEO_ID_chunk_NNNN/{actions_raw.parquet, actions_processed.parquet, metadata.json}
 
-Members of a piece are neighbours. A tarball comes from a stranger: names are only ever compared,
-never used as paths, and a member, a header or a piece is read into memory only up to a bound.
-
-`metadata.json` of a piece: which frames of which video its rows belong to, and what to mask.
+The members of a piece are neighbours. `metadata.json` says which frames of which video the rows
+belong to, and what to mask. A tarball comes from a stranger: names are only ever compared, never
+used as paths, and a member, a header or a piece is read into memory only up to a bound.
 """
 
 import gzip

@@ -1,6 +1,6 @@
-"""A piece's files to its rows, or to the reason why it has none.
+"""Turn a piece's files into its rows, or into the reason why it has none.
 
-Boxes of the labels to pixels of the video that is at hand.
+Boxes of the labels, such as the pad's, become pixels of the video that is at hand.
 """
 
 import hashlib

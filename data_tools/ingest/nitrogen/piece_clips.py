@@ -1,4 +1,4 @@
-"""Pieces of a tarball, and videos that are at hand, to clips."""
+"""Turn pieces of a tarball, and videos that are at hand, into clips."""
 
 import hashlib
 import json

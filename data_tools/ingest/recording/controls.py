@@ -1,6 +1,7 @@
-"""What other programs call the controls of a gamepad.
+"""Translate other programs' names and units of controls into ours.
 
-In what units a log tells time, sticks and triggers.
+Names of buttons and axes go in, and controls of the gamepad come out; times, sticks and triggers in
+a log's unit go in, and nanoseconds, [-1, 1] and [0, 1] come out.
 """
 
 import difflib

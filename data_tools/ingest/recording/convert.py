@@ -1,15 +1,11 @@
-"""One video and its log to a recording.
+"""Make a recording of one video and its log.
 
-What is asked of `ingest recording`, and what became of it.
+    log ─► dead zone ─► the video's clock: offset and drift ─► cut to the video's time ─► recording
+                                     └► is the rest of a longer log still of this video?
 
-A log on its video's clock, cut to the time of the video.
-
-A radial dead zone: a stick that rests is at rest.
-
-Whether a log that goes on after its video is still of the video's time.
-
-OBS stops its video while it is paused, and begins another file where it splits one; a program that
-writes down inputs goes on. Then the log is longer, and its rows lie apart from the pictures.
+A radial dead zone sets a stick that rests to its centre. OBS stops its video while it is paused,
+and begins another file where it splits one, while a program that writes down inputs continues. Then
+the log is longer than the video and its rows lie apart from the pictures, which is found out here.
 """
 
 from collections.abc import Sequence
