@@ -1,4 +1,4 @@
-"""Sticks of a controller: two axes that belong together."""
+"""Group the two axes of each stick of a controller."""
 
 import numpy as np
 from jaxtyping import Bool, Float32

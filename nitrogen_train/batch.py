@@ -1,7 +1,9 @@
-"""What data and policies meet on.
+"""Define `PolicyBatch`, which data and policies share.
 
 Axes, used everywhere: b samples; f observed frames, oldest first; c = 3 colours, RGB; h, w pixels;
 t predicted rows of actions; a controls of the action space; n visual tokens; d width.
+Masks are True where a thing is real.
+
 Masks are True where a thing is real.
 """
 

@@ -1,4 +1,4 @@
-"""The rules of `filter`, and how strict each of them is."""
+"""Define the rules of `filter`, and how strict each of them is."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""The records of a tar in one pass from its start to its end, with the bytes that each takes.
+"""Read the records of a tar in one pass, with the bytes that each takes.
 
 Members of a key are neighbours, so a record is a range of the tar, from the first header of its
 first member to the end of its last.

@@ -1,4 +1,4 @@
-"""What is in use of a mixture, and how often training comes by it."""
+"""List what is in use of a mixture, and how often training comes by it."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

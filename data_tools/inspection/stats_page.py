@@ -1,4 +1,4 @@
-"""What a data set holds, as one page for people."""
+"""Write what a data set holds as one page for people."""
 
 import io
 from collections import defaultdict

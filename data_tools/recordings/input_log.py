@@ -1,4 +1,4 @@
-"""Input logs to rows, by the one rule of time.
+"""Turn an input log into one row per frame, by the one rule of time.
 
 Row t covers the time from frame t (included) to frame t+1 (excluded). A button is down in it if it
 was down at any moment of it; a stick is its last value at or before frame t. Nothing at or after

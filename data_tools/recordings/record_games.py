@@ -1,11 +1,11 @@
-"""Expert play of a game, written down as recordings.
+"""Record the play of an expert, or of another player, in a game.
 
-Bursts of held random controls are injected, so that recoveries are seen. They are stored as
-executed and listed in the facts: a row of them is nobody's choice, so it is never learned from.
+    game, seed ─► player ─► controls, with bursts of disturbance ─► step ─► frames, rows
+      ─► one episode: video, log, facts
 
-The games that can be recorded, each in a few lines for a person who chooses one.
-
-One episode of a game, played by someone and written down as a recording.
+Bursts of held random controls are injected, so that recordings show how to recover. They are stored
+as executed and listed in the facts: a disturbed row is nobody's choice, so no policy learns from
+it. `games` describes the games that can be recorded, each in a few lines.
 """
 
 import contextlib

@@ -1,4 +1,4 @@
-"""Recordings: a video, a log of inputs on the same clock, and a file of facts.
+"""Define a recording: a video, a log of inputs on the same clock, and a file of facts.
 
 * `NAME.mp4` (or mkv, webm): what the player saw;
 * `NAME.inputs.jsonl` (or .parquet): rows `{"t_ns": ..., "controls": {"SOUTH": true, ...}}`;

@@ -1,4 +1,4 @@
-"""What came in, what was kept, and what was left out and why."""
+"""Report what came in, what was kept, and what was left out and why."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""Clips that are known but for their videos, and play that does not become a clip."""
+"""Describe clips whose videos are still to be made, and play that does not become a clip."""
 
 import contextlib
 import hashlib

@@ -1,18 +1,16 @@
-"""A recording to clips: its video, its inputs laid out as rows, cut evenly.
-
-Videos whose frame rate varies, at a constant one.
+"""Cut a recording evenly into clips: its video at a constant rate, its inputs as rows.
 
     video:     0     1  2  3        4     5      (when each frame is shown)
     grid:      |     |     |     |     |     |   (times of the constant rate)
     shown:     0     1     3     3     4     5   (2 is left out, 3 comes twice)
 
 A frame goes to the nearest time of the grid, as by FFmpeg's `fps` filter; of several the last is
-shown, and where there is none the former one stays. Of a video that keeps to its rate but for lost
+shown, and where there is none the former one stays. For a video that keeps to its rate but for lost
 frames and pauses (`video_rate.py`), the grid is laid through its frames: none is left out, and only
 lost ones are replaced. A row lasts from its frame to the next, so that nothing that was pressed
 once the next frame was shown enters it.
 
-Stretches of play to clips of equal length.
+Each stretch of play is cut into clips of equal length.
 """
 
 import hashlib

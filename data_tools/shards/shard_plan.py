@@ -1,6 +1,9 @@
-"""What will be written where, with every input checked before anything is written.
+"""Plan what will be written where, and check every input before anything is written.
 
-One of several processes, on any machines, that make one data set together.
+    recordings, settings ─► checked ─► clips by split ─► shards ─► the part of this process
+
+Several processes, on any machines, may make one data set together: each writes one part of the
+plan.
 """
 
 import hashlib

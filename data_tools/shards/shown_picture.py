@@ -1,4 +1,4 @@
-"""Pictures as a screen shows them: turned upright, without the combs of interlacing, in SDR.
+"""Show pictures as a screen does: turned upright, without the combs of interlacing, in SDR.
 
     as decoded ─► deinterlaced ─► turned and mirrored by the display matrix ─► HDR and wide colours
       to what an SDR screen shows ─► picture

@@ -1,13 +1,14 @@
-"""Videos as they were recorded: when each frame was shown, and stretches of frames.
+"""Read a recorded video: when each frame was shown, and the frames of a stretch.
 
-Frames by the times at which they are shown: exactly these, whole, or none.
+Times go in, and exactly the frames that are shown then come out, whole; otherwise the read fails:
 
     seek ─► first key frame ─► is it shown after the first frame wanted? further back, and again
       ─► decode ─► is a frame damaged, or does it lack what it refers to? further back, and again
 
-A file is sought by the time of decoding (mp4), of showing (mkv) or by guess (ts), so where a seek
-lands is looked at, not trusted. From a key frame on, all that is shown after it decodes; what is
-stored after it and shown before (an open group's leading pictures) may not, and is passed over.
+A file is sought by the time of decoding (mp4), of showing (mkv) or by guess (ts), so the code looks
+at where a seek lands and does not trust it. From a key frame on, all that is shown after it
+decodes; what is stored after it and shown before (an open group's leading pictures) may not, and is
+passed over.
 """
 
 from collections import deque

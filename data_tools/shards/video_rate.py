@@ -1,4 +1,4 @@
-"""The frame rate that a video follows, read from the times at which its frames are shown.
+"""Find the frame rate that a video follows, from the times at which its frames are shown.
 
     shown at    0   17   33   50             117  133  150    (ms; three frames were lost)
     place       0    1    2    3    .    .    7    8    9     (time = phase + place / rate)

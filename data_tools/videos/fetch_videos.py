@@ -1,6 +1,6 @@
-"""The videos of a list, one after the other, and how many of them still exist.
+"""Fetch the videos of a list, one after the other, and count how many of them still exist.
 
-One video, by yt-dlp, which knows the sites.
+yt-dlp, which knows the sites, fetches each video.
 """
 
 import json

@@ -1,13 +1,12 @@
-"""Lists of videos to get, and what became of each.
+"""Read lists of videos to fetch, and keep what became of each.
 
 A list has a JSON object per line, as `labels query --videos` writes it. Beside the videos lies
 `fetch.jsonl`, to which a line is added for each video that was asked for; the last one counts.
 
-Reads what a site and yt-dlp say: that a video is gone, or that this machine fails.
-
-A video is gone only where the site says so. Everything else passes, or is to be mended here:
-without a JavaScript runtime yt-dlp finds no format of any video, and a site that has had enough of
-a machine calls videos unavailable.
+The module also reads what a site and yt-dlp say: that a video is gone, or that this machine fails.
+A video is gone only where the site says so. Everything else passes with time, or has to be mended
+here: without a JavaScript runtime yt-dlp finds no format of any video, and a site that limits a
+machine calls videos unavailable.
 """
 
 import json

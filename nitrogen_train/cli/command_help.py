@@ -1,4 +1,4 @@
-"""What `--help` of our Hydra commands prints: a sentence, examples, groups, settings."""
+"""Write what `--help` of our Hydra commands prints: a sentence, examples, groups, settings."""
 
 import ast
 import inspect

@@ -1,8 +1,8 @@
-"""What our Hydra commands do before torch is imported: help, composing, checks.
+"""Do what our Hydra commands need before torch is imported: help, composing, checks.
 
     words ─► help, or a config ─► checked ─► the file of the command is imported, and torch with it
 
-A mistake is told in a second that way, and before anything is written.
+A mistake is reported within a second that way, and before anything is written.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""How our commands end when something is wrong: one clear line, the traceback when asked for."""
+"""End a failed command with one clear line, and show the traceback when asked for."""
 
 import contextlib
 import functools

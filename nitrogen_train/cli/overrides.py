@@ -1,4 +1,4 @@
-"""What is wrong with the words of a Hydra command, in one line that says what to write instead.
+"""Explain what is wrong with the words of a Hydra command, in one line that says what to write.
 
 words ─► flags ─► overrides ─► keys, choices, values ─► the composed config
 """

@@ -1,8 +1,9 @@
-"""Clips: fetched by one ranged read, decoded as far as windows need them.
+"""Fetch clips by one ranged read, and decode them as far as windows need them.
 
-What loading cost and what went wrong, counted where it happens and summed where it is logged.
+    manifest row ─► storage ─► record ─► clip ─► frames of a stretch
+                                   └► unreadable ─► quarantine: listed, counted, too many refused
 
-Clips that cannot be read: listed, counted, and too many of them refused.
+What loading cost and what went wrong is counted where it happens, and summed where it is logged.
 """
 
 import json

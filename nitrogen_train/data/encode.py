@@ -1,4 +1,4 @@
-"""Frames to H.264 that decodes fast: constant frame rate, short closed groups, no B-frames."""
+"""Encode frames as H.264 that decodes fast: constant rate, short closed groups, no B-frames."""
 
 import contextlib
 import tempfile

@@ -1,8 +1,7 @@
-"""`manifest.parquet`: a row per clip, enough to plan all reading without opening a shard.
+"""Read, write and check `manifest.parquet`: a row per clip, from which all reading is planned.
 
-What a manifest says of one clip.
-
-The table of a manifest: its columns, what they must hold, and its hash, batch by batch.
+    records ─► ManifestRow, one per clip ─► manifest.parquet
+    manifest.parquet ─► columns and values checked, batch by batch ─► Manifest, and its hash
 
 A manifest may have millions of clips and come from a stranger: nothing here makes a Python object
 per clip that outlives its batch.

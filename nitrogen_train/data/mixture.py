@@ -1,4 +1,4 @@
-"""Data sets with weights: what a run draws its windows from.
+"""Open the weighted data sets from which a run draws its windows.
 
 path ─► storage, manifest ─► selection ─► table of windows ─► parts with weights (games, or one)
 """

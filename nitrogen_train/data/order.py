@@ -1,4 +1,4 @@
-"""Which window is sample i of a run: a pure function, not a state.
+"""Tell which window is sample i of a run: a pure function, not a state.
 
     sample i ─► lane, visit, atom ─► source ─► game ─► pass, shuffled visit ─► position of a window
 
@@ -12,11 +12,9 @@ for Q samples. The visits of a pass are shuffled; a pass of N windows holds each
 Q, others in each pass. Lanes begin at different atoms of their first visit, so that about as many
 visits end in each step as in any other.
 
-Slots dealt to sources in proportion to weights, evenly along the way.
-
-Which part of every global batch a process builds.
-
-The plan of a run's samples: which window comes where, known without reading a shard.
+Slots are dealt to sources in proportion to their weights, evenly along the way. `Share` says which
+part of every global batch a process builds, and `WindowPlan` joins all of it to a plan that is
+known without reading a shard.
 """
 
 import heapq

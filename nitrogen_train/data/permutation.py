@@ -1,4 +1,4 @@
-"""Shuffles without a table: the place of each element is a function of its index and a key.
+"""Shuffle without a table: the place of each element is a function of its index and a key.
 
 A pass over 7.2 million clips has more windows than a worker should hold in a permutation; here any
 element of it costs the same few operations, at any place of the run.

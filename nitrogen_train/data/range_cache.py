@@ -1,4 +1,4 @@
-"""Ranges of remote files, kept on a local disk that many processes share.
+"""Keep ranges of remote files on a local disk that many processes share.
 
 An entry is one file: a checksum over address and bytes, then the bytes. It is written under another
 name, on whose lock its writer sits, and takes its own name when it is whole. What a killed process

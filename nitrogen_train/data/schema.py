@@ -1,9 +1,9 @@
-"""A clip's metadata, `KEY.json`, and the rules that every reader and writer of clips keeps.
+"""Define a clip's metadata, `KEY.json`, and the rules that every reader and writer of clips keeps.
 
 Everything read here may come from a stranger: sizes are bounded before anything is unpacked, every
 value is checked, and a fault is a `ShardError` that says what was expected and what came.
 
-Names of games: one spelling for a game, or a policy would learn it as two.
+A game has one spelling in its name, or a policy would learn it as two.
 """
 
 import json

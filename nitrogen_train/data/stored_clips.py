@@ -1,12 +1,11 @@
-"""Clips in the records of any writer: ours, or a foreign one's that a manifest was made for.
+"""Read clips from the records of any writer: ours, or a foreign one's with a manifest of ours.
 
     record's members ─► ours: `actions.parquet`, `json` with our schema, `mp4`, all of it checked
                      └► foreign: one picture (mp4, jpg, jpeg), one `ACTION_DECODERS` knows, others
                         left unread; what it does not say is in its manifest's row
 
-Which of them it is, the record itself says.
-
-Actions as other writers store them, beside `actions.parquet`.
+The record itself says which of them it is. Other writers store actions, beside `actions.parquet`,
+as
 
     actions.json    rows [{"SOUTH": true, "LEFT_STICK_X": -0.4}, …] or columns {"SOUTH": [true, …]}
     npy, npz        an array (rows, controls), in the order of the action space

@@ -1,4 +1,4 @@
-"""Shards to `PolicyBatch`.
+"""Turn shards into `PolicyBatch`.
 
     plan: sample i ─► window of a clip ─► visit: one ranged read, stretches decoded as they come up
       ─► window: frames uint8, rows in model space ─► collate ─► a worker's piece of a micro-batch

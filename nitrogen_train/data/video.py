@@ -1,23 +1,21 @@
-"""A video in memory: opened, found whole, its frames listed in the order in which they are shown.
+"""Decode videos in memory to exact frames, by one of three libraries behind one protocol.
 
-Every backend goes by this list. An mp4's own table gives it in the time of decoding one frame;
-where that does not tell all, every packet is read, in the time of about six.
+    bytes ─► opened, found whole ─► frames listed in the order in which they are shown
+      ─► PyAV | torchcodec | decord ─► exactly the frames asked for, or an error
 
-PyAV: the fastest of the backends, and exact on every kind of file.
+A frame's index is its place in the order in which frames are shown. An mp4's own table gives that
+order in the time of decoding one frame; where the table does not tell all, every packet is read, in
+the time of about six frames. All libraries go by this list.
 
-decord 0.6, last released in 2021.
+Each call opens the video, decodes on one thread (a loader has a process per core) and closes it: a
+decoder holds nothing, and one object serves every worker.
 
-It returns wrong frames where decoding starts at what is no IDR (open groups, HEVC, intra refresh)
-and where an edit list hides frames, and crashes on files that are cut short: these are refused. A
-reader that is alive when its process forks hangs the child; here none outlives its call.
-
-torchcodec, where it and the shared libraries of FFmpeg are installed.
-
-Videos in memory to frames, behind one protocol.
-
-A frame's index is its place in the order in which frames are shown. A backend returns exactly the
-frames that are asked for, or raises. Each call opens the video, decodes on one thread (a loader has
-a process per core) and closes it: a decoder holds nothing, and one object serves every worker.
+* PyAV is exact on every kind of file.
+* torchcodec works where it and the shared libraries of FFmpeg are installed.
+* decord 0.6, last released in 2021, returns wrong frames where decoding starts at what is no IDR
+  (open groups, HEVC, intra refresh) and where an edit list hides frames, and crashes on files that
+  are cut short: these are refused. A reader that is alive when its process forks hangs the child;
+  here none outlives its call.
 """
 
 import importlib.util

@@ -1,9 +1,9 @@
-"""Visits: a clip is fetched once, decoded a stretch at a time, and handed out window by window.
+"""Fetch a clip once, decode it a stretch at a time, and hand it out window by window: a visit.
+
+    planned visit ─► clip_reader ─► decoded stretch ─► windows ─► samples ─► PolicyBatch
 
 What cannot be read is replaced by windows that the plan itself draws, so that a fault in the data
 changes the stream in the same way at any number of ranks and workers.
-
-Windows of decoded clips to `PolicyBatch`.
 """
 
 import hashlib

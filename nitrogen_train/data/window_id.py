@@ -1,4 +1,4 @@
-"""The name of a window, which commands without torch need too."""
+"""Name a window; commands without torch need the name too."""
 
 from typing import NamedTuple
 

@@ -1,19 +1,20 @@
-"""Windows of a clip: frames up to t, and the rows of actions that follow.
+"""Count and cut the windows of clips: frames up to t, and the rows of actions that follow.
 
     frames   t-2·stride … t-stride … t          (before the clip's start: masked)
     rows     t+offset … t+offset+horizon-1      (from the first row that is not valid: masked)
 
 Rows past the clip's end are not valid. What follows an invalid row is not supervised either: an
 injected disturbance lies between it and anything the frames show. A window exists for each valid
-first row, so the windows of a clip can be counted from its manifest row alone.
+first row, so the windows of a clip are counted from its manifest row alone.
 
-Every window of the clips in use, counted, not listed: which window is at a position.
+A run's table of windows counts all windows of the clips in use without listing them, and tells
+which window is at a position:
 
     clips in use, in manifest order or by game ─► runs of valid rows ─► one entry per run
     position p ─► the run at which the running count of windows passes p ─► clip, frame, rows
 
-A window exists for each valid first row (see `windows.py`), so a run of n rows holds n windows and
-the table is three numbers per run, which all processes of a node map from the same files.
+A run of n valid rows holds n windows, so the table is three numbers per run, which all processes of
+a node map from the same files.
 """
 
 import hashlib
