@@ -1,13 +1,10 @@
-"""Playing a game through: several episodes in lock step, so that a policy is asked once for all.
+"""Play several episodes of a game in lock step, so that one call of a policy serves all.
 
-Before each row a player is asked for the controller state of every episode that still runs. The
-sum of an episode's rewards is its score.
+    frames of the episodes that still run ─► player ─► their controls ─► step ─► rewards, frames
 
-The playing process: several episodes of one game in lock step, by one policy.
-
-Episodes that need a chunk at the same moment share one call of the policy; see `models.playing`.
-
-The policy at play, as a video with its pad drawn below the picture.
+The sum of an episode's rewards is its score. Episodes whose policy needs a chunk at the same moment
+share one call of it (`models.playing`). `record_video` writes a policy at play as a video with its
+pad drawn below the picture.
 """
 
 import contextlib

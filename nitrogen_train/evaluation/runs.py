@@ -1,4 +1,4 @@
-"""The runs in a folder: what each was told, how far it has come, and which belong together."""
+"""Read the runs in a folder: their settings, how far each has come, and which belong together."""
 
 import contextlib
 import json

@@ -1,4 +1,4 @@
-"""The runs of a folder as a table in the terminal, a page with their curves, and a CSV.
+"""Lay the runs of a folder out as a table in the terminal, a page with their curves, and a CSV.
 
 Runs that differ only in the seed make one row, mean ± 95 % interval, with the runs below it.
 """

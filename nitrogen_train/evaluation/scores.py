@@ -1,4 +1,4 @@
-"""From the scores of episodes to one comparable number per game.
+"""Turn the scores of episodes into one comparable number per game.
 
     normalized = (policy - random) / (reference - random)
 

@@ -1,14 +1,13 @@
-"""The straight path from noise to actions.
+"""Define the straight path from noise to actions, its loss, and what a network predicts on it.
+
+    actions x_1, noise x_0, time ─► x_t, velocity ─► network ─► prediction ─► velocity ─► loss
 
 The one convention of the whole project: `time` 0 is noise, 1 is data,
 x_t = (1 - time) x_0 + time x_1, velocity = x_1 - x_0, and the solver integrates from 0 to 1.
 
-The masked loss: one mean over everything that a step supervises.
-
-A sum of errors travels with the count that divides it, so that micro-batches and ranks can share
-one divisor, the count of the whole global batch, and give the gradients of one batch.
-
-What a network's output means, and how the velocity follows from it.
+The loss is one mean over everything that a step supervises. A sum of errors travels with the count
+that divides it, so that micro-batches and ranks can share one divisor, the count of the whole
+global batch, and give the gradients of one batch.
 
 Velocity, x_1 and the logits of a binary x_1 determine each other along the path: a network may
 return any of them, apart for buttons and for sticks, and the solver sees a velocity.

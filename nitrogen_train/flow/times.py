@@ -1,4 +1,4 @@
-"""Which path times a policy trains on.
+"""Distribute the path times on which a policy trains.
 
 A distribution maps uniform numbers to path times (an inverse CDF), so that any source of
 uniforms can drive it: a generator, or the seed that a sample carries (`flow.noise`).

@@ -1,13 +1,12 @@
-"""One gamepad interface for every game.
+"""Define one gamepad interface for every game, and players that know nothing of a game.
+
+    reset ─► frame 0 ─► player ─► controls by name (row 0) ─► step ─► frame 1, reward ─► …
 
 A game is a Gymnasium environment whose observation is the picture on the screen, (h, w, 3) uint8
-RGB, and whose action is a controller state by name (`Controls`), for example
-`{"RIGHT_STICK_X": -0.4, "RIGHT_TRIGGER": True}`. `reset` shows frame 0; the action given to `step`
-after frame t is row t of a recording. The sum of the rewards of an episode is its score.
-
-Reading a controller state as a game sees it.
-
-Players that know nothing of the game.
+RGB, and whose action is a controller state by name (`Controls`), for example `{"RIGHT_STICK_X":
+-0.4, "RIGHT_TRIGGER": True}`. `reset` shows frame 0; the action given to `step` after frame t is
+row t of a recording. The sum of the rewards of an episode is its score. `read_pad` reads a
+controller state as a game sees it.
 """
 
 import abc

@@ -1,4 +1,4 @@
-"""What the ViZDoom games share: the engine, its pictures and what a player sees in them."""
+"""Run ViZDoom for all games of Doom: the engine, its pictures, and what a player sees in them."""
 
 import abc
 import contextlib

@@ -1,22 +1,14 @@
-"""The diffusion transformer: action tokens look at visual tokens and at each other.
+"""Define the network: the mixer, the diffusion transformer and the action head.
 
-Even blocks attend to the visual tokens, odd blocks to the action tokens. A path time enters as a
-scale and a shift after the norm in front of each attention, and after the last norm. What does
-not depend on the noisy actions is computed by `attend_to` and `modulate`, once for all steps of a
-solver.
+    visual tokens ─► Mixer: they look at each other ─► keys and values ─┐
+    noisy actions ─► ActionEncoder ─► DiT ◄─────────────────────────────┘
+                          ▲            │
+                     path time         └─► ActionDecoder ─► values of actions
 
-Attention and feed-forward layers, as in NitroGen's mixer and DiT.
-
-The mixer: visual tokens look at each other before the actions look at them.
-
-From noisy actions, a path time and visual tokens to values of actions.
-
-    noisy actions ─► ActionEncoder ─► DiT ─► ActionDecoder ─► values
-                          ▲            ▲
-                     path time     path time, keys and values of the visual tokens
-
-Path times and visual tokens are prepared apart, by `condition_on` and `attend_to`: both are
-constant over the steps of a solver.
+In the DiT, even blocks attend to the visual tokens, odd blocks to the action tokens. A path time
+enters as a scale and a shift after the norm in front of each attention, and after the last norm.
+Path times and visual tokens are prepared apart, by `condition_on`, `modulate` and `attend_to`: both
+are constant over the steps of a solver. Attention and feed-forward layers are NitroGen's.
 """
 
 import math

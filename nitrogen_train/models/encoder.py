@@ -1,4 +1,4 @@
-"""The vision encoder: any timm network behind one seam, frames in, visual tokens out."""
+"""Wrap any timm network as the vision encoder: frames in, visual tokens out."""
 
 import difflib
 from dataclasses import dataclass

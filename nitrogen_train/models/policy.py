@@ -1,4 +1,4 @@
-"""What every policy offers, whatever its objective, and what it returns."""
+"""Define what every policy offers, whatever its objective, and what it returns."""
 
 import abc
 from dataclasses import dataclass, replace

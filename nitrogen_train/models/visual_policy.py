@@ -1,8 +1,8 @@
-"""What all our policies share: how they see, which game they are told, how they are rebuilt.
+"""Define what all our policies share: how they see, which game they are told, how they are saved.
 
 frames ─► VisionEncoder ─► + game ─► Mixer ─► tokens
 
-Saving and loading, for every policy: as a folder, from a folder, the hub or an ng.pt.
+A policy is saved as a folder, and loaded from a folder, the hub or an ng.pt.
 """
 
 import abc

@@ -1,4 +1,4 @@
-"""Files of a policy in a repository of the Hugging Face hub."""
+"""Download the files of a policy from a repository of the Hugging Face hub."""
 
 import socket
 import threading

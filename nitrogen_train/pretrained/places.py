@@ -1,9 +1,10 @@
-"""Where a policy lies on this machine; nothing is read, no server is asked, no torch.
+"""Find where a policy lies on this machine, and read its `config.json`; no torch, no server.
+
+    name ─► policy folder | file | run folder | checkpoint | `owner/name` of the hub ─► Place
+    config.json ─► settings, how the policy is used, an ng.pt's header
 
 A name is a policy's own folder or file, a run folder, or a checkpoint of a run; anything else that
 could be `owner/name` is left to the Hugging Face hub.
-
-A policy's `config.json`: settings, how it is used, an ng.pt's header; no torch.
 """
 
 import difflib

@@ -1,11 +1,10 @@
-"""SigLIP's vision tower: Hugging Face's names, which ng.pt shares, and timm's.
+"""Read SigLIP's vision tower under Hugging Face's names, which ng.pt shares, and timm's.
 
     SiglipVisionModel  embeddings. encoder.layers.N. post_layernorm. head.
     timm               patch_embed. pos_embed blocks.N. norm. attn_pool.
 
-Both compute the same; Hugging Face's towers use the tanh approximation of GELU.
-
-SigLIP's weights as Hugging Face's `SiglipVisionModel.save_pretrained` writes them.
+Both compute the same; Hugging Face's towers use the tanh approximation of GELU. A folder that
+`SiglipVisionModel.save_pretrained` has written can be read too.
 """
 
 import json

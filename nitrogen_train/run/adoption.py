@@ -1,4 +1,4 @@
-"""`init_from`: what a new run takes over from another policy before anything is built; no torch.
+"""Take over another policy's settings into a new run, for `init_from`; no torch.
 
     config of the run ─┐
                        ├─► the other policy's network, this run's games and training ─► config.yaml

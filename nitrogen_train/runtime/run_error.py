@@ -1,7 +1,9 @@
-"""Why a run ended with an error: kept in its folder, for people and for `nitrogen-report`.
+"""Keep in a run's folder why the run ended with an error, for people and for `nitrogen-report`.
 
-error: width=16 must be a multiple of num_heads=3 (in model.mixer)
-optimizer.lr=0.1                  the overrides it was started with, one a line
+    error: width=16 must be a multiple of num_heads=3 (in model.mixer)
+    optimizer.lr=0.1                  the overrides it was started with, one a line
+
+The message of an error goes in and the file `error.txt` comes out.
 """
 
 from collections.abc import Sequence

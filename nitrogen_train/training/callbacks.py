@@ -1,4 +1,4 @@
-"""The callbacks of every run."""
+"""List the callbacks of every run."""
 
 from dataclasses import dataclass
 from pathlib import Path

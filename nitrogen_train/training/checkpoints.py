@@ -1,8 +1,9 @@
-"""Checkpoints on disk: never half-written, found again by the next start of the same run.
+"""Save checkpoints that are never half-written, find them again, and decide which stay.
 
-When a checkpoint is saved, and which of them stay.
+    step's end ─► files beside the target ─► whole ─► renamed to step-N.ckpt ─► old ones removed
 
-A new one is whole before an old one goes, so that a full disk or a kill leaves what there was.
+A new checkpoint is whole before an old one goes, so that a full disk or a kill leaves what there
+was.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""The stream as Lightning asks for it, with the one number that a resume needs."""
+"""Give the stream to Lightning, with the one number that a resume needs."""
 
 import logging
 from collections.abc import Sequence

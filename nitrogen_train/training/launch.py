@@ -1,4 +1,4 @@
-"""Finds who has started this process, with how many others: the world must be the config's.
+"""Find who has started this process, with how many others: the world must be the config's.
 
     torchrun, srun, jsrun, mpirun, Kubeflow ─► variables ─► as many as the config has, or refused
     one process by hand ─► Lightning starts the others of its node

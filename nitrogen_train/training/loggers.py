@@ -1,4 +1,4 @@
-"""Where metrics go: a local CSV that every start appends to, and wandb, offline by default."""
+"""Write metrics to a local CSV that every start appends to, and to wandb, offline by default."""
 
 import csv
 import logging

@@ -1,15 +1,11 @@
-"""How the weights move: groups of parameters, their optimizer, its schedule and its average.
+"""Build what moves the weights: groups of parameters, their optimizer, its schedule and average.
 
-Parameters by name: `encoder.*` is every parameter whose name begins with `encoder.`.
+    parameters by name ─► frozen | groups (factors, decay) ─► optimizer ─► schedule, average
 
-Patterns are those of a shell (`fnmatch`): `*` stands for any text, dots included.
-
-Parts of a policy that do not learn.
-
-A part whose parameters are all frozen is a fixed function: no dropout, no new norm statistics, and
-no backward pass through it unless something in front of it learns.
-
-Learning-rate schedules, in optimizer steps.
+Patterns are those of a shell (`fnmatch`): `encoder.*` is every parameter whose name begins with
+`encoder.`, and `*` stands for any text, dots included. A part whose parameters are all frozen is a
+fixed function: no dropout, no new norm statistics, and no backward pass through it unless something
+in front of it learns. Schedules count optimizer steps.
 """
 
 import difflib

@@ -1,4 +1,4 @@
-"""A run that is told to stop saves first, and comes back.
+"""Save a run that is told to stop before it ends, and bring it back.
 
     signal ─► a flag ─► agreed by all ranks ─► step's end: all save ─► rank 0 requeues ─► exit
 

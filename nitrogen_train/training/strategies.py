@@ -1,8 +1,7 @@
-"""How a run is spread over processes: one, DDP, or DeepSpeed's ZeRO.
+"""Build the strategy that spreads a run over processes: one, DDP, or DeepSpeed's ZeRO.
 
-torch.compile, part by part: the names of weights stay as they are.
-
-Less memory for more computation.
+Parts of the policy are compiled one by one, so that the names of weights stay as they are, and may
+compute activations twice instead of keeping them.
 """
 
 import os

@@ -1,8 +1,7 @@
-"""How fast a run goes, how much of the time it waits for data, and why.
+"""Measure how fast a run goes, how much of the time it waits for data, and why.
 
-The GPUs that forecasts and MFU know, with what their makers say of them.
-
-How many floating-point operations a policy's training takes, counted without computing.
+    times of steps, waits ─► samples/s, share of waiting
+    policy on the meta device ─► FLOPs of a sample ─► MFU, with a GPU's peak as its maker states it
 
 On the meta device tensors have a shape and no values: counting costs seconds and no memory.
 """

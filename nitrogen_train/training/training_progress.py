@@ -1,4 +1,4 @@
-"""What a training shows while it runs: a bar in a terminal, else lines; and the run's text log.
+"""Show what a training does while it runs, as a bar or as lines, and write the run's text log.
 
     step 120/3600  loss 0.00651  val 0.0093  221 samples/s  eta 7:43
 

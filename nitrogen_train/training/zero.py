@@ -1,4 +1,4 @@
-"""DeepSpeed's ZeRO under Lightning: our checkpoints, our precision, our average, also on CPUs."""
+"""Run DeepSpeed's ZeRO under Lightning with our checkpoints, precision and average."""
 
 import importlib
 import os

@@ -1,4 +1,4 @@
-"""A checkpoint in many files, one per rank, that any number of ranks can read.
+"""Save a ZeRO checkpoint in one file per rank that any number of ranks can read.
 
     step-N.ckpt/
       run.pt            what Lightning keeps of the run, shapes, buffers, the optimizer's groups
@@ -7,8 +7,6 @@
 DeepSpeed's own layout is tied to its number of ranks and its stage, and has to be unpickled. This
 one holds tensors, numbers and names, which `weights_only=True` reads, and the name and place of
 every piece, so that each reader takes the parts that it owns.
-
-What a ZeRO engine of DeepSpeed holds, as named pieces of whole tensors.
 
 Under ZeRO an optimizer sees no parameters, but flat fp32 tensors, each the part that this rank owns
 of many parameters laid end to end; Adam's moments and the moving average are flat alike. A piece

@@ -1,4 +1,10 @@
-"""How long a step takes on named GPUs, and whether it fits.
+"""Compute how long a step takes on named GPUs, and whether it fits.
+
+    strategy, GPUs, batch, precision ─┐
+                                      ├─► memory, bytes sent ─► Forecast: step time, does it fit
+    policy on the meta device ─► cost ┘
+
+**Time.**
 
     compute  = samples of a rank x operations / (utilization x peak)
     update   = bytes of the optimizer's state, read and written, / memory bandwidth
@@ -9,30 +15,8 @@ The link is that of the node where the job fits into one, else the GPU's share o
 Gradients travel behind the last micro-batch's backward pass, two thirds of its operations; those of
 ZeRO-2 and everything of ZeRO-3 behind all of them. Loading data is not in it.
 
-What a forecast is asked for: a strategy on a number of GPUs, with a batch and a precision.
-
-What one sample and one weight of a policy cost, found without computing or allocating.
-
-What a rank sends in one optimizer step, by strategy, in bytes; it receives as much.
-
-Rings move (N-1)/N of a tensor to gather or to reduce-scatter it, twice that to all-reduce it. With
-T, F and N as in `memory`, and A micro-batches in a step:
-
-    DDP       (N-1)/N 2 x 4 T
-    ZeRO-1    (N-1)/N (2 x 4 T  +  4 T)            gradients, then new weights
-    ZeRO-2    (N-1)/N (A 2 x 4 T  +  4 T)          gradients of every micro-batch
-    ZeRO-3    (N-1)/N A (k 4 (T+F)  +  4 T)        weights k times, gradients
-
-Gradients and weights travel in fp32, under DeepSpeed's autocast too. ZeRO-1 and -2 all-reduce:
-DeepSpeed's use_multi_rank_bucket_allreduce is on, which is its default. k is 1 where the backward
-pass finds the weights still gathered, 2 where its uses are further apart than
-stage3_max_reuse_distance. Parameters below stage3_param_persistence_threshold are gathered once a
-step. Counts and norms, a few bytes each, are left out; the moving average sends nothing.
-
-What training keeps on each GPU, by strategy, in bytes.
-
-T parameters learn, F are frozen, N ranks. Weights, gradients and optimizer are fp32, also under
-bf16-mixed.
+**Memory** of each GPU, in bytes. T parameters learn, F are frozen, N ranks; weights, gradients and
+optimizer are fp32, also under bf16-mixed.
 
                  DDP        ZeRO-1       ZeRO-2       ZeRO-3
     weights      4 (T+F)    4 (T+F)      4 (T+F)      4 (T+F)/N + gathered
@@ -46,6 +30,21 @@ bf16-mixed.
 R is reduce_bucket_size, at most T. ZeRO-3 gathers at most stage3_max_live_parameters. Offload moves
 master, moments and average, or the weights as well, into the host's memory. One process has no
 buckets.
+
+**Communication**: bytes that a rank sends in one optimizer step; it receives as much. Rings move
+(N-1)/N of a tensor to gather or to reduce-scatter it, twice that to all-reduce it. With A
+micro-batches in a step:
+
+    DDP       (N-1)/N 2 x 4 T
+    ZeRO-1    (N-1)/N (2 x 4 T  +  4 T)            gradients, then new weights
+    ZeRO-2    (N-1)/N (A 2 x 4 T  +  4 T)          gradients of every micro-batch
+    ZeRO-3    (N-1)/N A (k 4 (T+F)  +  4 T)        weights k times, gradients
+
+Gradients and weights travel in fp32, under DeepSpeed's autocast too. ZeRO-1 and -2 all-reduce:
+DeepSpeed's use_multi_rank_bucket_allreduce is on, which is its default. k is 1 where the backward
+pass finds the weights still gathered, 2 where its uses are further apart than
+stage3_max_reuse_distance. Parameters below stage3_param_persistence_threshold are gathered once a
+step. Counts and norms, a few bytes each, are left out; the moving average sends nothing.
 """
 
 from collections.abc import Callable, Iterable

@@ -1,14 +1,8 @@
-"""Frames with controllers drawn below them, for people to see what was pressed.
+"""Draw controllers below frames, for people to see what was pressed.
 
-What the drawings of controllers share: colours, and an image in hundredths of its width.
-
-Draws a gamepad, for people to see what was pressed.
+    frame, controls ─► strip of a gamepad, or of a keyboard and a mouse ─► frame with the strip
 
 Lengths are in hundredths of the picture's width, so that one drawing serves every size.
-
-Draws a keyboard and a mouse, for people to see what was pressed.
-
-Lengths are in hundredths of the picture's width, as in `pad_overlay`.
 """
 
 from collections.abc import Callable, Sequence

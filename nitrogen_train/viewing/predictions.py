@@ -1,4 +1,4 @@
-"""What a policy would have pressed in the rows of clips, as a parquet file.
+"""Write and read what a policy would have pressed in the rows of clips, as a parquet file.
 
 A row per prediction: `clip_id`, `row` (of the clip as it is stored), and each control by its name
 in lower case, in physical units: buttons bool, axes in [-1, 1]. `nitrogen-eval` writes it,
