@@ -31,7 +31,7 @@ from nitrogen_train.actions import ActionSpace
 
 @dataclass(frozen=True, kw_only=True)
 class ClockMap:
-    """What is logged at `u` belongs to the video's time `(u + offset) / (1 - drift)`."""
+    """Relate a log's clock to its video's: `u` in the log is `(u + offset) / (1 - drift)` there."""
 
     offset_s: float = 0.0
     """How much later the video's clock shows the same moment, at the video's first frame."""
@@ -236,7 +236,7 @@ def _drifts(reach_s: float, step_s: float) -> Float64[np.ndarray, " drifts"]:
 
 WINDOW_S = 5.0
 MAX_WINDOWS = 120
-"""Of a longer video as many are looked at, spread evenly: 10 minutes are decoded at most."""
+"""Most windows that are looked at, 10 minutes of video; a longer one's are spread evenly over it."""
 _MIN_STEPS = 12
 _END_WINDOWS = 4
 """Twenty seconds: few enough that a pause among them is unlikely, enough to tell."""
@@ -299,7 +299,7 @@ def _read_windows(
 def fit_windows(
     windows: list[PictureMotion], log: InputLog, space: ActionSpace, *, frame_s: float
 ) -> ClockFit:
-    """As `measure_clock`, of windows that have been read.
+    """Measure a clock as `measure_clock` does, from windows that have been read.
 
     Raises:
         UnknownClockError: If the data cannot tell.

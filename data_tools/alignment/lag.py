@@ -30,7 +30,7 @@ from data_tools.shards.source_video import SourceVideo
 from nitrogen_train.actions import ActionSpace
 
 _LEAST_CHANGE = 0.05
-"""Of a control's range: noise of a stick at rest is no input."""
+"""Share of a control's range: a stick at rest has less noise, which is no input."""
 _ONSET_NS, _ONSET_SHARE = 10**8, 0.25
 
 
@@ -218,7 +218,7 @@ def _measure_change(earlier: Picture, later: Picture) -> Float64[np.ndarray, " a
 _PICTURE_ORDER, _CONTROL_ORDER = 3, 2
 """Steps that the whitening looks back; the picture's are those of flashes and of inertia."""
 _RIDGE = 1e-2
-"""Of a feature's variance: stands for what is constant in a window."""
+"""Share of a feature's variance that stands for what is constant in a window."""
 _CLIP = 4.0
 """In robust standard deviations: a cut to another scene is no motion."""
 

@@ -49,7 +49,7 @@ class Event:
 
 @dataclass(frozen=True, kw_only=True)
 class DeviceDescription:
-    """What sysfs says of a device."""
+    """The description of a device in sysfs."""
 
     path: Path
     """For example `/dev/input/event5`."""

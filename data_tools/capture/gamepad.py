@@ -77,7 +77,7 @@ class Gamepad:
 
     @property
     def name(self) -> str:
-        """What was played with, in one line."""
+        """Return the description of the gamepad and its layout, in one line."""
         return describe_pad(self._source.description, self.layout)
 
     def fileno(self) -> int:
@@ -161,7 +161,7 @@ def _describe_choice(devices: Sequence[DeviceDescription]) -> str:
 
 _LOOK_UP_S = 0.05
 _STICK_REST = 0.1
-"""Of a stick's way: sticks tremble, and that is not shown."""
+"""Share of a stick's way: sticks tremble, and less than this is not shown."""
 
 
 def watch_pad(source: EventSource, layout: PadLayout, out: TextIO, *, stop: threading.Event) -> str:

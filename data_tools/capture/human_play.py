@@ -116,7 +116,7 @@ _HUMAN = "human"
 
 @runtime_checkable
 class PlayWindow(Protocol):
-    """What a person looks at."""
+    """The window that a person looks at during play."""
 
     def say(self, text: str) -> None:
         """Tell the person something."""

@@ -217,10 +217,10 @@ _HAT_SIDES = {"1": (1, -1), "2": (0, 1), "4": (1, 1), "8": (0, -1)}
 
 @dataclass(frozen=True, kw_only=True)
 class PadMapping:
-    """What SDL says of a pad."""
+    """The mapping of a pad as SDL has it."""
 
     name: str
-    """As SDL calls it."""
+    """Name of the pad in SDL."""
     inputs: Inputs
 
 

@@ -23,7 +23,7 @@ from data_tools.capture.event_device import (
 from nitrogen_train.actions import GAMEPAD
 
 CONTROLS = tuple(name for name in GAMEPAD.controls if name not in GAMEPAD.unlabelled)
-"""What a pad can have."""
+"""The controls that a pad can have."""
 TRIGGERS = ("LEFT_TRIGGER", "RIGHT_TRIGGER")
 
 
@@ -35,7 +35,7 @@ class PadInput:
     """EV_KEY or EV_ABS."""
     code: int
     side: int = 0
-    """Of an axis: -1 for its negative side, 1 for its positive one, 0 for the whole."""
+    """Side of an axis: -1 for its negative side, 1 for its positive one, 0 for the whole."""
 
     def __str__(self) -> str:
         return ("", "+", "-")[self.side] + code_name(self.kind, self.code)

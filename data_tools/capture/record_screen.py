@@ -133,18 +133,18 @@ class InputCollector:
 
 
 LIVE_ENCODING = Encoding(crf=15, preset="ultrafast", num_threads=min(4, os.cpu_count() or 1))
-"""As little work as x264 can do: what it saves in bytes later, it must not cost the game now."""
+"""The least work that x264 can do: what saves bytes later must not cost the game now."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ScreenSession:
-    """What is recorded, and what is known of it."""
+    """The subject of a recording, and what is known of it."""
 
     part: ScreenPart
     fps: float
     out_dir: Path
     name: str
-    """Of the recording's files."""
+    """Name of the recording's files."""
     game: str
     session_id: str
     source: str
@@ -157,12 +157,12 @@ class ScreenSession:
 
 @dataclass(frozen=True, kw_only=True)
 class ScreenReport:
-    """What came of it."""
+    """The outcome of a recording."""
 
     facts: RecordingFacts
     slots: FrameSlots
     num_changes: int
-    """Of the gamepad."""
+    """Number of changes of the gamepad."""
     ended_by: str
 
 

@@ -172,18 +172,18 @@ def find_corner(
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """Whether a clip is kept, as far as it alone can tell."""
+    """The judgement whether a clip is kept, as far as the clip alone can tell."""
 
     clip_id: str
     rule: str | None
     """The first rule that it breaks."""
     detail: str = ""
-    """What was found."""
+    """Finding of the rule, in words."""
     actions_hash: str = ""
-    """Of a clip that is kept: of its rows and their rate."""
+    """Hash of the rows and their rate, for a clip that is kept."""
     video_hash: str = ""
     signature: str = ""
-    """What it looks like, in hexadecimal."""
+    """Signature of the clip's pictures, in hexadecimal."""
 
 
 def judge_clip(dataset_dir: Path, settings: FilterSettings, row: ManifestRow) -> Verdict:

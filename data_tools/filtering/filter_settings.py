@@ -11,7 +11,7 @@ RULES = (DAMAGED, OUT_OF_RANGE, IDLE, CORNER, BLACK, FROZEN, MENU, COPY)
 PICTURE_RULES = frozenset({BLACK, FROZEN, MENU, COPY})
 """If none of them is asked, no video is decoded."""
 SWITCHABLE = RULES[2:]
-"""What breaks the others cannot be learned from at all."""
+"""Rules that may be switched off; a clip that breaks the others cannot be learned from at all."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +23,7 @@ class FilterSettings:
     min_active: float = 0.5
     """Share of the valid rows that must not be idle; NitroGen's rule."""
     dead_zone: float = DEAD_ZONE
-    """Of an axis, for a row to be idle."""
+    """Value below which an axis counts as centred, for a row to be idle."""
     idle_window_s: float | None = None
     """Length over which `min_active` is asked for; None: the whole clip."""
     corner_share: float = 0.95

@@ -133,12 +133,12 @@ _LONGEST_KEY = 200
 _MADE_KEY = b"index"
 """In the manifest's metadata: what it was made of."""
 _FORMAT = 2
-"""Of the rows in `.index`; higher when a record would be described otherwise."""
+"""Format of the rows in `.index`; higher when a record would be described otherwise."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ForeignFacts:
-    """What foreign records do not say themselves."""
+    """The facts that foreign records do not state themselves."""
 
     game: str
     source: str
@@ -147,7 +147,7 @@ class ForeignFacts:
     """A session is the pattern's first group in a record's key, or all that it matches; None: each
     tar is one."""
     fps: float | None = None
-    """Of pictures, and of videos that have none."""
+    """Frame rate of pictures, and of videos that have none."""
     val_share: float = 0.15
     """Share of the sessions for validation."""
 
@@ -167,7 +167,7 @@ class ForeignFacts:
 
 @dataclass(kw_only=True)
 class TarIndex:
-    """What one tar came to."""
+    """The index of one tar."""
 
     shard: str
     num_records: int = 0

@@ -160,7 +160,7 @@ _UNKNOWN_GAME = "unknown"
 
 @dataclass(frozen=True, kw_only=True)
 class PixelPlayRecording:
-    """What is known of a recording."""
+    """The facts of a recording."""
 
     game: str
     """In small letters, words joined by dashes; `unknown` if the file does not say."""
@@ -174,7 +174,7 @@ class Action:
 
     is_known: bool = False
     has_gamepad: bool = False
-    """Whether something is held on a gamepad."""
+    """True if something is held on a gamepad."""
     keys: list[str] = field(default_factory=list)
     buttons: list[str] = field(default_factory=list)
     """Numbers as text: left, right, middle from 0."""
@@ -290,7 +290,7 @@ def _is_used(gamepad: memoryview) -> bool:
 
 
 VIDEO_NAME = "192x192.mp4"
-"""What the data set's own policies are trained on; `video.mp4` is the larger original."""
+"""Video that the data set's own policies are trained on; `video.mp4` is the larger original."""
 _ANNOTATION_NAME = "annotation.proto"
 
 

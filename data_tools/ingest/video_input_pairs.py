@@ -45,7 +45,7 @@ _KEYS = {
     if name.startswith("KEY_")
 } | _OTHER_NAMES
 MOUSE_BUTTONS = ("BTN_LEFT", "BTN_RIGHT", "BTN_MIDDLE")
-"""As recorders number them, from 0."""
+"""Mouse buttons as recorders number them, from 0."""
 
 _MAX_UNKNOWN_NAMES = 20
 
@@ -115,7 +115,7 @@ class KeyboardMouseRows:
 
 
 FPS = 20.0
-"""Of all such recordings."""
+"""Frame rate of all such recordings."""
 
 
 class UnusableError(ShardError):

@@ -45,7 +45,7 @@ class ControlFacts:
     seconds: float
     num_rows: int
     num_changes: int
-    """Of valid rows with another input than the valid row before."""
+    """Number of valid rows with another input than the valid row before."""
     pressed: Int64[np.ndarray, " n"]
     """With each button down."""
     corners: Int64[np.ndarray, "pairs 4"]
@@ -81,7 +81,7 @@ def describe_controls(actions: ClipActions, space: ActionSpace, *, fps: float) -
 MAX_LAG = 20
 """In rows, to either side."""
 _STEP_PX = 4
-"""Of the pixels, every n-th counts: enough to see motion."""
+"""Step between the pixels that count: enough to see motion."""
 _NEAR = 3
 """Lags this near belong to the same peak."""
 _FEWEST_CHANGES = 30
@@ -95,10 +95,10 @@ _RIVAL_SHARE = 0.5
 
 @dataclass(frozen=True, kw_only=True)
 class OffsetSums:
-    """What a clip says about the offset; sums of clips say it better."""
+    """The sums from which an offset is estimated; sums of many clips tell it better than one."""
 
     products: Float64[np.ndarray, " lags"]
-    """Of normalized input change and picture change, from `-MAX_LAG` to `MAX_LAG`."""
+    """Products of normalized input change and picture change, from `-MAX_LAG` to `MAX_LAG`."""
     num_rows: int
     num_changes: int
     """Rows with another input than the row before."""
@@ -170,7 +170,7 @@ _RATE_TOLERANCE = 0.005
 
 @dataclass(frozen=True, kw_only=True)
 class CheckedClip:
-    """What clips are compared by, and summed up over."""
+    """The facts by which clips are compared and summed up."""
 
     controls: ControlFacts
     offset: OffsetSums
@@ -180,7 +180,7 @@ class CheckedClip:
 
 @dataclass(frozen=True, kw_only=True)
 class ClipExam:
-    """What was found in one clip."""
+    """The findings in one clip."""
 
     faults: list[str]
     facts: CheckedClip | None

@@ -24,9 +24,9 @@ class Use:
     """That are selected and of the training split."""
     num_windows: int
     hours: float
-    """Of those clips' video."""
+    """Hours of those clips' video."""
     share: float
-    """Of all planned samples."""
+    """Share of all planned samples."""
     passes: float
     """How often each window comes, on average."""
 
@@ -44,7 +44,7 @@ class SourceUse(Use):
 
 @dataclass(frozen=True, kw_only=True)
 class MixtureUse:
-    """What N steps take from a mixture."""
+    """The clips that N steps take from a mixture."""
 
     global_batch_size: int
     num_steps: int

@@ -35,7 +35,7 @@ class Finding:
     dataset: str
     """Whose it is; empty if several data sets are concerned."""
     text: str
-    """What was expected, what was found, and what to do."""
+    """Text of the finding: what was expected, what was found, and what to do."""
 
 
 def write_findings(path: Path, *, datasets: Sequence[Path], findings: Sequence[Finding]) -> None:

@@ -29,13 +29,13 @@ from nitrogen_train.runtime.progress import track
 
 @dataclass(frozen=True, kw_only=True)
 class ExportCounts:
-    """What was written."""
+    """The counts of what was written."""
 
     num_episodes: int
     num_frames: int
     games: list[str]
     faults: list[str]
-    """What is wrong with the clips that were left out."""
+    """Faults of the clips that were left out."""
 
 
 def export_lerobot(

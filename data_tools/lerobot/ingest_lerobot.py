@@ -31,7 +31,7 @@ from nitrogen_train.data.schema import SPLITS, ShardError, get_space
 
 @dataclass(frozen=True, kw_only=True)
 class ReadingOptions:
-    """What a person says of a data set; nothing of an export of ours, which says it itself."""
+    """The options for a data set; an export of ours needs none, since it states them itself."""
 
     camera: str | None = None
     """Feature with the pictures; the only one if None."""

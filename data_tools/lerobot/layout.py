@@ -101,7 +101,7 @@ DATA_PATH = "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
 VIDEO_PATH = "videos/{video_key}/chunk-{chunk_index:03d}/file-{file_index:03d}.mp4"
 
 CLIP_COLUMN = "nitrogen_train"
-"""Of the table of episodes: what LeRobot has no place for; see `clip_facts`."""
+"""Column of the table of episodes for what LeRobot has no place for; see `clip_facts`."""
 
 _FIELD = re.compile(r"\{(\w+)(?::0?(\d)d)?\}")
 _MIB = 1024**2
@@ -119,9 +119,9 @@ class FileLimits:
     """When a file is full; LeRobot's own defaults."""
 
     data_mb: float = 100.0
-    """Of a table, in MiB."""
+    """Size of a table, in MiB."""
     video_mb: float = 200.0
-    """Of a video, in MiB."""
+    """Size of a video, in MiB."""
     files_per_chunk: int = 1000
 
     def __post_init__(self) -> None:
@@ -133,12 +133,12 @@ class FileLimits:
 
     @property
     def data_bytes(self) -> int:
-        """As `data_mb`."""
+        """Return `data_mb` in bytes."""
         return int(self.data_mb * _MIB)
 
     @property
     def video_bytes(self) -> int:
-        """As `video_mb`."""
+        """Return `video_mb` in bytes."""
         return int(self.video_mb * _MIB)
 
     def place(self, number: int) -> FilePlace:
@@ -271,7 +271,7 @@ def read_rows(
 
 
 _MAX_BYTES = 2 * 1024**3
-"""Of the columns of one file, unpacked: its footer tells."""
+"""Size of the columns of one file, unpacked: its footer tells."""
 _UNREADABLE = "a table cannot be read"
 
 

@@ -168,7 +168,7 @@ class VideoFiles:
 
 
 _TOLERANCE = 0.25
-"""Of a frame: how far a row's time may lie from its frame's."""
+"""Share of a frame by which a row's time may differ from its frame's."""
 _ROW_COLUMNS = ("timestamp", "frame_index")
 
 

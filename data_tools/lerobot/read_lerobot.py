@@ -75,7 +75,7 @@ class LeRobotFolder:
 
 @dataclass(frozen=True, kw_only=True)
 class EpisodeRow:
-    """What the table of episodes says of one."""
+    """One row of the table of episodes."""
 
     index: int
     num_rows: int
@@ -86,7 +86,7 @@ class EpisodeRow:
     from_s: float
     """When its first frame is shown in its video."""
     facts: EpisodeClip | None
-    """Of the clip that it was, if it was one of ours."""
+    """Facts of the clip that the episode was, if it was one of ours."""
 
 
 def open_folder(root: Path) -> LeRobotFolder:
@@ -291,7 +291,7 @@ class MappedControl:
     control: str
     feature: str
     width: int
-    """Of the feature."""
+    """Width of the feature."""
     place: int
     """In the feature."""
     sign: float
@@ -304,7 +304,7 @@ class ActionMap:
     space: ActionSpace
     controls: tuple[MappedControl, ...]
     has_valid: bool
-    """Whether a feature `valid` of one value says which rows may be learned from."""
+    """True if a feature `valid` of one value says which rows may be learned from."""
 
     @property
     def features(self) -> list[str]:
@@ -497,16 +497,16 @@ class ExportReader:
 
     @property
     def features(self) -> list[str]:
-        """As `EpisodeReader` says."""
+        """List the features to read, as `EpisodeReader` says."""
         return list(describe_features(self.space))
 
     def name(self, episode: EpisodeRow) -> str:
-        """As `EpisodeReader` says."""
+        """Name an episode's clip, as `EpisodeReader` says."""
         facts = episode.facts
         return f"episode-{episode.index:06d}" if facts is None else facts.metadata.clip_id
 
     def game(self, episode: EpisodeRow) -> str:
-        """As `EpisodeReader` says."""
+        """Name an episode's game, as `EpisodeReader` says."""
         return episode.task if episode.facts is None else episode.facts.metadata.game
 
     def make_clips(self, shown: ShownEpisode) -> list[PlannedClip]:
@@ -556,15 +556,15 @@ class MappedReader:
 
     @property
     def features(self) -> list[str]:
-        """As `EpisodeReader` says."""
+        """List the features to read, as `EpisodeReader` says."""
         return self.actions.features
 
     def name(self, episode: EpisodeRow) -> str:
-        """As `EpisodeReader` says."""
+        """Name an episode's clip, as `EpisodeReader` says."""
         return f"{self.source}-episode-{episode.index:06d}"
 
     def game(self, episode: EpisodeRow) -> str:
-        """As `EpisodeReader` says."""
+        """Name an episode's game, as `EpisodeReader` says."""
         return self.only_game or episode.task
 
     def make_clips(self, shown: ShownEpisode) -> list[PlannedClip]:

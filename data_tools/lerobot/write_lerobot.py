@@ -131,7 +131,7 @@ class LeRobotEpisode:
     features: dict[str, np.ndarray]
     """One entry per row: `action`, `valid`, and the pull of each trigger."""
     statistics: dict[str, Statistics]
-    """Of the features and of the pictures."""
+    """Statistics of the features and of the pictures."""
     video: bytes
 
 
@@ -175,7 +175,7 @@ INDEX_FEATURES = ("frame_index", "episode_index", "index", "task_index")
 
 @dataclass(frozen=True, kw_only=True)
 class EpisodePicture:
-    """What all frames have in common."""
+    """The facts that all frames have in common."""
 
     camera: str
     """The feature."""

@@ -62,7 +62,7 @@ class InputLog:
     first_ns: int
     last_ns: int
     lost: str = ""
-    """What was cut off at its end, in words."""
+    """Description of what was cut off at the log's end."""
 
     def rows(self, edges_ns: Int64[np.ndarray, " edges"], space: ActionSpace) -> ClipActions:
         """Lay the log out as rows, all valid.

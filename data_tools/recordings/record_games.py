@@ -250,7 +250,7 @@ def _intervals_ns(disturbed: list[bool], times_ns: list[int]) -> tuple[tuple[int
 _BURST_ROWS = (3, 12)
 """Shortest and longest disturbance."""
 _PRESS_SHARE = 0.25
-"""Of the buttons in a disturbance."""
+"""Share of the buttons that a disturbance presses."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -258,7 +258,7 @@ class EpisodeTask:
     """One episode to record."""
 
     game: str
-    """As `load_game` takes it."""
+    """Name of the game as `load_game` takes it."""
     seed: int
     out_dir: Path
     disturbance: float

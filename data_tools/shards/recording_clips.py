@@ -120,7 +120,7 @@ class Stretch:
     """Consecutive frames of one video, each with its row."""
 
     name: str
-    """What its clips are named after, unique in the data set."""
+    """Name from which its clips get theirs, unique in the data set."""
     original_id: str
     """The recording's name, or the id of a published video."""
     source: str
@@ -139,7 +139,7 @@ class Stretch:
     masked_boxes: tuple[Box, ...] = ()
     """Blacked out, inside the picture."""
     area: Box | None = None
-    """What is kept of the picture; all of it if `None`."""
+    """Area of the picture that is kept; all of it if `None`."""
 
 
 def cut_stretch(stretch: Stretch, settings: ShardSettings) -> list[PlannedClip]:

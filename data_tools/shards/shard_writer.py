@@ -53,7 +53,7 @@ _ASKED_KEY = b"asked"
 
 @dataclass(frozen=True, kw_only=True)
 class _Shard:
-    """What a finished shard holds, and what was meant to be in it."""
+    """The contents of a finished shard, and what was meant to be in it."""
 
     rows: list[ManifestRow]
     dropped: list[Dropped]
@@ -80,7 +80,7 @@ def write_plan(
     out_dir: Path,
     workers: int,
 ) -> DatasetReport:
-    """As `write_dataset`, of clips that `encode` makes records of, in a worker process.
+    """Write clips as `write_dataset` does; `encode` makes their records in worker processes.
 
     Raises:
         ShardError: As there, and what `encode` raises.

@@ -224,12 +224,12 @@ _LONGEST_REORDER = 33
 
 @dataclass(frozen=True, kw_only=True)
 class VideoLoss:
-    """What a file has lost at its end."""
+    """The loss at the end of a file."""
 
     is_cut_off: bool
-    """Whether the file ends early, so that the recording may have gone on for any time."""
+    """True if the file ends early, so that the recording may have gone on for any time."""
     seconds: float
-    """As far as it is known."""
+    """Seconds that are lost, as far as they are known."""
     words: str
     """For a report, in one line."""
 
@@ -251,7 +251,7 @@ class SourceVideo:
 
     @property
     def is_cut_off(self) -> bool:
-        """Whether the file ends before the recording did."""
+        """Tell whether the file ends before the recording did."""
         return self.loss is not None and self.loss.is_cut_off
 
     def __len__(self) -> int:

@@ -104,13 +104,13 @@ class ListedVideo:
     source: str = "unknown"
     game: str = "other"
     fps: float = 30.0
-    """Of its labels: a copy at a lower rate is of no use."""
+    """Frame rate of the video's labels: a copy at a lower rate is of no use."""
     hours: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Attempt:
-    """What became of a video that was asked for."""
+    """The outcome of one attempt to fetch a video."""
 
     video_id: str
     status: Status

@@ -233,7 +233,7 @@ MOUSE_SCALE = MotionScale(limit=512.0, mu=255.0)
 """Of MOUSE_X and MOUSE_Y, in counts: what a mouse reports, or a game's pixels where it moves a
 pointer. One count is 0.07, inside the dead zone of idle rows; two are 0.125."""
 WHEEL_SCALE = MotionScale(limit=8.0, mu=7.0)
-"""Of MOUSE_WHEEL, in notches; one is 0.30."""
+"""Scale of MOUSE_WHEEL, in notches; one is 0.30."""
 
 KEYBOARD_MOUSE = ActionSpace(
     name="keyboard_mouse",

@@ -42,7 +42,7 @@ from nitrogen_train.training.run_folder import read_last, refuse_another_model
 
 _IMPORTS = "starting: importing torch"
 _SILENT_S = 1.0
-"""Of the imports that are under way; others come before them."""
+"""Seconds that imports may take in silence; others come before them."""
 
 
 def train() -> None:

@@ -271,7 +271,7 @@ def check_kinds(cfg: DictConfig, words: Sequence[str], *, config_name: str) -> N
 
 
 def _is_of_kind(given: Any, ours: Any) -> bool:  # noqa: ANN401 - any YAML
-    """Whether a value may stand for ours; in place of a boolean, anything may, such as a path."""
+    """Tell whether a value may stand for ours; for a boolean anything may, such as a path."""
     if isinstance(ours, list):
         return isinstance(given, ListConfig)
     if isinstance(ours, (int, float)) and not isinstance(ours, bool):

@@ -49,7 +49,7 @@ class LoadReport:
     """Windows that stand in for others, by the planned one's source and the cause."""
     faults: set[Fault] = field(default_factory=set[Fault])
     bytes_read: int = 0
-    """Of records, from storage or its cache."""
+    """Bytes of records, from storage or its cache."""
     read_s: float = 0.0
     decode_s: float = 0.0
     frames_decoded: int = 0
@@ -194,7 +194,7 @@ class ClipReader:
         self._image_size = image_size
         self.report = LoadReport()
         self.frame_bytes = 3 * image_size**2
-        """Of a decoded frame."""
+        """Size of a decoded frame."""
 
     def fetch(self, storage: Storage, row: ManifestRow, *, rows_per_action: int = 1) -> EncodedClip:
         """Read a clip with one ranged read, and check all of it but the video.

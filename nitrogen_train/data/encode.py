@@ -52,7 +52,7 @@ DEFAULT_ENCODING = Encoding()
 
 
 _AS_WRITTEN = 2e-6
-"""As a share: how far 59.94, 29.97 and 23.976 lie from the rates that are written so."""
+"""Share by which 59.94, 29.97 and 23.976 differ from the rates that are written so."""
 
 
 def frame_rate(fps: float) -> Fraction:

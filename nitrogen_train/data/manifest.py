@@ -44,9 +44,9 @@ class ManifestRow:
     shard: str
     """File name of the tar, in the data set's folder."""
     offset: int
-    """Of the clip's record in the tar, in bytes."""
+    """Place of the clip's record in the tar, in bytes."""
     size: int
-    """Of the record with its headers: one ranged read gets all of it."""
+    """Size of the record with its headers, in bytes: one ranged read gets all of it."""
     clip_id: str
     num_frames: int
     num_valid_rows: int
@@ -61,13 +61,13 @@ class ManifestRow:
     width: int
     height: int
     source_width: int
-    """Of the original picture, before it was squashed."""
+    """Width of the original picture, before it was squashed."""
     source_height: int
     idle_share: float
     licence: str
     split: Split
     sha256: str
-    """Of the record's bytes, in hexadecimal."""
+    """Hash of the record's bytes, in hexadecimal."""
 
 
 def describe_record(
@@ -296,7 +296,7 @@ def _split_texts(column: pa.Array) -> tuple[Int32[np.ndarray, " n"], memoryview]
 MANIFEST_NAME = "manifest.parquet"
 
 _MAPPED_FORMAT = 1
-"""Of the converted file; higher when its layout or the checks before it change."""
+"""Format of the converted file; higher when its layout or the checks before it change."""
 _READ_BYTES = 2**20
 
 

@@ -41,7 +41,7 @@ class SourceOptions:
     max_game_hours: float | None = None
     """A game with more video than this is drawn as if it had no more."""
     action_offset: int | None = None
-    """Of this data set, where it differs from the run's."""
+    """Action offset of this data set, where it differs from the run's."""
     # Not in what a resume compares: it permits, and changes no order.
     any_fps: bool = field(default=False, repr=False)
     """Permits clips of another frame rate than the mixture's other clips; see `load_sources`."""
@@ -54,7 +54,7 @@ class SourceOptions:
 
     @property
     def is_balanced(self) -> bool:
-        """Whether games are drawn otherwise than as they come."""
+        """Tell whether games are drawn otherwise than as they come."""
         return self.game_temperature != 1 or self.max_game_hours is not None
 
 

@@ -117,7 +117,7 @@ PART_ATTEMPTS = 8
 """Replacements that are drawn from a window's own part, before the whole source is drawn from."""
 
 _PHASE, _ROTATION, _VISIT, _STRETCH, _WINDOW, _REPLACEMENT = range(6)
-"""What a key is derived for."""
+"""Uses for which a key is derived."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,7 @@ from jaxtyping import Int64, UInt64
 Ints: TypeAlias = int | Int64[np.ndarray, " _"] | UInt64[np.ndarray, " _"]
 
 _ROUNDS = 8
-"""Of the Feistel network: four look random in large domains, small ones need more."""
+"""Rounds of the Feistel network: four look random in large domains, small ones need more."""
 
 
 def derive_key(*parts: Ints) -> UInt64[np.ndarray, " n"]:

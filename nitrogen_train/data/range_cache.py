@@ -177,7 +177,7 @@ def _read_usage(usage: int) -> int | None:
 
 
 def _is_abandoned(path: Path) -> bool:
-    """Whether no writer lives that sits on the file's lock."""
+    """Tell whether no writer lives that sits on the file's lock."""
     with path.open("rb") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

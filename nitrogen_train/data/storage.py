@@ -305,7 +305,7 @@ class Storage:
 
     @property
     def is_cached(self) -> bool:
-        """Whether a read may come from a cache, and so be older than the data set."""
+        """Tell whether a read may come from a cache, and so be older than the data set."""
         return self._cache is not None
 
     def read(

@@ -242,7 +242,7 @@ _MEMBER = re.compile(r"((?:.*/)?[^./]+)\.([^/]+)", re.DOTALL)
 
 @runtime_checkable
 class StoredClip(Protocol):
-    """What reading needs of a record."""
+    """The parts of a record that reading needs."""
 
     @property
     def actions(self) -> ClipActions:
@@ -316,7 +316,7 @@ def decode_clip(data: bytes, space: ActionSpace) -> StoredClip:
 
 
 def is_ours(members: Mapping[str, bytes]) -> bool:
-    """Whether a record's members are those that `encode_record` writes."""
+    """Tell whether a record's members are those that `encode_record` writes."""
     if members.keys() != _OURS:
         return False
     try:

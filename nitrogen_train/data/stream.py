@@ -30,7 +30,7 @@ class BatchPart:
 
     batch: PolicyBatch
     report: LoadReport
-    """What the worker has counted since its last piece."""
+    """Counts of the worker since its last piece."""
 
 
 class TrainingStream(IterableDataset[BatchPart | Exception]):

@@ -71,7 +71,7 @@ class FrameTable:
     key_pts: Int64[np.ndarray, " keys"]
     """When those are shown at which decoding can start, increasing; an edit list may hide them."""
     key_seeks: Int64[np.ndarray, " keys"]
-    """What to seek for to land on each of these, in ticks."""
+    """Times to seek for to land on each of these, in ticks."""
     width: int
     height: int
 
@@ -132,7 +132,7 @@ def open_video(video: bytes) -> Iterator[OpenVideo]:
 
 
 def is_mp4(container: InputContainer) -> bool:
-    """Whether a file has a table of all its frames: mp4, mov and their kin."""
+    """Tell whether a file has a table of all its frames: mp4, mov and their kin."""
     return "mp4" in container.format.name.split(",")
 
 
@@ -176,7 +176,7 @@ def _read_table(video: bytes, container: InputContainer, stream: VideoStream) ->
 _Columns = tuple[
     Int64[np.ndarray, " p"], Int64[np.ndarray, " p"], Bool[np.ndarray, " p"], Bool[np.ndarray, " p"]
 ]
-"""Of each frame as it is stored: pts, what to seek for, is it a key frame, is it shown."""
+"""Facts of each stored frame: pts, time to seek for, is it a key frame, is it shown."""
 
 
 def _read_index(video: bytes, entries: Sequence[IndexEntry]) -> _Columns:
@@ -200,7 +200,7 @@ def _read_index(video: bytes, entries: Sequence[IndexEntry]) -> _Columns:
 
 
 def _hides_frames(video: bytes) -> bool:
-    """Whether an mp4's header is not found, or tells less than all of its frames."""
+    """Tell whether an mp4's header is not found, or tells less than all of its frames."""
     position = 0
     while position + 16 <= len(video):
         size, kind = struct.unpack_from(">I4s", video, position)

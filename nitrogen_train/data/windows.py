@@ -35,7 +35,7 @@ from nitrogen_train.runtime.atomic_files import build_once, write_atomically
 
 @dataclass(frozen=True, kw_only=True)
 class WindowShape:
-    """What a policy observes and predicts at one moment."""
+    """The frames and rows that a policy observes and predicts at one moment."""
 
     num_frames: int
     """Observed frames, at least 1."""
@@ -109,7 +109,7 @@ class WindowShape:
 
 
 _FORMAT = 3
-"""Of the files; higher when their content changes."""
+"""Format of the files; higher when their content changes."""
 
 _SUMMARY_NAME = "table.json"
 
@@ -128,14 +128,14 @@ class Located:
 
 @dataclass(frozen=True, kw_only=True)
 class GameCount:
-    """What a table holds of one game."""
+    """The clips of one game in a table."""
 
     game: str
     num_clips: int
     """In use, also those without a window."""
     num_windows: int
     hours: float
-    """Of video."""
+    """Hours of video."""
 
 
 class WindowTable:
@@ -150,7 +150,7 @@ class WindowTable:
             for name in ("ends", "clips", "stops")
         )
         self.game_counts = tuple(GameCount(**count) for count in summary["game_counts"])
-        """Of every game in use, by name."""
+        """Counts of every game in use, by name."""
         self.fps_range: tuple[float, float] = tuple(summary["fps_range"])
         """Least and most frames per second of the clips in use."""
         self.num_windows = sum(count.num_windows for count in self.game_counts)

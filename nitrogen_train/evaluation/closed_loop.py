@@ -38,7 +38,7 @@ class PlayedEpisode:
 
     player: PlayerName
     fingerprint: str
-    """Of what else decides how the episode goes: the game's settings and the policy's."""
+    """Fingerprint of all else that decides how the episode goes: settings of game and policy."""
     game: str
     seed: int
     score: float

@@ -21,7 +21,7 @@ from jaxtyping import Bool
 from nitrogen_train.actions import ActionRows, ActionSpace
 
 EVENTS = ("frame", "onset", "release")
-"""What a button is judged on: being down in a row, going down, coming up."""
+"""Events on which a button is judged: being down in a row, going down, coming up."""
 
 SUMMARY = ("frame_f1", "onset_f1", "release_f1", "stick_r2", "stick_mae")
 """A game's means over its buttons and axes; the macro metrics are their means over games."""

@@ -28,7 +28,7 @@ from nitrogen_train.viewing.overlays import draw_controls
 
 @dataclass(frozen=True, kw_only=True)
 class Moment:
-    """What a player may look at in one running episode."""
+    """The facts of one running episode that a player may look at."""
 
     frame: Frame
     """The picture on the screen now."""

@@ -34,14 +34,14 @@ _NONE = "–"
 
 @dataclass(frozen=True, kw_only=True)
 class _Column:
-    """What is told of each run."""
+    """One column of the table of runs."""
 
     name: str
     title: str
     """The name, as short as it is clear among the others."""
     read: Callable[[Run], str | float | None]
     can_go: bool
-    """Whether a narrow table may leave it out."""
+    """True if a narrow table may leave it out."""
 
     def tell(self, run: Run) -> str:
         """Tell it of one run."""

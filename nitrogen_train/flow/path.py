@@ -87,7 +87,7 @@ def velocity_to(
 
 
 ErrorKind = Literal["squared", "absolute", "cross_entropy"]
-"""Of one value; cross entropy takes logits as predictions and probabilities as targets."""
+"""Kinds of errors; cross entropy takes logits as predictions and probabilities as targets."""
 
 
 def masked_error_sums(
@@ -179,7 +179,7 @@ class Prediction:
 
     @property
     def button_error(self) -> ErrorKind:
-        """What buttons are trained with."""
+        """Return the kind of error that trains buttons."""
         return "cross_entropy" if self.buttons == "logits" else "squared"
 
     def target(self, path: PathSample, x_1: Float[Tensor, "b t a"]) -> Float[Tensor, "b t a"]:

@@ -26,7 +26,7 @@ Frame = UInt8[np.ndarray, "h w 3"]
 
 @dataclass(frozen=True, kw_only=True)
 class GameInfo:
-    """What a recorder, a player and a reader need to know of a game."""
+    """The facts of a game that a recorder, a player and a reader need."""
 
     name: str
     """Identity on disk: lower case, no dots."""
@@ -39,7 +39,7 @@ class GameInfo:
     frame_size: tuple[int, int]
     """Height and width of its picture, in pixels."""
     score: str
-    """What the sum of an episode's rewards counts, with its range."""
+    """Meaning of the sum of an episode's rewards, with its range."""
     reference_score: float | None
     """The expert's published mean, or None: 1 on the normalized scale is never below it."""
     licence: str

@@ -18,7 +18,7 @@ FRAME_SKIP = 4
 TIME_LIMIT_TICKS = 1000
 """Gymnasium's own limit for `CarRacing-v3`: 20 s."""
 STEER, GAS, BRAKE = 0.5, 0.5, 0.2
-"""What the full stick and the pressed triggers give, of 1: more only makes the car skid."""
+"""Strength of the full stick and the pressed triggers, of 1: more only makes the car skid."""
 
 TILES_TO_AIM, TILES_TO_BEND = 6, 8
 """How far ahead the expert aims and looks for bends, in tiles of 3.5 m; a frame shows 10."""

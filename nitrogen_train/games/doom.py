@@ -64,7 +64,7 @@ class DoomGame(Game, abc.ABC):
     scenario: ClassVar[str]
     """The configuration's name in ViZDoom's own folder of scenarios."""
     engine_buttons: ClassVar[tuple[vizdoom.Button, ...]]
-    """What `engine_action` drives, in its order."""
+    """Buttons of the engine that `engine_action` drives, in its order."""
 
     def __init__(self) -> None:
         self._last_frame: Frame | None = None

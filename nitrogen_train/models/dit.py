@@ -187,7 +187,7 @@ _NUM_TIME_FREQUENCIES = 128
 
 @dataclass(frozen=True, kw_only=True)
 class Context:
-    """What action tokens attend to."""
+    """The prepared tokens and times that action tokens attend to."""
 
     keys_values: tuple[KeysValues, ...]
     """One pair for each even block."""

@@ -162,11 +162,11 @@ class VisionEncoder(nn.Module):
 
 @dataclass(frozen=True, kw_only=True)
 class _Layout:
-    """What a timm network returns for one frame."""
+    """The layout of the features that a timm network returns for one frame."""
 
     num_prefix_tokens: int
     axes: str
-    """Of its features: "b n d", or with the picture's two axes y and x."""
+    """Axes of the features: "b n d", or with the picture's two axes y and x."""
     num_tokens: int
     feature_dim: int
     unused: tuple[str, ...]

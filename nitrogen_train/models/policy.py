@@ -26,7 +26,7 @@ class LossOutput:
     error_sum_sticks: Float[Tensor, ""]
     num_valid_sticks: Int64[Tensor, ""]
     error_sum_by_sample: Float[Tensor, " b"]
-    """Of all controls; like those of the groups, it has no gradient."""
+    """Sums of errors over all controls; like those of the groups, they have no gradient."""
     num_valid_by_sample: Int64[Tensor, " b"]
 
     @property

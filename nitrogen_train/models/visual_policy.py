@@ -45,14 +45,14 @@ class SavedPolicy(nn.Module, abc.ABC):
     """A policy that can be described in plain values and rebuilt from them."""
 
     ng_header: dict[str, Any] | None = None
-    """What the ng.pt that the policy comes from said besides its weights."""
+    """Header of the ng.pt that the policy comes from: all but its weights."""
     usage: Usage = Usage()
-    """What it was trained for, as far as it is known; saved with it."""
+    """Usage that the policy was trained for, as far as it is known; saved with it."""
 
     @property
     @abc.abstractmethod
     def settings(self) -> dict[str, Any]:
-        """What `from_settings` needs, as JSON can hold it."""
+        """Return what `from_settings` needs, as JSON can hold it."""
 
     @classmethod
     @abc.abstractmethod
@@ -350,7 +350,7 @@ class VisualPolicy(SavedPolicy, Policy):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What `from_settings` needs, as JSON can hold it."""
+        """Return what `from_settings` needs, as JSON can hold it."""
         space = self.action_space
         return {
             "format_version": FORMAT_VERSION,
@@ -367,7 +367,7 @@ class VisualPolicy(SavedPolicy, Policy):
     @property
     @abc.abstractmethod
     def _own_settings(self) -> dict[str, Any]:
-        """What this kind of policy adds to `settings`."""
+        """Return what this kind of policy adds to `settings`."""
 
     @classmethod
     @abc.abstractmethod

@@ -40,11 +40,11 @@ class NgSizes:
     num_games: int
     """That the policy is told apart; 0 if it is not told the game."""
     old_layout: bool
-    """Whether the sticks come first in an action, not last."""
+    """True if the sticks come first in an action, not last."""
 
     @property
     def width(self) -> int:
-        """Of every token."""
+        """Return the width of every token."""
         return self.vision.width
 
 

@@ -38,7 +38,7 @@ _LEAST = {"action_offset": 0, "frame_stride": 1, "num_sampling_steps": 1}
 
 @dataclass(frozen=True, kw_only=True)
 class Usage:
-    """What a policy was trained for; None is not known."""
+    """The use that a policy was trained for; None stands for an unknown value."""
 
     action_offset: int | None = None
     """Rows from the last observed frame to the first predicted one."""
@@ -60,7 +60,7 @@ class Usage:
 
     @property
     def known(self) -> dict[str, Any]:
-        """What is known, as JSON can hold it."""
+        """Return the known values, as JSON can hold them."""
         return {name: value for name, value in asdict(self).items() if value is not None}
 
     def updated(self, changes: Mapping[str, Any]) -> "Usage":
@@ -70,13 +70,13 @@ class Usage:
 
 @dataclass(frozen=True, kw_only=True)
 class PolicyConfig:
-    """What is known of a policy besides its weights."""
+    """The facts of a policy besides its weights."""
 
     settings: dict[str, Any]
-    """What `from_settings` needs."""
+    """Settings that `from_settings` needs."""
     usage: Usage
     ng_header: dict[str, Any] | None
-    """What an ng.pt said besides, if the policy comes from one: kept to be written back."""
+    """Header of the ng.pt that the policy comes from, if it does: kept to be written back."""
 
 
 def format_policy_config(config: PolicyConfig) -> str:

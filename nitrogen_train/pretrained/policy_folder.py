@@ -26,7 +26,7 @@ from nitrogen_train.pretrained.tensor_rules import refuse_non_finite
 
 @dataclass(frozen=True, kw_only=True)
 class PolicyFiles:
-    """What the files of a policy say."""
+    """The contents of a policy's files."""
 
     config: PolicyConfig
     state: dict[str, Tensor]

@@ -36,15 +36,15 @@ POSITION_IDS = "embeddings.position_ids"
 
 @dataclass(frozen=True, kw_only=True)
 class VisionSizes:
-    """What a tower's tensors show; its attention heads are not among it."""
+    """The sizes that a tower's tensors show; the number of attention heads is not among them."""
 
     width: int
     depth: int
     hidden_dim: int
-    """Of the feed-forward layers."""
+    """Width of the feed-forward layers inside."""
     patch_size: int
     num_tokens: int
-    """Of an image: a square number."""
+    """Number of tokens of an image: a square number."""
 
     @property
     def grid_size(self) -> int:
@@ -53,7 +53,7 @@ class VisionSizes:
 
     @property
     def mlp_ratio(self) -> float:
-        """What timm multiplies the width with, and rounds down, to get `hidden_dim`."""
+        """Return what timm multiplies the width with, and rounds down, to get `hidden_dim`."""
         ratio = self.hidden_dim / self.width
         return ratio if int(self.width * ratio) == self.hidden_dim else math.nextafter(ratio, 9e9)
 

@@ -16,12 +16,12 @@ _FIRST = "error: "
 
 @dataclass(frozen=True, kw_only=True)
 class RunError:
-    """What a start that failed has left."""
+    """The error that a failed start has left."""
 
     line: str
-    """What was wrong."""
+    """Line that says what was wrong."""
     overrides: Sequence[str]
-    """Of the start's command, as in `optimizer.lr=0.1`."""
+    """Overrides of the start's command, as in `optimizer.lr=0.1`."""
 
 
 def keep_error(run_dir: Path, error: RunError) -> None:

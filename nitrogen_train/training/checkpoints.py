@@ -148,7 +148,7 @@ class CheckpointPolicy:
     keep_best: int = 0
     """How many of the best stay."""
     metric: str = "val/loss"
-    """What makes them the best."""
+    """Metric by which checkpoints are the best."""
     is_lowest_best: bool = True
 
     def find_superfluous(self, steps: Iterable[int], scores: Mapping[int, float]) -> list[int]:

@@ -138,7 +138,7 @@ class WindowDataModule(L.LightningDataModule):
 
     @property
     def order(self) -> dict[str, Any]:
-        """What the samples and their order depend on, with the hashes of the manifests."""
+        """Return what the samples and their order depend on, with the hashes of the manifests."""
         return self._plan.identity()
 
     @property

@@ -40,7 +40,7 @@ _PATIENCE_S = 60.0
 
 @dataclass(frozen=True, kw_only=True)
 class Launch:
-    """What has started this process."""
+    """The launcher that has started this process, and its world."""
 
     by: str
     num_processes: int

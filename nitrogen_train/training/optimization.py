@@ -112,12 +112,12 @@ def warmup_stable_decay(
 
 
 ParameterGroup = dict[str, Any]
-"""As optimizers take it, its parameters with their names; `lr_scale` is ours."""
+"""Group as optimizers take it, its parameters with their names; `lr_scale` is ours."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Optimization:
-    """What trains a policy's parameters."""
+    """The optimizer, schedule and average that train a policy's parameters."""
 
     optimizer: Callable[[Iterable[ParameterGroup]], Optimizer]
     """Builds the optimizer; its learning rate and weight decay are those of most parameters."""

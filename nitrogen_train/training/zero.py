@@ -68,7 +68,7 @@ class ZeroStrategy(DeepSpeedStrategy):
 
     @property
     def state(self) -> ZeroState:
-        """What this rank holds."""
+        """Return the tensors that this rank holds."""
         return ZeroState(self.deepspeed_engine)
 
     def averaged_weights(self) -> AbstractContextManager[None]:

@@ -147,7 +147,7 @@ class ZeroState:
 _RUN = "run.pt"
 _WEIGHT = "weight"
 PREFIX = "policy."
-"""Of the policy's parameters in the Lightning module; the optimizer knows them without it."""
+"""Prefix of the policy's parameters in the Lightning module; the optimizer leaves it out."""
 
 
 def write_shard(folder: Path, state: ZeroState, *, rank: int, progress: dict[str, Any]) -> None:

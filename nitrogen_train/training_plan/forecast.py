@@ -60,7 +60,7 @@ from nitrogen_train.training.strategies import checkpoint_activations
 from nitrogen_train.training.throughput import Gpu, count_training_flops, make_sample
 
 STAGES = {"single": 0, "ddp": 0, "zero_1": 1, "zero_2": 2, "zero_3": 3}
-"""Of ZeRO, by the name of a strategy; offload forms begin with one of these."""
+"""Stages of ZeRO, by the name of a strategy; offload forms begin with one of these."""
 
 Offload = Literal["none", "optimizer", "everything"]
 
@@ -89,19 +89,19 @@ class Setup:
 
     @property
     def stage(self) -> int:
-        """Of ZeRO; 0 is none."""
+        """Return the stage of ZeRO; 0 is none."""
         return STAGES[self.strategy.removesuffix("_offload")]
 
     @property
     def offload(self) -> Offload:
-        """What lies in the host's memory."""
+        """Return what lies in the host's memory."""
         if not self.strategy.endswith("_offload"):
             return "none"
         return "everything" if self.stage == 3 else "optimizer"
 
     @property
     def is_autocast(self) -> bool:
-        """Whether it computes in bf16, from weights that are fp32 under every strategy."""
+        """Tell whether it computes in bf16, from weights that are fp32 under every strategy."""
         return self.precision == "bf16-mixed"
 
 
@@ -126,7 +126,7 @@ def divide_batch(*, global_batch_size: int, num_gpus: int, most: int) -> tuple[i
 
 @dataclass(frozen=True, kw_only=True)
 class PolicyCost:
-    """Of a policy, whatever the cluster."""
+    """The cost of a policy, whatever the cluster."""
 
     num_trained: int
     """Parameters that learn."""
@@ -227,7 +227,7 @@ class Communication:
 
     @property
     def total(self) -> float:
-        """Of a step."""
+        """Return all bytes of a step."""
         return self.during_backward + self.after_update
 
 
@@ -269,7 +269,7 @@ class Memory:
 
     @property
     def states(self) -> float:
-        """What does not depend on the micro-batch."""
+        """Return the bytes that do not depend on the micro-batch."""
         optimizer = self.master + self.moments + self.average
         return self.weights + self.gradients + self.buckets + optimizer
 
@@ -311,7 +311,7 @@ MODEL_FLOPS_UTILIZATION = 0.4
 LINK_UTILIZATION = 0.7
 """Assumed share of a link's peak that collectives reach."""
 USABLE_MEMORY = 0.9
-"""Of a GPU's memory: CUDA, NCCL and gaps between blocks take the rest; assumed."""
+"""Share of a GPU's memory: CUDA, NCCL and gaps between blocks take the rest; assumed."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -74,7 +74,7 @@ def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
 
 
 _STRIP_HEIGHT = 39.0
-"""Of the strip below the picture."""
+"""Height of the strip below the picture."""
 
 _FACE_BUTTONS: dict[str, tuple[float, float, Colour, str]] = {
     "NORTH": (66.5, 11.0, (255, 208, 64), "N"),

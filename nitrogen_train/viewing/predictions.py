@@ -33,7 +33,7 @@ class Predictions:
     rows: Int64[np.ndarray, " n"]
     """Which rows of the clip, increasing."""
     actions: ActionRows
-    """What was predicted for each."""
+    """Rows that were predicted, one for each."""
 
 
 class PredictionWriter:

@@ -40,9 +40,9 @@ _PEAK_ROWS = 5
 """Half the width of a peak."""
 _LEAST_CORRELATION = 0.2
 _LEAST_LEAD = 0.1
-"""Of the best shift's correlation over the next best's. By chance 1200 rows reach 0.1 or so."""
+"""Lead of the best shift's correlation over the next best's; 1200 rows reach 0.1 by chance."""
 _LEAST_MOVE = 0.05
-"""Of a stick: less is noise."""
+"""Least way of a stick: less is noise."""
 
 
 def tell_start(
@@ -122,11 +122,11 @@ def _correlate(
 Clock = Literal["labels", "video"]
 
 _STEADY_TOLERANCE = 0.03
-"""Of the labels' rate: how far that of a steady video may be off."""
+"""Share of the labels' rate by which that of a steady video may be off."""
 _VARYING_TOLERANCE = 0.25
-"""As far as this a piece may have fewer or more frames than rows."""
+"""Share by which a piece may have fewer or more frames than rows."""
 _OWN_RATE_TOLERANCE = 0.005
-"""Of the labels' rate: so near, the rate of a video that lacks frames may be one of its own."""
+"""Share of the labels' rate: so near, the rate of a video that lacks frames may be its own."""
 MAX_STAY_S = 0.1
 """A row whose frame is older may not be learned from."""
 _LATEST_START_S = 0.5

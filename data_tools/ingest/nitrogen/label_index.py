@@ -70,7 +70,7 @@ INDEX_SCHEMA = pa.schema(
 
 @dataclass(frozen=True, kw_only=True)
 class TarballIndex:
-    """What is known of one tarball."""
+    """The index of one tarball."""
 
     path: Path
     index_path: Path
@@ -297,7 +297,7 @@ class WantedVideo:
     source: str
     """The site."""
     game: str
-    """Of most of its labelled time."""
+    """Game of most of the video's labelled time."""
     fps: float
     """Highest rate of its labels: a copy at a lower one is of no use."""
     hours: float

@@ -49,17 +49,17 @@ class LabelBox:
 
     corners: Corners
     is_normalized: bool
-    """Whether the corners are shares of the picture, or pixels of the labelled size."""
+    """True if the corners are shares of the picture, False if pixels of the labelled size."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PieceMetadata:
-    """What a piece says of itself, checked."""
+    """The metadata of a piece, checked."""
 
     video_id: str
     chunk: int
     num_rows: int
-    """As it claims."""
+    """Number of rows that the piece claims to have."""
     game: str
     controller: str
     source: str
@@ -236,20 +236,20 @@ class RawPiece:
 
     @property
     def name(self) -> str:
-        """What the tarball calls it."""
+        """Return the name that the tarball gives to the piece."""
         return f"{self.video_id}_chunk_{self.chunk:04d}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class LabelFault:
-    """What is wrong with a piece, a member or the tarball, which gives no labels then."""
+    """A fault of a piece, a member or the tarball, which gives no labels then."""
 
     name: str
-    """Of the piece or the member, shortened to what can be printed."""
+    """Name of the piece or the member, shortened to what can be printed."""
     reason: str
     """A few words, the same for all that is wrong in this way."""
     detail: str
-    """What was expected and what came."""
+    """Detail of the fault: what was expected and what came."""
 
 
 def iter_pieces(path: Path) -> Iterator[RawPiece | LabelFault]:

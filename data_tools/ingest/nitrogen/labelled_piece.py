@@ -25,7 +25,7 @@ _SMALLEST_AREA_PX = 16
 
 @dataclass(frozen=True, kw_only=True)
 class PictureBoxes:
-    """What of a video's picture is masked and what is kept."""
+    """The boxes of a video's picture that are masked and kept."""
 
     masked: tuple[Box, ...]
     area: Box | None
@@ -126,7 +126,7 @@ class LabelledPiece:
     labels: Labels
     """Which of its two files the rows are from."""
     digest: str
-    """Of its files."""
+    """Digest of the piece's files."""
 
     @property
     def idle_share(self) -> float:

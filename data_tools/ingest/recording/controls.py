@@ -256,7 +256,7 @@ _FACES: dict[ButtonLabels, dict[str, str]] = {
     "nintendo": {"A": "EAST", "B": "SOUTH", "X": "NORTH", "Y": "WEST"},
     "playstation": {"X": "SOUTH", "O": "EAST"},
 }
-"""What one letter means by whose names; on a PlayStation's pad X is the cross."""
+"""Meanings of one letter by maker; on a PlayStation's pad X is the cross."""
 _TELLS: dict[ButtonLabels, set[str]] = {
     "xbox": {"LB", "RB", "LT", "RT", "LBUMPER", "RBUMPER", "LEFTBUMPER", "RIGHTBUMPER"}
     | {"VIEW", "MENU", "XBOX", "BLEFTTRIGGER", "BRIGHTTRIGGER", "STHUMBLX", "STHUMBLY"},

@@ -68,14 +68,14 @@ class ClockSettings:
     drift_ppm: float = 0.0
     is_measured: bool = False
     latency_ms: float = 0.0
-    """What the game takes to answer: this much of a measured lag is left in."""
+    """Time that the game takes to answer: this much of a measured lag is left in."""
     keeps_unknown: bool = False
-    """Whether a log whose lag cannot be measured is taken as it is."""
+    """True if a log whose lag cannot be measured is taken as it is."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Description:
-    """What a recording's files do not say themselves."""
+    """The facts that a recording's files do not state themselves."""
 
     game: str
     session_id: str | None
@@ -88,12 +88,12 @@ class Description:
 
 @dataclass(frozen=True, kw_only=True)
 class IngestOutcome:
-    """What became of one video."""
+    """The outcome of one video."""
 
     video: Path
     minutes: float = 0.0
     uncovered_s: float = 0.0
-    """Of the video, of which the log says nothing."""
+    """Time of the video of which the log says nothing."""
     offset_ms: float = 0.0
     drift_ppm: float = 0.0
     clock: str = ""
@@ -101,7 +101,7 @@ class IngestOutcome:
     ignored: tuple[str, ...] = ()
     """Columns of the log that are no controls."""
     notes: tuple[str, ...] = ()
-    """What was assumed, and what was lost."""
+    """Notes on what was assumed, and what was lost."""
     dropped: str = ""
     """Why there is no recording; empty if there is one."""
 

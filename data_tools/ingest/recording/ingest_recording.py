@@ -86,7 +86,7 @@ _OPTIONS = {
     "keeps_unknown": "--keep-unknown",
     "session_id": "--session",
 }
-"""Of the fields that are not called as their options."""
+"""Options of the fields that have another name."""
 _LOG_SUFFIXES = (*LOG_SUFFIXES, ".parquet", ".csv", ".jsonl")
 
 

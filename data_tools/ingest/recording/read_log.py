@@ -62,7 +62,7 @@ class LoggedPlay:
     """Columns that are no control of ours."""
     device: str = "unknown"
     notes: tuple[str, ...] = ()
-    """What was assumed, and what was lost."""
+    """Notes on what was assumed, and what was lost."""
 
 
 def to_input_log(
