@@ -248,7 +248,7 @@ class RunConfig:
     best_metric: str = "val/loss"
     """Metric of validation by which checkpoints and runs are compared."""
     best_is_lowest: bool = True
-    """Whether the lowest value of `best_metric` is the best."""
+    """True if the lowest value of `best_metric` is the best."""
     activation_checkpointing: bool = False
     """Compute activations twice instead of keeping them: less memory, about a third slower."""
     compile: bool = False
@@ -277,7 +277,7 @@ class RunConfig:
     trainer: Any = MISSING
     """Component: Lightning's Trainer, with devices, nodes and precision."""
     strategy: Any = MISSING
-    """How the run is spread over processes: single, ddp, zero_1, zero_2, zero_3, …_offload."""
+    """Strategy that spreads the run over processes: single, ddp, zero_1, … zero_3_offload."""
     loggers: Any = MISSING
     """Components by name: where metrics are written."""
     callbacks: dict[str, Any] = field(default_factory=dict[str, Any])

@@ -40,11 +40,11 @@ class HeldControls:
 
     first_s: float
     span_s: float
-    """How long the log lasts."""
+    """Time that the log lasts."""
     times_s: list[Float64[np.ndarray, " _"]]
     integrals: list[Float64[np.ndarray, " _"]]
     num_onsets: int
-    """How often a control was moved by a good part of its range within a tenth of a second."""
+    """Times that a control moved by a good part of its range within a tenth of a second."""
 
     def __len__(self) -> int:
         return len(self.integrals)
@@ -130,9 +130,9 @@ class PictureMotion:
     """The steps between consecutive frames of a stretch of video."""
 
     starts_s: Float64[np.ndarray, " steps"]
-    """When the earlier frame is shown, from the video's first frame on."""
+    """Times at which the earlier frame is shown, from the video's first frame on."""
     stops_s: Float64[np.ndarray, " steps"]
-    """When the later one is."""
+    """Times at which the later frame is shown."""
     values: Float64[np.ndarray, "steps features"]
 
     def __len__(self) -> int:
@@ -220,7 +220,7 @@ _PICTURE_ORDER, _CONTROL_ORDER = 3, 2
 _RIDGE = 1e-2
 """Share of a feature's variance that stands for what is constant in a window."""
 _CLIP = 4.0
-"""In robust standard deviations: a cut to another scene is no motion."""
+"""Limit in robust standard deviations: a cut to another scene is no motion."""
 
 
 @dataclass(frozen=True, kw_only=True)

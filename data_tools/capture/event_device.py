@@ -52,7 +52,7 @@ class DeviceDescription:
     """The description of a device in sysfs."""
 
     path: Path
-    """For example `/dev/input/event5`."""
+    """Path of the device, for example `/dev/input/event5`."""
     name: str
     vendor: int
     product: int
@@ -63,7 +63,7 @@ class DeviceDescription:
     axes: frozenset[int]
     """Codes of its axes."""
     bus: int = 0
-    """How it is connected, for example 3 for USB and 5 for Bluetooth; 0 if that is not known."""
+    """Bus of the device, for example 3 for USB and 5 for Bluetooth; 0 if that is not known."""
     version: int = 0
     """Its own, or its driver's."""
 

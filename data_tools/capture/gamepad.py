@@ -49,7 +49,7 @@ class Change:
     """On CLOCK_MONOTONIC; never before an earlier change."""
     controls: dict[str, float]
     unknown_since_ns: int | None = None
-    """Where events were lost: what the pad did from here to `time_ns` is not known."""
+    """Time from which events were lost: the pad is unknown from here to `time_ns`."""
 
 
 class Gamepad:
@@ -68,7 +68,7 @@ class Gamepad:
         self._source = source
         state = source.read_state()
         self.layout = build_layout(source.description, state, pad_map=pad_map)
-        """Which input is which control."""
+        """Layout of the pad: which input is which control."""
         self.initial = Change(time_ns=state.time_ns, controls=self.layout.name_state(state))
         """Every control of the pad, when it was opened."""
         self._last_ns = state.time_ns

@@ -198,7 +198,7 @@ _HINTS = {
     b"SDL_NO_SIGNAL_HANDLERS": b"1",
 }
 _PATCHED = 0x8000
-"""In the version of a pad whose driver gives its buttons their meaning."""
+"""Mark in the version of a pad whose driver gives its buttons their meaning."""
 _CONTROLS = {
     "a": "SOUTH", "b": "EAST", "x": "WEST", "y": "NORTH",
     "back": "BACK", "start": "START", "guide": "GUIDE",
@@ -363,13 +363,13 @@ def _number(description: DeviceDescription, axes: dict[int, AxisState]) -> dict[
 
 @dataclass(frozen=True, kw_only=True)
 class PadLayout:
-    """Which input is which control."""
+    """The layout of a pad: which input is which control."""
 
     inputs: Inputs
     ranges: dict[int, AxisState]
     """The device's own range of each axis."""
     decided_by: str
-    """How it was found out, to be read after 'layout'."""
+    """Source of the layout, to be read after 'layout'."""
     is_guess: bool
     """True if neither a driver, nor SDL, nor the person has said it."""
 

@@ -42,7 +42,7 @@ class PadInput:
 
 
 Inputs = dict[str, PadInput]
-"""By control."""
+"""Inputs of a pad by control."""
 
 
 def key_input(code: int) -> PadInput:

@@ -100,7 +100,7 @@ class InputCollector:
         self._thread = threading.Thread(target=self._collect, name="gamepad", daemon=True)
         self._stop = threading.Event()
         self.failure: OSError | None = None
-        """Why nothing comes any more: the pad has been unplugged."""
+        """Reason why nothing comes any more: the pad has been unplugged."""
 
     def __enter__(self) -> "InputCollector":
         self._thread.start()

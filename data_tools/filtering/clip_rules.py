@@ -46,9 +46,9 @@ class PictureSamples:
     """Pictures of a clip, each part as its mean brightness."""
 
     rows: Int64[np.ndarray, " n"]
-    """Which frames they are, increasing."""
+    """Places of the sampled frames in the clip, increasing."""
     levels: Float32[np.ndarray, "n g g"]
-    """From 0 to 255."""
+    """Brightness of the areas, from 0 to 255."""
 
 
 def sample_pictures(

@@ -7,7 +7,7 @@ from nitrogen_train.data.action_file import DEAD_ZONE
 DAMAGED, OUT_OF_RANGE = "damaged", "out-of-range"
 IDLE, CORNER, BLACK, FROZEN, MENU, COPY = "idle", "corner", "black", "frozen", "menu", "copy"
 RULES = (DAMAGED, OUT_OF_RANGE, IDLE, CORNER, BLACK, FROZEN, MENU, COPY)
-"""In the order in which they are asked: a clip is dropped by the first that it breaks."""
+"""Rules in the order in which they are asked: the first that a clip breaks drops it."""
 PICTURE_RULES = frozenset({BLACK, FROZEN, MENU, COPY})
 """If none of them is asked, no video is decoded."""
 SWITCHABLE = RULES[2:]
@@ -16,7 +16,7 @@ SWITCHABLE = RULES[2:]
 
 @dataclass(frozen=True, kw_only=True)
 class FilterSettings:
-    """Which rules hold, and where they draw the line."""
+    """The rules that hold, and where they draw the line."""
 
     off: tuple[str, ...] = ()
     """Rules that are not asked."""

@@ -131,7 +131,7 @@ class _Named:
 
 _LONGEST_KEY = 200
 _MADE_KEY = b"index"
-"""In the manifest's metadata: what it was made of."""
+"""Key in the manifest's metadata: what the manifest was made of."""
 _FORMAT = 2
 """Format of the rows in `.index`; higher when a record would be described otherwise."""
 
@@ -175,7 +175,7 @@ class TarIndex:
     dropped: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
     """Cause to what was wrong, one text for each record that was left out."""
     fault: str | None = None
-    """Why the tar could not be read to its end."""
+    """Reason why the tar could not be read to its end."""
 
     def drop(self, record: RawRecord, error: ShardError) -> None:
         """Leave a record out."""

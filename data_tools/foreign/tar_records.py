@@ -31,7 +31,7 @@ class RawRecord:
 
     key: str
     offset: int
-    """In the tar, in bytes."""
+    """Place of the record in the tar, in bytes."""
     data: bytes
 
 

@@ -163,7 +163,7 @@ class PixelPlayRecording:
     """The facts of a recording."""
 
     game: str
-    """In small letters, words joined by dashes; `unknown` if the file does not say."""
+    """Game in small letters, words joined by dashes; `unknown` if the file does not say."""
     fps: float
     """0 if the file does not say."""
 

@@ -47,13 +47,13 @@ class ControlFacts:
     num_changes: int
     """Number of valid rows with another input than the valid row before."""
     pressed: Int64[np.ndarray, " n"]
-    """With each button down."""
+    """Rows with each button down."""
     corners: Int64[np.ndarray, "pairs 4"]
-    """With each stick in each of its corners, see `corner_rows`."""
+    """Rows with each stick in each of its corners, see `corner_rows`."""
     negative: Int64[np.ndarray, " s"]
-    """With each axis below 0."""
+    """Rows with each axis below 0."""
     half: Int64[np.ndarray, " s"]
-    """With each axis at 0.5, the centre in model space."""
+    """Rows with each axis at 0.5, the centre in model space."""
 
     def __add__(self, other: "ControlFacts") -> "ControlFacts":
         values = {
@@ -79,7 +79,7 @@ def describe_controls(actions: ClipActions, space: ActionSpace, *, fps: float) -
 
 
 MAX_LAG = 20
-"""In rows, to either side."""
+"""Largest lag in rows, to either side."""
 _STEP_PX = 4
 """Step between the pixels that count: enough to see motion."""
 _NEAR = 3
@@ -116,7 +116,7 @@ NO_OFFSET = OffsetSums(products=np.zeros(2 * MAX_LAG + 1), num_rows=0, num_chang
 
 @dataclass(frozen=True, kw_only=True)
 class OffsetEstimate:
-    """Where the picture answers the input."""
+    """The lag at which the picture answers the input."""
 
     lag: int
     """Rows from an input to the change of the picture; negative: the picture is first."""
@@ -311,7 +311,7 @@ _ALWAYS = 0.99
 _MODEL_SPACE_SHARE = 0.5
 _FEWEST_HALF_AXES = 2
 _FIRST_LAG = -1
-"""In rows: an answer before the input is a mistake, but for one row of rounding."""
+"""First lag in rows: an answer before the input is a mistake, but for one row of rounding."""
 _SLOWEST_ANSWER_S = 0.15
 _FEWEST_LATE_ROWS = 3
 

@@ -28,7 +28,7 @@ class Use:
     share: float
     """Share of all planned samples."""
     passes: float
-    """How often each window comes, on average."""
+    """Number of times that each window comes, on average."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +38,7 @@ class SourceUse(Use):
     path: str
     weight: float
     where: str | None
-    """Which clips are in use; None: all of the training split."""
+    """Clips that are in use, as a `Selection`; None: all of the training split."""
     games: list[Use]
 
 

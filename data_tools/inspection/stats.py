@@ -127,9 +127,9 @@ class DatasetCounts:
 
     manifest: Manifest
     groups: dict[tuple[str, str, str], PlayCounts]
-    """By game, source and split."""
+    """Counts by game, source and split."""
     sessions: dict[tuple[str, str], set[str]]
-    """By game and split."""
+    """Sessions by game and split."""
 
     def sum_by(self, *names: str) -> dict[tuple[str, ...], PlayCounts]:
         """Add the groups up, by some of `game`, `source` and `split`; in order."""

@@ -108,7 +108,7 @@ _MIB = 1024**2
 
 
 class FilePlace(NamedTuple):
-    """Which file of a kind: `chunk-CHUNK/file-FILE`."""
+    """The number of one file of a kind: `chunk-CHUNK/file-FILE`."""
 
     chunk_index: int
     file_index: int
@@ -116,7 +116,7 @@ class FilePlace(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class FileLimits:
-    """When a file is full; LeRobot's own defaults."""
+    """The sizes at which a file is full; LeRobot's own defaults."""
 
     data_mb: float = 100.0
     """Size of a table, in MiB."""

@@ -41,13 +41,13 @@ from nitrogen_train.runtime.atomic_files import describe_error, sync
 
 @dataclass(frozen=True, kw_only=True)
 class VideoPlace:
-    """Where an episode's pictures are."""
+    """The place of an episode's pictures."""
 
     file: FilePlace
     from_s: float
-    """When its first frame is shown."""
+    """Time at which its first frame is shown."""
     to_s: float
-    """When its last frame ends."""
+    """Time at which its last frame ends."""
 
 
 class UnevenVideoError(ShardError):

@@ -84,7 +84,7 @@ class EpisodeRow:
     data: FilePlace
     video: FilePlace
     from_s: float
-    """When its first frame is shown in its video."""
+    """Time at which its first frame is shown in its video."""
     facts: EpisodeClip | None
     """Facts of the clip that the episode was, if it was one of ours."""
 
@@ -293,7 +293,7 @@ class MappedControl:
     width: int
     """Width of the feature."""
     place: int
-    """In the feature."""
+    """Place of the number in the feature."""
     sign: float
 
 

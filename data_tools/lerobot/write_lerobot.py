@@ -53,7 +53,7 @@ from nitrogen_train.data.video import choose_decoder
 from nitrogen_train.runtime.atomic_files import sync
 
 Statistics = dict[str, Float[np.ndarray, "*shape"] | Int64[np.ndarray, " 1"]]
-"""Of one feature: `min`, `max`, `mean`, `std`, `q01` ... `q99`, each of its shape, and `count`."""
+"""Statistics of one feature: `min`, `max`, `mean`, `std`, `q01` ... `q99`, and `count`."""
 
 _QUANTILES = {"q01": 0.01, "q10": 0.1, "q50": 0.5, "q90": 0.9, "q99": 0.99}
 _MIN_FRAMES, _MAX_FRAMES, _POWER = 100, 10_000, 0.75
@@ -188,7 +188,7 @@ class EpisodePicture:
 
 @dataclass(frozen=True, kw_only=True)
 class Counts:
-    """How much was written; the episodes for training come first."""
+    """The numbers of what was written; the episodes for training come first."""
 
     num_train: int
     num_episodes: int

@@ -36,7 +36,7 @@ class Track:
     """The values that one control took."""
 
     times_ns: Int64[np.ndarray, " events"]
-    """When, not decreasing."""
+    """Times of the events, not decreasing."""
     values: Float64[np.ndarray, " events"]
     """Buttons and triggers in [0, 1], axes in [-1, 1], y down-positive."""
 

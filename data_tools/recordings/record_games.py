@@ -268,7 +268,7 @@ class EpisodeTask:
 
     @property
     def player(self) -> str:
-        """How the episode is played and stored: a rerun must not mix two ways."""
+        """Describe how the episode is played and stored: a rerun must not mix two ways."""
         size = f"{self.size}x{self.size}" if self.size else "own size"
         return f"scripted expert, {self.disturbance:.0%} disturbed, {size}"
 

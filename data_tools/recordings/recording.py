@@ -49,7 +49,7 @@ class RecordingFacts:
     session_id: str
     """Recordings of one session stay on one side of every split."""
     stick_y_axis: Literal["up", "down"]
-    """Where positive y points in the log: up in XInput, down in the public labels and here."""
+    """Direction of positive y in the log: up in XInput, down in the public labels and here."""
     device: str = "unknown"
     """Device with which the game was played."""
     source: str = "recordings"
@@ -57,7 +57,7 @@ class RecordingFacts:
     licence: str = "unknown"
     """Terms of the pictures."""
     url: str = ""
-    """Where the video can be had."""
+    """Address at which the video can be had."""
     action_space: str = "gamepad"
     labels: Labels = "raw"
     disturbed_ns: tuple[tuple[int, int], ...] = ()

@@ -129,7 +129,7 @@ class PlannedUnit:
     notes: Mapping[str, int] = field(default_factory=dict)
     """Changes and losses in rows that were kept, in a few words, with how often each happened."""
     earlier_digests: tuple[str, ...] = ()
-    """Of one that cannot be used: earlier versions took the words of its error, raw or as told."""
+    """Digests that earlier versions gave a unit that cannot be used, from its error's words."""
 
     @classmethod
     def unusable(

@@ -24,7 +24,7 @@ Unit = TypeVar("Unit")
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """Which share of the units one process takes."""
+    """The share of the units that one process takes."""
 
     index: int = 0
     count: int = 1
@@ -114,7 +114,7 @@ class Plan(Generic[Clip]):
     notes: dict[str, int] = field(default_factory=dict)
     """Sums of the units'."""
     settings: dict[str, Any] = field(default_factory=dict)
-    """By name, for a person who starts again with others; the digest decides."""
+    """Settings by name, for a person who starts again with others; the digest decides."""
     units: list[PlannedUnit] = field(default_factory=list[PlannedUnit])
     """Units of which the digest is made, without clips."""
 

@@ -37,7 +37,7 @@ from nitrogen_train.data.encode import frame_rate
 from nitrogen_train.data.schema import ShardError
 
 _RETREATS_S = (0, 1, 10, 60, None)
-"""How far before the first frame a try begins; None is the start of the file."""
+"""Time before the first frame at which a try begins; None is the start of the file."""
 _ENOUGH_S = 10
 """Damage that is met again from so much further back is damage, and no want of references."""
 
@@ -64,7 +64,7 @@ class Decoding:
 
     @property
     def fault(self) -> int | None:
-        """When the first frame is shown that cannot be decoded; None if all can."""
+        """Return when the first frame is shown that cannot be decoded; None if all can."""
         return None if self._num_good is None else self._fed[self._num_good]
 
     def frames(self) -> Iterator[VideoFrame]:
@@ -231,7 +231,7 @@ class VideoLoss:
     seconds: float
     """Seconds that are lost, as far as they are known."""
     words: str
-    """For a report, in one line."""
+    """Words for a report, in one line."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -246,7 +246,7 @@ class SourceVideo:
     time_base: Fraction
     """Seconds per tick."""
     ticks: Int64[np.ndarray, " frames"]
-    """When each frame is shown, in order."""
+    """Times at which the frames are shown, in order."""
     loss: VideoLoss | None = None
 
     @property

@@ -33,7 +33,7 @@ class Mp4Box:
     kind: bytes
     start: int
     stop: int
-    """Where it ends by its own word."""
+    """Place where it ends by its own word."""
 
 
 def list_boxes(path: Path) -> list[Mp4Box]:

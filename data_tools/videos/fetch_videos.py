@@ -33,7 +33,7 @@ _LONGEST_REASON = 300
 
 @dataclass(frozen=True, kw_only=True)
 class DownloadSettings:
-    """How to ask."""
+    """The settings of a download."""
 
     max_height: int = 1080
     """Height of the picture, in pixels; the next lower one that there is."""
@@ -196,7 +196,7 @@ class Fetched:
 
     survivals: list[Survival]
     stop: str | None
-    """Why the rest was not asked for."""
+    """Reason why the rest was not asked for."""
     num_failed: int
     """Number of the requested videos that failed."""
 

@@ -157,7 +157,7 @@ def decode_actions(data: bytes, space: ActionSpace) -> ClipActions:
 
 _TRIGGER_COLUMNS = ("left_trigger_value", "right_trigger_value")
 _ROOM = 1e-6
-"""How far above its range a value may be rounded."""
+"""Distance above its range to which a value may be rounded."""
 
 
 def _axis_columns(space: ActionSpace) -> dict[str, list[int]]:

@@ -163,7 +163,7 @@ class DecodedClip:
     clip_id: str
     game: str
     index: Int64[np.ndarray, " kept"]
-    """Which frames of the clip are kept, increasing."""
+    """Frames of the clip that are kept, increasing."""
     frames: UInt8[np.ndarray, "kept h w 3"]
     values: Float32[np.ndarray, "rows a"]
     """Actions in model space."""

@@ -34,7 +34,7 @@ class SourceOptions:
     weight: float = 1.0
     """Share of the samples, relative to the other sources'."""
     where: str | None = None
-    """Which clips are in use, such as `idle_share < 0.5 and game in [doom_defend]`."""
+    """Clips that are in use, such as `idle_share < 0.5 and game in [doom_defend]`."""
     game_temperature: float = 1.0
     """Games are drawn in proportion to windows ** (1 / temperature): 1 is as they come, more is
     nearer to all alike."""
@@ -95,15 +95,15 @@ class Source:
     name: str
     """Identity in window ids and logs."""
     storage: Storage
-    """Where its shards and its manifest lie."""
+    """Storage of its shards and its manifest."""
     manifest: Manifest
     """All of its clips."""
     selection: Selection
-    """Which of them are in use."""
+    """Selection of the clips that are in use."""
     table: WindowTable
     """The windows of those."""
     window: WindowShape
-    """How windows are cut; only `action_offset` may differ between sources."""
+    """Shape of windows; only `action_offset` may differ between sources."""
     options: SourceOptions
 
     @property
@@ -115,7 +115,7 @@ class Source:
 
     @property
     def part_weights(self) -> list[float]:
-        """How often each part is drawn, relative to the others."""
+        """Return how often each part is drawn, relative to the others."""
         if not self.options.is_balanced:
             return [1.0]
         weights: list[float] = []
@@ -129,7 +129,7 @@ class Source:
 
     @property
     def mean_record_bytes(self) -> float:
-        """How large a clip's record is, over all clips of the manifest."""
+        """Return the mean size of a clip's record, over all clips of the manifest."""
         return float(self.manifest.table["size"].to_numpy().mean())
 
     def describe(self) -> str:

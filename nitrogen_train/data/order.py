@@ -122,7 +122,7 @@ _PHASE, _ROTATION, _VISIT, _STRETCH, _WINDOW, _REPLACEMENT = range(6)
 
 @dataclass(frozen=True, kw_only=True)
 class Interleaving:
-    """How visits are laid side by side in the stream."""
+    """The rule by which visits are laid side by side in the stream."""
 
     global_batch_size: int
     """Samples of one optimizer step, B."""
@@ -157,7 +157,7 @@ class Turns:
     visit: Int64[np.ndarray, " n"]
     """Number of the visit in the source's endless sequence."""
     atom: Int64[np.ndarray, " n"]
-    """Which of the visit's windows, in the order of handing out."""
+    """Place among the visit's windows, in the order of handing out."""
 
 
 class LaneOrder:

@@ -82,12 +82,12 @@ def check_version(version: object, what: str) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Provenance:
-    """Where a clip was cut from."""
+    """The original from which a clip was cut."""
 
     original_id: str
     """The recording's name, or the id of a published video."""
     url: str
-    """Where the original can be had; empty if nowhere."""
+    """Address of the original; empty if it cannot be had."""
     start_frame: int
     """First frame of the clip in the original."""
     end_frame: int

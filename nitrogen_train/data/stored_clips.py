@@ -120,7 +120,7 @@ ACTION_DECODERS: dict[str, Callable[[bytes, ActionSpace], ClipActions]] = {
     "npy": decode_npy_actions,
     "npz": decode_npz_actions,
 }
-"""By the member's suffix."""
+"""Decoders by the member's suffix."""
 
 
 def _build(values: np.ndarray, valid: Bool[np.ndarray, " rows"], space: ActionSpace) -> ClipActions:

@@ -67,9 +67,9 @@ class FrameTable:
     """The frames of a video."""
 
     pts: Int64[np.ndarray, " frames"]
-    """When each is shown, in ticks, increasing: an index of a frame is a place in this list."""
+    """Times of the frames, in ticks, increasing: an index of a frame is a place in this list."""
     key_pts: Int64[np.ndarray, " keys"]
-    """When those are shown at which decoding can start, increasing; an edit list may hide them."""
+    """Times of the frames at which decoding can start, increasing; an edit list may hide them."""
     key_seeks: Int64[np.ndarray, " keys"]
     """Times to seek for to land on each of these, in ticks."""
     width: int
@@ -452,7 +452,7 @@ _BACKENDS: dict[str, tuple[str, type[VideoDecoder]]] = {
     "torchcodec": ("torchcodec", TorchcodecDecoder),
     "decord": ("decord", DecordDecoder),
 }
-"""By name: what must be installed, and the class; the fastest first, see `docs/video.md`."""
+"""Libraries by name: what must be installed, and the class; see `docs/video.md`."""
 
 
 def choose_decoder(name: str = "auto") -> VideoDecoder:

@@ -130,7 +130,7 @@ class _Visit:
     windows: list[Window] = field(default_factory=list[Window])
     """Windows of the stretch, in the order of handing out."""
     causes: list[str | None] = field(default_factory=list["str | None"])
-    """Why a window of the stretch stands in for another; None where it does not."""
+    """Reason why a window of the stretch stands in for another; None where it does not."""
 
 
 def estimate_lane_bytes(plan: WindowPlan, *, samples_per_step: int, frame_bytes: int) -> int:

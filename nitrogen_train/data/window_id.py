@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 
 class WindowId(NamedTuple):
-    """Where a sample was cut from: the same window always has the same id."""
+    """The place a sample was cut from: the same window always has the same id."""
 
     source: str
     clip_id: str

@@ -132,7 +132,7 @@ class GameCount:
 
     game: str
     num_clips: int
-    """In use, also those without a window."""
+    """Number of clips in use, also those without a window."""
     num_windows: int
     hours: float
     """Hours of video."""

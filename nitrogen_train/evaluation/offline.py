@@ -100,7 +100,7 @@ PLAYERS = ("policy", "repeat", "idle", "most_common")
 
 @dataclass(frozen=True, kw_only=True)
 class OfflineSettings:
-    """Which windows are predicted, and how."""
+    """The settings of what is predicted, and how."""
 
     frame_stride: int
     """Rows between observed frames, as in training."""

@@ -70,7 +70,7 @@ class RandomPlayer:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """How an episode ended."""
+    """The end of an episode."""
 
     seed: int
     score: float
@@ -154,7 +154,7 @@ class Agent:
 
 
 _ENCODING = Encoding(crf=31, group_s=5.0, decodes_fast=False)
-"""For looking at, not for learning from: a minute takes two to four megabytes."""
+"""Encoding for looking at, not for learning from: a minute takes two to four megabytes."""
 _CONTROLS_HEIGHT = 84
 """Black rows below the pad, which a browser's player lays its controls over."""
 

@@ -40,7 +40,7 @@ class Run:
     """Normalized score by game, where it has been evaluated."""
     is_finished: bool
     error: str | None
-    """Why the last start failed, if it did."""
+    """Error of the last start, if it failed."""
 
     @property
     def step(self) -> int:

@@ -154,7 +154,7 @@ ButtonPrediction = Literal["velocity", "x_1", "logits"]
 
 @dataclass(frozen=True, kw_only=True)
 class Prediction:
-    r"""How to read an output whose first values are buttons and whose other values are sticks.
+    r"""The reading of an output whose first values are buttons and whose other values are sticks.
 
     - `velocity`: :math:`x_1 - x_0`, squared error; what the released policy returns.
     - `x_1`: the actions, squared error. The network need not learn to subtract the noise.

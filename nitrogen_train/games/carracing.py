@@ -21,7 +21,7 @@ STEER, GAS, BRAKE = 0.5, 0.5, 0.2
 """Strength of the full stick and the pressed triggers, of 1: more only makes the car skid."""
 
 TILES_TO_AIM, TILES_TO_BEND = 6, 8
-"""How far ahead the expert aims and looks for bends, in tiles of 3.5 m; a frame shows 10."""
+"""Tiles, of 3.5 m, to which the expert aims and looks for bends; a frame shows 10."""
 STEERING_GAIN = 1.6
 """Stick of the expert per radian between the car's heading and the point that it aims at."""
 TOP_SPEED, BEND_SLOWDOWN, BRAKE_MARGIN = 75.0, 0.6, 8.0

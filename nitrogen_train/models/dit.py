@@ -325,9 +325,9 @@ class TimeCondition:
     """Path times as the network takes them; samples is b, or 1 for all; rows is t, or 1 for all."""
 
     encoded_time: Float[Tensor, "samples rows d"]
-    """For the action encoder."""
+    """Time for the action encoder."""
     modulations: tuple[Modulation, ...]
-    """For the DiT."""
+    """Modulations for the DiT."""
 
     def select(self, sample: int) -> "TimeCondition":
         """Keep one sample, to stand for all samples of a batch."""

@@ -23,7 +23,7 @@ from nitrogen_train.picture import squash
 
 @dataclass(frozen=True, kw_only=True)
 class SamplingSettings:
-    """How a chunk is drawn from a policy."""
+    """The settings by which a chunk is drawn from a policy."""
 
     num_sampling_steps: int
     """Solver steps."""
@@ -83,7 +83,7 @@ def sample_chunks(
 
 @dataclass(frozen=True, kw_only=True)
 class PlaySettings:
-    """How a policy plays."""
+    """The settings by which a policy plays."""
 
     execution_horizon: int
     """Rows that are executed of each chunk."""

@@ -20,7 +20,7 @@ class LossOutput:
     error_sum: Float[Tensor, ""]
     """Over all supervised values."""
     num_valid: Int64[Tensor, ""]
-    """How many they are."""
+    """Number of the supervised values."""
     error_sum_buttons: Float[Tensor, ""]
     num_valid_buttons: Int64[Tensor, ""]
     error_sum_sticks: Float[Tensor, ""]

@@ -33,7 +33,7 @@ Scale = Literal["share", "from_zero", "log_if_wide"]
 """Scales of values: from 0 to 1, from 0, or logarithmic where linear would hide most of them."""
 
 NUM_COLOURS = 6
-"""Of curves; the page's style has as many. More curves than that have no keys beside the chart."""
+"""Number of colours of curves, as in the page's style. More curves have no keys at the chart."""
 
 _INK, _SOFT, _RULE, _BAR = "#000001", "#000002", "#000003", "#000004"
 _COLOURS = [f"#00001{index}" for index in range(NUM_COLOURS)]
@@ -98,7 +98,7 @@ class Curve:
     """Written beside the chart; curves of one key share a colour, an empty key is not written."""
     points: Series
     colour: int
-    """From 0; there are `NUM_COLOURS`, which repeat."""
+    """Number of the colour, from 0; there are `NUM_COLOURS`, which repeat."""
     is_noisy: bool = False
     """True if the running mean of the many points is drawn."""
 

@@ -30,7 +30,7 @@ _MOVED_CLASSES = {
         "nitrogen_train.training.optimization.warmup_stable_decay"
     ),
 }
-"""Where runs of November 2026 and before have their classes, and where these are now."""
+"""Classes of runs of November 2026 and before: their old names, and their names of now."""
 _NG_HEADER = "ng_header"
 _USAGE = "usage"
 _LEAST = {"action_offset": 0, "frame_stride": 1, "num_sampling_steps": 1}

@@ -137,16 +137,16 @@ def read_policy(checkpoint: dict[str, Any], *, averaged: bool = True) -> dict[st
 
 @dataclass(frozen=True, kw_only=True)
 class CheckpointPolicy:
-    """How often, and which of them stay."""
+    """The rule of how often checkpoints are saved, and which of them stay."""
 
     every_n_steps: int
     """Optimizer steps between checkpoints; the end of a run is saved besides."""
     keep_last: int
-    """How many of the latest stay, at least 1."""
+    """Number of the latest that stay, at least 1."""
     keep_every_n_steps: int | None = None
     """Those at multiples of this stay for good."""
     keep_best: int = 0
-    """How many of the best stay."""
+    """Number of the best that stay."""
     metric: str = "val/loss"
     """Metric by which checkpoints are the best."""
     is_lowest_best: bool = True

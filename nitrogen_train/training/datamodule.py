@@ -25,7 +25,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class Loading:
-    """How windows are read; nothing here changes which; see `DataConfig`."""
+    """The settings by which windows are read; none of them changes which; see `DataConfig`."""
 
     micro_batch_size: int
     clip_cache_gib: float
@@ -36,7 +36,7 @@ class Loading:
     decoder: str
     max_fault_share: float
     quarantine_dir: Path
-    """Where each rank lists the clips that it could not read."""
+    """Folder in which each rank lists the clips that it could not read."""
 
 
 class WindowDataModule(L.LightningDataModule):

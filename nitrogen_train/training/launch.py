@@ -35,7 +35,7 @@ _NODE_RANKS = frozenset({"NODE_RANK", "GROUP_RANK"})
 KUBEFLOW = "Kubeflow (RANK, WORLD_SIZE)"
 _ALONE = "a job's shell or batch script without srun"
 _PATIENCE_S = 60.0
-"""For the others to end a step later than this process."""
+"""Time for the others to end a step later than this process."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -124,7 +124,7 @@ class Optimization:
     schedule: Callable[[Optimizer], LRScheduler]
     """Builds the learning-rate schedule."""
     ema_decay: float
-    """See `track_ema`."""
+    """Decay of the average; see `track_ema`."""
     lr_scales: Mapping[str, float] = field(default_factory=dict[str, float])
     """Factors on the learning rate, by pattern; see `group_parameters`."""
 

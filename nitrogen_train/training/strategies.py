@@ -41,7 +41,7 @@ def checkpoint_activations(policy: nn.Module) -> None:
 
 
 _TIMEOUT = timedelta(minutes=30)
-"""Of a collective operation: torch's own, which a slow first read of a large data set can need."""
+"""Timeout of a collective operation: torch's own, enough for a slow first read of much data."""
 
 
 def build_strategy(

@@ -40,9 +40,9 @@ class Gpu:
     memory_bytes_per_s: float
     gpus_per_node: int
     link_bytes_per_s: float
-    """To the other GPUs of its node, each way."""
+    """Rate to the other GPUs of its node, each way."""
     network_bytes_per_s: float
-    """To other nodes, each way: this GPU's share of its node's network."""
+    """Rate to other nodes, each way: this GPU's share of its node's network."""
 
 
 GPUS = (

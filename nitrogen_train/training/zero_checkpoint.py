@@ -37,9 +37,9 @@ class ZeroShard:
     """First value of the stretch, in the flattened parameter."""
     numel: int
     flat: int
-    """Which flat tensor it lies in."""
+    """Number of the flat tensor in which it lies."""
     offset: int
-    """Where it begins there."""
+    """Place at which it begins there."""
 
 
 class ZeroState:

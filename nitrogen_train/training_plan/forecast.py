@@ -221,7 +221,7 @@ class Communication:
     """Bytes that a rank sends in one step."""
 
     during_backward: float
-    """Beside a computation that need not wait: gradients, and ZeRO-3's weights."""
+    """Bytes sent beside a computation that need not wait: gradients, and ZeRO-3's weights."""
     after_update: float
     """While nothing else happens: the new weights."""
 
@@ -260,7 +260,7 @@ class Memory:
     casts: float
     activations: float
     host: float = 0.0
-    """In the host's memory, a rank's share."""
+    """Bytes in the host's memory, a rank's share."""
 
     @property
     def total(self) -> float:

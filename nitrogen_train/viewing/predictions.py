@@ -31,7 +31,7 @@ class Predictions:
     """Those of one clip."""
 
     rows: Int64[np.ndarray, " n"]
-    """Which rows of the clip, increasing."""
+    """Rows of the clip, increasing."""
     actions: ActionRows
     """Rows that were predicted, one for each."""
 

@@ -53,7 +53,7 @@ class LabelledVideos:
     index_dir: Path | None = None
     """Index of the labels; what it lacks is added. By default it is in the data set."""
     where: str | None = None
-    """Which pieces to take, as a `Selection` of the index; all of them by default."""
+    """Pieces to take, as a `Selection` of the index; all of them by default."""
     crops_to_game: bool = False
     """True to keep just the game's area, where the labels name one."""
 

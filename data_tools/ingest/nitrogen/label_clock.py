@@ -150,10 +150,10 @@ class LabelledVideo:
 
 @dataclass(frozen=True, kw_only=True)
 class RowTimes:
-    """When the rows of a piece are."""
+    """The times of a piece's rows."""
 
     first_s: float
-    """From the video's first frame on."""
+    """Time of the first row, from the video's first frame on."""
     fps: float
     """Rows per second."""
 

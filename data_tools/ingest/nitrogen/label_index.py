@@ -301,7 +301,7 @@ class WantedVideo:
     fps: float
     """Highest rate of its labels: a copy at a lower one is of no use."""
     hours: float
-    """With labels."""
+    """Hours with labels."""
 
 
 @dataclass(frozen=True, kw_only=True)

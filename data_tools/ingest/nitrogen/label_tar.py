@@ -76,7 +76,7 @@ class PieceMetadata:
     resolution: tuple[int, int]
     """Height and width, as the card has it; some say width and height."""
     overlay: LabelBox | None
-    """Where the pad is drawn."""
+    """Box in which the pad is drawn."""
     game_area: LabelBox | None
     others: tuple[LabelBox, ...]
     """More that does not belong to the game."""
@@ -232,7 +232,7 @@ class RawPiece:
     video_id: str
     chunk: int
     files: dict[str, bytes] = field(repr=False)
-    """By name in the piece's folder."""
+    """Files by name in the piece's folder."""
 
     @property
     def name(self) -> str:

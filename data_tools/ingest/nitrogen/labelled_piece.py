@@ -124,7 +124,7 @@ class LabelledPiece:
     metadata: PieceMetadata
     actions: ClipActions
     labels: Labels
-    """Which of its two files the rows are from."""
+    """Kind of the file from which the rows are."""
     digest: str
     """Digest of the piece's files."""
 

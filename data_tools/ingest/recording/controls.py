@@ -47,13 +47,13 @@ _SLOWEST_STEP_S = 1.0
 
 @dataclass(frozen=True, kw_only=True)
 class Conventions:
-    """How a log's numbers are meant; `None` is refused where it matters."""
+    """The meaning of a log's numbers; `None` is refused where it matters."""
 
     time_unit: TimeUnit | None = None
     stick_range: StickRange | None = None
     """-1 to 1, 0 to 255 with rest at 128, or -32768 to 32767."""
     stick_y_axis: Literal["up", "down"] | None = None
-    """Where positive y points: up in XInput; down in SDL, evdev and browsers."""
+    """Direction of positive y: up in XInput; down in SDL, evdev and browsers."""
     trigger_range: TriggerRange | None = None
     """0 to 1, 255, 1023 or 32767, or -1 to 1 as raw axes have it."""
 

@@ -44,7 +44,7 @@ LogFormat = Literal["auto", "own", "input-rec", "table"]
 
 @dataclass(frozen=True, kw_only=True)
 class LogSettings:
-    """How the logs are read."""
+    """The settings by which logs are read."""
 
     format: LogFormat = "auto"
     conventions: Conventions
@@ -59,12 +59,12 @@ class LogSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class ClockSettings:
-    """How the logs' times become those of the videos."""
+    """The settings by which the logs' times become those of the videos."""
 
     video_start_s: float | None = None
     """The log's time of the video's first frame, in seconds; None: nobody says, and it is 0."""
     offset_ms: float = 0.0
-    """How much later the picture shows what the log says, before anything is measured."""
+    """Time by which the picture shows later what the log says, before anything is measured."""
     drift_ppm: float = 0.0
     is_measured: bool = False
     latency_ms: float = 0.0
@@ -97,13 +97,13 @@ class IngestOutcome:
     offset_ms: float = 0.0
     drift_ppm: float = 0.0
     clock: str = ""
-    """How offset and drift are known."""
+    """Source of offset and drift, in words."""
     ignored: tuple[str, ...] = ()
     """Columns of the log that are no controls."""
     notes: tuple[str, ...] = ()
     """Notes on what was assumed, and what was lost."""
     dropped: str = ""
-    """Why there is no recording; empty if there is one."""
+    """Reason why there is no recording; empty if there is one."""
 
 
 _LEAST_SHARE = 0.5
