@@ -69,7 +69,7 @@ class DeviceDescription:
 
     @property
     def is_gamepad(self) -> bool:
-        """True if it has BTN_SOUTH, as the kernel's convention has it, or is a joystick.
+        """Tell whether it has BTN_SOUTH, as the kernel has it by convention, or is a joystick.
 
         Old and cheap pads call themselves joysticks: they have BTN_TRIGGER, ABS_X and ABS_Y.
         """

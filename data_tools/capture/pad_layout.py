@@ -375,7 +375,7 @@ class PadLayout:
 
     @property
     def lacking(self) -> tuple[str, ...]:
-        """Controls that nothing on the pad is taken for."""
+        """Return controls that nothing on the pad is taken for."""
         return tuple(name for name in CONTROLS if name not in self.inputs)
 
     @property

@@ -64,5 +64,5 @@ class FilterSettings:
 
     @property
     def on(self) -> tuple[str, ...]:
-        """The rules that are asked."""
+        """Return the rules that are asked."""
         return tuple(rule for rule in RULES if rule not in self.off)

@@ -183,7 +183,7 @@ class VideoUnit:
 
     @property
     def video_path(self) -> Path:
-        """The file."""
+        """Return the file."""
         return self.folder.locate_video(self.place, camera=self.camera)
 
 

@@ -61,7 +61,7 @@ class LeRobotFolder:
 
     @property
     def cameras(self) -> list[str]:
-        """The features that are videos."""
+        """Return the features that are videos."""
         return [name for name, item in self.features.items() if item["dtype"] == "video"]
 
     def locate_data(self, place: FilePlace) -> Path:
@@ -308,7 +308,7 @@ class ActionMap:
 
     @property
     def features(self) -> list[str]:
-        """The columns that are read."""
+        """Return the columns that are read."""
         mapped = {item.feature for item in self.controls}
         return sorted(mapped | ({_VALID} if self.has_valid else set()))
 
@@ -468,7 +468,7 @@ class EpisodeReader(Protocol):
 
     @property
     def features(self) -> Sequence[str]:
-        """The columns that it reads."""
+        """Return the columns that it reads."""
         ...
 
     def name(self, episode: EpisodeRow) -> str:

@@ -292,7 +292,7 @@ def _describe_video(picture: EpisodePicture, fps: float) -> dict[str, object]:
 
 
 def _whole(number: float) -> float | int:
-    """LeRobot writes whole numbers as such."""
+    """Write whole numbers as such, as LeRobot does."""
     return int(number) if float(number).is_integer() else number
 
 

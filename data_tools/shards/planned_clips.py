@@ -63,7 +63,7 @@ class PlannedClip:
 
     @property
     def actions(self) -> ClipActions:
-        """One row per frame."""
+        """Return one row per frame."""
         num_rows = self.metadata.num_frames
         with np.load(io.BytesIO(self._packed)) as arrays:
             buttons = np.unpackbits(arrays["buttons"], axis=0, count=num_rows)
@@ -75,7 +75,7 @@ class PlannedClip:
 
     @property
     def video(self) -> SourceVideo:
-        """Just the clip's frames."""
+        """Return just the clip's frames."""
         with np.load(io.BytesIO(self._packed)) as arrays:
             return replace(self._video, ticks=np.cumsum(arrays["ticks"]))
 

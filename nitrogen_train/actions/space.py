@@ -99,17 +99,17 @@ class ActionSpace:
 
     @property
     def controls(self) -> tuple[str, ...]:
-        """All names, in the order of the action vector."""
+        """Return all names, in the order of the action vector."""
         return self.buttons + self.sticks
 
     @property
     def action_dim(self) -> int:
-        """Length of an action vector."""
+        """Return the length of an action vector."""
         return len(self.controls)
 
     @cached_property
     def label_mask(self) -> Bool[np.ndarray, " a"]:
-        """True for the controls that data can label."""
+        """Mark the controls that data can label as True."""
         return np.array([name not in self.unlabelled for name in self.controls])
 
     def index(self, name: str) -> int:

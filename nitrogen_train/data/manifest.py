@@ -335,7 +335,7 @@ class Manifest:
 
     @cached_property
     def action_space(self) -> ActionSpace:
-        """The one layout of all clips."""
+        """Return the one layout of all clips."""
         return get_space(self.table["action_space"][0].as_py())
 
     def clip_id(self, index: int) -> str:
@@ -362,7 +362,7 @@ class Manifest:
 
     @cached_property
     def hash(self) -> str:
-        """Identity of the clips and their order, the same on any machine."""
+        """Return the identity of the clips and their order, the same on any machine."""
         if self._known_hash is not None:
             return self._known_hash
         content = ContentHash()

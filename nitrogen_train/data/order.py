@@ -86,7 +86,7 @@ class Share:
 
     @property
     def accumulation(self) -> int:
-        """Micro-batches of one rank in one optimizer step."""
+        """Return micro-batches of one rank in one optimizer step."""
         return self.global_batch_size // (self.world_size * self.micro_batch_size)
 
     def samples(self, step: int) -> Int64[np.ndarray, " n"]:
@@ -143,7 +143,7 @@ class Interleaving:
 
     @property
     def num_lanes(self) -> int:
-        """Visits that are open at once, over all ranks."""
+        """Return visits that are open at once, over all ranks."""
         return self.lane_groups * self.global_batch_size
 
 

@@ -246,12 +246,12 @@ class StoredClip(Protocol):
 
     @property
     def actions(self) -> ClipActions:
-        """One row per frame."""
+        """Return one row per frame."""
         ...
 
     @property
     def video(self) -> bytes:
-        """Still encoded."""
+        """Return the video, still encoded."""
         ...
 
 

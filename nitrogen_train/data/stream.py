@@ -173,6 +173,6 @@ class ValidationStream(IterableDataset[PolicyBatch]):
             return None
 
     def _blank(self, source: Source) -> Window:
-        """A window whose mask is all False."""
+        """Build a window whose mask is all False."""
         clip = self._reader.blank()
         return Window(source, clip, 0, WindowId(source.name, clip.clip_id, 0), occurrence=0)

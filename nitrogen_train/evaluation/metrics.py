@@ -164,7 +164,7 @@ def _hits(said: np.ndarray, true: np.ndarray) -> list[np.ndarray]:
 
 
 def _f1(hits: np.ndarray) -> dict[str, float | int | None]:
-    """Precision, recall and F1; undefined (None) without a single positive label."""
+    """Compute precision, recall and F1; None without a single positive label."""
     right, wrong, missed = (int(count) for count in hits)
     support = right + missed
     return {

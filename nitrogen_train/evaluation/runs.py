@@ -44,7 +44,7 @@ class Run:
 
     @property
     def step(self) -> int:
-        """The number of steps that have been logged."""
+        """Return the number of steps that have been logged."""
         return count_steps(self.metrics)
 
     def last(self, metric: str) -> float | None:

@@ -61,7 +61,7 @@ class Game(gymnasium.Env[Frame, Controls], abc.ABC):
 
     @property
     def action_space(self) -> spaces.Dict:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """Controls that the game listens to: buttons as 0 or 1, axes in [-1, 1]."""
+        """Return controls that the game listens to: buttons as 0 or 1, axes in [-1, 1]."""
         return spaces.Dict(
             {
                 name: spaces.Box(-1, 1, (), np.float32)
@@ -73,7 +73,7 @@ class Game(gymnasium.Env[Frame, Controls], abc.ABC):
 
     @property
     def observation_space(self) -> spaces.Box:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """The picture on the screen."""
+        """Return the picture on the screen."""
         return spaces.Box(0, 255, (*self.info.frame_size, 3), np.uint8)
 
     @abc.abstractmethod

@@ -132,5 +132,5 @@ class _UndrawnCarRacing(car_racing.CarRacing):
 
 
 def _turn(heading: float, goal: float) -> float:
-    """The angle from one heading to another, in [-pi, pi)."""
+    """Return the angle from one heading to another, in [-pi, pi)."""
     return (goal - heading + math.pi) % (2 * math.pi) - math.pi

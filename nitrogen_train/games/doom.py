@@ -49,12 +49,12 @@ class Sighting:
 
     @property
     def angle_deg(self) -> float:
-        """The turn to the right that faces it, in [-45, 45]: the screen spans 90 degrees."""
+        """Return the turn to the right that faces it, in [-45, 45]: the screen spans 90 degrees."""
         return math.degrees(math.atan(self.x))
 
     @property
     def nearness(self) -> float:
-        """Its height once it is faced, as 1 / distance: the edges of a screen magnify."""
+        """Return the height once it is faced, as 1 / distance: the edges of a screen magnify."""
         return self.height * math.cos(math.atan(self.x))
 
 

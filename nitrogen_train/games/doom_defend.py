@@ -43,7 +43,7 @@ class DoomDefend(DoomGame):
     engine_buttons = (vizdoom.Button.TURN_LEFT_RIGHT_DELTA, vizdoom.Button.ATTACK)
 
     def engine_action(self, pad: dict[str, float]) -> list[float]:
-        """Right stick turns, right is clockwise; right trigger fires."""
+        """Turn by the right stick, right is clockwise, and fire by the right trigger."""
         return [MAX_TURN_DEG * pad["RIGHT_STICK_X"], pad["RIGHT_TRIGGER"]]
 
     def expert(self) -> Controls:

@@ -112,7 +112,7 @@ class VisionEncoder(nn.Module):
 
     @property
     def num_tokens(self) -> int:
-        """Tokens of one frame."""
+        """Return tokens of one frame."""
         return self._layout.num_tokens
 
     def checkpoint_activations(self) -> None:

@@ -182,12 +182,12 @@ class Policy(Protocol):
 
     @property
     def num_frames(self) -> int:
-        """Frames that `encode_frames` expects."""
+        """Return frames that `encode_frames` expects."""
         ...
 
     @property
     def image_size(self) -> int:
-        """Height and width of a frame in pixels."""
+        """Return the height and width of a frame in pixels."""
         ...
 
     def game_id(self, game: str) -> int:

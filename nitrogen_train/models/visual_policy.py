@@ -194,12 +194,12 @@ class VisualPolicy(SavedPolicy, Policy):
 
     @property
     def num_frames(self) -> int:
-        """Frames that `encode_frames` expects."""
+        """Return frames that `encode_frames` expects."""
         return self.encoder.num_frames
 
     @property
     def image_size(self) -> int:
-        """Height and width of a frame in pixels."""
+        """Return the height and width of a frame in pixels."""
         return self.encoder.image_size
 
     def game_id(self, game: str) -> int:

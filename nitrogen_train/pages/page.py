@@ -27,7 +27,7 @@ class Picture:
 
     @property
     def url(self) -> str:
-        """The data itself, so that nothing is fetched."""
+        """Return the data itself, so that nothing is fetched."""
         return f"data:{self.kind};base64,{base64.b64encode(self.data).decode()}"
 
 

@@ -126,7 +126,7 @@ class Place:
 
     @property
     def run_dir(self) -> Path:
-        """The run that a checkpoint belongs to."""
+        """Return the run that a checkpoint belongs to."""
         return self.path.parent.parent
 
 

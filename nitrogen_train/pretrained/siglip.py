@@ -48,7 +48,7 @@ class VisionSizes:
 
     @property
     def grid_size(self) -> int:
-        """Patches along each side of an image."""
+        """Return patches along each side of an image."""
         return math.isqrt(self.num_tokens)
 
     @property

@@ -143,7 +143,7 @@ class WindowDataModule(L.LightningDataModule):
 
     @property
     def action_hz(self) -> float | None:
-        """Rows per second of all training data, None where they differ."""
+        """Return rows per second of all training data, None where they differ."""
         ranges = [source.table.fps_range for source in self._plan.sources]
         slowest, fastest = min(low for low, _ in ranges), max(high for _, high in ranges)
         return slowest if fastest <= slowest * SAME_RATE else None

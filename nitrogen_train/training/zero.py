@@ -173,7 +173,7 @@ class CpuZeroStrategy(ZeroStrategy):
 
     @property
     def root_device(self) -> torch.device:
-        """The CPU, with an index, which DeepSpeed asks for."""
+        """Return the CPU, with an index, which DeepSpeed asks for."""
         return torch.device("cpu", 0)
 
     def setup_environment(self) -> None:

@@ -86,20 +86,20 @@ class ZeroState:
         zero.checkpoint_event_epilogue()
 
     def shapes(self) -> dict[str, list[int]]:
-        """Whole shapes of the module's parameters, by name."""
+        """Return whole shapes of the module's parameters, by name."""
         return {
             name: list(getattr(parameter, "ds_shape", parameter.shape))
             for name, parameter in self.module.named_parameters()
         }
 
     def buffers(self) -> dict[str, Tensor]:
-        """The module's saved buffers, which every rank has whole."""
+        """Return the module's saved buffers, which every rank has whole."""
         parameters = dict(self.module.named_parameters())
         state = self.module.state_dict(keep_vars=True)
         return {name: value.detach() for name, value in state.items() if name not in parameters}
 
     def frozen(self) -> list[tuple[str, Tensor, int]]:
-        """This rank's part of every parameter that is not trained: name, flat values, start."""
+        """Return this rank's part of every frozen parameter: name, flat values, start."""
         return [
             (name, *self._own_part(parameter))
             for name, parameter in self.module.named_parameters()

@@ -264,7 +264,7 @@ class Memory:
 
     @property
     def total(self) -> float:
-        """On the GPU."""
+        """Return all bytes on the GPU."""
         return self.states + self.casts + self.activations
 
     @property
