@@ -248,6 +248,18 @@ def read_shard_settings(options: argparse.Namespace) -> "ShardSettings":
     )
 
 
+def propose_shard(recordings: Path) -> str:
+    """Write the command that makes a data set of recordings, in a folder that is free.
+
+    Args:
+        recordings: Their folder.
+    """
+    names = ["data", f"data_{recordings.resolve().name}"]
+    names += [f"{names[1]}-{number}" for number in range(2, 100)]
+    free = next((name for name in names if not Path(name).exists()), "DATASET")
+    return shlex.join(["nitrogen-data", "shard", str(recordings), "--out", free])
+
+
 def describe_dataset(out_dir: Path, part: "Part", report: "DatasetReport") -> str:
     """Say what has been written, and what is next if there are other parts."""
     from data_tools.shards.drop_report import (

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, cast
 
 from hydra import compose, initialize_config_dir
@@ -25,6 +26,7 @@ from omegaconf import MISSING, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from nitrogen_train.data.manifest import MANIFEST_NAME
 from nitrogen_train.data.mixture import read_options
 from nitrogen_train.data.order import Share
 from nitrogen_train.data.storage import Storage
@@ -32,8 +34,53 @@ from nitrogen_train.pretrained.places import read_run_config
 from nitrogen_train.training.phases import count_phases
 
 
-def check_path(name: str, path: str) -> None:
-    """Refuse a source's path that cannot be one; no server is asked.
+def check_output_dir(path: str) -> None:
+    """Refuse a folder for results that cannot be one; nothing is left in it, or made.
+
+    Args:
+        path: What was given; the folder may be there.
+
+    Raises:
+        ValueError: If it is a file or a data set, or cannot be made or written.
+    """
+    folder = Path(path)
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"output_dir={path} is a file: give a folder")
+    if (folder / MANIFEST_NAME).is_file():
+        raise ValueError(
+            f"output_dir={path} is a data set (it has a {MANIFEST_NAME}); give another folder"
+        )
+    if next(folder.glob("shard-*.tar"), None) is not None:
+        raise ValueError(f"output_dir={path} holds shards of a data set; give another folder")
+    what = "write into" if folder.exists() else "make"
+    nearest = next(each for each in (folder, *folder.absolute().parents) if each.exists())
+    try:
+        # What may be written is known only by writing: to root, or on a network, modes say little.
+        with TemporaryDirectory(dir=nearest, prefix=".trial-"):
+            pass
+    except OSError as error:
+        raise ValueError(f"cannot {what} output_dir={path}: {error.strerror}") from error
+
+
+def check_dataset(path: str) -> None:
+    """Refuse what cannot be one of `datasets`.
+
+    Raises:
+        ValueError: If it is a URL.
+        FileNotFoundError: If it is a folder without a manifest.
+    """
+    if "://" in path:
+        raise ValueError(f"datasets: {path} is a URL, expected a folder; download it first")
+    check_path("datasets", path, then="datasets=[data]")
+
+
+def check_path(setting: str, path: str, *, then: str) -> None:
+    """Refuse a path that cannot be a data set's; no server is asked.
+
+    Args:
+        setting: The key that names it.
+        path: A folder or a URL.
+        then: What to give after recordings were made a data set.
 
     Raises:
         ValueError: If it is a URL that cannot be read.
@@ -42,18 +89,22 @@ def check_path(name: str, path: str) -> None:
     try:
         folder = Storage(path).folder
     except ValueError as error:
-        raise ValueError(f"data.sources.{name}.path: {error}") from error
-    if folder is not None and not (folder / "manifest.parquet").is_file():
+        raise ValueError(f"{setting}: {error}") from error
+    if folder is not None and not (folder / MANIFEST_NAME).is_file():
         if any(folder.glob("*.inputs.jsonl")):
             shard = shlex.join(["nitrogen-data", "shard", path, "--out", "data"])
             raise FileNotFoundError(
-                f"data.sources.{name}.path: {path} holds recordings, not a data set; shard them: "
-                f"{shard}, then path=data"
+                f"{setting}: {path} holds recordings, not a data set; shard them: {shard}, then "
+                f"{then}"
             )
         raise FileNotFoundError(
-            f"data.sources.{name}.path: {folder / 'manifest.parquet'} does not exist; "
-            "make a data set with nitrogen-data record and nitrogen-data shard, or train on "
-            "another one: experiment=mine data.sources.mine.path=FOLDER"
+            f"{setting}: {folder / MANIFEST_NAME} does not exist; make a data set with "
+            "nitrogen-data record and nitrogen-data shard, or "
+            + (
+                "give another one: datasets=[FOLDER]"
+                if setting == "datasets"
+                else "train on another one: experiment=mine data.sources.mine.path=FOLDER"
+            )
         )
 
 
@@ -297,11 +348,12 @@ class EvaluateConfig:
     datasets: list[str] = field(default_factory=list[str])
     """Folders of data sets whose split `val` is predicted."""
     output_dir: str | None = None
-    """Folder for the results; null: a folder `eval` beside the policy."""
+    """Folder for the results; null: a folder `eval` in the run, in the policy's folder, or beside
+    an ng.pt."""
     known_dir: str | None = None
     """Folder of another evaluation, whose episodes of random player and expert are taken over."""
     episodes: int = MISSING
-    """Number of held-out seeds to play of each game."""
+    """Number of held-out seeds to play of each game, at least 2."""
     execution_horizon: int = MISSING
     """Number of rows of each action chunk that are executed."""
     start_row: int = 0
@@ -478,6 +530,9 @@ def validate(config: RunConfig) -> None:
         value = config.trainer.get(key)
         if not isinstance(value, int) or value < 1:
             raise ValueError(f"trainer.{key} must be a whole number from 1, got {value!r}")
+    for key in ("max_steps", "val_every_n_steps"):
+        if (value := getattr(config, key)) < 1:
+            raise ValueError(f"{key}={value}: expected at least 1")
     count_micro_batches(config)
     if config.check_ranks_every_n_steps < 1:
         raise ValueError(
@@ -492,7 +547,8 @@ def validate(config: RunConfig) -> None:
             "--help shows where to begin"
         )
     for name, source in config.data.sources.items():
-        check_path(name, read_options(name, source).path)
+        path = read_options(name, source).path
+        check_path(f"data.sources.{name}.path", path, then="path=data")
     if config.data.cache_dir is not None and config.data.cache_gib <= 0:
         raise ValueError(f"data.cache_gib must be above 0, got {config.data.cache_gib}")
     _check_start(config)

@@ -12,7 +12,7 @@ import json
 import os
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,9 @@ from nitrogen_train.runtime.atomic_files import write_atomically
 from nitrogen_train.runtime.progress import waiting
 from nitrogen_train.viewing.predictions import open_predictions
 
+_FEW_EPISODES = 5
+"""Of fewer, an interval over them is no measure of luck."""
+
 
 def evaluate(config: EvaluateConfig) -> None:
     """Evaluate a policy, write the results and print them.
@@ -49,7 +52,7 @@ def evaluate(config: EvaluateConfig) -> None:
     if not config.games and not config.datasets:
         raise ValueError("nothing to evaluate: give games=[...], datasets=[...] or both")
     policy_dir = find_policy(Path(config.policy))
-    output_dir = Path(config.output_dir) if config.output_dir else policy_dir.parent / "eval"
+    output_dir = Path(config.output_dir or choose_output_dir(policy_dir))
     source = PolicySource(
         path=policy_dir,
         vision_num_heads=config.ng.vision_num_heads,
@@ -120,6 +123,19 @@ def find_policy(path: Path) -> Path:
         )
     refuse_checkpoint(place)
     return path if path.is_file() else place.path.parent
+
+
+def choose_output_dir(policy_dir: Path) -> Path:
+    """Choose where results go that nobody has named a folder for.
+
+    Args:
+        policy_dir: A policy's folder, or an ng.pt.
+
+    Returns:
+        `eval` in the run, if it is the policy of one, beside a file, and else in the folder.
+    """
+    is_of_run = policy_dir.name == "policy" and (policy_dir.parent / "config.yaml").is_file()
+    return (policy_dir.parent if is_of_run or policy_dir.is_file() else policy_dir) / "eval"
 
 
 def find_usage(config: EvaluateConfig, policy: VisualPolicy, *, policy_dir: Path) -> Usage:
@@ -218,7 +234,16 @@ def format_scores(scores: Mapping[str, GameScore]) -> str:
         )
         for game, score in scores.items()
     ]
-    return _format_table(rows)
+    return "\n".join([_format_table(rows), *_explain_scores(scores)])
+
+
+def _explain_scores(scores: Mapping[str, GameScore]) -> Iterator[str]:
+    """Say what the table's numbers mean, and do not."""
+    sources = sorted({score.reference_source for score in scores.values()})
+    yield f"score: 0 is random, 1 the reference, here the {' or the '.join(sources)}"
+    fewest = min((score.episodes for score in scores.values()), default=_FEW_EPISODES)
+    if fewest < _FEW_EPISODES:
+        yield f"an interval of {fewest} episodes says little: give episodes=20 or more"
 
 
 def format_offline(players: Mapping[str, Mapping[str, Any]]) -> str:

@@ -24,10 +24,11 @@ if __name__ == "__main__":
 import torch
 
 from nitrogen_train.config import ExportConfig, Format, Weights
+from nitrogen_train.games import GAMES
 from nitrogen_train.models.load import load_policy
 from nitrogen_train.models.visual_policy import VisualPolicy
-from nitrogen_train.pretrained.ng_pt import build_ng_checkpoint, build_ng_header
-from nitrogen_train.pretrained.places import NG_FILE, find_last_checkpoint
+from nitrogen_train.pretrained.ng_pt import build_ng_checkpoint, build_ng_header, list_options
+from nitrogen_train.pretrained.places import CONFIG, NG_FILE, find_last_checkpoint
 from nitrogen_train.run.policy_of_run import load_checkpoint
 from nitrogen_train.runtime.atomic_files import write_atomically
 from nitrogen_train.runtime.progress import waiting
@@ -63,19 +64,24 @@ def export(config: ExportConfig) -> None:
     changes = {"action_offset": config.action_offset}
     trained.policy.usage = trained.policy.usage.updated(changes)
     output_dir = Path(config.output_dir)
+    written = output_dir / (CONFIG if config.format is Format.folder else NG_FILE)
+    replaced = ", replaced" if written.exists() else ""
     if config.format is Format.folder:
         trained.policy.save_pretrained(output_dir)
     else:
         write_ng_file(output_dir / NG_FILE, trained)
-    _log.info("%s, step %d, as %s: %s", trained.name, trained.step, config.format.value, output_dir)
-    _log.info("next: %s", _describe_next(config))
+    what = config.format.value
+    _log.info("%s, step %d, as %s: %s%s", trained.name, trained.step, what, output_dir, replaced)
+    _log.info("next: %s", _describe_next(config, trained.policy))
 
 
-def _describe_next(config: ExportConfig) -> str:
+def _describe_next(config: ExportConfig, policy: VisualPolicy) -> str:
     """Write the command that plays what has been written."""
     is_file = config.format is Format.ng
-    policy = Path(config.output_dir) / NG_FILE if is_file else Path(config.output_dir)
-    return shlex.join(["nitrogen-eval", f"policy={policy}", "games=[GAME]"])
+    path = Path(config.output_dir) / NG_FILE if is_file else Path(config.output_dir)
+    words = ["nitrogen-eval", f"policy={path}", "games=[GAME]"]
+    words += list_options(policy.settings, policy.usage) if is_file else []
+    return f"{shlex.join(words)}; GAME: {', '.join(GAMES)}, or your own as my_game:MyGame"
 
 
 def _export_checkpoint(config: ExportConfig) -> None:

@@ -200,6 +200,8 @@ def build_trainer(config: RunConfig, request: StopRequest | None = None) -> L.Tr
     """Build Lightning's trainer with our callbacks, loggers and checkpoints."""
     output_dir = Path(config.output_dir)
     accumulation = count_micro_batches(config)
+    # A short run logs and validates its last step at least.
+    log_every_n_steps = min(config.trainer["log_every_n_steps"], config.max_steps)
     strategy = config.strategy | {
         "accelerator": config.trainer["accelerator"],
         "precision": config.trainer["precision"],
@@ -216,7 +218,7 @@ def build_trainer(config: RunConfig, request: StopRequest | None = None) -> L.Tr
             metric=config.best_metric,
             is_lowest_best=config.best_is_lowest,
         ),
-        log_every_n_steps=config.trainer["log_every_n_steps"],
+        log_every_n_steps=log_every_n_steps,
         max_wait_share=config.data.max_wait_share,
         precision=config.trainer["precision"],
         guards=Guards(
@@ -227,9 +229,10 @@ def build_trainer(config: RunConfig, request: StopRequest | None = None) -> L.Tr
     trainer = build(config.trainer)(
         strategy=build(strategy),
         max_steps=config.max_steps,
+        log_every_n_steps=log_every_n_steps,
         accumulate_grad_batches=accumulation,
         # Lightning counts micro-batches here.
-        val_check_interval=config.val_every_n_steps * accumulation,
+        val_check_interval=min(config.val_every_n_steps, config.max_steps) * accumulation,
         check_val_every_n_epoch=None,
         **({} if config.data.num_val_windows else {"limit_val_batches": 0}),
         default_root_dir=str(output_dir),

@@ -15,6 +15,6 @@ for _ in 1 2; do
 done
 for round in $(seq "$rounds"); do
   echo "round $round of $rounds"
-  OMP_NUM_THREADS=1 "$python" -m pytest -q -n 2 -m slow --durations=0 --durations-min=60 \
+  OMP_NUM_THREADS=1 "$python" -m pytest -q -n 2 -m "slow or full" --durations=0 --durations-min=60 \
     -k "${core//$'\n'/ }" "${tests[@]}" || exit 1
 done

@@ -133,7 +133,7 @@ def test_the_accumulation_follows_from_the_batch_and_the_ranks(
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["data.global_batch_size=100"], "use 96 or 128"),
+        (["data.global_batch_size=100"], "use data.global_batch_size=96 or 128"),
         (["trainer.devices=0"], "trainer.devices must be a whole number"),
         (["+data.sources.mine.weight=1"], "data.sources.mine needs a path"),
         ([], "no data: give at least one source"),

@@ -16,6 +16,7 @@ from nitrogen_train import NitroGen
 from nitrogen_train.config import RunConfig, find_config_dir, register_schema
 from nitrogen_train.export import ExportConfig, Format, Weights, export, find_checkpoint
 from nitrogen_train.pretrained.places import Usage
+from nitrogen_train.pretrained.siglip_names import find_untold_heads
 from nitrogen_train.train import train
 
 # They share a run.
@@ -104,6 +105,33 @@ def test_a_run_becomes_an_ng_file_of_the_same_policy(
     assert policy.ng_header["ckpt_config"]["experiment_name"] == "run"
     assert policy.ng_header["ckpt_config"]["modality_cfg"]["action_shift"] == 2
     assert [path.name for path in tmp_path.iterdir()] == ["ng.pt"]
+    assert "our commands can, with ng.vision_num_heads=2" in caplog.text
+
+
+def test_the_next_command_says_what_the_file_does_not(
+    run_dir: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO):
+        for _ in range(2):
+            export(ExportConfig(run=str(run_dir), output_dir=str(tmp_path), format=Format.ng))
+
+    assert f"as ng: {tmp_path}\n" in caplog.text
+    assert f"as ng: {tmp_path}, replaced\n" in caplog.text
+    assert (
+        f"next: nitrogen-eval policy={tmp_path}/ng.pt 'games=[GAME]' ng.vision_num_heads=2 "
+        "action_offset=2; GAME: carracing, doom_defend, doom_gather, or your own as my_game:MyGame"
+    ) in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("width", "num_heads", "untold"), [(768, None, None), (64, None, 12), (64, 4, 4)]
+)
+def test_heads_that_a_towers_name_does_not_tell(
+    width: int, num_heads: int | None, untold: int | None
+) -> None:
+    name = "vit_base_patch16_siglip_256.v2_webli"
+
+    assert find_untold_heads(name, width=width, num_heads=num_heads) == untold
 
 
 def test_an_ng_file_goes_through_folders_and_back_to_the_bit(run_dir: Path, tmp_path: Path) -> None:

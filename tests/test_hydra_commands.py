@@ -15,6 +15,7 @@ from tiers import divide
 from nitrogen_train.cli import commands
 from nitrogen_train.cli.command_help import EVALUATE, EXPORT, TRAIN, CommandHelp
 from nitrogen_train.config import find_config_dir
+from nitrogen_train.training import run_folder as run_lock
 
 HEAVY = ("torch", "lightning", "timm", "wandb", "matplotlib")
 
@@ -65,6 +66,7 @@ def tell(
         (["ema_decay=abc"], "ema_decay=abc: expected a number"),
         (["plan=perhaps"], "plan=perhaps: expected true or false"),
         (["optimizer.lr=abc"], r"optimizer.lr=abc: expected a number, such as 0\.0001"),
+        (["frozen=encoder.*"], r"frozen=encoder\.\*: expected a list, frozen=\[encoder\.\*\]"),
         (["optimizer.betas=3"], "optimizer.betas=3: expected a list, such as"),
         (["--experiment", "demo"], "settings have no dashes: write experiment=demo"),
         (["--multi"], "did you mean --multirun?"),
@@ -73,6 +75,8 @@ def tell(
         (["a=b=c"], "cannot read a=b=c"),
         (["-m", "optimizer.lrr=3,4"], "did you mean optimizer.lr?"),
         (["-m", "seed=a,b"], "seed=a: expected a whole number"),
+        (["-m", "optimizer.lr=1e-3,fast"], "optimizer.lr=fast: expected a number, such as 0.0001"),
+        (["-m", "seed=0,1", "output_dir=/proc/no/run"], "cannot make output_dir=/proc/no/run: No"),
         (["experiment=mine"], "give data.sources.mine.path=DATASET"),
         (["plan=true", "max_step=3"], "did you mean max_steps?"),
         ([], r"no data: give .*\+data\.sources\.mine\.path=FOLDER"),
@@ -107,7 +111,7 @@ def test_what_does_not_fit_into_the_run_is_told_with_its_whole_key(
 ) -> None:
     assert tell("experiment=demo", "plan=true", "max_steps=60", "schedule.warmup_steps=40") == (
         "schedule.warmup_steps=40 and schedule.decay_share=0.5 (30 steps) must fit into "
-        "max_steps=60"
+        "max_steps=60: lower them, or raise max_steps"
     )
 
 
@@ -121,6 +125,10 @@ def test_what_does_not_fit_into_the_run_is_told_with_its_whole_key(
             "policy: no policy at nothere: there is no",
         ),
         (["policy=.", "games=[doom_defnd]"], "did you mean doom_defend"),
+        (["policy=.", "games=[doom_defend]", "episodes=1"], "expected episodes from 2 to "),
+        (["policy=.", "games=catch"], "games=catch: expected a list, games=[catch]"),
+        (["policy=.", "datasets=[s3://a/b]"], "s3://a/b is a URL, expected a folder"),
+        (["policy=.", "datasets=[rec]"], "datasets: rec/manifest.parquet does not exist; make"),
         (["polcy=."], "did you mean policy?"),
     ],
     ids=" ".join,
@@ -205,7 +213,62 @@ def test_the_data_is_checked_before_a_training_starts(
     assert "data.windows_per_visit must be a multiple of 64, got 4" in tell(
         *words, "data.windows_per_visit=4"
     )
+    words = [*words, "data.num_val_windows=0"]
+    assert tell(*words, "max_steps=0") == "max_steps=0: expected at least 1"
+    assert "use data.global_batch_size=6 or 9" in tell(
+        *words, "data.global_batch_size=8", "data.micro_batch_size=3"
+    )
     assert not list(tmp_path.rglob("config.yaml"))
+
+
+def test_a_folder_for_results_that_cannot_be_one_is_told(
+    tell: Callable[..., str], write_dataset: Callable[..., Path], clip_plan: Any, tmp_path: Path
+) -> None:
+    write_dataset(tmp_path / "data", [clip_plan(clip_id="a")])
+    (tmp_path / "afile").touch()
+    (tmp_path / "old" / "policy").mkdir(parents=True)
+    (tmp_path / "old" / "policy" / "config.json").touch()
+    before = sorted(tmp_path.rglob("*"))
+    words = {
+        "train": ["experiment=mine", "data.sources.mine.path=data", "data.num_val_windows=0"],
+        "evaluate": ["policy=old", "datasets=[data]"],
+        "export": ["policy=old"],
+    }
+    words["sweep"] = ["-m", "seed=0,1", *words["train"]]
+    told = {
+        "data": "output_dir=data is a data set (it has a manifest.parquet); give another folder",
+        "afile": "output_dir=afile is a file: give a folder",
+        "/proc/no/run": "cannot make output_dir=/proc/no/run: No such file or directory",
+        "afile/run": "cannot make output_dir=afile/run: Not a directory",
+    }
+
+    for command, given in words.items():
+        for folder, line in told.items():
+            name = command.replace("sweep", "train")
+            assert tell(*given, f"output_dir={folder}", command=name) == line
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("command", ["evaluate", "export"])
+def test_a_file_that_is_no_policy_is_told_before_torch(
+    tell: Callable[..., str], tmp_path: Path, command: str
+) -> None:
+    (tmp_path / "notes.pt").write_text("to do\n")
+    more = {"evaluate": "games=[doom_defend]", "export": "output_dir=x"}[command]
+
+    assert tell("policy=notes.pt", more, command=command) == (
+        "notes.pt is no ng.pt: expected a file that torch.save wrote"
+    )
+
+
+def test_the_folder_of_a_sweep_names_its_runs(tell: Callable[..., str], tmp_path: Path) -> None:
+    for point in ("10", "2"):
+        (tmp_path / "lr" / point / "policy").mkdir(parents=True)
+        (tmp_path / "lr" / point / "policy" / "config.json").touch()
+
+    line = tell("policy=lr", "games=[doom_defend]", command="evaluate")
+
+    assert line.endswith("in lr itself, but in the runs below it: give one of lr/2, lr/10")
 
 
 def test_a_file_of_ones_own_that_is_no_yaml_is_told_in_one_line(
@@ -269,6 +332,41 @@ def test_a_run_that_is_finished_says_so_before_torch(
     os.utime(run / "policy" / "model.safetensors", (1, 1))
     with pytest.raises(ImportError):
         commands.train()
+
+
+HOLD = """
+import fcntl, sys
+file = open(sys.argv[1], "a+")
+fcntl.lockf(file, fcntl.LOCK_EX)
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_run_folder_in_use_is_refused_before_torch(
+    tell: Callable[..., str],
+    monkeypatch: pytest.MonkeyPatch,
+    write_dataset: Callable[..., Path],
+    clip_plan: Any,
+    tmp_path: Path,
+) -> None:
+    write_dataset(tmp_path / "set", [clip_plan(clip_id="a")])
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "run.lock").write_text("process 7 on host\n")
+    monkeypatch.setattr(run_lock, "_WAIT_S", 0)
+    monkeypatch.setitem(sys.modules, "nitrogen_train.train", None)
+    words = ["experiment=mine", "data.sources.mine.path=set", "data.num_val_windows=0"]
+
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(tmp_path / "run" / "run.lock")],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+    ) as holder:  # fmt: skip
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"held\n"
+        line = tell(*words, "output_dir=run")
+        holder.kill()
+
+    assert line.startswith("another process trains in run (process 7 on host): stop it first")
 
 
 @pytest.mark.parametrize("module", ["train", "report"])

@@ -38,6 +38,20 @@ def test_long_work_gets_a_line_now_and_then_in_a_pipe(
     assert all(line.isprintable() for line in lines)
 
 
+def test_work_without_a_known_end_is_counted(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seconds = iter(range(0, 100_000, 4))
+    monkeypatch.setattr(time, "monotonic", lambda: float(next(seconds)))
+
+    with Progress(total=None, label="film doom", unit="frame") as shown:
+        for _ in range(5):
+            shown.update()
+
+    lines = capsys.readouterr().err.splitlines()
+    assert lines == ["film doom: 3 frames, after 0:12", "film doom: 5 frames in 0:24"]
+
+
 def test_nothing_to_do_shows_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     assert not list(track([], label="check", unit="recording", total=0))
 

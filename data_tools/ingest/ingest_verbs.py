@@ -19,6 +19,7 @@ from data_tools.command_line import (
     describe_dataset,
     game_name,
     out_folder,
+    propose_shard,
     read_shard_settings,
 )
 
@@ -362,7 +363,7 @@ def _ingest_recording(options: argparse.Namespace) -> int:
     rest = f"; {len(dropped)} dropped" if dropped else ""
     print(f"{kept}, {length}, in {options.out}{rest}")
     if len(dropped) < len(outcomes):
-        print(f"next: {shlex.join(['nitrogen-data', 'shard', str(options.out), '--out', 'data'])}")
+        print(f"next: {propose_shard(options.out)}")
     return 1 if dropped else 0
 
 

@@ -46,7 +46,7 @@ def _add_readers(verbs: "argparse._SubParsersAction[CommandParser]") -> None:
         examples=["data", "data --html page.html", "data --workers 4"],
     )
     stats.add_argument("dataset", metavar="DATASET", type=Path, help="folder with a manifest")
-    stats.add_argument("--html", type=Path, metavar="PAGE", help="a page with charts to write")
+    stats.add_argument("--html", type=Path, metavar="PAGE.html", help="a page with charts to write")
     add_workers(stats)
 
 
@@ -169,6 +169,9 @@ def _stats(options: argparse.Namespace) -> int:
     from data_tools.inspection.stats import compute_stats, count_dataset, format_stats
     from data_tools.inspection.stats_page import write_stats_page
 
+    if options.html is not None and options.html.suffix != ".html":
+        # Before hours of counting: a browser shows the text of anything else.
+        raise ValueError(f"a page is a .html file, got {options.html}")
     counts = count_dataset(options.dataset, workers=options.workers)
     print(format_stats(compute_stats(counts)))
     if options.html is not None:

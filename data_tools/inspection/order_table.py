@@ -39,7 +39,8 @@ def split_rank(
             lower = max(1, global_batch_size // per_step) * per_step
             raise ValueError(
                 f"global_batch_size={global_batch_size} must be a multiple of world_size * "
-                f"accumulation = {world_size} * {accumulation}; use {lower} or {lower + per_step}"
+                f"accumulation = {world_size} * {accumulation}; use "
+                f"--global-batch-size {lower} or {lower + per_step}"
             )
     try:
         return Share(

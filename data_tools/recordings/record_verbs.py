@@ -1,11 +1,10 @@
 """Define the verbs `games` and `record`."""
 
 import argparse
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from data_tools.command_line import CommandParser, add_gamepad, add_verb, out_folder
+from data_tools.command_line import CommandParser, add_gamepad, add_verb, out_folder, propose_shard
 
 if TYPE_CHECKING:
     from data_tools.recordings.recording import RecordingFacts
@@ -127,7 +126,7 @@ def _record(options: argparse.Namespace) -> int:
         print(f"all {len(facts)} were there already and are kept: nothing was recorded")
     elif num_new < len(facts):
         print(f"{num_new} recorded now, {len(facts) - num_new} were there already and are kept")
-    print(f"next: {shlex.join(['nitrogen-data', 'shard', str(options.out), '--out', 'data'])}")
+    print(f"next: {propose_shard(options.out)}")
     return 0
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
@@ -11,7 +12,8 @@ from data_tools.shards.drop_report import DatasetReport
 from data_tools.shards.planned_clips import Dropped, PlannedUnit
 from data_tools.shards.recording_clips import plan_recording
 from data_tools.shards.shard_plan import ALL, Part, ShardSettings, choose_heldout, make_plan
-from data_tools.shards.shard_writer import write_dataset
+from data_tools.shards.shard_writer import refuse_other_settings, write_dataset
+from nitrogen_train.data.manifest import MANIFEST_NAME
 from nitrogen_train.data.schema import ShardError, refuse_respelt
 from nitrogen_train.runtime.atomic_files import check_folder, describe_error
 
@@ -41,8 +43,12 @@ def shard_recordings(
             recordings, or they name a game in two ways.
     """
     check_folder(out_dir)
+    for folder in folders:
+        if (folder / MANIFEST_NAME).is_file():
+            raise ShardError(f"{folder} is a data set already; shard takes recordings")
     if out_dir.resolve() in {folder.resolve() for folder in folders}:
         raise ShardError(f"{out_dir} holds the recordings: choose another folder with --out")
+    refuse_other_settings(out_dir, asdict(settings))
     recordings, faults = search_recordings(folders)
     sessions = list(_iter_sessions(recordings))
     refuse_respelt((game for game, _ in sessions), what="the recordings")

@@ -109,6 +109,22 @@ def write_plan(
     return read_report(progress_dir / REPORT_NAME)
 
 
+def refuse_other_settings(out_dir: Path, settings: Mapping[str, Any]) -> None:
+    """Refuse a folder with a data set of other settings, before anything is read for it.
+
+    Args:
+        out_dir: The data set's folder.
+        settings: What is asked for.
+
+    Raises:
+        ShardError: Which of them differ.
+    """
+    if (out_dir / MANIFEST_NAME).exists():
+        facts = read_manifest_table(out_dir).schema.metadata or {}
+        if how := _name_changes(json.loads(facts.get(_ASKED_KEY, b"{}")), settings):
+            raise ShardError(f"{out_dir} {how}; choose another --out")
+
+
 def read_finished(
     out_dir: Path,
     *,
@@ -137,7 +153,7 @@ def read_finished(
             "is a data set of other recordings or settings, or one that was left out has been "
             "mended"
         )
-        raise ShardError(f"{out_dir} {how}; choose another --out, or remove it")
+        raise ShardError(f"{out_dir} {how}; choose another --out")
     shutil.rmtree(out_dir / _PROGRESS, ignore_errors=True)
     return report
 
@@ -215,7 +231,7 @@ def _claim(out_dir: Path, progress_dir: Path, plan: Plan[Clip]) -> None:
             "holds an unfinished data set of other recordings or settings, or one that was left "
             "out has been mended"
         )
-        raise ShardError(f"{out_dir} {how}; choose another --out, or remove it")
+        raise ShardError(f"{out_dir} {how}; choose another --out")
     if not others and any(out_dir.glob("*.tar")):
         raise ShardError(f"{out_dir} holds tars of unknown origin; choose another --out")
     if not plan_path.exists():

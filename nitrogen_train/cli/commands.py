@@ -5,6 +5,7 @@
 A mistake is reported within a second that way, and before anything is written.
 """
 
+import logging
 import os
 import sys
 from collections.abc import Callable
@@ -18,19 +19,32 @@ from omegaconf import DictConfig, OmegaConf
 
 from nitrogen_train.cli.command_help import EVALUATE, EXPORT, TRAIN, CommandHelp
 from nitrogen_train.cli.errors import keep_errors, report_errors, report_hydra_errors
-from nitrogen_train.cli.overrides import check_keys, check_kinds, check_words, put_flags_first
+from nitrogen_train.cli.overrides import (
+    check_grid,
+    check_keys,
+    check_kinds,
+    check_words,
+    put_flags_first,
+)
 from nitrogen_train.config import (
     EvaluateConfig,
     ExportConfig,
     Format,
     RunConfig,
+    check_dataset,
+    check_output_dir,
     find_config_dir,
     register_schema,
     validate,
     validate_schedule,
 )
-from nitrogen_train.games import load_game
-from nitrogen_train.pretrained.places import check_policy, refuse_checkpoint
+from nitrogen_train.games import choose_heldout_seeds
+from nitrogen_train.pretrained.places import (
+    check_policy,
+    find_last_checkpoint,
+    refuse_checkpoint,
+    refuse_what_torch_cannot_read,
+)
 from nitrogen_train.pretrained.siglip_names import refuse_what_is_no_ng
 from nitrogen_train.run.adoption import adopt_games, adopt_policy
 from nitrogen_train.run.data_of_run import choose_games, is_first_rank
@@ -38,8 +52,14 @@ from nitrogen_train.run.run_end import is_finished
 from nitrogen_train.runtime.interrupts import interruptible
 from nitrogen_train.runtime.progress import waiting, write_out
 from nitrogen_train.training.launch import check_world, find_launch
-from nitrogen_train.training.run_folder import read_last, refuse_another_model
+from nitrogen_train.training.run_folder import (
+    describe_change,
+    read_last,
+    refuse_another_model,
+    refuse_locked,
+)
 
+_log = logging.getLogger(__name__)
 _IMPORTS = "starting: importing torch"
 _SILENT_S = 1.0
 """Seconds that imports may take in silence; others come before them."""
@@ -69,6 +89,12 @@ def _start(task: Callable[[DictConfig], object], about: CommandHelp) -> None:
     sys.argv[1:] = words
     with report_hydra_errors(words, config_name=about.config_name):
         check_words(words)
+        if {"-m", "--multirun"} & set(words):
+            # Hydra makes the folder of a sweep itself, before the first point.
+            check_grid(words, config_name=about.config_name)
+            for word in words:
+                if word.startswith("output_dir=") and "," not in word:
+                    check_output_dir(word.removeprefix("output_dir="))
         command = hydra.main(
             config_path=find_config_dir(), config_name=about.config_name, version_base="1.3"
         )
@@ -102,6 +128,8 @@ def _train(cfg: DictConfig) -> float | None:
         write_out(text)
         return None
     validate(config)
+    if is_first_rank() and find_last_checkpoint(Path(config.output_dir) / "checkpoints") is None:
+        check_output_dir(config.output_dir)
     with waiting("opening the data sets") if is_first_rank() else nullcontext():
         # In the config, so that the policy, the run folder and a resume have the same.
         cfg.data.games = choose_games(config)
@@ -112,8 +140,13 @@ def _train(cfg: DictConfig) -> float | None:
         _refuse_ranks_of_a_point(config)
     config_yaml = OmegaConf.to_yaml(cfg, resolve=True)
     refuse_another_model(Path(config.output_dir), config_yaml=config_yaml)
+    change = describe_change(Path(config.output_dir), max_steps=config.max_steps)
+    if change and is_first_rank():
+        _log.info("%s", change)
     if is_finished(config):
         return read_last(Path(config.output_dir), "val/loss") if is_sweep else None
+    if is_first_rank():
+        refuse_locked(Path(config.output_dir))
     with waiting(_IMPORTS, after_s=_SILENT_S) if is_first_rank() else nullcontext():
         from nitrogen_train.train import quieten_lightning
         from nitrogen_train.train import train as run_training
@@ -151,8 +184,12 @@ def _evaluate(cfg: DictConfig) -> None:
     if not config.games and not config.datasets:
         raise ValueError("nothing to evaluate: give games=[...], datasets=[...] or both")
     for game in config.games:
-        load_game(game)
+        choose_heldout_seeds(game, config.episodes)
+    for dataset in config.datasets:
+        check_dataset(dataset)
     _refuse_other_than_policy(config.policy, hub=False)
+    if config.output_dir is not None:
+        check_output_dir(config.output_dir)
     with waiting(_IMPORTS, after_s=_SILENT_S):
         from nitrogen_train.evaluate import evaluate as run_evaluation
 
@@ -176,6 +213,7 @@ def _export(cfg: DictConfig) -> None:
         _refuse_other_than_policy(config.policy)
     else:
         _refuse_other_than_run(str(config.run))
+    check_output_dir(config.output_dir)
     if config.format is Format.ng:
         refuse_what_is_no_ng(str(config.run or config.policy))
     with waiting(_IMPORTS, after_s=_SILENT_S):
@@ -199,3 +237,5 @@ def _refuse_other_than_policy(name: str, *, hub: bool = True) -> None:
     place = check_policy("policy", name, hub=hub)
     if place is not None:
         refuse_checkpoint(place)
+    if place is not None and place.kind == "ng":
+        refuse_what_torch_cannot_read(place.path)

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
@@ -126,6 +126,9 @@ def explain(error: Exception, words: Sequence[str], *, config_name: str) -> str:
     source = re.search(r"Error merging override \+(data\.sources\.\w+)=(\S+)", str(error))
     if source:
         return f"{source[1]} is a group of settings: give +{source[1]}.path={source[2]}"
+    text = re.search(r"override (\S+?)=(\S*).* is not a ListConfig", f"{error} {error.__cause__}")
+    if text:
+        return f"{text[1]}={text[2]}: expected a list, {text[1]}=[{text[2]}]"
     value = _explain_value(error)
     if value is not None:
         return value
@@ -266,14 +269,47 @@ def check_kinds(cfg: DictConfig, words: Sequence[str], *, config_name: str) -> N
     for key in keys if base is not None else ():
         ours, given = _select(base or {}, key), OmegaConf.select(cfg, key)
         if given is not None and not _is_of_kind(given, ours):
-            expected = "a list" if isinstance(ours, list) else "a number"
-            raise ValueError(f"{key}={given}: expected {expected}, such as {ours}")
+            _refuse_kind(key, given, ours)
+
+
+def _refuse_kind(key: str, given: object, ours: object) -> NoReturn:
+    """Refuse a value.
+
+    Raises:
+        ValueError: Always.
+    """
+    expected = "a list" if isinstance(ours, list) else "a number"
+    raise ValueError(f"{key}={given}: expected {expected}, such as {ours}")
+
+
+def check_grid(words: Sequence[str], *, config_name: str) -> None:
+    """Refuse a grid with a text among numbers, before its first point is trained.
+
+    Values of our dataclasses are Hydra's to check, which composes all points first.
+
+    Args:
+        words: Of the command line, with `-m`.
+        config_name: Of the command's top level.
+
+    Raises:
+        ValueError: Which value of which setting, and what it expects.
+    """
+    swept = [
+        each for each in _parse(words) if each.is_sweep_override() and "." in each.key_or_group
+    ]
+    base = compose_base(config_name, words) if swept else None
+    for override in swept if base is not None else ():
+        ours = _select(base or {}, override.key_or_group)
+        values = override.sweep_iterator() if override.is_discrete_sweep() else ()
+        for given in values:
+            if not (_is_of_kind(given, ours) or str(given).startswith("${")):
+                _refuse_kind(override.key_or_group, given, ours)
 
 
 def _is_of_kind(given: Any, ours: Any) -> bool:  # noqa: ANN401 - any YAML
     """Tell whether a value may stand for ours; for a boolean anything may, such as a path."""
     if isinstance(ours, list):
-        return isinstance(given, ListConfig)
+        return isinstance(given, (list, ListConfig))
     if isinstance(ours, (int, float)) and not isinstance(ours, bool):
         return isinstance(given, (int, float)) and not isinstance(given, bool)
     return True

@@ -14,7 +14,7 @@ from nitrogen_train.evaluation.runs import read_runs
 from nitrogen_train.evaluation.runs_table import format_runs, write_runs_csv, write_runs_page
 from nitrogen_train.runtime.progress import write_out
 
-_NO_TERMINAL = 10_000
+_NO_TERMINAL = 160
 """Characters in a line that goes to a file or another program."""
 
 

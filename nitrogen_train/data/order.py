@@ -81,7 +81,8 @@ class Share:
             raise ValueError(
                 f"data.global_batch_size={self.global_batch_size} must be a multiple of "
                 f"processes * data.micro_batch_size = {self.world_size} * "
-                f"{self.micro_batch_size}; use {' or '.join(map(str, nearest))}"
+                f"{self.micro_batch_size}; use data.global_batch_size="
+                f"{' or '.join(map(str, nearest))}"
             )
 
     @property

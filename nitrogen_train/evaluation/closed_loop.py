@@ -21,7 +21,7 @@ import torch
 
 from nitrogen_train.evaluation.play import Agent, ExpertPlayer, Player, RandomPlayer, play_episodes
 from nitrogen_train.evaluation.scores import GameScore, score_game
-from nitrogen_train.games import load_game
+from nitrogen_train.games import choose_heldout_seeds, load_game
 from nitrogen_train.models.load import PolicySource
 from nitrogen_train.models.playing import PlaySettings
 from nitrogen_train.models.visual_policy import VisualPolicy
@@ -173,11 +173,7 @@ def _cut_groups(
     policy_fingerprint: str,
 ) -> list[_Group]:
     info = load_game(game).info
-    if not 2 <= num_episodes <= len(info.heldout_seeds):
-        raise ValueError(
-            f"{game} has {len(info.heldout_seeds)} held-out seeds: expected episodes from 2 to "
-            f"{len(info.heldout_seeds)}, got {num_episodes}"
-        )
+    seeds = choose_heldout_seeds(game, num_episodes)
     # A change of the game's frame skip or length must not be answered with old episodes.
     fingerprint = _hash(repr(info), policy_fingerprint if player == "policy" else "")
     return [
@@ -185,7 +181,7 @@ def _cut_groups(
             player=player,
             fingerprint=fingerprint,
             game=game,
-            seeds=tuple(info.heldout_seeds[first : min(first + group_size, num_episodes)]),
+            seeds=tuple(seeds[first : first + group_size]),
         )
         for first in range(0, num_episodes, group_size)
     ]

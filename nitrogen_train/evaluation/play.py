@@ -9,11 +9,13 @@ pad drawn below the picture.
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import numpy as np
+import torch
 
 from nitrogen_train.actions import Controls
 from nitrogen_train.actions.rates import count_rows_per_action
@@ -22,7 +24,7 @@ from nitrogen_train.games import Frame, Game, GameInfo, load_game
 from nitrogen_train.games.base import random_player
 from nitrogen_train.models.playing import Lane, PlaySettings, plan_rows, refuse_rows
 from nitrogen_train.models.visual_policy import VisualPolicy
-from nitrogen_train.runtime.progress import track, waiting
+from nitrogen_train.runtime.progress import Progress, track
 from nitrogen_train.viewing.overlays import draw_controls
 
 
@@ -123,7 +125,13 @@ class Agent:
                 know the game.
         """
         refuse_rows(policy, settings)
-        self._held = count_rows_per_action(game.fps, settings.action_hz)
+        try:
+            self._held = count_rows_per_action(game.fps, settings.action_hz)
+        except ValueError as error:
+            raise ValueError(
+                f"{game.name} has {game.fps:g} rows per second, and the policy plays "
+                f"{settings.action_hz:g}: give action_hz={game.fps:g}, and it acts at every row"
+            ) from error
         self._policy = policy.eval()
         self._settings = settings
         self._controls = game.controls
@@ -180,8 +188,11 @@ def record_video(
     game_class = load_game(game)
     info = game_class.info
     seed = info.heldout_seeds[0] if seed is None else seed
-    filmed = _FilmedPlayer(Agent(policy, game=info, settings=settings))
-    with waiting(f"filming {info.name}, seed {seed}"):
+    agent = Agent(policy, game=info, settings=settings)
+    label = f"film {info.name}, seed {seed}"
+    # How long an episode lasts is not known before its end.
+    with one_thread(), Progress(total=None, label=label, unit="frame") as progress:
+        filmed = _FilmedPlayer(agent, progress)
         (outcome,) = play_episodes(game_class, seeds=[seed], player=filmed)
     caption = f"{info.name}, seed {seed}"
     drawn = (
@@ -200,14 +211,30 @@ def record_video(
     return outcome
 
 
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let torch compute on one core in a block, as the processes that play do.
+
+    One frame of a small policy is too little to divide: on a busy machine threads wait for each
+    other 20 to 40 times longer than they compute.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 class _FilmedPlayer:
     """Keeps what a player saw and did in its one episode."""
 
-    def __init__(self, player: Player) -> None:
-        self._player = player
+    def __init__(self, player: Player, progress: Progress) -> None:
+        self._player, self._progress = player, progress
         self.rows: list[tuple[Frame, Controls]] = []
 
     def act(self, moments: Mapping[int, Moment]) -> dict[int, Controls]:
         actions = self._player.act(moments)
         self.rows += [(moments[seed].frame, controls) for seed, controls in actions.items()]
+        self._progress.update()
         return actions

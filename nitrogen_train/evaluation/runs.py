@@ -181,6 +181,10 @@ def _read_run(path: Path, folder: Path) -> Run | None:
     metrics = read_metrics(log) if log.is_file() else {}
     config = config or {}
     max_steps = config.get("max_steps")
+    if config and (last := read_max_steps(path)) not in (None, max_steps):
+        for place in (config, config.get("schedule", {})):
+            place.update({"max_steps": last} if place.get("max_steps") == max_steps else {})
+        max_steps = last
     is_finished = bool(config) and (
         count_steps(metrics) >= config["max_steps"] or (path / "policy").is_dir()
     )
@@ -200,6 +204,19 @@ def _read_run(path: Path, folder: Path) -> Run | None:
         is_finished=is_finished,
         error=None if error is None or is_old or is_finished else error.line,
     )
+
+
+def read_max_steps(folder: Path) -> int | None:
+    """Read how many steps the last start of a run has asked for; None if that is not known.
+
+    The run's config is that of its first start.
+    """
+    path, steps = folder / "starts.jsonl", None
+    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
+        # One that was cut says nothing.
+        with contextlib.suppress(ValueError, AttributeError):
+            steps = json.loads(line).get("max_steps", steps)
+    return steps if isinstance(steps, int) else None
 
 
 def _read_config(path: Path) -> dict[str, Any] | None:

@@ -29,6 +29,8 @@ from nitrogen_train.runtime.progress import format_table
 _CONFIDENCE = 0.95
 _LONGEST = 24
 """Characters of a name or a setting in a table."""
+_NAMED = 8
+"""Of columns that have no room."""
 _NONE = "–"
 
 
@@ -75,7 +77,8 @@ def format_runs(runs: Sequence[Run], *, width: int) -> str:
         runs: Of one folder.
         width: In characters; columns that do not fit are left out, and named.
     """
-    rows, shown, left_out = _list_rows(runs), _list_columns(runs), []
+    rows, left_out = _list_rows(runs), []
+    shown = _leave_out_repeated(_list_columns(runs), rows)
     while True:
         table = format_table(
             ["run", *(column.title for column in shown)],
@@ -94,8 +97,19 @@ def format_runs(runs: Sequence[Run], *, width: int) -> str:
         left_out.insert(0, removable[-1].title)
     notes = describe_trouble(runs)
     if left_out:
-        notes.append(f"also in report.html: {', '.join(left_out)}")
+        more = f" and {len(left_out) - _NAMED} more" if len(left_out) > _NAMED else ""
+        notes.append(f"also in report.html and report.csv: {', '.join(left_out[:_NAMED])}{more}")
     return "\n".join([table, *([""] if notes else []), *notes])
+
+
+def _leave_out_repeated(columns: Sequence[_Column], rows: Sequence[_Row]) -> list[_Column]:
+    """Leave out the last value of a metric where it is the best one in every row."""
+    best = {column.name: [row.tell(column) for row in rows] for column in columns}
+    return [
+        column
+        for column in columns
+        if best.get(f"best {column.name}") != [row.tell(column) for row in rows]
+    ]
 
 
 def describe_trouble(runs: Sequence[Run]) -> list[str]:
@@ -174,7 +188,8 @@ def _list_rows(runs: Sequence[Run]) -> list[_Row]:
         is_group = len(group) > 1
         if is_group:
             number, total = len(select_comparable(group)), len(group)
-            name = f"{total} seeds" if number in (0, total) else f"{number} of {total} seeds"
+            unit = "seeds" if len({run.settings.get(SEED) for run in group}) > 1 else "runs"
+            name = f"{total} {unit}" if number in (0, total) else f"{number} of {total} {unit}"
             rows.append(_Row(name=name, runs=group, colour=colour, is_in_group=False))
         rows += [
             _Row(name=run.name, runs=[run], colour=colour, is_in_group=is_group) for run in group
@@ -219,7 +234,10 @@ def _setting(run: Run, key: str) -> str:
 
 
 def _short(key: str) -> str:
-    return key.removesuffix("._target_").rpartition(".")[2]
+    key = key.removesuffix("._target_")
+    last = key.rpartition(".")[2]
+    # That of a pattern, such as encoder.*, says nothing alone.
+    return last if last.isidentifier() else key
 
 
 def _tell_step(run: Run) -> str:

@@ -1,5 +1,6 @@
 """Run real games without a screen behind one gamepad interface; no torch."""
 
+import ast
 import difflib
 import importlib
 import sys
@@ -26,7 +27,8 @@ def load_game(name: str) -> type[Game]:
     target = GAMES.get(name, name)
     module_name, colon, class_name = target.partition(":")
     if not colon:
-        close = [_respell(name)] if "." in name else difflib.get_close_matches(name, GAMES, n=1)
+        close = [_respell(name)] if "." in name else _find_classes(Path(f"{name}.py"))
+        close = close or difflib.get_close_matches(name, GAMES, n=1)
         hint = f", did you mean {close[0]}?" if close else ";"
         raise ValueError(
             f"unknown game {name!r}{hint} known: {', '.join(GAMES)}, or your own as module:Class"
@@ -50,6 +52,25 @@ def load_game(name: str) -> type[Game]:
     return game
 
 
+def choose_heldout_seeds(game: str, number: int) -> range:
+    """Choose the first held-out seeds of a game.
+
+    Args:
+        game: Name in `GAMES`, or `module:Class`.
+        number: At least 2: an interval needs them.
+
+    Raises:
+        ValueError: If there is no such game, or it has fewer seeds.
+    """
+    seeds = load_game(game).info.heldout_seeds
+    if not 2 <= number <= len(seeds):
+        raise ValueError(
+            f"{game} has {len(seeds)} held-out seeds: expected episodes from 2 to {len(seeds)}, "
+            f"got {number}"
+        )
+    return seeds[:number]
+
+
 def _respell(name: str) -> str:
     """Write what was given as module.Class, or with a file's name, as module:Class."""
     module, colon, class_name = name.partition(":")
@@ -57,6 +78,20 @@ def _respell(name: str) -> str:
     if not colon and not module.endswith(".py"):
         module, _, class_name = module.rpartition(".")
     return f"{module.removesuffix('.py').replace('/', '.')}:{class_name or 'Class'}"
+
+
+def _find_classes(path: Path) -> list[str]:
+    """Find the games in a file of the current folder, as module:Class; it is not run."""
+    try:
+        statements = ast.parse(path.read_bytes()).body if path.is_file() else []
+    except (SyntaxError, ValueError, OSError):
+        return []
+    return [
+        f"{path.stem}:{each.name}"
+        for each in statements
+        if isinstance(each, ast.ClassDef)
+        and any(ast.unparse(base).rpartition(".")[2] == "Game" for base in each.bases)
+    ]
 
 
 def _advise(error: Exception, name: str, module_name: str, class_name: str) -> str:

@@ -36,10 +36,15 @@ from nitrogen_train.pretrained.ng_tensors import (
     VISION_PREFIX,
     ng_rules,
 )
-from nitrogen_train.pretrained.places import PolicyConfig, Usage
+from nitrogen_train.pretrained.places import PolicyConfig, Usage, refuse_what_torch_cannot_read
 from nitrogen_train.pretrained.policy_folder import PolicyFiles
 from nitrogen_train.pretrained.siglip import measure_timm_tower, measure_tower
-from nitrogen_train.pretrained.siglip_names import find_num_heads, is_published, to_hf_name
+from nitrogen_train.pretrained.siglip_names import (
+    find_num_heads,
+    find_untold_heads,
+    is_published,
+    to_hf_name,
+)
 from nitrogen_train.pretrained.tensor_rules import refuse_non_finite, to_our_names, to_their_names
 
 _KEPT_EXACTLY = (torch.float32, torch.bfloat16, torch.float16)
@@ -89,6 +94,7 @@ def read_ng_file(
 
 
 def _load_plain(path: Path) -> dict[str, Any]:
+    refuse_what_torch_cannot_read(path)
     try:
         # torch warns of oddities, which are refused here or harmless.
         with warnings.catch_warnings(action="ignore", category=UserWarning):
@@ -179,13 +185,36 @@ def build_ng_header(
     if not is_published(
         name, width=vision.width, depth=vision.depth, image_size=encoder["image_size"]
     ):
+        options = list_options(settings, Usage())
         _log.warning(
             "the encoder's sizes are not those of %s, so the public player cannot build it; our "
-            "commands can, with ng.vision_num_heads=%s",
+            "commands can%s",
             name,
-            encoder["options"].get("num_heads"),
+            f", with {options[0]}" if options else "",
         )
     return {"ckpt_config": config, "step": step, "epoch": 0, "dtypes": {}}
+
+
+def list_options(settings: Mapping[str, Any], usage: Usage) -> list[str]:
+    """List what our commands must be given besides an ng.pt, since it does not tell all of it.
+
+    Args:
+        settings: Of the policy.
+        usage: Of the policy.
+
+    Returns:
+        Settings as KEY=VALUE.
+    """
+    encoder = settings["encoder"]
+    options = {
+        "ng.vision_num_heads": find_untold_heads(
+            encoder["name"],
+            width=encoder["width"],
+            num_heads=encoder["options"].get("num_heads"),
+        ),
+        "action_offset": usage.action_offset,
+    }
+    return [f"{key}={value}" for key, value in options.items() if value is not None]
 
 
 def build_ng_checkpoint(
@@ -238,7 +267,8 @@ def _refuse_unknown_to_public_code(
         f"its action space is {settings['action_space']['name']!r}, not {GAMEPAD.name!r}": (
             settings["action_space"]["name"] != GAMEPAD.name
         ),
-        f"its encoder {encoder['name']!r} is not a SigLIP tower with a pooling head": name is None,
+        f"its encoder {encoder['name']!r} is not a SigLIP tower with a pooling head, as those of "
+        "model=nitrogen and model=base": name is None,
         f"its encoder has {num_heads} heads, and {name} has {public_num_heads}": (
             num_heads not in {None, public_num_heads}
         ),

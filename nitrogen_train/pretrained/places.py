@@ -112,6 +112,8 @@ WEIGHTS = "model.safetensors"
 NG_FILE = "ng.pt"
 
 _FILE_SUFFIXES = (".pt", ".pth", ".safetensors", ".ckpt", ".json")
+_NAMED = 8
+"""Of the runs of a sweep."""
 _FOLDERS_OF_RUNS = ("policy", "checkpoints")
 _HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
 
@@ -175,6 +177,20 @@ def check_policy(setting: str, name_or_path: str, *, hub: bool = True) -> Place 
     except (FileNotFoundError, ValueError) as error:
         raise type(error)(f"{setting}: {error}") from error
     return place
+
+
+def refuse_what_torch_cannot_read(path: Path) -> None:
+    """Refuse a file that `torch.save` has not written, by its first bytes.
+
+    Raises:
+        ValueError: If it is another file, such as a text.
+        OSError: If it cannot be read.
+    """
+    with path.open("rb") as file:
+        start = file.read(2)
+    # A zip, or a pickle of an older torch.
+    if start != b"PK" and start[:1] != b"\x80":
+        raise ValueError(f"{path} is no {NG_FILE}: expected a file that torch.save wrote")
 
 
 def find_checkpoints(folder: Path) -> dict[int, Path]:
@@ -241,10 +257,26 @@ def _find_in_folder(folder: Path) -> Place:
     checkpoint = find_last_checkpoint(folder / "checkpoints")
     if checkpoint is not None:
         return _find_checkpoint(checkpoint)
+    if runs := _find_runs(folder):
+        more = ", …" if len(runs) > _NAMED else ""
+        raise FileNotFoundError(
+            f"no policy in {folder} itself, but in the runs below it: give one of "
+            f"{', '.join(map(str, runs[:_NAMED]))}{more}"
+        )
     raise FileNotFoundError(
         f"no policy in {folder}: expected a folder with {CONFIG} and {WEIGHTS}, an {NG_FILE}, or "
         "a run folder whose training has saved something"
     )
+
+
+def _find_runs(folder: Path) -> list[Path]:
+    """Find the runs of a sweep that have saved something, in the order of their numbers."""
+    found = {
+        path.parents[1]
+        for pattern in (f"*/policy/{CONFIG}", "*/checkpoints/step-*.ckpt")
+        for path in folder.glob(pattern)
+    }
+    return sorted(found, key=lambda path: path.name.zfill(9))
 
 
 def _find_checkpoint(path: Path) -> Place:

@@ -35,6 +35,24 @@ def find_num_heads(hf_name: str, *, width: int) -> int | None:
     return num_heads if published_width == width else None
 
 
+def find_untold_heads(timm_name: str, *, width: int, num_heads: int | None) -> int | None:
+    """Say how many attention heads an ng.pt does not tell, so that its reader must be told.
+
+    Args:
+        timm_name: Of the tower.
+        width: Of the tower as it was built.
+        num_heads: As it was built; None is timm's own number.
+
+    Returns:
+        None if the name tells them.
+    """
+    hf_name = to_hf_name(timm_name)
+    match = _HF_NAME.fullmatch(hf_name or "")
+    if match is None or find_num_heads(match[0], width=width) is not None:
+        return None
+    return num_heads or _SIZES[match[2]][2]
+
+
 def is_published(hf_name: str, *, width: int, depth: int, image_size: int) -> bool:
     """Say whether a name stands for a tower of these sizes."""
     match = _HF_NAME.fullmatch(hf_name)
@@ -93,7 +111,8 @@ def refuse_what_is_no_ng(name_or_path: str) -> None:
     if name is not None and to_hf_name(name) is None:
         raise ValueError(
             f"the policy cannot be written as an ng.pt: its encoder {name!r} is not a SigLIP tower "
-            "with a pooling head; format=folder writes any policy"
+            "with a pooling head, as those of model=nitrogen, model=base and "
+            "experiment=pretrain_debug; format=folder writes any policy"
         )
 
 

@@ -29,6 +29,7 @@ from nitrogen_train.pretrained.places import (
     find_last_checkpoint,
     read_policy_config,
     read_run_config,
+    refuse_what_torch_cannot_read,
 )
 
 _log = logging.getLogger(__name__)
@@ -206,6 +207,7 @@ def _read_config(init_from: str, place: Place | None, ng: DictConfig) -> PolicyC
         place = Place(kind="folder" if found.name == CONFIG else "ng", path=found)
     if place.kind == "folder":
         return read_policy_config(place.path)
+    refuse_what_torch_cannot_read(place.path)
     from nitrogen_train.pretrained.ng_pt import read_ng_file
 
     return read_ng_file(

@@ -3,7 +3,7 @@
 import difflib
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from nitrogen_train.config import DataConfig, RunConfig
@@ -14,8 +14,10 @@ from nitrogen_train.data.schema import Split
 from nitrogen_train.data.windows import WindowShape
 from nitrogen_train.pretrained.places import find_last_checkpoint, read_run_config
 from nitrogen_train.runtime.atomic_files import default_index_dir
+from nitrogen_train.runtime.progress import pluralize
 
 _log = logging.getLogger(__name__)
+_NAMED_GAMES = 6
 _RANKS = ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID")
 
 
@@ -86,7 +88,22 @@ def choose_games(config: RunConfig) -> list[str]:
         _refuse_unknown_games(data.games, shares)
         games = data.games or sorted(shares)
     _warn_of_untold_games(games, shares)
+    if is_first_rank():
+        _log.info("run folder %s: %s", run_dir, _describe_work(config, sources))
     return games
+
+
+def _describe_work(config: RunConfig, sources: Sequence[Source]) -> str:
+    counts = [count for source in sources for count in source.table.game_counts if count.num_clips]
+    names = sorted({count.game for count in counts})
+    more = ", …" if len(names) > _NAMED_GAMES else ""
+    hours = sum(count.hours for count in counts)
+    time = f"{hours:,.1f} hours" if hours >= 1 else f"{60 * hours:.1f} minutes"
+    clips = pluralize(sum(count.num_clips for count in counts), "clip")
+    return (
+        f"{clips} to train on ({time}) of {', '.join(names[:_NAMED_GAMES])}{more}; "
+        f"{pluralize(config.max_steps, 'step')} of {config.data.global_batch_size} samples"
+    )
 
 
 def _refuse_unknown_games(games: list[str], shares: Mapping[str, float]) -> None:

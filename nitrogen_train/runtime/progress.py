@@ -59,11 +59,11 @@ _NOTICEABLE_S = 3.0
 class Progress:
     """Counts things that are done and shows how many; use it as a context."""
 
-    def __init__(self, *, total: int, label: str, unit: str, initial: int = 0) -> None:
+    def __init__(self, *, total: int | None, label: str, unit: str, initial: int = 0) -> None:
         """Show nothing done yet; of nothing to do, nothing is shown.
 
         Args:
-            total: Things to do.
+            total: Things to do; None where nobody knows.
             label: What is done to them, a verb.
             unit: One of them.
             initial: Things that were done before.
@@ -72,12 +72,14 @@ class Progress:
         self._total, self._done, self._initial = total, initial, initial
         self._start = self._last_line = time.monotonic()
         self._bar: tqdm[NoReturn] | None = None
-        if total and is_terminal():
+        if total != 0 and is_terminal():
             self._bar = make_bar(
                 total=total,
                 initial=initial,
                 desc=label,
-                bar_format="{desc} {percentage:3.0f}% |{bar}| {n_fmt}/{total_fmt} "
+                bar_format=f"{{desc}} {{n_fmt}} {unit}s, {{elapsed}}{{postfix}}"
+                if total is None
+                else "{desc} {percentage:3.0f}% |{bar}| {n_fmt}/{total_fmt} "
                 + f"{unit}s, eta {{remaining}}{{postfix}}",
             )
 
@@ -105,11 +107,9 @@ class Progress:
         now = time.monotonic()
         # Rarer as it lasts longer: a night's work is no thousand lines.
         pause = min(_MOST_SILENT_S, max(_FIRST_LINE_S, (now - self._start) / 10))
-        if self._done < self._total and now - self._last_line >= pause:
+        if self._done != self._total and now - self._last_line >= pause:
             self._last_line = now
-            elapsed = now - self._start
-            rest = elapsed / max(1, self._done - self._initial) * (self._total - self._done)
-            self._write_line(f", eta {format_duration(rest)}" + (f", {note}" if note else ""))
+            self._write_line(f", {self._tell_time(now - self._start)}{note and f', {note}'}")
 
     def count(self, results: Iterable[_Item]) -> Iterator[_Item]:
         """Pass on things that are done, and count each as it comes."""
@@ -124,8 +124,17 @@ class Progress:
         elif self._done:
             self._write_line(f" in {format_duration(time.monotonic() - self._start)}")
 
+    def _tell_time(self, elapsed_s: float | int) -> str:
+        if self._total is None:
+            return f"after {format_duration(elapsed_s)}"
+        rest = elapsed_s / max(1, self._done - self._initial) * (self._total - self._done)
+        return f"eta {format_duration(rest)}"
+
     def _write_line(self, end: str) -> None:
-        write_line(f"{self._label}: {self._done}/{pluralize(self._total, self._unit)}{end}")
+        of = pluralize(self._done, self._unit)
+        if self._total is not None:
+            of = f"{self._done}/{pluralize(self._total, self._unit)}"
+        write_line(f"{self._label}: {of}{end}")
 
 
 def track(items: Iterable[_Item], *, label: str, unit: str, total: int) -> Iterator[_Item]:
@@ -180,11 +189,11 @@ def write_line(text: str) -> None:
     sys.stderr.flush()
 
 
-def make_bar(*, total: int, initial: int, desc: str, bar_format: str) -> "tqdm[NoReturn]":
+def make_bar(*, total: int | None, initial: int, desc: str, bar_format: str) -> "tqdm[NoReturn]":
     """Draw a bar that follows the width of the terminal.
 
     Args:
-        total: At its end.
+        total: At its end, if that is known.
         initial: At its start.
         desc: Its text.
         bar_format: As tqdm takes it.

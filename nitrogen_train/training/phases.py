@@ -46,5 +46,8 @@ def count_phases(
     if warmup_steps is None and decay_steps is None and warmup_share + decay_share <= 1:
         decay = min(decay, max_steps - warmup)
     if min(warmup, decay) < 0 or warmup + decay > max_steps:
-        raise ValueError(f"{' and '.join(lengths)} must fit into max_steps={max_steps}")
+        raise ValueError(
+            f"{' and '.join(lengths)} must fit into max_steps={max_steps}: lower them, or raise "
+            "max_steps"
+        )
     return warmup, decay

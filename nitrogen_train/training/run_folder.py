@@ -17,11 +17,12 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import yaml
 
 from nitrogen_train.evaluation.run_page import read_metrics
+from nitrogen_train.evaluation.runs import read_max_steps
 from nitrogen_train.games import GAMES
 from nitrogen_train.pretrained.places import find_last_checkpoint, read_run_config
 from nitrogen_train.runtime.atomic_files import write_atomically
@@ -52,19 +53,44 @@ def run_lock(folder: Path) -> Iterator[None]:
     """
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "run.lock").open("a+", encoding="utf-8") as file:
-        deadline = time.monotonic() + _WAIT_S
-        while not _try_lock(file.fileno(), folder):
-            if time.monotonic() > deadline:
-                file.seek(0)
-                raise RunIsLockedError(
-                    f"another process trains in {folder} ({file.read().strip()}): stop it first, "
-                    "or give another output_dir"
-                )
-            time.sleep(0.2)
+        _wait_for_lock(file, folder)
         file.truncate(0)
         file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
         file.flush()
         yield
+
+
+def refuse_locked(folder: Path) -> None:
+    """Refuse a run folder that another process holds, before this one has loaded anything.
+
+    Args:
+        folder: The run's; nothing is made or written in it.
+
+    Raises:
+        RunIsLockedError: If another process holds it.
+        OSError: If the file system has no locks.
+    """
+    path = folder / "run.lock"
+    if path.is_file():
+        with path.open("r+", encoding="utf-8") as file:
+            _wait_for_lock(file, folder)
+
+
+def _wait_for_lock(file: TextIO, folder: Path) -> None:
+    """Lock a file, which is closed to let go of it.
+
+    Raises:
+        RunIsLockedError: If another process holds it for long.
+    """
+    deadline = time.monotonic() + _WAIT_S
+    while not _try_lock(file.fileno(), folder):
+        if time.monotonic() > deadline:
+            file.seek(0)
+            raise RunIsLockedError(
+                f"another process trains in {folder} ({file.read().strip()}): stop it first, "
+                "or give another output_dir"
+            )
+        time.sleep(0.2)
 
 
 def _try_lock(descriptor: int, folder: Path) -> bool:
@@ -121,7 +147,19 @@ def write_run_facts(folder: Path, *, config_yaml: str, data: dict[str, Any]) -> 
             with write_atomically(path) as temporary:
                 temporary.write_text(text, encoding="utf-8")
     with (folder / "starts.jsonl").open("a", encoding="utf-8") as file:
-        file.write(json.dumps(facts) + "\n")
+        steps = yaml.safe_load(config_yaml).get("max_steps")
+        file.write(json.dumps(facts | {"max_steps": steps}) + "\n")
+
+
+def describe_change(folder: Path, *, max_steps: int) -> str | None:
+    """Say that a run which goes on has become longer or shorter; None if it has not.
+
+    Args:
+        folder: The run's.
+        max_steps: What is asked for now.
+    """
+    before = read_max_steps(folder) if _is_saved(folder) else None
+    return None if before in (None, max_steps) else f"max_steps: {before} -> {max_steps}"
 
 
 def read_last(folder: Path, name: str) -> float | None:
@@ -144,10 +182,13 @@ def describe_end(folder: Path, *, games: Sequence[str], datasets: Sequence[str])
     reached = [f"{name} {score:.3g}" for name, score in scores.items() if score is not None]
     playable = ",".join(game for game in games if game in GAMES)
     what = f"games=[{playable}]" if playable else f"datasets=[{','.join(datasets)}]"
+    own = [game for game in games if game not in GAMES]
+    hint = f"to play {own[0]}, name its class: games=[my_game:MyGame]; docs/games.md" if own else ""
     return [
         *([f"reached: {', '.join(reached)}; all values: {folder / 'metrics.csv'}"] * bool(reached)),
         f"the policy, averaged weights: {folder / 'policy'}",
         f"next: {shlex.join(['nitrogen-eval', f'policy={folder}', what])}",
+        *([hint] * bool(hint)),
     ]
 
 

@@ -269,7 +269,9 @@ def test_validation_visits_each_window_once_and_pads_with_empty_masks(
     assert len({len(batches) for batches in ranks}) == 1
 
 
-@pytest.mark.parametrize(("global_batch_size", "hint"), [(10, "use 8 or 12"), (3, "use 4$")])
+@pytest.mark.parametrize(
+    ("global_batch_size", "hint"), [(10, "=8 or 12$"), (3, "use data.global_batch_size=4$")]
+)
 def test_a_batch_that_does_not_divide_names_the_nearest_that_do(
     global_batch_size: int, hint: str
 ) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from data_tools.__main__ import build_parser, main
+from data_tools.command_line import propose_shard
 from data_tools.recordings.record_verbs import _GAMES
 from nitrogen_train.games import GAMES
 
@@ -234,3 +235,15 @@ def test_a_closed_standard_output_is_no_error(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr("sys.stdout", None)
 
     assert main(["games"]) == 0
+
+
+def test_the_next_command_takes_a_folder_that_is_free(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    assert propose_shard(Path("rec")) == "nitrogen-data shard rec --out data"
+    (tmp_path / "data").mkdir()
+    assert propose_shard(Path("rec")) == "nitrogen-data shard rec --out data_rec"
+    (tmp_path / "data_rec").mkdir()
+    assert propose_shard(Path("rec")) == "nitrogen-data shard rec --out data_rec-2"

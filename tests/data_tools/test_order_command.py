@@ -181,7 +181,10 @@ def test_a_reader_that_leaves_early_hears_nothing(mixture_path: Path) -> None:
         (["--mixture", "{one}/../mistyped.yaml"], "wheight; did you mean weight?"),
         (["{one}", "--rank", "1"], "--rank must lie in"),
         (["{one}", "--world-size", "3"], "or give --accumulation"),
-        (["{one}", "--global-batch-size", "8", "--accumulation", "3"], "= 1 * 3; use 6 or 9"),
+        (
+            ["{one}", "--global-batch-size", "8", "--accumulation", "3"],
+            "= 1 * 3; use --global-batch-size 6 or 9",
+        ),
         (["{one}", "--start", "-1"], "steps are counted from 0"),
         (["{one}", "--windows-per-visit", "65"], "a multiple of 64"),
     ],

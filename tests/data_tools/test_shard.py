@@ -100,6 +100,11 @@ def test_the_same_recordings_give_the_same_bytes(
     assert contents(tmp_path / "set") == contents(dataset_dir)
 
 
+def test_a_data_set_in_place_of_recordings_is_named(dataset_dir: Path, tmp_path: Path) -> None:
+    with pytest.raises(ShardError, match="is a data set already; shard takes recordings"):
+        shard([dataset_dir], tmp_path / "set")
+
+
 def test_a_finished_data_set_is_left_alone(dataset_dir: Path, recordings_dir: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in dataset_dir.iterdir()}
 

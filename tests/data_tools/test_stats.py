@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from data_tools.__main__ import main
 from data_tools.inspection.stats import compute_stats, count_dataset, format_stats
 
 
@@ -43,3 +44,10 @@ def test_the_table_names_each_group(
     assert table[1].split()[:4] == ["carracing", "val", "1", "1"]
     assert table[2].split()[:4] == ["doom_defend", "train", "1", "1"]
     assert any("SOUTH" in line and "50.00%" in line for line in table)
+
+
+def test_a_page_that_a_browser_would_show_as_text_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["stats", str(tmp_path), "--html", "page"]) == 2
+    assert "a page is a .html file, got page" in capsys.readouterr().err

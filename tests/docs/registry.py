@@ -58,7 +58,7 @@ GAMES = (
         "nitrogen-data verify DATASET [DATASET ...] --report FILE.json",
         names={"DATASET [DATASET ...]": "data demo/shards/doom_defend", "FILE": "doctor"},
     ),
-    Run("nitrogen-data stats DATASET --html PAGE.html", names={"DATASET": "data"}, is_quick=True),
+    Run("nitrogen-data stats DATASET --html page.html", names={"DATASET": "data"}, is_quick=True),
     Run("nitrogen-data filter DATASET --dry-run", names={"DATASET": "data"}),
     Run("nitrogen-data filter SET --dry-run --workers 1", names={"SET": "data"}),
     Run("nitrogen-data filter DATASET --out NEW", names={"DATASET": "data"}),
@@ -178,6 +178,20 @@ RELEASED = (
     Run(
         "nitrogen-export run=RUN output_dir=FOLDER format=ng",
         names={"RUN": "runs/mine", "FOLDER": "mine-2"},
+    ),
+    Run(
+        "nitrogen-train experiment=pretrain_debug +data.sources.all.path=DATASET "
+        "output_dir=runs/tiny",
+        names={"DATASET": "data"},
+        more="$SMALL",
+    ),
+    Run("nitrogen-export run=runs/tiny output_dir=tiny format=ng"),
+    Run(
+        "nitrogen-train experiment=finetune init_from=tiny/ng.pt ng.vision_num_heads=4 "
+        "+data.sources.mine.path=DATASET max_steps=20 trainer.precision=32-true "
+        "output_dir=runs/rehearsal",
+        names={"DATASET": "data"},
+        more="$SMALL",
     ),
     Run("nitrogen-report runs/mine"),
     Run(

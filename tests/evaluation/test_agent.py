@@ -133,7 +133,7 @@ def test_rows_of_half_the_games_rate_are_held_for_two_steps_and_frames_seen_at_t
 def test_a_rate_that_does_not_divide_the_games_is_refused():
     settings = replace(SETTINGS, action_hz=4.0)
 
-    with pytest.raises(ValueError, match="10 frames per second are no multiple of action_hz=4"):
+    with pytest.raises(ValueError, match="and the policy plays 4: give action_hz=10"):
         Agent(build_tiny_policy(), game=ChaseGame.info, settings=settings)
 
 

@@ -12,6 +12,7 @@ from nitrogen_train.actions import GAMEPAD
 from nitrogen_train.cli import commands
 from nitrogen_train.evaluate import (
     EvaluateConfig,
+    choose_output_dir,
     evaluate,
     find_policy,
     find_usage,
@@ -51,6 +52,15 @@ def test_a_policy_is_found_in_its_own_folder_and_in_a_run_folder(run_dir: Path):
 def test_a_folder_without_a_policy_is_refused(tmp_path: Path):
     with pytest.raises(FileNotFoundError, match="expected a folder with config"):
         find_policy(tmp_path)
+
+
+def test_the_results_of_two_policies_lie_in_two_folders(run_dir: Path, tmp_path: Path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "ng.pt").touch()
+
+    assert choose_output_dir(run_dir / "policy") == run_dir / "eval"
+    assert choose_output_dir(tmp_path / "mine") == tmp_path / "mine" / "eval"
+    assert choose_output_dir(tmp_path / "ng.pt") == tmp_path / "eval"
 
 
 def test_an_evaluation_of_nothing_is_refused(run_dir: Path):
@@ -116,6 +126,8 @@ def test_results_are_written_and_printed(
     assert offline["players"]["repeat"]["macro"]["onset_f1"] == 0
     printed = capsys.readouterr().out
     assert f"{game['score']:.3f}" in printed
+    assert "score: 0 is random, 1 the reference, here the expert on the same seeds" in printed
+    assert "an interval of 3 episodes says little: give episodes=20 or more" in printed
     assert f"{offline['players']['policy']['macro']['stick_mae']:.3f}" in printed
 
 

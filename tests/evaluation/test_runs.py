@@ -13,6 +13,7 @@ from nitrogen_train.evaluation.run_page import read_metrics
 from nitrogen_train.evaluation.runs import Run, find_varying, group_runs, read_runs
 from nitrogen_train.evaluation.runs_table import format_mean, format_runs, write_runs_page
 from nitrogen_train.runtime.run_error import RunError, keep_error
+from nitrogen_train.training.run_folder import describe_change
 
 WIDE = 1000
 
@@ -58,6 +59,44 @@ def test_the_best_run_is_first_and_the_best_metric_comes_before_others(sweep: Pa
         ["10", "0.3", "3", "0.125", "0.125", "0.125", "0.5", "0.125"],
         ["2", "0.2", "3", "0.25", "0.75", "0.75", "0.75", "0.75"],
     ]
+
+
+def test_a_metric_whose_last_value_is_its_best_in_all_runs_has_one_column(tmp_path: Path) -> None:
+    for number in range(2):
+        write_run(tmp_path / str(number), lr=0.1 + number, losses=[0.5, 0.25])
+
+    header, *_ = format_runs(read_runs(tmp_path), width=WIDE).splitlines()
+
+    assert re.split(r"  +", header) == [
+        "run", "lr", "step", "best val/loss", "val/button_f1", "best val/button_f1", "train/loss",
+    ]  # fmt: skip
+
+
+def test_a_run_that_went_on_has_the_steps_of_its_last_start(tmp_path: Path) -> None:
+    write_run(tmp_path / "0", lr=0.1, losses=[0.5, 0.25, 0.125])
+    starts = ['{"command": []}', '{"max_steps": 3}', '{"max_steps": 6}', '{"max_st']
+    (tmp_path / "0" / "starts.jsonl").write_text("\n".join(starts))
+
+    (run,) = read_runs(tmp_path)
+
+    assert (run.step, run.max_steps, run.is_finished) == (3, 6, False)
+    assert run.settings["schedule.max_steps"] == "6"
+    assert describe_change(tmp_path / "0", max_steps=9) is None
+    (tmp_path / "0" / "checkpoints").mkdir()
+    (tmp_path / "0" / "checkpoints" / "step-3.ckpt").touch()
+    assert describe_change(tmp_path / "0", max_steps=9) == "max_steps: 6 -> 9"
+    assert describe_change(tmp_path / "0", max_steps=6) is None
+
+
+def test_a_pattern_is_named_whole_and_one_seed_twice_is_two_runs(tmp_path: Path) -> None:
+    for number in range(3):
+        scales = {"encoder.*": 0.5 if number == 2 else 0.1}
+        write_run(tmp_path / str(number), lr=0.1, losses=[1, 0.5], lr_scales=scales)
+
+    header, *rows = format_runs(read_runs(tmp_path), width=WIDE).splitlines()
+
+    assert "lr_scales.encoder.*" in header
+    assert any(row.startswith("2 runs ") for row in rows)
 
 
 def test_the_runs_own_metric_decides_which_is_best(tmp_path: Path) -> None:

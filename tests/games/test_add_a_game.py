@@ -153,3 +153,14 @@ def test_a_game_that_is_not_finished_says_what_it_lacks(
         load_game("half_a_game:Half")
     with pytest.raises(ValueError, match=r"cannot import game 'unread_game:X': .*unread_game\.py"):
         load_game("unread_game:X")
+
+
+def test_a_file_of_ones_own_names_its_games_and_is_not_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = "raise SystemExit\nclass Catch(games.Game): ...\nclass Other: ...\n"
+    (tmp_path / "catch.py").write_text(code)
+    monkeypatch.chdir(tmp_path)
+
+    with pytest.raises(ValueError, match="unknown game 'catch', did you mean catch:Catch"):
+        load_game("catch")

@@ -181,6 +181,14 @@ def test_a_run_folder_says_what_was_run(tmp_path: Path, datasets: list[str]) -> 
     assert len((tmp_path / "starts.jsonl").read_text().splitlines()) == 1
 
 
+def test_a_run_of_few_steps_logs_and_validates_its_last_one(
+    tmp_path: Path, datasets: list[str]
+) -> None:
+    run(tmp_path, datasets, "max_steps=2", "trainer.log_every_n_steps=9", "val_every_n_steps=9")
+
+    assert losses(tmp_path).keys() == losses(tmp_path, "val/loss").keys() == {1}
+
+
 def test_a_resume_with_another_order_or_model_is_refused(
     tmp_path: Path, datasets: list[str]
 ) -> None:
