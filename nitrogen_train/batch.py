@@ -42,7 +42,7 @@ class PolicyBatch:
     window_ids: tuple[WindowId, ...]
     """One per sample."""
     planned_window_ids: tuple[WindowId, ...] = ()
-    """What a stream's order has there: the same, but where a window stands in for one that cannot
+    """Windows that the order has there: the same, but where a window stands in for one that cannot
     be read. Empty in batches that come from no stream."""
 
     def __len__(self) -> int:

@@ -230,7 +230,7 @@ GAMEPAD = ActionSpace(
 
 
 MOUSE_SCALE = MotionScale(limit=512.0, mu=255.0)
-"""Of MOUSE_X and MOUSE_Y, in counts: what a mouse reports, or a game's pixels where it moves a
+"""Scale of MOUSE_X and MOUSE_Y, in counts: of a mouse, or of a game's pixels where it moves a
 pointer. One count is 0.07, inside the dead zone of idle rows; two are 0.125."""
 WHEEL_SCALE = MotionScale(limit=8.0, mu=7.0)
 """Scale of MOUSE_WHEEL, in notches; one is 0.30."""

@@ -30,7 +30,7 @@ _CONFIDENCE = 0.95
 _LONGEST = 24
 """Characters of a name or a setting in a table."""
 _NAMED = 8
-"""Of columns that have no room."""
+"""Most columns without room that are named."""
 _NONE = "–"
 
 

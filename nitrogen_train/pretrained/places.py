@@ -113,7 +113,7 @@ NG_FILE = "ng.pt"
 
 _FILE_SUFFIXES = (".pt", ".pth", ".safetensors", ".ckpt", ".json")
 _NAMED = 8
-"""Of the runs of a sweep."""
+"""Most runs of a sweep that are named."""
 _FOLDERS_OF_RUNS = ("policy", "checkpoints")
 _HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
 

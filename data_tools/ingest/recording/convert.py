@@ -236,7 +236,7 @@ def apply_dead_zone(log: InputLog, radius: float, space: ActionSpace) -> InputLo
 
 
 _ROOM_S = 1.0
-"""What starting and stopping a recorder may cost: input-rec's log lasts from OBS's word that it has
+"""Time that a recorder may take to start and stop: input-rec's log lasts from OBS's word that it has
 started to its word that it will stop, some frames more or less than the video. A shorter pause is
 not seen."""
 _LARGEST_JUMP_S = 0.25
