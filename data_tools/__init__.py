@@ -1,1 +1,1 @@
-"""`nitrogen-data`: recordings to data sets and back to the eye. Runs on CPUs, without torch."""
+"""Turn recordings into data sets, and look into them: `nitrogen-data`, on CPUs, without torch."""

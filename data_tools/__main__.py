@@ -1,4 +1,4 @@
-"""`nitrogen-data VERB`: recordings to data sets, and a look into them."""
+"""Run `nitrogen-data VERB`, which turns recordings into data sets and looks into them."""
 
 import argparse
 import contextlib

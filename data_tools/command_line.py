@@ -1,4 +1,4 @@
-"""What the verbs of `nitrogen-data` have in common on the command line.
+"""Define what the verbs of `nitrogen-data` have in common on the command line.
 
 A mistake in what was typed ends in one line that names the closest right word. Help shows a
 sentence, the options with their defaults as `(default: ...)`, and examples.

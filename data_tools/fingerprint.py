@@ -1,4 +1,4 @@
-"""What tells that two clips hold the same play, whatever they are named."""
+"""Tell whether two clips hold the same play, whatever their names."""
 
 import hashlib
 

@@ -1,4 +1,4 @@
-"""Names of files as people and programs give them: any script, any case, any length."""
+"""Make safe names of the names that people and programs give: any script, any case, any length."""
 
 import hashlib
 import os

@@ -1,4 +1,4 @@
-"""Sticks of a controller: two axes that belong together."""
+"""Group the two axes of each stick of a controller."""
 
 import numpy as np
 from jaxtyping import Bool, Float32
@@ -40,4 +40,4 @@ def corner_rows(stick: Float32[np.ndarray, "rows 2"]) -> Bool[np.ndarray, "rows 
 
 
 CORNERS = ((-1, -1), (-1, 1), (1, -1), (1, 1))
-"""In the order of `corner_rows`; y is down-positive."""
+"""Corners in the order of `corner_rows`; y is down-positive."""

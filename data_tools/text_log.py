@@ -1,4 +1,4 @@
-"""Logs as text, in whatever encoding a program wrote them, up to where they were cut.
+"""Read text logs in whatever encoding a program wrote them, up to where they were cut.
 
 PowerShell writes UTF-16, many editors a mark at the start; a program that is killed leaves half a
 row at the end, a machine that loses its power leaves zeros there.

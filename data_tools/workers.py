@@ -1,4 +1,4 @@
-"""Work in several processes, in order."""
+"""Run work in several processes, and return results in order."""
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterable

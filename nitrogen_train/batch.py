@@ -1,7 +1,9 @@
-"""What data and policies meet on.
+"""Define `PolicyBatch`, which data and policies share.
 
 Axes, used everywhere: b samples; f observed frames, oldest first; c = 3 colours, RGB; h, w pixels;
 t predicted rows of actions; a controls of the action space; n visual tokens; d width.
+Masks are True where a thing is real.
+
 Masks are True where a thing is real.
 """
 
@@ -40,7 +42,7 @@ class PolicyBatch:
     window_ids: tuple[WindowId, ...]
     """One per sample."""
     planned_window_ids: tuple[WindowId, ...] = ()
-    """What a stream's order has there: the same, but where a window stands in for one that cannot
+    """Windows that the order has there: the same, but where a window stands in for one that cannot
     be read. Empty in batches that come from no stream."""
 
     def __len__(self) -> int:

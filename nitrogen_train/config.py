@@ -1,9 +1,11 @@
-"""The shape of each command's config, and every check that needs no data and no process group.
+"""Define the config of each command, and refuse one that cannot work before any process starts.
 
-The top level is a dataclass, so that a misspelt key is refused; below it, components are plain YAML
-with a `_target_`, whose keys are checked against the component's own signature.
+    words of the command, conf/*.yaml ─► Hydra ─► RunConfig, EvaluateConfig, ExportConfig
+      ─► validate: paths, batch sizes, phases, checkpoints, strategy ─► the command
 
-What of a run's config is refused before any process starts; no torch, no server is asked.
+The top level is a dataclass, so that a misspelt key is refused. Below it, components are plain YAML
+with a `_target_`, whose keys are checked against the component's own signature. The checks need no
+torch, no data and no process group, and ask no server. `docs/config.md` lists all keys.
 """
 
 import difflib
@@ -192,32 +194,32 @@ def find_config_dir() -> str:
 
 @dataclass(kw_only=True)
 class NgOptions:
-    """What an ng.pt may not say of itself."""
+    """Settings that complete an ng.pt that does not state them."""
 
     vision_num_heads: int | None = None
-    """Attention heads of its encoder, if the encoder's name does not tell."""
+    """Attention heads of the ng.pt's encoder, if the encoder's name does not tell."""
     games: list[str] | None = None
-    """Of one that tells games apart: their names by game id, from 1."""
+    """Names of the games by game id, from 1, for an ng.pt that tells games apart."""
 
 
 @dataclass(kw_only=True)
 class DataConfig:
-    """What windows are cut from, and how they are batched."""
+    """Settings of the data: from what windows are cut, how, and in what batches."""
 
     sources: dict[str, dict[str, Any]] = MISSING
     """Data sets by name: path (folder or URL), and weight, where, … of docs/stream.md."""
     games: list[str] = field(default_factory=list[str])
-    """Games that the policy is told apart; empty: all that the data has."""
+    """Games that the policy tells apart, by game id from 1; empty: all that the data has."""
     action_space: str = "gamepad"
-    """The data's: gamepad or keyboard_mouse."""
+    """Action space of the data: gamepad or keyboard_mouse."""
     image_size: int = MISSING
-    """Pixels a side of the frames that the policy sees."""
+    """Side of the square frames that the policy sees, in pixels."""
     num_frames: int = 1
-    """Observed frames."""
+    """Number of frames that the policy observes at once."""
     frame_stride: int = 1
     """Rows between observed frames."""
     action_horizon: int = MISSING
-    """Predicted rows of actions."""
+    """Number of action rows that the policy predicts at once."""
     action_offset: int = MISSING
     """Rows from the last observed frame to the first predicted row: 0 for recordings of games,
     3 for ng.pt."""
@@ -226,9 +228,9 @@ class DataConfig:
     global_batch_size: int = MISSING
     """Samples in one optimizer step, over all ranks and micro-batches."""
     micro_batch_size: int = MISSING
-    """Samples that a process computes at once: less needs less memory, and changes no result."""
+    """Samples that a process computes at once: fewer need less memory and change no result."""
     num_val_windows: int = MISSING
-    """Held-out windows of each validation; 0: train without validation."""
+    """Number of held-out windows in each validation; 0: train without validation."""
     lane_groups: int = 1
     """Steps between two samples from one clip: lane_groups * global_batch_size clips are open."""
     windows_per_visit: int = 256
@@ -239,12 +241,12 @@ class DataConfig:
     """Memory that a rank's open clips may take; a run that would take more is refused at its start.
     Raise it where a process that trains has more."""
     index_dir: str | None = None
-    """Where each node keeps what it derives from manifests: about 300 bytes per clip, best on its
-    own disk; null: $XDG_CACHE_HOME/nitrogen-train or ~/.cache/nitrogen-train."""
+    """Folder in which each node keeps what it derives from manifests, about 300 bytes per clip,
+    best on its own disk; null: $XDG_CACHE_HOME/nitrogen-train or ~/.cache/nitrogen-train."""
     cache_dir: str | None = None
-    """Folder on a local disk for what is read from URLs; shared by all processes of the machine."""
+    """Folder on a local disk for what is read from URLs; all processes of the machine share it."""
     cache_gib: float = 100.0
-    """Limit on the files in `cache_dir`."""
+    """Limit on the size of all files in `cache_dir`."""
     num_workers: int = 1
     """Processes that load data, for each process that trains."""
     prefetch_factor: int = 8
@@ -264,7 +266,7 @@ class RunConfig:
     """Top level of `nitrogen-train`."""
 
     seed: int = 0
-    """Of weights, noise and the order of the samples."""
+    """Seed of the weights, the noise and the order of the samples."""
     output_dir: str = MISSING
     """The run folder. The same command continues the run that it finds there."""
     max_steps: int = MISSING
@@ -272,28 +274,30 @@ class RunConfig:
     ckpt_path: str | None = None
     """A checkpoint of this run to resume from; null: the last one in the run folder."""
     init_from: str | None = None
-    """A run, a policy folder, an ng.pt, a hub id or a checkpoint: its network and weights start a
-    new run; see `adoption`."""
+    """A run, a policy folder, an ng.pt, a hub id or a checkpoint, whose network and weights a new
+    run starts with; see docs/recipes.md."""
     ng: NgOptions = field(default_factory=NgOptions)
-    """What an ng.pt in `init_from` may not say of itself: ng.vision_num_heads=N."""
+    """Settings that the ng.pt in `init_from` does not state: ng.vision_num_heads=N."""
     frozen: list[str] = field(default_factory=list[str])
     """Patterns for names of parameters that are not trained, as in frozen=[encoder.*]"""
     lr_scales: dict[str, float] = field(default_factory=dict[str, float])
-    """Pattern to factor on the learning rate, as in +lr_scales={encoder.*:0.1}; patterns must
-    exclude each other."""
+    """Factors on the learning rate by pattern, as in +lr_scales={encoder.*:0.1}; no parameter may
+    match two patterns."""
     ema_decay: float = MISSING
+    """Decay of the moving average of the weights, per optimizer step."""
     num_sampling_steps: int = 16
-    """Solver steps of validation."""
+    """Solver steps per action chunk in validation."""
     val_every_n_steps: int = MISSING
     """Steps from one validation to the next."""
     checkpoint_every_n_steps: int = MISSING
     """Steps from one checkpoint to the next; the end of a run is saved in any case."""
     keep_checkpoints: int = 2
-    """How many of the latest to keep, at least 1."""
+    """Number of the latest checkpoints to keep, at least 1."""
     keep_every_n_steps: int | None = None
-    """Checkpoints at multiples of this are kept for good; of checkpoint_every_n_steps."""
+    """Checkpoints at multiples of this are kept for good; null: none. It must be a multiple of
+    checkpoint_every_n_steps."""
     keep_best: int = 0
-    """How many of the best by `best_metric` to keep besides."""
+    """Number of the best checkpoints by `best_metric` to keep in addition."""
     best_metric: str = "val/loss"
     """A column of metrics.csv that validation writes, see docs/checkpoints.md."""
     best_is_lowest: bool = True
@@ -303,25 +307,32 @@ class RunConfig:
     compile: bool = False
     """torch.compile encoder, mixer and transformer: minutes at the start, faster steps on a GPU."""
     skip_loss_above: float | None = None
-    """Times the running median: a step whose loss is above it is skipped; null: none is."""
+    """Skip a step whose loss is above this many times the running median; null: skip none."""
     check_ranks_every_n_steps: int = 1000
-    """Compare the ranks' weights and place in the data; also at the start."""
+    """Steps between two comparisons of the ranks' weights and places in the data; the first is at
+    the start."""
     plan: bool = False
     """Print what the run would take, here and on clusters of other sizes; nothing is started."""
     num_threads: int | None = None
-    """torch's threads per process on a CPU; null: torch's choice."""
+    """Threads of torch per process on a CPU; null: torch's choice."""
     debug: bool = False
     """Show tracebacks."""
     data: DataConfig = field(default_factory=DataConfig)
+    """The data and its batches: the keys of the next table."""
     model: Any = MISSING
+    """Component: the policy that is trained."""
     augmentation: Any = None
-    """What training sees differently; empty: nothing."""
+    """Component: random changes of the frames in training; empty: none."""
     optimizer: Any = MISSING
+    """Component: the optimizer of torch."""
     schedule: Any = MISSING
+    """Component: the learning rate over the steps of the run."""
     trainer: Any = MISSING
+    """Component: Lightning's Trainer, with devices, nodes and precision."""
     strategy: Any = MISSING
-    """How the run is spread over processes: single, ddp, zero_1, zero_2, zero_3, …_offload."""
+    """Strategy that spreads the run over processes: single, ddp, zero_1, … zero_3_offload."""
     loggers: Any = MISSING
+    """Components by name: where metrics are written."""
     callbacks: dict[str, Any] = field(default_factory=dict[str, Any])
     """More of Lightning's callbacks, as in +callbacks.mine._target_=my_package.MyCallback"""
 
@@ -333,23 +344,23 @@ class EvaluateConfig:
     policy: str = MISSING
     """A folder that `save_pretrained` wrote, an ng.pt, or a run folder."""
     ng: NgOptions = field(default_factory=NgOptions)
-    """What an ng.pt in `policy` may not say of itself: ng.vision_num_heads=N."""
+    """Settings that the ng.pt in `policy` does not state: ng.vision_num_heads=N."""
     games: list[str] = field(default_factory=list[str])
-    """What to play: names of games, or `module:Class`."""
+    """Games to play: names of games, or `module:Class`."""
     datasets: list[str] = field(default_factory=list[str])
     """Folders of data sets whose split `val` is predicted."""
     output_dir: str | None = None
-    """Where the results go; null: a folder `eval` in the run, in the policy's folder, or beside an
-    ng.pt."""
+    """Folder for the results; null: a folder `eval` in the run, in the policy's folder, or beside
+    an ng.pt."""
     known_dir: str | None = None
     """Folder of another evaluation, whose episodes of random player and expert are taken over;
     null: they are played. For many policies on the same games and seeds."""
     episodes: int = MISSING
-    """Held-out seeds to play of each game, at least 2."""
+    """Number of held-out seeds to play of each game, at least 2."""
     execution_horizon: int = MISSING
-    """Rows that are executed of each chunk."""
+    """Number of rows of each action chunk that are executed."""
     start_row: int = 0
-    """First executed row of a chunk."""
+    """First row of a chunk that is executed."""
     num_sampling_steps: int | None = None
     """Solver steps per chunk; null: as the policy was validated, else 16."""
     guidance_scale: float = 1.0
@@ -362,17 +373,17 @@ class EvaluateConfig:
     action_hz: float | None = None
     """Rows per second that clips and games are reduced to; null: as the policy was trained."""
     every_nth_frame: int = 1
-    """Offline, predict from every n-th frame of a clip."""
+    """Predict, offline, from every n-th frame of a clip."""
     micro_batch_size: int = 64
-    """Offline, windows predicted at once."""
+    """Number of windows that are predicted at once, offline."""
     predictions: bool = False
-    """Offline, also write what was predicted, for `nitrogen-data preview --predictions`."""
+    """Write the offline predictions as well, for `--predictions` of `nitrogen-data preview`."""
     seed: int = 0
-    """Noise follows from it."""
+    """Seed of the noise."""
     group_size: int = 10
-    """Episodes that one process plays in lock step: a policy is asked once for all."""
+    """Number of episodes that one process plays in lock step: one call of the policy serves all."""
     num_processes: int | None = None
-    """Playing at once, each on one core; null: as many as there are cores."""
+    """Number of processes that play, each on one core; null: as many as there are cores."""
     videos: bool = False
     """Record the policy playing the first held-out seed of each game."""
     debug: bool = False
@@ -380,14 +391,14 @@ class EvaluateConfig:
 
 
 class Weights(Enum):
-    """Which weights of a checkpoint."""
+    """The kinds of weights in a checkpoint."""
 
     averaged = "averaged"
     trained = "trained"
 
 
 class Format(Enum):
-    """What a policy is written as."""
+    """The layouts in which a policy can be written."""
 
     folder = "folder"
     ng = "ng"
@@ -401,17 +412,17 @@ class ExportConfig:
     run: str | None = None
     """The run folder."""
     policy: str | None = None
-    """Instead of a run: a policy folder, an ng.pt or a hub id."""
+    """A policy folder, an ng.pt or a hub id, instead of a run."""
     ng: NgOptions = field(default_factory=NgOptions)
-    """What an ng.pt in `policy` may not say of itself: ng.vision_num_heads=N."""
+    """Settings that the ng.pt in `policy` does not state: ng.vision_num_heads=N."""
     output_dir: str = MISSING
-    """Where the policy goes."""
+    """Folder in which the policy is written."""
     format: Format = Format.folder
-    """`ng` is the released checkpoint's layout; `checkpoint` is a run's, in one file."""
+    """Layout to write: folder, ng (released checkpoint) or checkpoint (of a run, in one file)."""
     step: int | None = None
-    """Of a run's checkpoint; null: the last."""
+    """Optimizer step of the run's checkpoint; null: the last one."""
     weights: Weights = Weights.averaged
-    """Of a run: the moving average, which validation and evaluation use, or those in training."""
+    """Weights of a run to write: averaged, which validation and evaluation use, or trained."""
     action_offset: int | None = None
     """Rows from the last observed frame to the first predicted one; null: as the policy says."""
     debug: bool = False

@@ -40,7 +40,7 @@ from nitrogen_train.runtime.progress import waiting
 from nitrogen_train.viewing.predictions import open_predictions
 
 _FEW_EPISODES = 5
-"""Of fewer, an interval over them is no measure of luck."""
+"""Least number of episodes whose interval is a measure of luck."""
 
 
 def evaluate(config: EvaluateConfig) -> None:

@@ -1,4 +1,4 @@
-"""A game's picture, and the one way in which it becomes a policy's square."""
+"""Turn a game's picture into a policy's square, in the one way that training and play share."""
 
 from typing import Any
 

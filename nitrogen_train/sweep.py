@@ -1,4 +1,4 @@
-"""The points of a grid, without a process that waits for them; and how a sweep with failures ends.
+"""List the points of a grid without a process that waits for them, and end a sweep with failures.
 
     python -m nitrogen_train.sweep array OVERRIDES...        the numbers for sbatch --array
     python -m nitrogen_train.sweep point NUMBER OVERRIDES... one point's overrides, one a line

@@ -1,4 +1,4 @@
-"""Whether a video and a log of inputs share a clock, found from what they show.
+"""Measure whether a video and a log of inputs share a clock, from what both of them show.
 
     video ─► how the picture moves from frame to frame ─┐
     log ─► what was held in the same time, lag by lag ──┴► covariances of windows

@@ -1,4 +1,7 @@
-"""The lag and the drift between a video and a log, or why they cannot be known.
+"""Fit the lag and the drift between a video and its log, or tell why they cannot be known.
+
+    frames, log ─► agreement at each lag, window by window ─► ClockFit: lag, drift, or a reason
+      ─► the log's times on the video's clock
 
 Three questions are asked of the data, and each may end in "cannot be known":
 
@@ -6,10 +9,6 @@ Three questions are asked of the data, and each may end in "cannot be known":
   seconds) that picture and controls cannot have to do with each other.
 * Is it in one place? The best lag must be the same whichever windows are looked at (bootstrap).
 * Is it inside what was searched?
-
-From a log's clock to that of its video.
-
-A recording's video and log, measured against each other.
 """
 
 from dataclasses import dataclass, replace
@@ -32,10 +31,10 @@ from nitrogen_train.actions import ActionSpace
 
 @dataclass(frozen=True, kw_only=True)
 class ClockMap:
-    """What is logged at `u` belongs to the video's time `(u + offset) / (1 - drift)`."""
+    """Relate a log's clock to its video's: `u` in the log is `(u + offset) / (1 - drift)` there."""
 
     offset_s: float = 0.0
-    """How much later the video's clock shows the same moment, at the video's first frame."""
+    """Time by which the video's clock is ahead for the same moment, at the video's first frame."""
     drift: float = 0.0
     """Growth of that, in seconds per second of the video."""
 
@@ -81,20 +80,19 @@ class UnknownClockError(ValueError):
 
 @dataclass(frozen=True, kw_only=True)
 class ClockFit:
-    """How much later than the log's clock the picture answers."""
+    """The lag by which the picture answers the log's clock, and its drift."""
 
     lag_s: float
-    """At the video's first frame. What is held in a frame's time and seen by its end has lag 0: it
-    holds the difference of the clocks and what the game takes to answer, which no picture can tell
-    apart."""
+    """Lag at the video's first frame; it is 0 if what is held in a frame's time is seen by its end.
+    It holds the difference of the clocks and the time that the game takes to answer, which no
+    picture can tell apart."""
     lag_error_s: float
     """Standard deviation of the lag in the middle of the video, over draws of the windows."""
     drift: float
     """Growth of the lag, in seconds per second; 0 if it is not beyond doubt."""
     drift_error: float
     evidence: float
-    """How far the agreement stands out from that with a log moved by seconds, in standard
-    deviations."""
+    """Distance of the agreement from that with a log moved by seconds, in standard deviations."""
     confidence: float
     """Share of draws of the windows whose lag is within a frame of this one."""
     num_onsets: int
@@ -237,7 +235,7 @@ def _drifts(reach_s: float, step_s: float) -> Float64[np.ndarray, " drifts"]:
 
 WINDOW_S = 5.0
 MAX_WINDOWS = 120
-"""Of a longer video as many are looked at, spread evenly: 10 minutes are decoded at most."""
+"""Most windows that are looked at, 10 minutes of video; those of a longer one are spread evenly."""
 _MIN_STEPS = 12
 _END_WINDOWS = 4
 """Twenty seconds: few enough that a pause among them is unlikely, enough to tell."""
@@ -300,7 +298,7 @@ def _read_windows(
 def fit_windows(
     windows: list[PictureMotion], log: InputLog, space: ActionSpace, *, frame_s: float
 ) -> ClockFit:
-    """As `measure_clock`, of windows that have been read.
+    """Measure a clock as `measure_clock` does, from windows that have been read.
 
     Raises:
         UnknownClockError: If the data cannot tell.

@@ -1,19 +1,21 @@
-"""How well picture and controls agree at a lag.
+"""Measure how well the picture and the controls agree at each lag.
 
-Both are whitened first: of a picture's step what its last steps foretell is taken away, of a
-control what it was before. What is left of a turn is its beginning and its end, and of an
-explosion its first frame; without it any two slow signals agree at many lags.
+    frames ─► motion features of each step ──┐
+                                             ├─► whitened ─► agreement at each lag
+    log ─► what the pad held in each step ───┘
+
+The features of a picture are cheap and crude; they only have to change when a control does. They
+are the shift of the whole picture (phase correlation, which sees large turns), its slide, zoom and
+rotation (least squares on its gradients, which see small ones), and the change of each of twelve
+areas (a flash, a weapon).
+
+Features and controls are whitened first: from a picture's step the part is taken away that its last
+steps foretell, and from a control its former value. What remains of a turn is its beginning and its
+end, and of an explosion its first frame. Without whitening, any two slow signals agree at many
+lags.
 
 The agreement is that of the regression of all picture features on all controls, as twice the gain
 in log-likelihood of Gaussian noise (Wilks): it takes no view on which control moves what.
-
-What was held on a pad in any stretch of time.
-
-How a picture moves from one frame to the next, in few numbers.
-
-Each is cheap and crude; what counts is that they change when a control does: the shift of the whole
-picture (phase correlation, which sees large turns), its slide, zoom and rotation (least squares on
-its gradients, which see small ones), and how much each of twelve areas changes (a flash, a weapon).
 """
 
 from collections.abc import Iterator, Sequence
@@ -28,7 +30,7 @@ from data_tools.shards.source_video import SourceVideo
 from nitrogen_train.actions import ActionSpace
 
 _LEAST_CHANGE = 0.05
-"""Of a control's range: noise of a stick at rest is no input."""
+"""Share of a control's range: a stick at rest has less noise, which is no input."""
 _ONSET_NS, _ONSET_SHARE = 10**8, 0.25
 
 
@@ -38,11 +40,11 @@ class HeldControls:
 
     first_s: float
     span_s: float
-    """How long the log lasts."""
+    """Time that the log lasts."""
     times_s: list[Float64[np.ndarray, " _"]]
     integrals: list[Float64[np.ndarray, " _"]]
     num_onsets: int
-    """How often a control was moved by a good part of its range within a tenth of a second."""
+    """Times that a control moved by a good part of its range within a tenth of a second."""
 
     def __len__(self) -> int:
         return len(self.integrals)
@@ -128,9 +130,9 @@ class PictureMotion:
     """The steps between consecutive frames of a stretch of video."""
 
     starts_s: Float64[np.ndarray, " steps"]
-    """When the earlier frame is shown, from the video's first frame on."""
+    """Times at which the earlier frame is shown, from the video's first frame on."""
     stops_s: Float64[np.ndarray, " steps"]
-    """When the later one is."""
+    """Times at which the later frame is shown."""
     values: Float64[np.ndarray, "steps features"]
 
     def __len__(self) -> int:
@@ -216,9 +218,9 @@ def _measure_change(earlier: Picture, later: Picture) -> Float64[np.ndarray, " a
 _PICTURE_ORDER, _CONTROL_ORDER = 3, 2
 """Steps that the whitening looks back; the picture's are those of flashes and of inertia."""
 _RIDGE = 1e-2
-"""Of a feature's variance: stands for what is constant in a window."""
+"""Share of a feature's variance that stands for what is constant in a window."""
 _CLIP = 4.0
-"""In robust standard deviations: a cut to another scene is no motion."""
+"""Limit in robust standard deviations: a cut to another scene is no motion."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,1 +1,1 @@
-"""Play as it happens: a gamepad's events, a screen's pictures, and a person at a game."""
+"""Record live play: a gamepad's events, a screen's pictures, and a person at a game."""

@@ -1,4 +1,4 @@
-"""`gamepads` and `record-screen`."""
+"""Define the verbs `gamepads` and `record-screen`."""
 
 import argparse
 import contextlib

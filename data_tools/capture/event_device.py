@@ -1,12 +1,11 @@
-"""Linux input devices (evdev): what they are, their state, and their events.
+"""Read Linux input devices (evdev): their description, their state and their events.
 
-Read without a library: an event is 24 bytes, sysfs describes a device even to those who may not
-open it, and three ioctls do the rest. For 64-bit Linux; the layouts are the kernel's
-`include/uapi/linux/input.h`.
+The module needs no library: an event is 24 bytes, sysfs describes a device even to those who may
+not open it, and three ioctls do the rest. The layouts are those of 64-bit Linux,
+`include/uapi/linux/input.h` of the kernel.
 
-Names of the codes that gamepads send, as `include/uapi/linux/input-event-codes.h` has them.
-
-Only what is met on pads has a name; another code is written as its number, such as BTN_0x2c0.
+Names of codes are those of `include/uapi/linux/input-event-codes.h`. Only codes that occur on pads
+have a name; any other code is written as its number, such as BTN_0x2c0.
 """
 
 import difflib
@@ -50,10 +49,10 @@ class Event:
 
 @dataclass(frozen=True, kw_only=True)
 class DeviceDescription:
-    """What sysfs says of a device."""
+    """The description of a device in sysfs."""
 
     path: Path
-    """For example `/dev/input/event5`."""
+    """Path of the device, for example `/dev/input/event5`."""
     name: str
     vendor: int
     product: int
@@ -64,13 +63,13 @@ class DeviceDescription:
     axes: frozenset[int]
     """Codes of its axes."""
     bus: int = 0
-    """How it is connected, for example 3 for USB and 5 for Bluetooth; 0 if that is not known."""
+    """Bus of the device, for example 3 for USB and 5 for Bluetooth; 0 if that is not known."""
     version: int = 0
     """Its own, or its driver's."""
 
     @property
     def is_gamepad(self) -> bool:
-        """True if it has BTN_SOUTH, as the kernel's convention has it, or is a joystick.
+        """Tell whether it has BTN_SOUTH, as the kernel has it by convention, or is a joystick.
 
         Old and cheap pads call themselves joysticks: they have BTN_TRIGGER, ABS_X and ABS_Y.
         """

@@ -1,11 +1,10 @@
-"""A gamepad's state over time, none of it made up.
+"""Follow a gamepad's state over time, and show it to a person.
 
-Events count once the kernel has closed their packet with SYN_REPORT. Where the kernel has dropped
-some (SYN_DROPPED), the state is asked for anew, and the time in between is reported as unknown.
+    events ─► packets, closed by SYN_REPORT ─► state of all controls, with the kernel's time
+      ─► a recorder, or `gamepads --watch`: one line redrawn on a terminal, else a line per change
 
-Shows what is pressed on a gamepad, so that a person sees whether its layout is right.
-
-On a terminal one line is redrawn with everything that is held; elsewhere each change is a line.
+Where the kernel has dropped events (SYN_DROPPED), the state is read again, and the time in between
+is reported as unknown: no state is made up.
 """
 
 import select
@@ -50,7 +49,7 @@ class Change:
     """On CLOCK_MONOTONIC; never before an earlier change."""
     controls: dict[str, float]
     unknown_since_ns: int | None = None
-    """Where events were lost: what the pad did from here to `time_ns` is not known."""
+    """Time from which events were lost: the pad is unknown from here to `time_ns`."""
 
 
 class Gamepad:
@@ -69,7 +68,7 @@ class Gamepad:
         self._source = source
         state = source.read_state()
         self.layout = build_layout(source.description, state, pad_map=pad_map)
-        """Which input is which control."""
+        """Layout of the pad: which input is which control."""
         self.initial = Change(time_ns=state.time_ns, controls=self.layout.name_state(state))
         """Every control of the pad, when it was opened."""
         self._last_ns = state.time_ns
@@ -78,7 +77,7 @@ class Gamepad:
 
     @property
     def name(self) -> str:
-        """What was played with, in one line."""
+        """Return the description of the gamepad and its layout, in one line."""
         return describe_pad(self._source.description, self.layout)
 
     def fileno(self) -> int:
@@ -162,7 +161,7 @@ def _describe_choice(devices: Sequence[DeviceDescription]) -> str:
 
 _LOOK_UP_S = 0.05
 _STICK_REST = 0.1
-"""Of a stick's way: sticks tremble, and that is not shown."""
+"""Share of a stick's way: sticks tremble, and less than this is not shown."""
 
 
 def watch_pad(source: EventSource, layout: PadLayout, out: TextIO, *, stop: threading.Event) -> str:

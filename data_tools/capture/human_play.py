@@ -1,10 +1,9 @@
-"""A person plays a Gymnasium game with a gamepad, at the game's own speed.
+"""Let a person play a Gymnasium game with a gamepad, at the game's own speed.
 
-Frame t is shown, then the game waits until its row is over and takes what the pad did meanwhile:
-a button that was down at any moment of the row, a stick where it is at the row's end. What is
-executed is what is stored, as row t.
+    frame t ─► window (tkinter) ─► the row's time passes ─► pad ─► controls ─► step ─► frame t+1
 
-A window that shows a game to the person who plays it; tkinter, so nothing to install.
+The row takes what the pad did while frame t was shown: a button that was down at any moment of the
+row, and a stick where it is at the row's end. The controls that are executed are stored as row t.
 """
 
 import contextlib
@@ -117,7 +116,7 @@ _HUMAN = "human"
 
 @runtime_checkable
 class PlayWindow(Protocol):
-    """What a person looks at."""
+    """The window that a person looks at during play."""
 
     def say(self, text: str) -> None:
         """Tell the person something."""

@@ -1,32 +1,29 @@
-"""A gamepad's codes to the controls of the action space.
+"""Map a gamepad's codes to the controls of the action space.
 
     description, state ─► driver's convention ─┐
                       ├─► SDL's mapping data ──┼─► control: input ─► --pad-map ─► PadLayout
                       └─► guess ───────────────┘      (first that knows)
 
-An input is a button, an axis, or one side of an axis. Which of the three decided is part of the
-layout, since only the first two are knowledge: `nitrogen-data gamepads` and the recording's facts
-say it.
+An input is a button, an axis, or one side of an axis. The layout says which of the three sources
+decided, since only the first two are knowledge: `nitrogen-data gamepads` and the recording's facts
+show it.
 
-What codes mean by convention, and what is guessed where nobody has promised anything.
-
-The kernel's convention (`Documentation/input/gamepad.rst`): BTN_SOUTH, _EAST, _NORTH and _WEST say
-where a button lies, y is down-positive, the d-pad is a hat or four buttons, triggers are
-ABS_HAT2Y and ABS_HAT2X. Drivers part from it in two ways: Xbox's and Valve's send the button
+**Convention.** The kernel's (`Documentation/input/gamepad.rst`): BTN_SOUTH, _EAST, _NORTH and _WEST
+say where a button lies, y is down-positive, the d-pad is a hat or four buttons, triggers are
+ABS_HAT2Y and ABS_HAT2X. Drivers differ from it in two ways: those of Xbox and Valve send the button
 lettered X, in the west, as BTN_X, which is BTN_NORTH's code; and triggers are ABS_Z and ABS_RZ.
 
-Without a driver of its own (hid-generic) a pad's first button becomes BTN_SOUTH, its second
-BTN_EAST and so on, whatever they are. Three orders are common:
+**SDL.** pygame-ce, which the `games` extra brings, carries SDL 2 with some 300 pads for Linux.
+SDL's makers keep them, and they need neither a display nor the pad. A mapping counts buttons, axes
+and hats by SDL's own order of their codes (`ConfigJoystick` in SDL's
+src/joystick/linux/SDL_sysjoystick.c).
+
+**Guess.** Without a driver of its own (hid-generic) a pad's first button becomes BTN_SOUTH, its
+second BTN_EAST and so on, whatever they are. Three orders are common:
 
     by letter    south, east, -, west, north, -, L1, R1, L2, R2, ...      Android's; Xbox
     crossed      the same, A and B, X and Y lettered as Nintendo does     8BitDo
     by number    west, south, east, north, L1, R1, L2, R2, back, ...      Sony, Hori, Logitech
-
-Which input is which control of a pad, as SDL's built-in mappings have it.
-
-pygame-ce, which the `games` extra brings, carries SDL 2 with some 300 pads for Linux. They are kept
-by SDL's makers and need neither a display nor the pad. A mapping counts buttons, axes and hats by
-SDL's own order of their codes (`ConfigJoystick` in SDL's src/joystick/linux/SDL_sysjoystick.c).
 """
 
 import ctypes
@@ -201,7 +198,7 @@ _HINTS = {
     b"SDL_NO_SIGNAL_HANDLERS": b"1",
 }
 _PATCHED = 0x8000
-"""In the version of a pad whose driver gives its buttons their meaning."""
+"""Mark in the version of a pad whose driver gives its buttons their meaning."""
 _CONTROLS = {
     "a": "SOUTH", "b": "EAST", "x": "WEST", "y": "NORTH",
     "back": "BACK", "start": "START", "guide": "GUIDE",
@@ -220,10 +217,10 @@ _HAT_SIDES = {"1": (1, -1), "2": (0, 1), "4": (1, 1), "8": (0, -1)}
 
 @dataclass(frozen=True, kw_only=True)
 class PadMapping:
-    """What SDL says of a pad."""
+    """The mapping of a pad as SDL has it."""
 
     name: str
-    """As SDL calls it."""
+    """Name of the pad in SDL."""
     inputs: Inputs
 
 
@@ -366,19 +363,19 @@ def _number(description: DeviceDescription, axes: dict[int, AxisState]) -> dict[
 
 @dataclass(frozen=True, kw_only=True)
 class PadLayout:
-    """Which input is which control."""
+    """The layout of a pad: which input is which control."""
 
     inputs: Inputs
     ranges: dict[int, AxisState]
     """The device's own range of each axis."""
     decided_by: str
-    """How it was found out, to be read after 'layout'."""
+    """Source of the layout, to be read after 'layout'."""
     is_guess: bool
     """True if neither a driver, nor SDL, nor the person has said it."""
 
     @property
     def lacking(self) -> tuple[str, ...]:
-        """Controls that nothing on the pad is taken for."""
+        """Return controls that nothing on the pad is taken for."""
         return tuple(name for name in CONTROLS if name not in self.inputs)
 
     @property

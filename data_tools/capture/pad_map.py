@@ -1,13 +1,12 @@
-"""Puts a person's word in place of what was found out of a pad: CONTROL=CODE, with commas between.
+"""Apply a person's corrections to a pad's layout: CONTROL=CODE, with commas between.
 
-It is the value of `--pad-map`:
+The value of `--pad-map` and a layout go in, and the layout in which the named controls are read
+from the named codes comes out:
 
     SOUTH=BTN_EAST,EAST=BTN_SOUTH       two buttons changed over
     RIGHT_STICK_Y=-ABS_RZ               an axis that runs the other way
     DPAD_UP=-ABS_HAT0Y                  one side of an axis
     GUIDE=none                          the pad has no such button
-
-Where on a pad a control is read.
 """
 
 import difflib
@@ -24,7 +23,7 @@ from data_tools.capture.event_device import (
 from nitrogen_train.actions import GAMEPAD
 
 CONTROLS = tuple(name for name in GAMEPAD.controls if name not in GAMEPAD.unlabelled)
-"""What a pad can have."""
+"""The controls that a pad can have."""
 TRIGGERS = ("LEFT_TRIGGER", "RIGHT_TRIGGER")
 
 
@@ -36,14 +35,14 @@ class PadInput:
     """EV_KEY or EV_ABS."""
     code: int
     side: int = 0
-    """Of an axis: -1 for its negative side, 1 for its positive one, 0 for the whole."""
+    """Side of an axis: -1 for its negative side, 1 for its positive one, 0 for the whole."""
 
     def __str__(self) -> str:
         return ("", "+", "-")[self.side] + code_name(self.kind, self.code)
 
 
 Inputs = dict[str, PadInput]
-"""By control."""
+"""Inputs of a pad by control."""
 
 
 def key_input(code: int) -> PadInput:

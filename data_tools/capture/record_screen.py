@@ -1,14 +1,11 @@
-"""A gamepad and a screen on one clock, written down as a recording.
+"""Record a gamepad and a screen on one clock.
 
     gamepad ─► changes with the kernel's times ─────────────┐
     screen  ─► pictures ─► constant frame rate ─► mp4 ──────┴─► log up to the last frame ─► facts
 
-The facts are written last; until then a killed recorder leaves hidden `.part` files, which nothing
-reads.
-
-Pictures that come when they can, to a constant frame rate, with every departure counted.
-
-Reads a gamepad beside everything else: the kernel keeps only some 64 events for us.
+The gamepad is read in a thread of its own, since the kernel keeps only some 64 events. Pictures
+come when they can and are put at a constant rate; every departure from it is counted. The facts are
+written last: until then a killed recorder leaves hidden `.part` files, which nothing reads.
 """
 
 import contextlib
@@ -103,7 +100,7 @@ class InputCollector:
         self._thread = threading.Thread(target=self._collect, name="gamepad", daemon=True)
         self._stop = threading.Event()
         self.failure: OSError | None = None
-        """Why nothing comes any more: the pad has been unplugged."""
+        """Reason why nothing comes any more: the pad has been unplugged."""
 
     def __enter__(self) -> "InputCollector":
         self._thread.start()
@@ -136,18 +133,18 @@ class InputCollector:
 
 
 LIVE_ENCODING = Encoding(crf=15, preset="ultrafast", num_threads=min(4, os.cpu_count() or 1))
-"""As little work as x264 can do: what it saves in bytes later, it must not cost the game now."""
+"""The least work that x264 can do: what saves bytes later must not cost the game now."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ScreenSession:
-    """What is recorded, and what is known of it."""
+    """The subject of a recording, and what is known of it."""
 
     part: ScreenPart
     fps: float
     out_dir: Path
     name: str
-    """Of the recording's files."""
+    """Name of the recording's files."""
     game: str
     session_id: str
     source: str
@@ -160,12 +157,12 @@ class ScreenSession:
 
 @dataclass(frozen=True, kw_only=True)
 class ScreenReport:
-    """What came of it."""
+    """The outcome of a recording."""
 
     facts: RecordingFacts
     slots: FrameSlots
     num_changes: int
-    """Of the gamepad."""
+    """Number of changes of the gamepad."""
     ended_by: str
 
 

@@ -1,4 +1,4 @@
-"""An X11 screen, a part of it or a window, as pictures with the times they were taken.
+"""Grab an X11 screen, a part of it or a window, as pictures with the times they were taken.
 
 FFmpeg's `x11grab` stamps a picture with the wall clock, in microseconds, right before it copies it.
 That is turned into CLOCK_MONOTONIC, the gamepad's clock, by the picture's age: both clocks are
@@ -21,7 +21,7 @@ import av.error
 
 @dataclass(frozen=True, kw_only=True)
 class ScreenPart:
-    """What is recorded."""
+    """The part of a screen that is recorded."""
 
     display: str
     """The X server's, for example `:0`."""
@@ -93,7 +93,7 @@ class ScreenGrab:
         self._part, self._fps = part, fps
         self._open = contextlib.ExitStack()
         self.width = self.height = 0
-        """Of a picture, in pixels, even; known once it is open."""
+        """Size of a picture, in pixels, even; known once the screen is open."""
 
     def __enter__(self) -> "ScreenGrab":
         container = self._connect(self._part.region)

@@ -1,1 +1,1 @@
-"""Which clips of a data set are worth learning from, and a data set of just these."""
+"""Choose the clips of a data set that are worth learning from, and copy just these."""

@@ -1,10 +1,10 @@
-"""What is said of one clip, by itself.
+"""Judge one clip by itself: each rule says what it found, or None.
 
-A clip's picture at a few moments, coarse: what the rules on pictures look at.
+    manifest row, actions ─► rules on rows ──────┐
+                                                 ├─► Verdict: kept, or the rules that drop it
+    frames at a few moments ─► rules on pictures ┘
 
-Rules on what is seen. Each says what it found, or None.
-
-Rules that need no picture. Each says what it found, or None.
+The rules on pictures see a coarse, small picture at a few moments of the clip.
 """
 
 from dataclasses import dataclass
@@ -46,9 +46,9 @@ class PictureSamples:
     """Pictures of a clip, each part as its mean brightness."""
 
     rows: Int64[np.ndarray, " n"]
-    """Which frames they are, increasing."""
+    """Places of the sampled frames in the clip, increasing."""
     levels: Float32[np.ndarray, "n g g"]
-    """From 0 to 255."""
+    """Brightness of the areas, from 0 to 255."""
 
 
 def sample_pictures(
@@ -172,18 +172,18 @@ def find_corner(
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """Whether a clip is kept, as far as it alone can tell."""
+    """The judgement whether a clip is kept, as far as the clip alone can tell."""
 
     clip_id: str
     rule: str | None
     """The first rule that it breaks."""
     detail: str = ""
-    """What was found."""
+    """Finding of the rule, in words."""
     actions_hash: str = ""
-    """Of a clip that is kept: of its rows and their rate."""
+    """Hash of the rows and their rate, for a clip that is kept."""
     video_hash: str = ""
     signature: str = ""
-    """What it looks like, in hexadecimal."""
+    """Signature of the clip's pictures, in hexadecimal."""
 
 
 def judge_clip(dataset_dir: Path, settings: FilterSettings, row: ManifestRow) -> Verdict:

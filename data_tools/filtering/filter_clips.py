@@ -1,10 +1,9 @@
-"""What each rule has dropped, game by game.
-
-All clips judged, one file of verdicts per shard, so that an interrupted run goes on.
-
-A data set to a smaller one, whose records are the same bytes.
+"""Copy the clips of a data set that are worth learning from, as the same bytes.
 
 manifest ─► judge each clip (worker processes) ─► drop copies ─► copy the kept records
+
+Verdicts are written to one file per shard, so that an interrupted run continues. The report counts,
+game by game, what each rule has dropped.
 """
 
 import contextlib

@@ -1,4 +1,4 @@
-"""The rules of `filter`, and how strict each of them is."""
+"""Define the rules of `filter`, and how strict each of them is."""
 
 from dataclasses import dataclass
 
@@ -7,23 +7,23 @@ from nitrogen_train.data.action_file import DEAD_ZONE
 DAMAGED, OUT_OF_RANGE = "damaged", "out-of-range"
 IDLE, CORNER, BLACK, FROZEN, MENU, COPY = "idle", "corner", "black", "frozen", "menu", "copy"
 RULES = (DAMAGED, OUT_OF_RANGE, IDLE, CORNER, BLACK, FROZEN, MENU, COPY)
-"""In the order in which they are asked: a clip is dropped by the first that it breaks."""
+"""Rules in the order in which they are asked: the first that a clip breaks drops it."""
 PICTURE_RULES = frozenset({BLACK, FROZEN, MENU, COPY})
 """If none of them is asked, no video is decoded."""
 SWITCHABLE = RULES[2:]
-"""What breaks the others cannot be learned from at all."""
+"""Rules that may be switched off; a clip that breaks the others cannot be learned from at all."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class FilterSettings:
-    """Which rules hold, and where they draw the line."""
+    """The rules that hold, and where they draw the line."""
 
     off: tuple[str, ...] = ()
     """Rules that are not asked."""
     min_active: float = 0.5
     """Share of the valid rows that must not be idle; NitroGen's rule."""
     dead_zone: float = DEAD_ZONE
-    """Of an axis, for a row to be idle."""
+    """Value below which an axis counts as centred, for a row to be idle."""
     idle_window_s: float | None = None
     """Length over which `min_active` is asked for; None: the whole clip."""
     corner_share: float = 0.95
@@ -64,5 +64,5 @@ class FilterSettings:
 
     @property
     def on(self) -> tuple[str, ...]:
-        """The rules that are asked."""
+        """Return the rules that are asked."""
         return tuple(rule for rule in RULES if rule not in self.off)

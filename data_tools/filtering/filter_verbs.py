@@ -1,4 +1,4 @@
-"""`filter`."""
+"""Define the verb `filter`."""
 
 import argparse
 import shlex

@@ -1,1 +1,1 @@
-"""Shards that others wrote: found, opened and listed where they are."""
+"""Find, open and list shards of other writers where they are."""

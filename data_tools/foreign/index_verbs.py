@@ -1,4 +1,4 @@
-"""`index`."""
+"""Define the verb `index`."""
 
 import argparse
 import shlex

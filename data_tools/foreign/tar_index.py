@@ -1,13 +1,12 @@
-"""A manifest for WebDataset shards that others wrote; the tars stay as they are.
+"""Build a manifest for WebDataset shards of other writers; the tars stay as they are.
 
+    folder or URL ─► its tars, one after the other, as streams whose failures name them
     tar ─► records, one pass ─► described by what they hold and by the options ─► rows
     rows of all tars ─► splits by session ─► manifest.parquet
 
 `.index` keeps the rows of the finished tars until the manifest is written: an interrupted run
-goes on with the next tar. A finished manifest says what it was made of: the same again is done, and
-other options are refused. Whatever is left out is counted by its reason.
-
-The tars of a folder or a URL, one after the other, as streams whose failures name them.
+continues with the next tar. A finished manifest says what it was made of: the same command again
+has nothing to do, and other options are refused. Whatever is left out is counted by its reason.
 """
 
 import hashlib
@@ -132,14 +131,14 @@ class _Named:
 
 _LONGEST_KEY = 200
 _MADE_KEY = b"index"
-"""In the manifest's metadata: what it was made of."""
+"""Key in the manifest's metadata: what the manifest was made of."""
 _FORMAT = 2
-"""Of the rows in `.index`; higher when a record would be described otherwise."""
+"""Format of the rows in `.index`; higher when a record would be described otherwise."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ForeignFacts:
-    """What foreign records do not say themselves."""
+    """The facts that foreign records do not state themselves."""
 
     game: str
     source: str
@@ -148,7 +147,7 @@ class ForeignFacts:
     """A session is the pattern's first group in a record's key, or all that it matches; None: each
     tar is one."""
     fps: float | None = None
-    """Of pictures, and of videos that have none."""
+    """Frame rate of pictures, and of videos that have none."""
     val_share: float = 0.15
     """Share of the sessions for validation."""
 
@@ -168,7 +167,7 @@ class ForeignFacts:
 
 @dataclass(kw_only=True)
 class TarIndex:
-    """What one tar came to."""
+    """The index of one tar."""
 
     shard: str
     num_records: int = 0
@@ -176,7 +175,7 @@ class TarIndex:
     dropped: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
     """Cause to what was wrong, one text for each record that was left out."""
     fault: str | None = None
-    """Why the tar could not be read to its end."""
+    """Reason why the tar could not be read to its end."""
 
     def drop(self, record: RawRecord, error: ShardError) -> None:
         """Leave a record out."""

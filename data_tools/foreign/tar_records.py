@@ -1,4 +1,4 @@
-"""The records of a tar in one pass from its start to its end, with the bytes that each takes.
+"""Read the records of a tar in one pass, with the bytes that each takes.
 
 Members of a key are neighbours, so a record is a range of the tar, from the first header of its
 first member to the end of its last. webdataset's own reader is not used, for it hands out the
@@ -33,7 +33,7 @@ class RawRecord:
 
     key: str
     offset: int
-    """In the tar, in bytes."""
+    """Place of the record in the tar, in bytes."""
     data: bytes
 
 

@@ -1,1 +1,1 @@
-"""Other people's data: each format becomes clips, or recordings, of ours."""
+"""Turn other people's data into clips, or recordings, of ours."""

@@ -1,12 +1,9 @@
-"""`ingest FORMAT`: other people's data to ours; and `labels`, a look into one of the formats.
+"""Define the verbs `ingest FORMAT` and `labels` of `nitrogen-data`.
 
-`labels index`, `labels query` and `ingest nitrogen`.
+    words ─► options of a format ─► its module (imported then) ─► report ─► exit status
 
-`ingest recording`.
-
-`ingest vpt`.
-
-`ingest open-p2p`.
+Each format has an `add_` function for its options and an `_ingest_` function that runs it;
+`_FORMATS` lists them.
 """
 
 import argparse

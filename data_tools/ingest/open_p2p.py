@@ -1,14 +1,12 @@
-"""Recordings of Open Pixel2Play to a data set.
+"""Build a data set of recordings of Open Pixel2Play.
 
-Protocol buffers' wire format: the fields of a message, one after the other.
+    recording: video, annotation.proto ─► wire format ─► a message per frame ─► rows ─► clips
 
-https://protobuf.dev/programming-guides/encoding says how messages are laid out. Nothing is copied
-but what is asked for, so a long file takes no more memory than a short one.
-
-`annotation.proto`: what is known of a recording, and a message per frame.
-
-The numbers are those of `elefant.training_data.video_annotation.VideoAnnotation`, as its generated
-code states them; fields that are not named here are skipped.
+`annotation.proto` says what is known of a recording, and has a message per frame. Field numbers are
+those of `elefant.training_data.video_annotation.VideoAnnotation`, as its generated code states
+them; all other fields are skipped. The wire format is that of protocol buffers,
+https://protobuf.dev/programming-guides/encoding. The reader copies only the fields it is asked for,
+so a long file takes no more memory than a short one.
 """
 
 import mmap
@@ -162,10 +160,10 @@ _UNKNOWN_GAME = "unknown"
 
 @dataclass(frozen=True, kw_only=True)
 class PixelPlayRecording:
-    """What is known of a recording."""
+    """The facts of a recording."""
 
     game: str
-    """In small letters, words joined by dashes; `unknown` if the file does not say."""
+    """Game in small letters, words joined by dashes; `unknown` if the file does not say."""
     fps: float
     """0 if the file does not say."""
 
@@ -176,7 +174,7 @@ class Action:
 
     is_known: bool = False
     has_gamepad: bool = False
-    """Whether something is held on a gamepad."""
+    """True if something is held on a gamepad."""
     keys: list[str] = field(default_factory=list)
     buttons: list[str] = field(default_factory=list)
     """Numbers as text: left, right, middle from 0."""
@@ -292,7 +290,7 @@ def _is_used(gamepad: memoryview) -> bool:
 
 
 VIDEO_NAME = "192x192.mp4"
-"""What the data set's own policies are trained on; `video.mp4` is the larger original."""
+"""Video that the data set's own policies are trained on; `video.mp4` is the larger original."""
 _ANNOTATION_NAME = "annotation.proto"
 
 

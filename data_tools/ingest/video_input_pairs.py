@@ -1,8 +1,9 @@
-"""Recordings that are a video and a file of inputs beside it: one that cannot be used is left out.
+"""Build a data set of recordings that are a video and a file of inputs beside it.
 
 pairs ─► video's table, rows ─► clips, or the reason why not ─► the writer of data sets
 
-What other people's recorders say of a keyboard and a mouse, gathered row by row.
+A pair that cannot be used is left out with its reason. `KeyboardMouseRows` gathers row by row what
+other people's recorders say of a keyboard and a mouse.
 """
 
 import hashlib
@@ -44,7 +45,7 @@ _KEYS = {
     if name.startswith("KEY_")
 } | _OTHER_NAMES
 MOUSE_BUTTONS = ("BTN_LEFT", "BTN_RIGHT", "BTN_MIDDLE")
-"""As recorders number them, from 0."""
+"""Mouse buttons as recorders number them, from 0."""
 
 _MAX_UNKNOWN_NAMES = 20
 
@@ -114,7 +115,7 @@ class KeyboardMouseRows:
 
 
 FPS = 20.0
-"""Of all such recordings."""
+"""Frame rate of all such recordings."""
 
 
 class UnusableError(ShardError):

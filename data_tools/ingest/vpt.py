@@ -1,9 +1,9 @@
-"""Segments of contractors' play to a data set.
+"""Build a data set of VPT's segments of contractors' play.
 
-`NAME.jsonl`: one JSON object per frame, what keyboard and mouse did from it to the next.
+    NAME.mp4, NAME.jsonl ─► a JSON object per frame ─► rows of keyboard and mouse ─► clips
 
-Line i belongs to frame i, as in OpenAI's own loader (openai/Video-Pre-Training, data_loader.py).
-Two of that loader's repairs are made here too:
+Line i says what keyboard and mouse did from frame i to the next, as in OpenAI's own loader
+(openai/Video-Pre-Training, data_loader.py). Two of that loader's repairs are made here too:
 
 * some recordings begin with the attack button down, as a fresh press in the first line, and it
   stays down until the player does press it: it is released until then;

@@ -1,17 +1,15 @@
-"""A clip, checked by itself: bytes, members, video, and the manifest's word on it.
+"""Check one clip, and count what its controls do.
 
-What a clip's controls do, as sums: clips of a session are added up.
+    record ─► bytes, members, video against the manifest ─► faults
+    rows ─► sums, added up over a session ─► lines on play that looks like a wrong layout
+    rows, frames ─► correlation at each lag ─► how long after an input the picture changes
 
-How long after an input the picture changes, from a data set alone.
+The lines on play are asked of each game of a data set as a whole; where the whole is inconspicuous,
+of each session that lasts long enough.
 
 Where a player's input changes, many games' pictures change more than elsewhere: turning, walking,
-jumping. The correlation of both over many rows, at each lag, has its peak where the picture answers
-the input. Row t covers the time from frame t on, so an answer at once is lag 0.
-
-What sound play seldom does and mistakes in a layout do: lines for a person to look at.
-
-Asked of each game of a data set as a whole; where the whole is inconspicuous, of each session that
-lasts long enough.
+jumping. The correlation of both over many rows has its peak at the lag where the picture answers
+the input. Row t covers the time from frame t on, so an immediate answer is lag 0.
 """
 
 import hashlib
@@ -47,15 +45,15 @@ class ControlFacts:
     seconds: float
     num_rows: int
     num_changes: int
-    """Of valid rows with another input than the valid row before."""
+    """Number of valid rows with another input than the valid row before."""
     pressed: Int64[np.ndarray, " n"]
-    """With each button down."""
+    """Rows with each button down."""
     corners: Int64[np.ndarray, "pairs 4"]
-    """With each stick in each of its corners, see `corner_rows`."""
+    """Rows with each stick in each of its corners, see `corner_rows`."""
     negative: Int64[np.ndarray, " s"]
-    """With each axis below 0."""
+    """Rows with each axis below 0."""
     half: Int64[np.ndarray, " s"]
-    """With each axis at 0.5, the centre in model space."""
+    """Rows with each axis at 0.5, the centre in model space."""
 
     def __add__(self, other: "ControlFacts") -> "ControlFacts":
         values = {
@@ -81,9 +79,9 @@ def describe_controls(actions: ClipActions, space: ActionSpace, *, fps: float) -
 
 
 MAX_LAG = 20
-"""In rows, to either side."""
+"""Largest lag in rows, to either side."""
 _STEP_PX = 4
-"""Of the pixels, every n-th counts: enough to see motion."""
+"""Step between the pixels that count: enough to see motion."""
 _NEAR = 3
 """Lags this near belong to the same peak."""
 _FEWEST_CHANGES = 30
@@ -97,10 +95,10 @@ _RIVAL_SHARE = 0.5
 
 @dataclass(frozen=True, kw_only=True)
 class OffsetSums:
-    """What a clip says about the offset; sums of clips say it better."""
+    """The sums from which an offset is estimated; sums of many clips tell it better than one."""
 
     products: Float64[np.ndarray, " lags"]
-    """Of normalized input change and picture change, from `-MAX_LAG` to `MAX_LAG`."""
+    """Products of normalized input change and picture change, from `-MAX_LAG` to `MAX_LAG`."""
     num_rows: int
     num_changes: int
     """Rows with another input than the row before."""
@@ -118,7 +116,7 @@ NO_OFFSET = OffsetSums(products=np.zeros(2 * MAX_LAG + 1), num_rows=0, num_chang
 
 @dataclass(frozen=True, kw_only=True)
 class OffsetEstimate:
-    """Where the picture answers the input."""
+    """The lag at which the picture answers the input."""
 
     lag: int
     """Rows from an input to the change of the picture; negative: the picture is first."""
@@ -172,7 +170,7 @@ _RATE_TOLERANCE = 0.005
 
 @dataclass(frozen=True, kw_only=True)
 class CheckedClip:
-    """What clips are compared by, and summed up over."""
+    """The facts by which clips are compared and summed up."""
 
     controls: ControlFacts
     offset: OffsetSums
@@ -182,7 +180,7 @@ class CheckedClip:
 
 @dataclass(frozen=True, kw_only=True)
 class ClipExam:
-    """What was found in one clip."""
+    """The findings in one clip."""
 
     faults: list[str]
     facts: CheckedClip | None
@@ -313,7 +311,7 @@ _ALWAYS = 0.99
 _MODEL_SPACE_SHARE = 0.5
 _FEWEST_HALF_AXES = 2
 _FIRST_LAG = -1
-"""In rows: an answer before the input is a mistake, but for one row of rounding."""
+"""First lag in rows: an answer before the input is a mistake, but for one row of rounding."""
 _SLOWEST_ANSWER_S = 0.15
 _FEWEST_LATE_ROWS = 3
 

@@ -1,4 +1,4 @@
-"""`verify`, `stats`, `preview`, `order` and `mixture`."""
+"""Define the verbs `verify`, `stats`, `preview`, `order` and `mixture`."""
 
 import argparse
 import json

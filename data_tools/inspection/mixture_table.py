@@ -1,4 +1,4 @@
-"""What is in use of a mixture, and how often training comes by it."""
+"""List what is in use of a mixture, and how often training comes by it."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -24,11 +24,11 @@ class Use:
     """That are selected and of the training split."""
     num_windows: int
     hours: float
-    """Of those clips' video."""
+    """Hours of those clips' video."""
     share: float
-    """Of all planned samples."""
+    """Share of all planned samples."""
     passes: float
-    """How often each window comes, on average."""
+    """Number of times that each window comes, on average."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,13 +38,13 @@ class SourceUse(Use):
     path: str
     weight: float
     where: str | None
-    """Which clips are in use; None: all of the training split."""
+    """Clips that are in use, as a `Selection`; None: all of the training split."""
     games: list[Use]
 
 
 @dataclass(frozen=True, kw_only=True)
 class MixtureUse:
-    """What N steps take from a mixture."""
+    """The clips that N steps take from a mixture."""
 
     global_batch_size: int
     num_steps: int

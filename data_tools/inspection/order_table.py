@@ -1,4 +1,4 @@
-"""The planned windows of a rank, as JSON lines, without reading a shard."""
+"""List the planned windows of a rank as JSON lines, without reading a shard."""
 
 import json
 from collections.abc import Iterator

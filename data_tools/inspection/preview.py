@@ -1,4 +1,4 @@
-"""A clip with its controller drawn below it, for people to look at."""
+"""Write a clip as a video with its controller drawn below, for people to look at."""
 
 import difflib
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Which run a verb is asked about: one that has begun, or what `nitrogen-train` would do."""
+"""Find the run that a verb is asked about: one that has begun, or one that would be started."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -1,6 +1,6 @@
-"""What a data set holds, per game and split.
+"""Count what a data set holds, per game and split.
 
-What clips hold, as counts that add up, so that memory does not grow with a data set.
+Clips go in one by one, and counts that add up come out, so memory does not grow with a data set.
 """
 
 from collections import defaultdict
@@ -22,7 +22,7 @@ from nitrogen_train.data.stored_clips import read_clip
 from nitrogen_train.runtime.progress import track
 
 MAP_SIDE = 33
-"""Of a stick's map: odd, so that a centred stick has a cell of its own."""
+"""Side of a stick's map: odd, so that a centred stick has a cell of its own."""
 IDLE_EDGES = np.arange(11) / 10
 CLIP_EDGES_S = np.linspace(0, MAX_CLIP_SECONDS, 11)
 PRESS_EDGES_S = np.array([0, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, np.inf])
@@ -30,7 +30,7 @@ PRESS_EDGES_S = np.array([0, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, np.inf])
 
 @dataclass(frozen=True, kw_only=True)
 class PlayCounts:
-    """Of one clip or many."""
+    """The counts of one clip or many."""
 
     num_clips: int
     num_rows: int
@@ -112,9 +112,9 @@ class GroupStats:
     num_sessions: int
     hours: float
     valid_share: float
-    """Of the rows."""
+    """Share of the rows that are valid."""
     idle_share: float
-    """Of the rows, with no button down and every axis near its centre."""
+    """Share of the rows with no button down and every axis near its centre."""
     press_rates: dict[str, float]
     """Share of the rows with the button down, for the buttons that are used at all."""
     axis_means: dict[str, float]
@@ -127,9 +127,9 @@ class DatasetCounts:
 
     manifest: Manifest
     groups: dict[tuple[str, str, str], PlayCounts]
-    """By game, source and split."""
+    """Counts by game, source and split."""
     sessions: dict[tuple[str, str], set[str]]
-    """By game and split."""
+    """Sessions by game and split."""
 
     def sum_by(self, *names: str) -> dict[tuple[str, ...], PlayCounts]:
         """Add the groups up, by some of `game`, `source` and `split`; in order."""

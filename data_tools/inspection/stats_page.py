@@ -1,4 +1,4 @@
-"""What a data set holds, as one page for people."""
+"""Write what a data set holds as one page for people."""
 
 import io
 from collections import defaultdict
@@ -31,7 +31,7 @@ from nitrogen_train.runtime.progress import track
 from nitrogen_train.viewing.overlays import draw_controls
 
 _MOST_GAMES = 30
-"""With a section of their own, the longest first; the table has all."""
+"""Games with a section of their own, the longest first; the table has all."""
 _PICTURES_PER_GAME = 4
 _PICTURE_WIDTH_PX = 400
 _ACCENT = (26, 155, 148)

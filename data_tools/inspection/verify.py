@@ -1,15 +1,10 @@
-"""The doctor: all that data sets promise, and what looks like a mistake.
+"""Check whole data sets: what they promise, and what looks like a mistake.
 
 manifests ─► splits, shards, rates ─► each clip, in worker processes ─► games and sessions
 
-What `verify` has to say.
-
-Checks of whole data sets: shards, splits, and what several of them share.
-
-Play that is in both splits, under whatever names.
-
-Suspicions, not faults: what a data set promises is that sessions are not divided, and two black
-screens are the same without being one play.
+Shards, splits and what several data sets share are checked first. Play that is in both splits,
+under whatever names, is a suspicion and no fault: a data set promises that sessions are not
+divided, and two black screens are the same without being one play.
 """
 
 import json
@@ -40,7 +35,7 @@ class Finding:
     dataset: str
     """Whose it is; empty if several data sets are concerned."""
     text: str
-    """What was expected, what was found, and what to do."""
+    """Text of the finding: what was expected, what was found, and what to do."""
 
 
 def write_findings(path: Path, *, datasets: Sequence[Path], findings: Sequence[Finding]) -> None:

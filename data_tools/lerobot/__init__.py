@@ -1,1 +1,1 @@
-"""LeRobot's data sets, v3.0: read into clips of ours, and written from them; not the library."""
+"""Read LeRobot's data sets, v3.0, into clips of ours, and write them, without the library."""

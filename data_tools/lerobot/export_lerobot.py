@@ -1,4 +1,4 @@
-"""A data set of ours to a LeRobotDataset v3.0, each clip an episode.
+"""Export a data set of ours as a LeRobotDataset v3.0, each clip an episode.
 
     shards ─► workers: read a record, describe it ─► in order: packets to videos, rows to tables
       ─► folder beside the final one, which takes its name once all is on disk
@@ -29,13 +29,13 @@ from nitrogen_train.runtime.progress import track
 
 @dataclass(frozen=True, kw_only=True)
 class ExportCounts:
-    """What was written."""
+    """The counts of what was written."""
 
     num_episodes: int
     num_frames: int
     games: list[str]
     faults: list[str]
-    """What is wrong with the clips that were left out."""
+    """Faults of the clips that were left out."""
 
 
 def export_lerobot(

@@ -1,9 +1,9 @@
-"""A LeRobotDataset v3.0 to a data set of ours.
+"""Build a data set of ours from a LeRobotDataset v3.0.
 
     table of episodes ─► by video file: frames by their times, rows by their features ─► clips
 
 An export of ours gives the same clips with the same rows, and keeps its splits; its pictures are
-encoded once more. Of any other data set one camera and some numbers are taken, by name.
+encoded once more. From any other data set one camera and some numbers are taken, by name.
 """
 
 import math
@@ -31,7 +31,7 @@ from nitrogen_train.data.schema import SPLITS, ShardError, get_space
 
 @dataclass(frozen=True, kw_only=True)
 class ReadingOptions:
-    """What a person says of a data set; nothing of an export of ours, which says it itself."""
+    """The options for a data set; an export of ours needs none, since it states them itself."""
 
     camera: str | None = None
     """Feature with the pictures; the only one if None."""

@@ -1,17 +1,13 @@
-"""Where a LeRobotDataset v3.0 keeps what.
+"""Define where a LeRobotDataset v3.0 keeps what, and how our rows become its features.
 
     meta/info.json, stats.json, tasks.parquet, episodes/chunk-000/file-000.parquet
     data/chunk-000/file-000.parquet                   rows of many episodes
     videos/CAMERA/chunk-000/file-000.mp4              pictures of many episodes
 
 A table of the episodes says which file holds one, and from when to when. The last two paths are
-templates in `info.json`, which may come from a stranger.
-
-What LeRobot has no place for: a line of JSON beside each episode that was a clip of ours.
-
-Rows of ours as features of LeRobot's, and back, bit by bit.
-
-Parquet files of strangers: only the columns that are asked for, of bounded size.
+templates in `info.json`, which may come from a stranger; so may every parquet file, of which only
+the columns asked for are read, up to a bound. Rows of ours become features and come back bit by
+bit. What LeRobot has no place for is a line of JSON beside each episode that was a clip of ours.
 """
 
 import json
@@ -105,14 +101,14 @@ DATA_PATH = "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
 VIDEO_PATH = "videos/{video_key}/chunk-{chunk_index:03d}/file-{file_index:03d}.mp4"
 
 CLIP_COLUMN = "nitrogen_train"
-"""Of the table of episodes: what LeRobot has no place for; see `clip_facts`."""
+"""Column of the table of episodes for what LeRobot has no place for; see `clip_facts`."""
 
 _FIELD = re.compile(r"\{(\w+)(?::0?(\d)d)?\}")
 _MIB = 1024**2
 
 
 class FilePlace(NamedTuple):
-    """Which file of a kind: `chunk-CHUNK/file-FILE`."""
+    """The number of one file of a kind: `chunk-CHUNK/file-FILE`."""
 
     chunk_index: int
     file_index: int
@@ -120,12 +116,12 @@ class FilePlace(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class FileLimits:
-    """When a file is full; LeRobot's own defaults."""
+    """The sizes at which a file is full; LeRobot's own defaults."""
 
     data_mb: float = 100.0
-    """Of a table, in MiB."""
+    """Size of a table, in MiB."""
     video_mb: float = 200.0
-    """Of a video, in MiB."""
+    """Size of a video, in MiB."""
     files_per_chunk: int = 1000
 
     def __post_init__(self) -> None:
@@ -137,12 +133,12 @@ class FileLimits:
 
     @property
     def data_bytes(self) -> int:
-        """As `data_mb`."""
+        """Return `data_mb` in bytes."""
         return int(self.data_mb * _MIB)
 
     @property
     def video_bytes(self) -> int:
-        """As `video_mb`."""
+        """Return `video_mb` in bytes."""
         return int(self.video_mb * _MIB)
 
     def place(self, number: int) -> FilePlace:
@@ -275,7 +271,7 @@ def read_rows(
 
 
 _MAX_BYTES = 2 * 1024**3
-"""Of the columns of one file, unpacked: its footer tells."""
+"""Size of the columns of one file, unpacked: its footer tells."""
 _UNREADABLE = "a table cannot be read"
 
 

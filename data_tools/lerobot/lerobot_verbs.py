@@ -1,4 +1,4 @@
-"""`ingest lerobot` and `export lerobot`."""
+"""Define the verbs `ingest lerobot` and `export lerobot`."""
 
 import argparse
 from pathlib import Path

@@ -1,9 +1,10 @@
-"""The episodes of one video file to clips: frames by their times, rows by their features.
+"""Cut a LeRobotDataset's video files into clips, and join clips into its video files.
 
-Clips one after the other in numbered mp4s of bounded size: compressed pictures are copied.
+    video file of many episodes ─► frames by their times, rows by their features ─► clips
+    clips ─► compressed pictures, copied ─► numbered mp4s of bounded size
 
 A clip begins with a key frame and refers to nothing before it, so it follows any other that was
-encoded with the same parameters. One with other parameters begins a file of its own.
+encoded with the same parameters. A clip with other parameters begins a file of its own.
 """
 
 import contextlib
@@ -40,13 +41,13 @@ from nitrogen_train.runtime.atomic_files import describe_error, sync
 
 @dataclass(frozen=True, kw_only=True)
 class VideoPlace:
-    """Where an episode's pictures are."""
+    """The place of an episode's pictures."""
 
     file: FilePlace
     from_s: float
-    """When its first frame is shown."""
+    """Time at which its first frame is shown."""
     to_s: float
-    """When its last frame ends."""
+    """Time at which its last frame ends."""
 
 
 class UnevenVideoError(ShardError):
@@ -167,7 +168,7 @@ class VideoFiles:
 
 
 _TOLERANCE = 0.25
-"""Of a frame: how far a row's time may lie from its frame's."""
+"""Share of a frame by which a row's time may differ from its frame's."""
 _ROW_COLUMNS = ("timestamp", "frame_index")
 
 
@@ -182,7 +183,7 @@ class VideoUnit:
 
     @property
     def video_path(self) -> Path:
-        """The file."""
+        """Return the file."""
         return self.folder.locate_video(self.place, camera=self.camera)
 
 

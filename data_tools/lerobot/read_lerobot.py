@@ -1,8 +1,9 @@
-"""Episodes whose rows and frames are found to clips: of our own exports, and of anybody else's.
+"""Read the episodes of a LeRobotDataset v3.0, of our own exports and of anybody else's.
 
-A LeRobotDataset v3.0 as a stranger left it: its facts and its episodes, each checked.
+    meta ─► facts and episodes, each checked ─► which numbers are which controls of our layout
+      ─► rows and frames of an episode ─► clip
 
-Which numbers of a LeRobotDataset are which controls of a layout of ours.
+The files may come from a stranger: every value is checked before it is used.
 """
 
 from collections import defaultdict
@@ -60,7 +61,7 @@ class LeRobotFolder:
 
     @property
     def cameras(self) -> list[str]:
-        """The features that are videos."""
+        """Return the features that are videos."""
         return [name for name, item in self.features.items() if item["dtype"] == "video"]
 
     def locate_data(self, place: FilePlace) -> Path:
@@ -74,7 +75,7 @@ class LeRobotFolder:
 
 @dataclass(frozen=True, kw_only=True)
 class EpisodeRow:
-    """What the table of episodes says of one."""
+    """One row of the table of episodes."""
 
     index: int
     num_rows: int
@@ -83,9 +84,9 @@ class EpisodeRow:
     data: FilePlace
     video: FilePlace
     from_s: float
-    """When its first frame is shown in its video."""
+    """Time at which its first frame is shown in its video."""
     facts: EpisodeClip | None
-    """Of the clip that it was, if it was one of ours."""
+    """Facts of the clip that the episode was, if it was one of ours."""
 
 
 def open_folder(root: Path) -> LeRobotFolder:
@@ -290,9 +291,9 @@ class MappedControl:
     control: str
     feature: str
     width: int
-    """Of the feature."""
+    """Width of the feature."""
     place: int
-    """In the feature."""
+    """Place of the number in the feature."""
     sign: float
 
 
@@ -303,11 +304,11 @@ class ActionMap:
     space: ActionSpace
     controls: tuple[MappedControl, ...]
     has_valid: bool
-    """Whether a feature `valid` of one value says which rows may be learned from."""
+    """True if a feature `valid` of one value says which rows may be learned from."""
 
     @property
     def features(self) -> list[str]:
-        """The columns that are read."""
+        """Return the columns that are read."""
         mapped = {item.feature for item in self.controls}
         return sorted(mapped | ({_VALID} if self.has_valid else set()))
 
@@ -467,7 +468,7 @@ class EpisodeReader(Protocol):
 
     @property
     def features(self) -> Sequence[str]:
-        """The columns that it reads."""
+        """Return the columns that it reads."""
         ...
 
     def name(self, episode: EpisodeRow) -> str:
@@ -496,16 +497,16 @@ class ExportReader:
 
     @property
     def features(self) -> list[str]:
-        """As `EpisodeReader` says."""
+        """List the features to read, as `EpisodeReader` says."""
         return list(describe_features(self.space))
 
     def name(self, episode: EpisodeRow) -> str:
-        """As `EpisodeReader` says."""
+        """Name an episode's clip, as `EpisodeReader` says."""
         facts = episode.facts
         return f"episode-{episode.index:06d}" if facts is None else facts.metadata.clip_id
 
     def game(self, episode: EpisodeRow) -> str:
-        """As `EpisodeReader` says."""
+        """Name an episode's game, as `EpisodeReader` says."""
         return episode.task if episode.facts is None else episode.facts.metadata.game
 
     def make_clips(self, shown: ShownEpisode) -> list[PlannedClip]:
@@ -555,15 +556,15 @@ class MappedReader:
 
     @property
     def features(self) -> list[str]:
-        """As `EpisodeReader` says."""
+        """List the features to read, as `EpisodeReader` says."""
         return self.actions.features
 
     def name(self, episode: EpisodeRow) -> str:
-        """As `EpisodeReader` says."""
+        """Name an episode's clip, as `EpisodeReader` says."""
         return f"{self.source}-episode-{episode.index:06d}"
 
     def game(self, episode: EpisodeRow) -> str:
-        """As `EpisodeReader` says."""
+        """Name an episode's game, as `EpisodeReader` says."""
         return self.only_game or episode.task
 
     def make_clips(self, shown: ShownEpisode) -> list[PlannedClip]:

@@ -1,17 +1,12 @@
-"""Episodes to the files of a LeRobotDataset v3.0, one after the other.
+"""Write the files of a LeRobotDataset v3.0, one episode after the other.
 
-Statistics of an episode's features, and of all episodes, by LeRobot's rules.
+    clip ─► episode: rows as columns, statistics, facts ─► numbered parquet tables, of bounded size
+      ─► at the end, once: the files of `meta`
 
-Per element of a feature: minimum, maximum, mean, standard deviation, five quantiles and the number
-of rows. Of pictures per channel, in [0, 1], from frames spread evenly over the episode. A data
-set's quantiles are the mean of its episodes', weighted by rows, as LeRobot adds them up: they are
-no quantiles of all rows.
-
-A clip of ours as an episode of LeRobot's: its rows as columns, its statistics, its facts.
-
-The files of an exported data set's `meta` that are written once, at its end.
-
-Tables in numbered parquet files of bounded size.
+Statistics follow LeRobot's rules: per element of a feature minimum, maximum, mean, standard
+deviation, five quantiles and the number of rows; of pictures per channel, in [0, 1], from frames
+spread evenly over the episode. A data set's quantiles are the mean of its episodes', weighted by
+rows, as LeRobot adds them up: they are no quantiles of all rows.
 """
 
 import contextlib
@@ -58,7 +53,7 @@ from nitrogen_train.data.video import choose_decoder
 from nitrogen_train.runtime.atomic_files import sync
 
 Statistics = dict[str, Float[np.ndarray, "*shape"] | Int64[np.ndarray, " 1"]]
-"""Of one feature: `min`, `max`, `mean`, `std`, `q01` ... `q99`, each of its shape, and `count`."""
+"""Statistics of one feature: `min`, `max`, `mean`, `std`, `q01` ... `q99`, and `count`."""
 
 _QUANTILES = {"q01": 0.01, "q10": 0.1, "q50": 0.5, "q90": 0.9, "q99": 0.99}
 _MIN_FRAMES, _MAX_FRAMES, _POWER = 100, 10_000, 0.75
@@ -136,7 +131,7 @@ class LeRobotEpisode:
     features: dict[str, np.ndarray]
     """One entry per row: `action`, `valid`, and the pull of each trigger."""
     statistics: dict[str, Statistics]
-    """Of the features and of the pictures."""
+    """Statistics of the features and of the pictures."""
     video: bytes
 
 
@@ -180,7 +175,7 @@ INDEX_FEATURES = ("frame_index", "episode_index", "index", "task_index")
 
 @dataclass(frozen=True, kw_only=True)
 class EpisodePicture:
-    """What all frames have in common."""
+    """The facts that all frames have in common."""
 
     camera: str
     """The feature."""
@@ -193,7 +188,7 @@ class EpisodePicture:
 
 @dataclass(frozen=True, kw_only=True)
 class Counts:
-    """How much was written; the episodes for training come first."""
+    """The numbers of what was written; the episodes for training come first."""
 
     num_train: int
     num_episodes: int
@@ -297,7 +292,7 @@ def _describe_video(picture: EpisodePicture, fps: float) -> dict[str, object]:
 
 
 def _whole(number: float) -> float | int:
-    """LeRobot writes whole numbers as such."""
+    """Write whole numbers as such, as LeRobot does."""
     return int(number) if float(number).is_integer() else number
 
 

@@ -1,1 +1,1 @@
-"""Play as it was recorded: videos, input logs and their facts, and what writes them."""
+"""Define recordings of play (a video, an input log, facts), and write them."""

@@ -1,4 +1,4 @@
-"""Input logs to rows, by the one rule of time.
+"""Turn an input log into one row per frame, by the one rule of time.
 
 Row t covers the time from frame t (included) to frame t+1 (excluded). A button is down in it if it
 was down at any moment of it; a stick is its last value at or before frame t. Nothing at or after
@@ -36,7 +36,7 @@ class Track:
     """The values that one control took."""
 
     times_ns: Int64[np.ndarray, " events"]
-    """When, not decreasing."""
+    """Times of the events, not decreasing."""
     values: Float64[np.ndarray, " events"]
     """Buttons and triggers in [0, 1], axes in [-1, 1], y down-positive."""
 
@@ -62,7 +62,7 @@ class InputLog:
     first_ns: int
     last_ns: int
     lost: str = ""
-    """What was cut off at its end, in words."""
+    """Description of what was cut off at the log's end."""
 
     def rows(self, edges_ns: Int64[np.ndarray, " edges"], space: ActionSpace) -> ClipActions:
         """Lay the log out as rows, all valid.

@@ -1,11 +1,11 @@
-"""Expert play of a game, written down as recordings.
+"""Record the play of an expert, or of another player, in a game.
 
-Bursts of held random controls are injected, so that recoveries are seen. They are stored as
-executed and listed in the facts: a row of them is nobody's choice, so it is never learned from.
+    game, seed ─► player ─► controls, with bursts of disturbance ─► step ─► frames, rows
+      ─► one episode: video, log, facts
 
-The games that can be recorded, each in a few lines for a person who chooses one.
-
-One episode of a game, played by someone and written down as a recording.
+Bursts of held random controls are injected, so that recordings show how to recover. They are stored
+as executed and listed in the facts: a disturbed row is nobody's choice, so no policy learns from
+it. `games` describes the games that can be recorded, each in a few lines.
 """
 
 import contextlib
@@ -250,7 +250,7 @@ def _intervals_ns(disturbed: list[bool], times_ns: list[int]) -> tuple[tuple[int
 _BURST_ROWS = (3, 12)
 """Shortest and longest disturbance."""
 _PRESS_SHARE = 0.25
-"""Of the buttons in a disturbance."""
+"""Share of the buttons that a disturbance presses."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -258,7 +258,7 @@ class EpisodeTask:
     """One episode to record."""
 
     game: str
-    """As `load_game` takes it."""
+    """Name of the game as `load_game` takes it."""
     seed: int
     out_dir: Path
     disturbance: float
@@ -268,7 +268,7 @@ class EpisodeTask:
 
     @property
     def player(self) -> str:
-        """How the episode is played and stored: a rerun must not mix two ways."""
+        """Describe how the episode is played and stored: a rerun must not mix two ways."""
         size = f"{self.size}x{self.size}" if self.size else "own size"
         return f"scripted expert, {self.disturbance:.0%} disturbed, {size}"
 

@@ -1,4 +1,4 @@
-"""`games` and `record`."""
+"""Define the verbs `games` and `record`."""
 
 import argparse
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Recordings: a video, a log of inputs on the same clock, and a file of facts.
+"""Define a recording: a video, a log of inputs on the same clock, and a file of facts.
 
 * `NAME.mp4` (or mkv, webm): what the player saw;
 * `NAME.inputs.jsonl` (or .parquet): rows `{"t_ns": ..., "controls": {"SOUTH": true, ...}}`;
@@ -34,7 +34,7 @@ _EXAMPLE = {
     "session_id": "monday",
     "stick_y_axis": "down",
 }
-"""What `NAME.json` must say."""
+"""Keys that `NAME.json` must have."""
 _LARGEST = 2**62
 """Above all times in nanoseconds, and still a number of 64 bits when two are added."""
 
@@ -49,21 +49,21 @@ class RecordingFacts:
     session_id: str
     """Recordings of one session stay on one side of every split."""
     stick_y_axis: Literal["up", "down"]
-    """Where positive y points in the log: up in XInput, down in the public labels and here."""
+    """Direction of positive y in the log: up in XInput, down in the public labels and here."""
     device: str = "unknown"
-    """What was played with."""
+    """Device with which the game was played."""
     source: str = "recordings"
     """The collection that the clips will belong to."""
     licence: str = "unknown"
     """Terms of the pictures."""
     url: str = ""
-    """Where the video can be had."""
+    """Address at which the video can be had."""
     action_space: str = "gamepad"
     labels: Labels = "raw"
     disturbed_ns: tuple[tuple[int, int], ...] = ()
     """[start, stop) times in which something else than the player chose: not learned from."""
     score: float | None = None
-    """What the player reached, where the game says."""
+    """Score that the player reached, where the game tells it."""
     seed: int | None = None
     """The game's, where it has one."""
     schema_version: int = SCHEMA_VERSION

@@ -1,1 +1,1 @@
-"""Recordings to data sets: clips are planned, their videos encoded, shards written."""
+"""Turn recordings into data sets: plan clips, encode their videos, write shards."""

@@ -1,10 +1,10 @@
-"""Stretches of recorded videos to the squares that clips store.
+"""Make the square video of a clip from a stretch of a recorded video.
 
-All happens in FFmpeg, in the colours that videos are stored in: boxes are blacked out and the area
-of the game cut out at the original size, then the picture is scaled. It is averaged as by `squash`,
-which does it to the frames that a policy sees at play.
+    planned clip ─► frames ─► boxes blacked out, the game cut out ─► scaled ─► encoded ─► record
 
-A planned clip to its record.
+FFmpeg does all of it in the colours that the video is stored in: it blacks boxes out and cuts the
+area of the game out at the original size, then scales the picture. It averages as `squash` does,
+which makes the frames that a policy sees at play.
 """
 
 from collections.abc import Sequence

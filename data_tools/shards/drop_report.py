@@ -1,4 +1,4 @@
-"""What came in, what was kept, and what was left out and why."""
+"""Report what came in, what was kept, and what was left out and why."""
 
 import json
 import math
@@ -20,7 +20,7 @@ _MAX_FAULTS = 100
 
 @dataclass(frozen=True, kw_only=True)
 class GameShare:
-    """What became of one game's play."""
+    """The kept and dropped time of one game's play."""
 
     game: str
     num_clips: int
@@ -30,16 +30,16 @@ class GameShare:
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetReport:
-    """What became of all that came in."""
+    """The report on all that came in."""
 
     games: list[GameShare]
     dropped: list[Dropped]
     notes: dict[str, int] = field(default_factory=dict)
-    """What was changed or lost in rows that came in, and how often."""
+    """Changes and losses in rows that came in, with how often each happened."""
 
     @property
     def faults(self) -> list[Dropped]:
-        """What was given and could not be used."""
+        """List the inputs that could not be used."""
         return [item for item in self.dropped if item.is_fault]
 
     def write(self, path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Clips that are known but for their videos, and play that does not become a clip."""
+"""Describe clips whose videos are still to be made, and play that does not become a clip."""
 
 import contextlib
 import hashlib
@@ -26,7 +26,7 @@ class PlannedClip:
     metadata: ClipMetadata
     split: Split = "train"
     is_squashed: bool = False
-    """Whether the video shows what `masked_boxes` and `area` leave of the original, not all."""
+    """True if the video shows what `masked_boxes` and `area` leave of the original, not all."""
     _video: SourceVideo = field(repr=False)
     """Without its times."""
     _packed: bytes = field(repr=False)
@@ -63,7 +63,7 @@ class PlannedClip:
 
     @property
     def actions(self) -> ClipActions:
-        """One row per frame."""
+        """Return one row per frame."""
         num_rows = self.metadata.num_frames
         with np.load(io.BytesIO(self._packed)) as arrays:
             buttons = np.unpackbits(arrays["buttons"], axis=0, count=num_rows)
@@ -75,7 +75,7 @@ class PlannedClip:
 
     @property
     def video(self) -> SourceVideo:
-        """Just the clip's frames."""
+        """Return just the clip's frames."""
         with np.load(io.BytesIO(self._packed)) as arrays:
             return replace(self._video, ticks=np.cumsum(arrays["ticks"]))
 
@@ -85,20 +85,20 @@ class Dropped:
     """Play that came in and did not become a clip."""
 
     name: str
-    """Of the clip that it would have been, or of the whole unit."""
+    """Name of the clip that it would have been, or of the whole unit."""
     game: str
     seconds: float
-    """Of play, as far as it is known."""
+    """Seconds of play, as far as they are known."""
     reason: str
     """A few words, the same for all that went wrong in this way."""
     detail: str
-    """What was expected and what came."""
+    """Detail of the reason: what was expected and what came."""
     is_fault: bool = True
-    """Whether the exit status becomes 1: something that was given gave nothing, or clips of it were
+    """True if the exit status becomes 1: something that was given gave nothing, or clips of it were
     lost to damage in its middle. Not so what was not asked for, nor the end of an input of which
     the good part is kept: a video that was cut off, a log whose last row was."""
     is_told: bool = False
-    """Whether it has a line on the screen though it is no fault."""
+    """True if it has a line on the screen though it is no fault."""
 
 
 def list_loss(video: SourceVideo, *, name: str, game: str) -> list[Dropped]:
@@ -123,13 +123,13 @@ class PlannedUnit:
     """One recording, published video or episode, whose files have been read and agree."""
 
     digest: str
-    """Of all that its clips depend on."""
+    """Digest of all that the unit's clips depend on."""
     clips: Sequence[PlannedClip]
     dropped: Sequence[Dropped] = ()
     notes: Mapping[str, int] = field(default_factory=dict)
-    """What was changed or lost in rows that were kept, in a few words, and how often."""
+    """Changes and losses in rows that were kept, in a few words, with how often each happened."""
     earlier_digests: tuple[str, ...] = ()
-    """Of one that cannot be used: earlier versions took the words of its error, raw or as told."""
+    """Digests that earlier versions gave a unit that cannot be used, from its error's words."""
 
     @classmethod
     def unusable(

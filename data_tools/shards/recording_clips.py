@@ -1,18 +1,16 @@
-"""A recording to clips: its video, its inputs laid out as rows, cut evenly.
-
-Videos whose frame rate varies, at a constant one.
+"""Cut a recording evenly into clips: its video at a constant rate, its inputs as rows.
 
     video:     0     1  2  3        4     5      (when each frame is shown)
     grid:      |     |     |     |     |     |   (times of the constant rate)
     shown:     0     1     3     3     4     5   (2 is left out, 3 comes twice)
 
 A frame goes to the nearest time of the grid, as by FFmpeg's `fps` filter; of several the last is
-shown, and where there is none the former one stays. Of a video that keeps to its rate but for lost
+shown, and where there is none the former one stays. For a video that keeps to its rate but for lost
 frames and pauses (`video_rate.py`), the grid is laid through its frames: none is left out, and only
 lost ones are replaced. A row lasts from its frame to the next, so that nothing that was pressed
 once the next frame was shown enters it.
 
-Stretches of play to clips of equal length.
+Each stretch of play is cut into clips of equal length.
 """
 
 import hashlib
@@ -122,7 +120,7 @@ class Stretch:
     """Consecutive frames of one video, each with its row."""
 
     name: str
-    """What its clips are named after, unique in the data set."""
+    """Name from which its clips get theirs, unique in the data set."""
     original_id: str
     """The recording's name, or the id of a published video."""
     source: str
@@ -141,7 +139,7 @@ class Stretch:
     masked_boxes: tuple[Box, ...] = ()
     """Blacked out, inside the picture."""
     area: Box | None = None
-    """What is kept of the picture; all of it if `None`."""
+    """Area of the picture that is kept; all of it if `None`."""
 
 
 def cut_stretch(stretch: Stretch, settings: ShardSettings) -> list[PlannedClip]:

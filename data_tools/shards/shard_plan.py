@@ -1,6 +1,9 @@
-"""What will be written where, with every input checked before anything is written.
+"""Plan what will be written where, and check every input before anything is written.
 
-One of several processes, on any machines, that make one data set together.
+    recordings, settings ─► checked ─► clips by split ─► shards ─► the part of this process
+
+Several processes, on any machines, may make one data set together: each writes one part of the
+plan.
 """
 
 import hashlib
@@ -21,7 +24,7 @@ Unit = TypeVar("Unit")
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """Which share of the units one process takes."""
+    """The share of the units that one process takes."""
 
     index: int = 0
     count: int = 1
@@ -51,7 +54,7 @@ class Part:
 
     @property
     def name(self) -> str:
-        """What sorts the parts' files; empty if there is only one."""
+        """Return the name that sorts the parts' files; empty if there is only one part."""
         return f"part-{self.index:05d}-of-{self.count:05d}" if self.count > 1 else ""
 
     def shard_name(self, number: int) -> str:
@@ -68,7 +71,7 @@ Clip = TypeVar("Clip")
 
 @dataclass(frozen=True, kw_only=True)
 class ShardSettings:
-    """What shapes a data set besides what goes into it."""
+    """The settings that shape a data set, besides what goes into it."""
 
     size: int = 256
     """Side of the stored square picture, in pixels, even."""
@@ -102,18 +105,18 @@ class Plan(Generic[Clip]):
     """All clips of a part, in the order of its shards."""
 
     digest: str
-    """Of the settings and of all units: the same plan makes the same shards."""
+    """Digest of the settings and of all units: the same plan makes the same shards."""
     settings_digest: str
-    """Of the settings, which all parts share."""
+    """Digest of the settings, which all parts share."""
     part: Part
     shards: list[list[Clip]]
     dropped: list[Dropped]
     notes: dict[str, int] = field(default_factory=dict)
     """Sums of the units'."""
     settings: dict[str, Any] = field(default_factory=dict)
-    """By name, for a person who starts again with others; the digest decides."""
+    """Settings by name, for a person who starts again with others; the digest decides."""
     units: list[PlannedUnit] = field(default_factory=list[PlannedUnit])
-    """What the digest is of, without clips."""
+    """Units of which the digest is made, without clips."""
 
     def has_made(self, digest: str, dropped: Sequence[Dropped] = ()) -> bool:
         """Tell whether a digest is this plan's, also one that an earlier version wrote.

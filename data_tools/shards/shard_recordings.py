@@ -1,4 +1,4 @@
-"""Recordings to a data set, in one process or in parts."""
+"""Build a data set of recordings, in one process or in parts."""
 
 import contextlib
 from collections.abc import Iterator, Sequence

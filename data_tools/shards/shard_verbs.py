@@ -1,4 +1,4 @@
-"""`shard` and `merge`."""
+"""Define the verbs `shard` and `merge`."""
 
 import argparse
 from pathlib import Path

@@ -1,10 +1,10 @@
-"""A plan to shards, and the finished parts to one data set.
+"""Write a plan as shards, and join the finished parts to one data set.
 
     plan ─► clips: decode, squash, encode ─► shard-NNNNNN.tar, one after the other
       ─► the part's manifest and report ─► joined with those of the other parts: manifest.parquet
 
-What a run has finished a next one keeps. Until the parts are joined, `.progress/PART` holds the
-plan's digest, what each finished shard holds, and in the end the part's manifest and report.
+What a run has finished, the next one keeps. Until the parts are joined, `.progress/PART` holds the
+plan's digest, the contents of each finished shard, and in the end the part's manifest and report.
 """
 
 import contextlib
@@ -53,7 +53,7 @@ _ASKED_KEY = b"asked"
 
 @dataclass(frozen=True, kw_only=True)
 class _Shard:
-    """What a finished shard holds, and what was meant to be in it."""
+    """The contents of a finished shard, and what was meant to be in it."""
 
     rows: list[ManifestRow]
     dropped: list[Dropped]
@@ -80,7 +80,7 @@ def write_plan(
     out_dir: Path,
     workers: int,
 ) -> DatasetReport:
-    """As `write_dataset`, of clips that `encode` prepares in a worker process.
+    """Write clips as `write_dataset` does; `encode` prepares them in worker processes.
 
     Raises:
         ShardError: As there, and what `encode` raises.

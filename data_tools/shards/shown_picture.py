@@ -1,4 +1,4 @@
-"""Pictures as a screen shows them: turned upright, without the combs of interlacing, in SDR.
+"""Show pictures as a screen does: turned upright, without the combs of interlacing, in SDR.
 
     as decoded ─► deinterlaced ─► turned and mirrored by the display matrix ─► HDR and wide colours
       to what an SDR screen shows ─► picture
@@ -36,7 +36,7 @@ _TURNS: dict[tuple[int, int, int, int], list[PictureFilter]] = {
     (0, 1, 1, 0): [("transpose", "cclock_flip")],
     (0, -1, -1, 0): [("transpose", "clock_flip")],
 }
-"""By the signs of a display matrix: where a step to the right goes (x, y), where one down does."""
+"""Turns by the signs of a display matrix: where a step to the right goes (x, y), where one down."""
 
 # FFmpeg's numbers of what a video may say of its colours (ITU-T H.273).
 _KNOWN_MATRICES = frozenset({0, 1, 2, 4, 5, 6, 7, 9, 10})

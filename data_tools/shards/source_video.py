@@ -1,13 +1,14 @@
-"""Videos as they were recorded: when each frame was shown, and stretches of frames.
+"""Read a recorded video: when each frame was shown, and the frames of a stretch.
 
-Frames by the times at which they are shown: exactly these, whole, or none.
+Times go in, and exactly the frames that are shown then come out, whole; otherwise the read fails:
 
     seek ─► first key frame ─► is it shown after the first frame wanted? further back, and again
       ─► decode ─► is a frame damaged, or does it lack what it refers to? further back, and again
 
-A file is sought by the time of decoding (mp4), of showing (mkv) or by guess (ts), so where a seek
-lands is looked at, not trusted. From a key frame on, all that is shown after it decodes; what is
-stored after it and shown before (an open group's leading pictures) may not, and is passed over.
+A file is sought by the time of decoding (mp4), of showing (mkv) or by guess (ts), so the code looks
+at where a seek lands and does not trust it. From a key frame on, all that is shown after it
+decodes; what is stored after it and shown before (an open group's leading pictures) may not, and is
+passed over.
 """
 
 from collections import deque
@@ -36,7 +37,7 @@ from nitrogen_train.data.encode import frame_rate
 from nitrogen_train.data.schema import ShardError
 
 _RETREATS_S = (0, 1, 10, 60, None)
-"""How far before the first frame a try begins; None is the start of the file."""
+"""Time before the first frame at which a try begins; None is the start of the file."""
 _ENOUGH_S = 10
 """Damage that is met again from so much further back is damage, and no want of references."""
 
@@ -63,7 +64,7 @@ class Decoding:
 
     @property
     def fault(self) -> int | None:
-        """When the first frame is shown that cannot be decoded; None if all can."""
+        """Return when the first frame is shown that cannot be decoded; None if all can."""
         return None if self._num_good is None else self._fed[self._num_good]
 
     def frames(self) -> Iterator[VideoFrame]:
@@ -223,14 +224,14 @@ _LONGEST_REORDER = 33
 
 @dataclass(frozen=True, kw_only=True)
 class VideoLoss:
-    """What a file has lost at its end."""
+    """The loss at the end of a file."""
 
     is_cut_off: bool
-    """Whether the file ends early, so that the recording may have gone on for any time."""
+    """True if the file ends early, so that the recording may have gone on for any time."""
     seconds: float
-    """As far as it is known."""
+    """Seconds that are lost, as far as they are known."""
     words: str
-    """For a report, in one line."""
+    """Words for a report, in one line."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -245,12 +246,12 @@ class SourceVideo:
     time_base: Fraction
     """Seconds per tick."""
     ticks: Int64[np.ndarray, " frames"]
-    """When each frame is shown, in order."""
+    """Times at which the frames are shown, in order."""
     loss: VideoLoss | None = None
 
     @property
     def is_cut_off(self) -> bool:
-        """Whether the file ends before the recording did."""
+        """Tell whether the file ends before the recording did."""
         return self.loss is not None and self.loss.is_cut_off
 
     def __len__(self) -> int:

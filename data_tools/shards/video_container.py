@@ -1,9 +1,8 @@
-"""A stranger's video file, opened: what can be read of it is read, and what cannot is named.
+"""Open a stranger's video file: read what can be read of it, and name what cannot.
 
-Tells whether a video file ends where it should, by its outermost structure.
-
-What crashed, was copied in part or ran out of space ends within a box (mp4), an element (mkv), a
-tag (flv) or a frame's packets (ts). A file cut just between two of them looks whole.
+The module also tells whether a file ends where it should, by its outermost structure. A file of a
+program that crashed, was copied in part or ran out of space ends within a box (mp4), an element
+(mkv), a tag (flv) or a frame's packets (ts). A file cut just between two of them looks whole.
 """
 
 import struct
@@ -34,7 +33,7 @@ class Mp4Box:
     kind: bytes
     start: int
     stop: int
-    """Where it ends by its own word."""
+    """Place where it ends by its own word."""
 
 
 def list_boxes(path: Path) -> list[Mp4Box]:

@@ -1,4 +1,4 @@
-"""The frame rate that a video follows, read from the times at which its frames are shown.
+"""Find the frame rate that a video follows, from the times at which its frames are shown.
 
     shown at    0   17   33   50             117  133  150    (ms; three frames were lost)
     place       0    1    2    3    .    .    7    8    9     (time = phase + place / rate)
@@ -33,7 +33,7 @@ USUAL_RATES = tuple(
 """Frames per second."""
 
 _NEAR = 0.05
-"""How far the typical step may lie from a rate's, as a share."""
+"""Share by which the typical step may differ from a rate's."""
 _SAME = 1e-4
 """Containers state 59.94 as 19001/317 and in other ways."""
 _LARGEST_MULTIPLE = 4.2
@@ -43,7 +43,7 @@ _FEWEST_TIMES_OF_MULTIPLE = 30
 _FEWEST_TICKS_OF_MULTIPLE = 4
 """A grid as fine as the ticks fits everything."""
 _SHARE = 0.98
-"""Of the frames that must follow a rate."""
+"""Share of the frames that must follow a rate."""
 _LARGEST_REST_S = 0.0016
 """Many recorders round to milliseconds, whatever the ticks, and are one off now and then."""
 _LARGEST_REST_TICKS = 1.6
@@ -53,7 +53,7 @@ _AS_GOOD = 1.5
 _PAUSE_STEPS = 10
 _NUM_RUNS = 64
 _RUN_LENGTH = 512
-"""Of a long video so many runs of consecutive frames are looked at, spread evenly."""
+"""Frames of a run; of a long video `_NUM_RUNS` such runs are looked at, spread evenly."""
 _FIRST_STRETCH_STEPS = 8
 _LARGEST_DENOMINATOR = 1001
 
@@ -63,7 +63,7 @@ class _Times:
     """Times at which something new is shown, in groups that share a phase."""
 
     seconds: Float64[np.ndarray, " times"]
-    """From the first on; strictly increasing."""
+    """Seconds from the first time on; strictly increasing."""
     groups: Int64[np.ndarray, " times"]
     """Numbers that grow after a pause."""
     tick_s: float

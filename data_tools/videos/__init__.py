@@ -1,1 +1,1 @@
-"""Videos that labels belong to, from where they were published."""
+"""Fetch the videos that labels belong to from where they were published."""

@@ -1,6 +1,6 @@
-"""The videos of a list, one after the other, and how many of them still exist.
+"""Fetch the videos of a list, one after the other, and count how many of them still exist.
 
-One video, by yt-dlp, which knows the sites.
+yt-dlp, which knows the sites, fetches each video.
 """
 
 import json
@@ -33,16 +33,16 @@ _LONGEST_REASON = 300
 
 @dataclass(frozen=True, kw_only=True)
 class DownloadSettings:
-    """How to ask."""
+    """The settings of a download."""
 
     max_height: int = 1080
-    """Of the picture, in pixels; the next lower one that there is."""
+    """Height of the picture, in pixels; the next lower one that there is."""
     bytes_per_s: int | None = None
     """Limit of the rate; none by default."""
     pause_s: float = 1.0
     """Between two videos."""
     retries: int = 5
-    """Of a request that fails."""
+    """Number of times that a failed request is tried again."""
     cookies_path: Path | None = None
     """Cookies of a browser, in Netscape's format."""
 
@@ -178,7 +178,7 @@ _LONGEST_WORDS = 70
 
 @dataclass(frozen=True, kw_only=True)
 class Survival:
-    """What became of a game's videos at a site."""
+    """The numbers of a game's videos that a site still has, and of those it has not."""
 
     source: str
     game: str
@@ -192,13 +192,13 @@ class Survival:
 
 @dataclass(frozen=True, kw_only=True)
 class Fetched:
-    """What came of a list."""
+    """The outcome of fetching a list."""
 
     survivals: list[Survival]
     stop: str | None
-    """Why the rest was not asked for."""
+    """Reason why the rest was not asked for."""
     num_failed: int
-    """Of those asked for."""
+    """Number of the requested videos that failed."""
 
 
 def fetch_videos(

@@ -1,13 +1,12 @@
-"""Lists of videos to get, and what became of each.
+"""Read lists of videos to fetch, and keep what became of each.
 
 A list has a JSON object per line, as `labels query --videos` writes it. Beside the videos lies
 `fetch.jsonl`, to which a line is added for each video that was asked for; the last one counts.
 
-Reads what a site and yt-dlp say: that a video is gone, or that this machine fails.
-
-A video is gone only where the site says so. Everything else passes, or is to be mended here:
-without a JavaScript runtime yt-dlp finds no format of any video, and a site that has had enough of
-a machine calls videos unavailable.
+The module also reads what a site and yt-dlp say: that a video is gone, or that this machine fails.
+A video is gone only where the site says so. Everything else passes with time, or has to be mended
+here: without a JavaScript runtime yt-dlp finds no format of any video, and a site that limits a
+machine calls videos unavailable.
 """
 
 import json
@@ -105,13 +104,13 @@ class ListedVideo:
     source: str = "unknown"
     game: str = "other"
     fps: float = 30.0
-    """Of its labels: a copy at a lower rate is of no use."""
+    """Frame rate of the video's labels: a copy at a lower rate is of no use."""
     hours: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Attempt:
-    """What became of a video that was asked for."""
+    """The outcome of one attempt to fetch a video."""
 
     video_id: str
     status: Status

@@ -1,4 +1,4 @@
-"""`videos fetch`."""
+"""Define the verb `videos fetch`."""
 
 import argparse
 import sys

@@ -1,4 +1,4 @@
-"""What a controller is: named controls, their order and their ranges."""
+"""Define controllers: named controls, their order and their ranges."""
 
 from nitrogen_train.actions.space import GAMEPAD as GAMEPAD
 from nitrogen_train.actions.space import ActionRows as ActionRows

@@ -1,4 +1,4 @@
-"""Rates of frames and rows: which are one, and how many rows of one are a row of another."""
+"""Compare rates of frames: which are equal, and how many rows of one make a row of another."""
 
 import math
 

@@ -1,4 +1,6 @@
-"""Named controls, one definition; everything else looks indices up by name.
+"""Define the action spaces: named controls, whose indices everything else looks up by name.
+
+    controls by name, physical units ─► ActionSpace ─► vector in model space ─► and back
 
 Conventions, kept on disk and at every public border:
 
@@ -8,14 +10,10 @@ Conventions, kept on disk and at every public border:
 Model space packs the buttons first, as 0 or 1, then the axes as (v + 1) / 2 in [0, 1]: a centred
 stick is 0.5, so never zero-pad an action.
 
-Axes that hold what happened during a row, such as a mouse's way.
-
-A keyboard and a mouse: keys and mouse buttons as buttons, the mouse's motion as axes.
-
-Keys and buttons have the names of Linux's input-event-codes.h. A key is where it is on a US
-keyboard, whatever is printed on it. `docs/keyboard_mouse.md` says which keys there are, and why.
-
-The layouts that files and checkpoints may name.
+There are two layouts that files and checkpoints may name. `gamepad` has buttons and sticks.
+`keyboard_mouse` has keys and mouse buttons as buttons, and the mouse's motion during a row as axes;
+its names are those of Linux's input-event-codes.h, and a key is named by its place on a US
+keyboard. `docs/keyboard_mouse.md` says which keys there are, and why.
 """
 
 import difflib
@@ -101,17 +99,17 @@ class ActionSpace:
 
     @property
     def controls(self) -> tuple[str, ...]:
-        """All names, in the order of the action vector."""
+        """Return all names, in the order of the action vector."""
         return self.buttons + self.sticks
 
     @property
     def action_dim(self) -> int:
-        """Length of an action vector."""
+        """Return the length of an action vector."""
         return len(self.controls)
 
     @cached_property
     def label_mask(self) -> Bool[np.ndarray, " a"]:
-        """True for the controls that data can label."""
+        """Mark the controls that data can label as True."""
         return np.array([name not in self.unlabelled for name in self.controls])
 
     def index(self, name: str) -> int:
@@ -232,10 +230,10 @@ GAMEPAD = ActionSpace(
 
 
 MOUSE_SCALE = MotionScale(limit=512.0, mu=255.0)
-"""Of MOUSE_X and MOUSE_Y, in counts: what a mouse reports, or a game's pixels where it moves a
+"""Scale of MOUSE_X and MOUSE_Y, in counts: of a mouse, or of a game's pixels where it moves a
 pointer. One count is 0.07, inside the dead zone of idle rows; two are 0.125."""
 WHEEL_SCALE = MotionScale(limit=8.0, mu=7.0)
-"""Of MOUSE_WHEEL, in notches; one is 0.30."""
+"""Scale of MOUSE_WHEEL, in notches; one is 0.30."""
 
 KEYBOARD_MOUSE = ActionSpace(
     name="keyboard_mouse",

@@ -1,1 +1,1 @@
-"""Commands: what is checked before torch is imported, help, and errors in one line."""
+"""Run the commands: checks before torch is imported, help, and errors in one line."""

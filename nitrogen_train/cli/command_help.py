@@ -1,4 +1,4 @@
-"""What `--help` of our Hydra commands prints: a sentence, examples, groups, settings."""
+"""Write what `--help` of our Hydra commands prints: a sentence, examples, groups, settings."""
 
 import ast
 import inspect
@@ -24,13 +24,13 @@ _COMMENTS = {
     "optimizer.lr": "The learning rate.",
     "schedule.warmup_share": "Share of max_steps in which the learning rate rises.",
 }
-"""Of keys that no dataclass of ours has."""
+"""Comments on keys that no dataclass of ours has."""
 _EXPERIMENT_TITLE = re.compile(r"^# (?!@package)(.*)", re.MULTILINE)
 
 
 @dataclass(frozen=True, kw_only=True)
 class CommandHelp:
-    """What is said of a command."""
+    """The help text of a command."""
 
     command: str
     config_name: str

@@ -1,8 +1,8 @@
-"""What our Hydra commands do before torch is imported: help, composing, checks.
+"""Do what our Hydra commands need before torch is imported: help, composing, checks.
 
     words ─► help, or a config ─► checked ─► the file of the command is imported, and torch with it
 
-A mistake is told in a second that way, and before anything is written.
+A mistake is reported within a second that way, and before anything is written.
 """
 
 import logging
@@ -62,7 +62,7 @@ from nitrogen_train.training.run_folder import (
 _log = logging.getLogger(__name__)
 _IMPORTS = "starting: importing torch"
 _SILENT_S = 1.0
-"""Of the imports that are under way; others come before them."""
+"""Seconds that imports may take in silence; others come before them."""
 
 
 def train() -> None:

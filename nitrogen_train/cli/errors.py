@@ -1,4 +1,4 @@
-"""How our commands end when something is wrong: one clear line, the traceback when asked for."""
+"""End a failed command with one clear line, and show the traceback when asked for."""
 
 import contextlib
 import functools
@@ -24,10 +24,10 @@ from nitrogen_train.training.run_folder import RunIsLockedError
 
 _Result = TypeVar("_Result")
 _EXPECTED = (ValueError, OSError, FloatingPointError, OmegaConfBaseException)
-"""What a user, a disk or the data can cause. Anything else is our mistake: show the traceback."""
+"""Errors that a user, a disk or the data can cause. Any other is ours: show the traceback."""
 
 _OF_WORDS = (ValueError, HydraException, OmegaConfBaseException, YAMLError)
-"""What the words of a command can cause."""
+"""Errors that the words of a command can cause."""
 
 _FROM_A_WORKER = re.compile(r"Caught \w+ in DataLoader worker process \d+\.\nOriginal Traceback ")
 

@@ -1,4 +1,4 @@
-"""What is wrong with the words of a Hydra command, in one line that says what to write instead.
+"""Explain what is wrong with the words of a Hydra command, in one line that says what to write.
 
 words ─► flags ─► overrides ─► keys, choices, values ─► the composed config
 """
@@ -307,7 +307,7 @@ def check_grid(words: Sequence[str], *, config_name: str) -> None:
 
 
 def _is_of_kind(given: Any, ours: Any) -> bool:  # noqa: ANN401 - any YAML
-    """Whether a value may stand for ours; in place of a boolean, anything may, such as a path."""
+    """Tell whether a value may stand for ours; for a boolean anything may, such as a path."""
     if isinstance(ours, list):
         return isinstance(given, (list, ListConfig))
     if isinstance(ours, (int, float)) and not isinstance(ours, bool):

@@ -1,7 +1,8 @@
-"""`nitrogen-report FOLDER`: the runs in a folder, for example of a sweep, in one table.
+"""Print the runs in a folder, for example of a sweep, in one table: `nitrogen-report FOLDER`.
 
-Prints what the runs differ in and where each has come to, the best first; writes the same with all
-curves to `report.html`, which fetches nothing, and each run to `report.csv`. Runs may still train.
+The table shows what the runs differ in and where each has come to, the best first. The same with
+all curves goes to `report.html`, which fetches nothing, and each run to `report.csv`. Runs may
+still train.
 """
 
 import argparse

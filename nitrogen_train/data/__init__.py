@@ -1,1 +1,1 @@
-"""Shards to `PolicyBatch`. The modules are imported by name: several of them run without torch."""
+"""Turn shards into `PolicyBatch`; modules are imported by name, since several run without torch."""

@@ -19,7 +19,7 @@ from nitrogen_train.data.schema import MAX_CLIP_FRAMES, ShardError
 from nitrogen_train.data.values import to_booleans, to_vectors
 
 MAX_ACTIONS_BYTES = 16 * 1024 * 1024
-"""Of the file, and of its columns unpacked."""
+"""Size of the file, and of its columns unpacked, at most."""
 
 DEAD_ZONE = 0.1
 """An axis this near its centre counts as released."""
@@ -35,7 +35,7 @@ class ClipActions:
     left_trigger_value: Float32[np.ndarray, " rows"] | None = None
     """Largest pull in the row, in [0, 1]; None where the trigger was recorded as a button."""
     right_trigger_value: Float32[np.ndarray, " rows"] | None = None
-    """As `left_trigger_value`."""
+    """Analogue value of the right trigger, as `left_trigger_value`."""
 
     def __len__(self) -> int:
         return len(self.valid)
@@ -157,7 +157,7 @@ def decode_actions(data: bytes, space: ActionSpace) -> ClipActions:
 
 _TRIGGER_COLUMNS = ("left_trigger_value", "right_trigger_value")
 _ROOM = 1e-6
-"""How far above its range a value may be rounded."""
+"""Distance above its range to which a value may be rounded."""
 
 
 def _axis_columns(space: ActionSpace) -> dict[str, list[int]]:

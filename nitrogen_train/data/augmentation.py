@@ -1,4 +1,4 @@
-"""Random changes of colour and place that leave the actions right.
+"""Change colour and place of frames at random, in ways that leave the actions right.
 
 All frames of a sample change alike, and by numbers that follow its seed alone: a sample looks the
 same in whatever batch, process or resumed run it is trained.

@@ -1,8 +1,9 @@
-"""Clips: fetched by one ranged read, decoded as far as windows need them.
+"""Fetch clips by one ranged read, and decode them as far as windows need them.
 
-What loading cost and what went wrong, counted where it happens and summed where it is logged.
+    manifest row ─► storage ─► record ─► clip ─► frames of a stretch
+                                   └► unreadable ─► quarantine: listed, counted, too many refused
 
-Clips that cannot be read: listed, counted, and too many of them refused.
+What loading cost and what went wrong is counted where it happens, and summed where it is logged.
 """
 
 import json
@@ -48,7 +49,7 @@ class LoadReport:
     """Windows that stand in for others, by the planned one's source and the cause."""
     faults: set[Fault] = field(default_factory=set[Fault])
     bytes_read: int = 0
-    """Of records, from storage or its cache."""
+    """Bytes of records, from storage or its cache."""
     read_s: float = 0.0
     decode_s: float = 0.0
     frames_decoded: int = 0
@@ -162,7 +163,7 @@ class DecodedClip:
     clip_id: str
     game: str
     index: Int64[np.ndarray, " kept"]
-    """Which frames of the clip are kept, increasing."""
+    """Frames of the clip that are kept, increasing."""
     frames: UInt8[np.ndarray, "kept h w 3"]
     values: Float32[np.ndarray, "rows a"]
     """Actions in model space."""
@@ -193,7 +194,7 @@ class ClipReader:
         self._image_size = image_size
         self.report = LoadReport()
         self.frame_bytes = 3 * image_size**2
-        """Of a decoded frame."""
+        """Size of a decoded frame."""
 
     def fetch(self, storage: Storage, row: ManifestRow, *, rows_per_action: int = 1) -> EncodedClip:
         """Read a clip with one ranged read, and check all of it but the video.

@@ -1,4 +1,4 @@
-"""Records: a clip's three members as consecutive tar entries.
+"""Pack a clip's three members into a record of consecutive tar entries, and unpack it.
 
 A shard is the plain concatenation of its records and a tar's end mark, so `webdataset` and `tar`
 read it with no help from us, and one ranged read gets a record whole. webdataset's writer lays a

@@ -1,4 +1,4 @@
-"""Frames to H.264 that decodes fast: constant frame rate, short closed groups, no B-frames."""
+"""Encode frames as H.264 that decodes fast: constant rate, short closed groups, no B-frames."""
 
 import contextlib
 import tempfile
@@ -17,19 +17,19 @@ from nitrogen_train.runtime.atomic_files import write_atomically
 
 @dataclass(frozen=True, kw_only=True)
 class Encoding:
-    """How x264 compresses. `docs/video.md` measures what the defaults cost and gain."""
+    """The settings of x264. `docs/video.md` measures what the defaults cost and gain."""
 
     crf: int = 18
     """Constant quality, 0 (lossless) to 51; 6 more is half the size. At 18 a monster six pixels
     high keeps its outline at 256x256."""
     group_s: float = 0.5
-    """From one key frame to the next, at least one frame."""
+    """Time from one key frame to the next, at least one frame."""
     decodes_fast: bool = True
     """Without x264's loop filter and arithmetic coding: twice as fast, for a tenth more bytes."""
     preset: str = "veryfast"
     """x264's name for how hard it tries."""
     num_threads: int = 1
-    """With more, the same frames may give other bytes."""
+    """Threads of x264; with more, the same frames may give other bytes."""
 
     def group_frames(self, fps: float) -> int:
         """Count the frames from one key frame to the next."""
@@ -52,7 +52,7 @@ DEFAULT_ENCODING = Encoding()
 
 
 _AS_WRITTEN = 2e-6
-"""As a share: how far 59.94, 29.97 and 23.976 lie from the rates that are written so."""
+"""Share by which 59.94, 29.97 and 23.976 differ from the rates that are written so."""
 
 
 def frame_rate(fps: float) -> Fraction:

@@ -1,4 +1,4 @@
-"""Workers' pieces to micro-batches.
+"""Join the workers' pieces to micro-batches.
 
 worker 0: piece ─┐
 worker 1: piece ─┼─► micro-batch, pinned ─► the training step

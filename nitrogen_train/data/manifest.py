@@ -1,8 +1,7 @@
-"""`manifest.parquet`: a row per clip, enough to plan all reading without opening a shard.
+"""Read, write and check `manifest.parquet`: a row per clip, from which all reading is planned.
 
-What a manifest says of one clip.
-
-The table of a manifest: its columns, what they must hold, and its hash, batch by batch.
+    records ─► ManifestRow, one per clip ─► manifest.parquet
+    manifest.parquet ─► columns and values checked, batch by batch ─► Manifest, and its hash
 
 A manifest may have millions of clips and come from a stranger: nothing here makes a Python object
 per clip that outlives its batch.
@@ -45,9 +44,9 @@ class ManifestRow:
     shard: str
     """File name of the tar, in the data set's folder."""
     offset: int
-    """Of the clip's record in the tar, in bytes."""
+    """Place of the clip's record in the tar, in bytes."""
     size: int
-    """Of the record with its headers: one ranged read gets all of it."""
+    """Size of the record with its headers, in bytes: one ranged read gets all of it."""
     clip_id: str
     num_frames: int
     num_valid_rows: int
@@ -62,13 +61,13 @@ class ManifestRow:
     width: int
     height: int
     source_width: int
-    """Of the original picture, before it was squashed."""
+    """Width of the original picture, before it was squashed."""
     source_height: int
     idle_share: float
     licence: str
     split: Split
     sha256: str
-    """Of the record's bytes, in hexadecimal."""
+    """Hash of the record's bytes, in hexadecimal."""
 
 
 def describe_record(
@@ -297,7 +296,7 @@ def _split_texts(column: pa.Array) -> tuple[Int32[np.ndarray, " n"], memoryview]
 MANIFEST_NAME = "manifest.parquet"
 
 _MAPPED_FORMAT = 1
-"""Of the converted file; higher when its layout or the checks before it change."""
+"""Format of the converted file; higher when its layout or the checks before it change."""
 _READ_BYTES = 2**20
 
 
@@ -336,7 +335,7 @@ class Manifest:
 
     @cached_property
     def action_space(self) -> ActionSpace:
-        """The one layout of all clips."""
+        """Return the one layout of all clips."""
         return get_space(self.table["action_space"][0].as_py())
 
     def clip_id(self, index: int) -> str:
@@ -363,7 +362,7 @@ class Manifest:
 
     @cached_property
     def hash(self) -> str:
-        """Identity of the clips and their order, the same on any machine."""
+        """Return the identity of the clips and their order, the same on any machine."""
         if self._known_hash is not None:
             return self._known_hash
         content = ContentHash()

@@ -1,4 +1,4 @@
-"""Data sets with weights: what a run draws its windows from.
+"""Open the weighted data sets from which a run draws its windows.
 
 path ─► storage, manifest ─► selection ─► table of windows ─► parts with weights (games, or one)
 """
@@ -34,14 +34,14 @@ class SourceOptions:
     weight: float = 1.0
     """Share of the samples, relative to the other sources'."""
     where: str | None = None
-    """Which clips are in use, such as `idle_share < 0.5 and game in [doom_defend]`."""
+    """Clips that are in use, such as `idle_share < 0.5 and game in [doom_defend]`."""
     game_temperature: float = 1.0
     """Games are drawn in proportion to windows ** (1 / temperature): 1 is as they come, more is
     nearer to all alike."""
     max_game_hours: float | None = None
     """A game with more video than this is drawn as if it had no more."""
     action_offset: int | None = None
-    """Of this data set, where it differs from the run's."""
+    """Action offset of this data set, where it differs from the run's."""
     # Not in what a resume compares: it permits, and changes no order.
     any_fps: bool = field(default=False, repr=False)
     """Permits clips of another frame rate than the mixture's other clips; see `load_sources`."""
@@ -54,7 +54,7 @@ class SourceOptions:
 
     @property
     def is_balanced(self) -> bool:
-        """Whether games are drawn otherwise than as they come."""
+        """Tell whether games are drawn otherwise than as they come."""
         return self.game_temperature != 1 or self.max_game_hours is not None
 
 
@@ -95,15 +95,15 @@ class Source:
     name: str
     """Identity in window ids and logs."""
     storage: Storage
-    """Where its shards and its manifest lie."""
+    """Storage of its shards and its manifest."""
     manifest: Manifest
     """All of its clips."""
     selection: Selection
-    """Which of them are in use."""
+    """Selection of the clips that are in use."""
     table: WindowTable
     """The windows of those."""
     window: WindowShape
-    """How windows are cut; only `action_offset` may differ between sources."""
+    """Shape of windows; only `action_offset` may differ between sources."""
     options: SourceOptions
 
     @property
@@ -115,7 +115,7 @@ class Source:
 
     @property
     def part_weights(self) -> list[float]:
-        """How often each part is drawn, relative to the others."""
+        """Return how often each part is drawn, relative to the others."""
         if not self.options.is_balanced:
             return [1.0]
         weights: list[float] = []
@@ -129,7 +129,7 @@ class Source:
 
     @property
     def mean_record_bytes(self) -> float:
-        """How large a clip's record is, over all clips of the manifest."""
+        """Return the mean size of a clip's record, over all clips of the manifest."""
         return float(self.manifest.table["size"].to_numpy().mean())
 
     def describe(self) -> str:

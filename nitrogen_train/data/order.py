@@ -1,4 +1,4 @@
-"""Which window is sample i of a run: a pure function, not a state.
+"""Tell which window is sample i of a run: a pure function, not a state.
 
     sample i ─► lane, visit, atom ─► source ─► game ─► pass, shuffled visit ─► position of a window
 
@@ -12,11 +12,9 @@ for Q samples. The visits of a pass are shuffled; a pass of N windows holds each
 Q, others in each pass. Lanes begin at different atoms of their first visit, so that about as many
 visits end in each step as in any other.
 
-Slots dealt to sources in proportion to weights, evenly along the way.
-
-How a global batch is divided, and which part of it a process builds.
-
-The plan of a run's samples: which window comes where, known without reading a shard.
+Slots are dealt to sources in proportion to their weights, evenly along the way. `BatchShape` says
+how a global batch is divided, `Share` which part of it a process builds, and `WindowPlan` joins all
+of it to a plan that is known without reading a shard.
 """
 
 import heapq
@@ -184,12 +182,12 @@ PART_ATTEMPTS = 8
 """Replacements that are drawn from a window's own part, before the whole source is drawn from."""
 
 _PHASE, _ROTATION, _VISIT, _STRETCH, _WINDOW, _REPLACEMENT = range(6)
-"""What a key is derived for."""
+"""Uses for which a key is derived."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Interleaving:
-    """How visits are laid side by side in the stream."""
+    """The rule by which visits are laid side by side in the stream."""
 
     global_batch_size: int
     """Samples of one optimizer step, B."""
@@ -210,7 +208,7 @@ class Interleaving:
 
     @property
     def num_lanes(self) -> int:
-        """Visits that are open at once, over all ranks."""
+        """Return visits that are open at once, over all ranks."""
         return self.lane_groups * self.global_batch_size
 
 
@@ -224,7 +222,7 @@ class Turns:
     visit: Int64[np.ndarray, " n"]
     """Number of the visit in the source's endless sequence."""
     atom: Int64[np.ndarray, " n"]
-    """Which of the visit's windows, in the order of handing out."""
+    """Place among the visit's windows, in the order of handing out."""
 
 
 class LaneOrder:

@@ -1,4 +1,4 @@
-"""Shuffles without a table: the place of each element is a function of its index and a key.
+"""Shuffle without a table: the place of each element is a function of its index and a key.
 
 A pass over 7.2 million clips has more windows than a worker should hold in a permutation; here any
 element of it costs the same few operations, at any place of the run.
@@ -12,7 +12,7 @@ from jaxtyping import Int64, UInt64
 Ints: TypeAlias = int | Int64[np.ndarray, " _"] | UInt64[np.ndarray, " _"]
 
 _ROUNDS = 8
-"""Of the Feistel network: four look random in large domains, small ones need more."""
+"""Rounds of the Feistel network: four look random in large domains, small ones need more."""
 
 
 def derive_key(*parts: Ints) -> UInt64[np.ndarray, " n"]:

@@ -1,4 +1,4 @@
-"""Ranges of remote files, kept on a local disk that many processes share.
+"""Keep ranges of remote files on a local disk that many processes share.
 
 An entry is one file: a checksum over address and bytes, then the bytes. It is written under another
 name, on whose lock its writer sits, and takes its own name when it is whole. What a killed process
@@ -177,7 +177,7 @@ def _read_usage(usage: int) -> int | None:
 
 
 def _is_abandoned(path: Path) -> bool:
-    """Whether no writer lives that sits on the file's lock."""
+    """Tell whether no writer lives that sits on the file's lock."""
     with path.open("rb") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,9 +1,9 @@
-"""A clip's metadata, `KEY.json`, and the rules that every reader and writer of clips keeps.
+"""Define a clip's metadata, `KEY.json`, and the rules that every reader and writer of clips keeps.
 
 Everything read here may come from a stranger: sizes are bounded before anything is unpacked, every
 value is checked, and a fault is a `ShardError` that says what was expected and what came.
 
-Names of games: one spelling for a game, or a policy would learn it as two.
+A game has one spelling in its name, or a policy would learn it as two.
 """
 
 import json
@@ -82,21 +82,21 @@ def check_version(version: object, what: str) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Provenance:
-    """Where a clip was cut from."""
+    """The original from which a clip was cut."""
 
     original_id: str
     """The recording's name, or the id of a published video."""
     url: str
-    """Where the original can be had; empty if nowhere."""
+    """Address of the original; empty if it cannot be had."""
     start_frame: int
     """First frame of the clip in the original."""
     end_frame: int
     """One past the last frame."""
     width: int
-    """Of the original picture, in pixels."""
+    """Width of the original picture, in pixels."""
     height: int
     labels: Labels
-    """Whether the actions are as extracted or have been cleaned."""
+    """Kind of the labels: as extracted, or cleaned."""
 
     def __post_init__(self) -> None:
         _check_texts(self, "original_id")
@@ -118,13 +118,13 @@ class ClipMetadata:
     """The collection it belongs to; mixtures weigh sources."""
     game: str
     session_id: str
-    """What a split never separates."""
+    """Session, which a split never separates."""
     fps: float
     """Frames, and rows, per second."""
     num_frames: int
     """Frames of the video and rows of the actions."""
     width: int
-    """Of the stored picture, in pixels."""
+    """Width of the stored picture, in pixels."""
     height: int
     action_space: str
     """Name of the `ActionSpace`."""
@@ -133,9 +133,9 @@ class ClipMetadata:
     licence: str
     provenance: Provenance
     masked_boxes: tuple[Box, ...] = ()
-    """Of the original, blacked out before the resize."""
+    """Boxes of the original picture that were blacked out before the resize."""
     area: Box | None = None
-    """Of the original, the part that is shown; all of it if `None`."""
+    """Part of the original picture that is shown; all of it if `None`."""
     schema_version: int = field(default=SCHEMA_VERSION)
 
     def __post_init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Which rows of a table to use, written as an expression over its columns.
+"""Choose rows of a table by an expression over its columns.
 
     split == train and idle_share < 0.5 and game in [doom_defend, doom_gather] and not labels == raw
 

@@ -1,11 +1,10 @@
-"""Where a data set lies: a local folder, or a prefix of `s3://`, `gs://`, `http(s)://`.
+"""Read byte ranges of a data set in a local folder, or under `s3://`, `gs://` or `http(s)://`.
 
     read(name, offset, size) ─► cache, if it is a URL ─► one ranged read ─► try again later ─► bytes
 
-What may pass (timeouts, broken connections, short bodies, throttling, errors of the server) is
-tried again, with growing waits; what will not (missing, forbidden, too short) is a `ShardError`.
-
-One ranged read of a URL through fsspec, and what its failures mean.
+Failures that may pass (timeouts, broken connections, short bodies, throttling, errors of the
+server) are tried again, with growing waits; those that will not (missing, forbidden, too short) are
+a `ShardError`. A URL is read through fsspec, one range at a time.
 
 Credentials are found by the libraries in the environment (variables, the cloud's own files, a
 machine's role, `~/.netrc`); this package never sees one, and refuses an address that holds one.
@@ -292,7 +291,7 @@ class Storage:
 
     @property
     def is_cached(self) -> bool:
-        """Whether a read may come from a cache, and so be older than the data set."""
+        """Tell whether a read may come from a cache, and so be older than the data set."""
         return self._cache is not None
 
     def read(

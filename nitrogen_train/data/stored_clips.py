@@ -1,12 +1,11 @@
-"""Clips in the records of any writer: ours, or a foreign one's that a manifest was made for.
+"""Read clips from the records of any writer: ours, or a foreign one's with a manifest of ours.
 
     record's members ─► ours: `actions.parquet`, `json` with our schema, `mp4`, all of it checked
                      └► foreign: one picture (mp4, jpg, jpeg), one `ACTION_DECODERS` knows, others
                         left unread; what it does not say is in its manifest's row
 
-Which of them it is, the record itself says.
-
-Actions as other writers store them, beside `actions.parquet`.
+The record itself says which of them it is. Other writers store actions, beside `actions.parquet`,
+as
 
     actions.json    rows [{"SOUTH": true, "LEFT_STICK_X": -0.4}, …] or columns {"SOUTH": [true, …]}
     npy, npz        an array (rows, controls), in the order of the action space
@@ -121,7 +120,7 @@ ACTION_DECODERS: dict[str, Callable[[bytes, ActionSpace], ClipActions]] = {
     "npy": decode_npy_actions,
     "npz": decode_npz_actions,
 }
-"""By the member's suffix."""
+"""Decoders by the member's suffix."""
 
 
 def _build(values: np.ndarray, valid: Bool[np.ndarray, " rows"], space: ActionSpace) -> ClipActions:
@@ -243,16 +242,16 @@ _MEMBER = re.compile(r"((?:.*/)?[^./]+)\.([^/]+)", re.DOTALL)
 
 @runtime_checkable
 class StoredClip(Protocol):
-    """What reading needs of a record."""
+    """The parts of a record that reading needs."""
 
     @property
     def actions(self) -> ClipActions:
-        """One row per frame."""
+        """Return one row per frame."""
         ...
 
     @property
     def video(self) -> bytes:
-        """Still encoded."""
+        """Return the video, still encoded."""
         ...
 
 
@@ -317,7 +316,7 @@ def decode_clip(data: bytes, space: ActionSpace) -> StoredClip:
 
 
 def is_ours(members: Mapping[str, bytes]) -> bool:
-    """Whether a record's members are those that `encode_record` writes."""
+    """Tell whether a record's members are those that `encode_record` writes."""
     if members.keys() != _OURS:
         return False
     try:

@@ -1,4 +1,4 @@
-"""Shards to `PolicyBatch`.
+"""Turn shards into `PolicyBatch`.
 
     plan: sample i ─► window of a clip ─► visit: one ranged read, stretches decoded as they come up
       ─► window: frames uint8, rows in model space ─► collate ─► a worker's piece of a micro-batch
@@ -30,7 +30,7 @@ class BatchPart:
 
     batch: PolicyBatch
     report: LoadReport
-    """What the worker has counted since its last piece."""
+    """Counts of the worker since its last piece."""
 
 
 class TrainingStream(IterableDataset[BatchPart | Exception]):
@@ -175,6 +175,6 @@ class ValidationStream(IterableDataset[PolicyBatch]):
             return None
 
     def _blank(self, source: Source) -> Window:
-        """A window whose mask is all False."""
+        """Build a window whose mask is all False."""
         clip = self._reader.blank()
         return Window(source, clip, 0, WindowId(source.name, clip.clip_id, 0), occurrence=0)

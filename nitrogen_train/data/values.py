@@ -1,4 +1,4 @@
-"""Reads a stranger's values for what they say, whatever type they are stored as.
+"""Read a stranger's values for what they say, whatever type they are stored as.
 
     one value        as_number, as_whole_number, as_boolean        None if it is none
     a table's column to_numbers, to_whole_numbers, to_booleans, to_vectors

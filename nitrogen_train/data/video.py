@@ -1,21 +1,21 @@
-"""A video in memory: opened, found whole, its frames listed in the order in which they are shown.
+"""Decode videos in memory to exact frames, by one of three libraries behind one protocol.
 
-Every backend goes by this list. An mp4's own table gives it in the time of decoding one frame;
-where that does not tell all, every packet is read, in the time of about six.
+    bytes ─► opened, found whole ─► frames listed in the order in which they are shown
+      ─► PyAV | torchcodec | decord ─► exactly the frames asked for, or an error
 
-Three libraries decode, behind one protocol:
+A frame's index is its place in the order in which frames are shown. An mp4's own table gives that
+order in the time of decoding one frame; where the table does not tell all, every packet is read, in
+the time of about six frames. All libraries go by this list.
 
-    pyav        the default: the fastest of those that are exact on every kind of file
-    torchcodec  where it and the shared libraries of FFmpeg are installed
-    decord      0.6, last released in 2021
+Each call opens the video, decodes on one thread (a loader has a process per core) and closes it: a
+decoder holds nothing, and one object serves every worker.
 
-decord returns wrong frames where decoding starts at what is no IDR (open groups, HEVC, intra
-refresh) and where an edit list hides frames, and crashes on files that are cut short: these are
-refused. A reader that is alive when its process forks hangs the child; here none outlives its call.
-
-A frame's index is its place in the order in which frames are shown. A backend returns exactly the
-frames that are asked for, or raises. Each call opens the video, decodes on one thread (a loader has
-a process per core) and closes it: a decoder holds nothing, and one object serves every worker.
+* PyAV, the default, is the fastest of those that are exact on every kind of file.
+* torchcodec works where it and the shared libraries of FFmpeg are installed.
+* decord 0.6, last released in 2021, returns wrong frames where decoding starts at what is no IDR
+  (open groups, HEVC, intra refresh) and where an edit list hides frames, and crashes on files that
+  are cut short: these are refused. A reader that is alive when its process forks hangs the child;
+  here none outlives its call.
 """
 
 import importlib.util
@@ -67,11 +67,11 @@ class FrameTable:
     """The frames of a video."""
 
     pts: Int64[np.ndarray, " frames"]
-    """When each is shown, in ticks, increasing: an index of a frame is a place in this list."""
+    """Times of the frames, in ticks, increasing: an index of a frame is a place in this list."""
     key_pts: Int64[np.ndarray, " keys"]
-    """When those are shown at which decoding can start, increasing; an edit list may hide them."""
+    """Times of the frames at which decoding can start, increasing; an edit list may hide them."""
     key_seeks: Int64[np.ndarray, " keys"]
-    """What to seek for to land on each of these, in ticks."""
+    """Times to seek for to land on each of these, in ticks."""
     width: int
     height: int
 
@@ -132,7 +132,7 @@ def open_video(video: bytes) -> Iterator[OpenVideo]:
 
 
 def is_mp4(container: InputContainer) -> bool:
-    """Whether a file has a table of all its frames: mp4, mov and their kin."""
+    """Tell whether a file has a table of all its frames: mp4, mov and their kin."""
     return "mp4" in container.format.name.split(",")
 
 
@@ -176,7 +176,7 @@ def _read_table(video: bytes, container: InputContainer, stream: VideoStream) ->
 _Columns = tuple[
     Int64[np.ndarray, " p"], Int64[np.ndarray, " p"], Bool[np.ndarray, " p"], Bool[np.ndarray, " p"]
 ]
-"""Of each frame as it is stored: pts, what to seek for, is it a key frame, is it shown."""
+"""Facts of each stored frame: pts, time to seek for, is it a key frame, is it shown."""
 
 
 def _read_index(video: bytes, entries: Sequence[IndexEntry]) -> _Columns:
@@ -200,7 +200,7 @@ def _read_index(video: bytes, entries: Sequence[IndexEntry]) -> _Columns:
 
 
 def _hides_frames(video: bytes) -> bool:
-    """Whether an mp4's header is not found, or tells less than all of its frames."""
+    """Tell whether an mp4's header is not found, or tells less than all of its frames."""
     position = 0
     while position + 16 <= len(video):
         size, kind = struct.unpack_from(">I4s", video, position)

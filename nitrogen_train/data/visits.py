@@ -1,9 +1,9 @@
-"""Visits: a clip is fetched once, decoded a stretch at a time, and handed out window by window.
+"""Fetch a clip once, decode it a stretch at a time, and hand it out window by window: a visit.
+
+    planned visit ─► clip_reader ─► decoded stretch ─► windows ─► samples ─► PolicyBatch
 
 What cannot be read is replaced by windows that the plan itself draws, so that a fault in the data
 changes the stream in the same way at any number of ranks and workers.
-
-Windows of decoded clips to `PolicyBatch`.
 """
 
 import hashlib
@@ -32,7 +32,7 @@ class Window(NamedTuple):
     frame: int
     """The last observed frame."""
     planned: WindowId
-    """What the plan has here; another window where that one cannot be read."""
+    """Window that the plan has here; another window stands in where this one cannot be read."""
     occurrence: int
     """Tells the times apart that the same window is delivered."""
 
@@ -121,16 +121,16 @@ MAX_ATTEMPTS = 16
 
 @dataclass(kw_only=True)
 class _Visit:
-    """What a lane holds open."""
+    """The clip and the windows that a lane holds open."""
 
     source: int
     number: int
     clips: dict[int, EncodedClip | Fault] = field(default_factory=dict[int, "EncodedClip | Fault"])
     stretch: int = -1
     windows: list[Window] = field(default_factory=list[Window])
-    """Of the stretch, in the order of handing out."""
+    """Windows of the stretch, in the order of handing out."""
     causes: list[str | None] = field(default_factory=list["str | None"])
-    """Why a window of the stretch stands in for another; None where it does not."""
+    """Reason why a window of the stretch stands in for another; None where it does not."""
 
 
 def estimate_lane_bytes(plan: WindowPlan, *, samples_per_step: int, frame_bytes: int) -> int:

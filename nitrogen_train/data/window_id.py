@@ -1,10 +1,10 @@
-"""The name of a window, which commands without torch need too."""
+"""Name a window; commands without torch need the name too."""
 
 from typing import NamedTuple
 
 
 class WindowId(NamedTuple):
-    """Where a sample was cut from: the same window always has the same id."""
+    """The place a sample was cut from: the same window always has the same id."""
 
     source: str
     clip_id: str

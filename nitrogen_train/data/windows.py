@@ -1,19 +1,20 @@
-"""Windows of a clip: frames up to t, and the rows of actions that follow.
+"""Count and cut the windows of clips: frames up to t, and the rows of actions that follow.
 
     frames   t-2·stride … t-stride … t          (before the clip's start: masked)
     rows     t+offset … t+offset+horizon-1      (from the first row that is not valid: masked)
 
 Rows past the clip's end are not valid. What follows an invalid row is not supervised either: an
 injected disturbance lies between it and anything the frames show. A window exists for each valid
-first row, so the windows of a clip can be counted from its manifest row alone.
+first row, so the windows of a clip are counted from its manifest row alone.
 
-Every window of the clips in use, counted, not listed: which window is at a position.
+A run's table of windows counts all windows of the clips in use without listing them, and tells
+which window is at a position:
 
     clips in use, in manifest order or by game ─► runs of valid rows ─► one entry per run
     position p ─► the run at which the running count of windows passes p ─► clip, frame, rows
 
-A window exists for each valid first row (see `windows.py`), so a run of n rows holds n windows and
-the table is three numbers per run, which all processes of a node map from the same files.
+A run of n valid rows holds n windows, so the table is three numbers per run, which all processes of
+a node map from the same files.
 """
 
 import hashlib
@@ -34,7 +35,7 @@ from nitrogen_train.runtime.atomic_files import build_once, write_atomically
 
 @dataclass(frozen=True, kw_only=True)
 class WindowShape:
-    """What a policy observes and predicts at one moment."""
+    """The frames and rows that a policy observes and predicts at one moment."""
 
     num_frames: int
     """Observed frames, at least 1."""
@@ -88,7 +89,7 @@ class WindowShape:
 
 
 _FORMAT = 3
-"""Of the files; higher when their content changes."""
+"""Format of the files; higher when their content changes."""
 
 _SUMMARY_NAME = "table.json"
 
@@ -107,14 +108,14 @@ class Located:
 
 @dataclass(frozen=True, kw_only=True)
 class GameCount:
-    """What a table holds of one game."""
+    """The clips of one game in a table."""
 
     game: str
     num_clips: int
-    """In use, also those without a window."""
+    """Number of clips in use, also those without a window."""
     num_windows: int
     hours: float
-    """Of video."""
+    """Hours of video."""
 
 
 class WindowTable:
@@ -129,7 +130,7 @@ class WindowTable:
             for name in ("ends", "clips", "stops")
         )
         self.game_counts = tuple(GameCount(**count) for count in summary["game_counts"])
-        """Of every game in use, by name."""
+        """Counts of every game in use, by name."""
         self.fps_range: tuple[float, float] = tuple(summary["fps_range"])
         """Least and most frames per second of the clips in use."""
         self.num_windows = sum(count.num_windows for count in self.game_counts)

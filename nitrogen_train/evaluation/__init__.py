@@ -1,1 +1,1 @@
-"""How good a policy is: offline, next to trivial baselines, and in real games played through."""
+"""Measure how good a policy is: offline beside trivial players, and in real games."""

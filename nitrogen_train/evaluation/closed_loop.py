@@ -1,11 +1,9 @@
-"""Closed loop: random, expert and policy play the same held-out seeds of real games.
+"""Let random player, expert and policy play the same held-out seeds of real games.
 
     seeds ─► groups played in lock step, each by one of several processes ─► journal ─► scores
 
-A finished group is written down and not played again. Groups follow from the settings alone, so an
-evaluation that was interrupted ends with the scores that it would have had.
-
-Finished episodes, kept so that none is played twice.
+A finished group of episodes is written to a journal and not played again. Groups follow from the
+settings alone, so an evaluation that was interrupted ends with the scores that it would have had.
 """
 
 import functools
@@ -40,7 +38,7 @@ class PlayedEpisode:
 
     player: PlayerName
     fingerprint: str
-    """Of what else decides how the episode goes: the game's settings and the policy's."""
+    """Fingerprint of all else that decides how the episode goes: settings of game and policy."""
     game: str
     seed: int
     score: float

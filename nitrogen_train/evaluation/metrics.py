@@ -1,4 +1,4 @@
-"""Offline metrics: predicted rows against recorded rows, per game and macro.
+"""Compare predicted rows with recorded rows, per game and over all games.
 
 On real data the last action repeated reaches 90 % of button F1, so F1 is also counted where a
 button changes. With the label of the row before as the reference:
@@ -8,8 +8,8 @@ button changes. With the label of the row before as the reference:
   stands for itself, and repeating that row can never score at an onset or a release.
 
 Only counts and sums are kept, so the result depends neither on the order of the rows nor on how
-they were split over batches and processes. What has no answer is None and left out of every mean:
-F1 of a button that never does it, R² of an axis whose labels do not vary.
+they were split over batches and processes. A metric without an answer is None and left out of every
+mean: F1 of a button that never does it, R² of an axis whose labels do not vary.
 """
 
 from dataclasses import dataclass, field
@@ -21,7 +21,7 @@ from jaxtyping import Bool
 from nitrogen_train.actions import ActionRows, ActionSpace
 
 EVENTS = ("frame", "onset", "release")
-"""What a button is judged on: being down in a row, going down, coming up."""
+"""Events on which a button is judged: being down in a row, going down, coming up."""
 
 SUMMARY = ("frame_f1", "onset_f1", "release_f1", "stick_r2", "stick_mae")
 """A game's means over its buttons and axes; the macro metrics are their means over games."""
@@ -165,7 +165,7 @@ def _hits(said: np.ndarray, true: np.ndarray) -> list[np.ndarray]:
 
 
 def _f1(hits: np.ndarray) -> dict[str, float | int | None]:
-    """Precision, recall and F1; undefined (None) without a single positive label."""
+    """Compute precision, recall and F1; None without a single positive label."""
     right, wrong, missed = (int(count) for count in hits)
     support = right + missed
     return {

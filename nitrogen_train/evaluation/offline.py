@@ -1,12 +1,10 @@
-"""Offline: what a policy would have pressed at each frame of held-out recordings.
+"""Predict what a policy would have pressed at each frame of held-out recordings, and judge it.
 
     clip of split val ─► frames up to t ─► chunk ─► its first row against row t+action_offset
 
-Repeat, idle and the most common action of the training split are judged on the same rows: those
-that are valid and have a valid row before them. Noise is fixed by (seed, clip, frame), so the
-result depends neither on the batch size nor on the order.
-
-Players that see no picture: what a policy must beat offline before its metrics mean anything.
+Noise is fixed by (seed, clip, frame), so the result depends neither on the batch size nor on the
+order. Players that see no picture are judged on the same rows, those that are valid and have a
+valid row before them; a policy must beat them before its metrics mean anything:
 
 * `repeat`: the recorded row just before, once more;
 * `idle`: nothing pressed, sticks centred;
@@ -102,7 +100,7 @@ PLAYERS = ("policy", "repeat", "idle", "most_common")
 
 @dataclass(frozen=True, kw_only=True)
 class OfflineSettings:
-    """Which windows are predicted, and how."""
+    """The settings of what is predicted, and how."""
 
     frame_stride: int
     """Rows between observed frames, as in training."""

@@ -1,13 +1,10 @@
-"""Playing a game through: several episodes in lock step, so that a policy is asked once for all.
+"""Play several episodes of a game in lock step, so that one call of a policy serves all.
 
-Before each row a player is asked for the controller state of every episode that still runs. The
-sum of an episode's rewards is its score.
+    frames of the episodes that still run ─► player ─► their controls ─► step ─► rewards, frames
 
-The playing process: several episodes of one game in lock step, by one policy.
-
-Episodes that need a chunk at the same moment share one call of the policy; see `models.playing`.
-
-The policy at play, as a video with its pad drawn below the picture.
+The sum of an episode's rewards is its score. Episodes whose policy needs a chunk at the same moment
+share one call of it (`models.playing`). `record_video` writes a policy at play as a video with its
+pad drawn below the picture.
 """
 
 import contextlib
@@ -33,7 +30,7 @@ from nitrogen_train.viewing.overlays import draw_controls
 
 @dataclass(frozen=True, kw_only=True)
 class Moment:
-    """What a player may look at in one running episode."""
+    """The facts of one running episode that a player may look at."""
 
     frame: Frame
     """The picture on the screen now."""
@@ -75,7 +72,7 @@ class RandomPlayer:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """How an episode ended."""
+    """The end of an episode."""
 
     seed: int
     score: float
@@ -165,7 +162,7 @@ class Agent:
 
 
 _ENCODING = Encoding(crf=31, group_s=5.0, decodes_fast=False)
-"""For looking at, not for learning from: a minute takes two to four megabytes."""
+"""Encoding for looking at, not for learning from: a minute takes two to four megabytes."""
 _CONTROLS_HEIGHT = 84
 """Black rows below the pad, which a browser's player lays its controls over."""
 

@@ -1,4 +1,4 @@
-"""One self-contained page that shows what a run has reached; nothing in it is fetched.
+"""Write one self-contained page that shows what a run has reached; it fetches nothing.
 
 Sections without content are left out, so the same page serves a whole demo and a single evaluation.
 """

@@ -1,4 +1,4 @@
-"""The runs in a folder: what each was told, how far it has come, and which belong together."""
+"""Read the runs in a folder: their settings, how far each has come, and which belong together."""
 
 import contextlib
 import json
@@ -40,11 +40,11 @@ class Run:
     """Normalized score by game, where it has been evaluated."""
     is_finished: bool
     error: str | None
-    """Why the last start failed, if it did."""
+    """Error of the last start, if it failed."""
 
     @property
     def step(self) -> int:
-        """The number of steps that have been logged."""
+        """Return the number of steps that have been logged."""
         return count_steps(self.metrics)
 
     def last(self, metric: str) -> float | None:

@@ -1,4 +1,4 @@
-"""The runs of a folder as a table in the terminal, a page with their curves, and a CSV.
+"""Lay the runs of a folder out as a table in the terminal, a page with their curves, and a CSV.
 
 Runs that differ only in the seed make one row, mean ± 95 % interval, with the runs below it.
 """
@@ -30,20 +30,20 @@ _CONFIDENCE = 0.95
 _LONGEST = 24
 """Characters of a name or a setting in a table."""
 _NAMED = 8
-"""Of columns that have no room."""
+"""Most columns without room that are named."""
 _NONE = "–"
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Column:
-    """What is told of each run."""
+    """One column of the table of runs."""
 
     name: str
     title: str
     """The name, as short as it is clear among the others."""
     read: Callable[[Run], str | float | None]
     can_go: bool
-    """Whether a narrow table may leave it out."""
+    """True if a narrow table may leave it out."""
 
     def tell(self, run: Run) -> str:
         """Tell it of one run."""

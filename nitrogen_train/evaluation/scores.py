@@ -1,4 +1,4 @@
-"""From the scores of episodes to one comparable number per game.
+"""Turn the scores of episodes into one comparable number per game.
 
     normalized = (policy - random) / (reference - random)
 
@@ -23,7 +23,7 @@ _NUM_RESAMPLES = 10_000
 
 @dataclass(frozen=True, kw_only=True)
 class GameScore:
-    """How well a policy plays one game."""
+    """The score of a policy in one game."""
 
     score: float
     """Normalized mean: 0 is random, 1 the reference."""

@@ -1,4 +1,4 @@
-"""The mathematics of flow matching: pure functions of tensors, no framework."""
+"""Define the mathematics of flow matching: pure functions of tensors, no framework."""
 
 from nitrogen_train.flow.noise import sample_normal as sample_normal
 from nitrogen_train.flow.noise import sample_uniform as sample_uniform

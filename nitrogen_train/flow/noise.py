@@ -1,4 +1,4 @@
-"""Random numbers that belong to a sample, not to a place in a batch.
+"""Draw random numbers that belong to a sample, not to a place in a batch.
 
 Each number is a hash of (seed, stream, index): the same wherever and with whatever else the
 sample is batched, on any device. Streams keep the uses of one seed apart.

@@ -1,14 +1,13 @@
-"""The straight path from noise to actions.
+"""Define the straight path from noise to actions, its loss, and what a network predicts on it.
+
+    actions x_1, noise x_0, time ─► x_t, velocity ─► network ─► prediction ─► velocity ─► loss
 
 The one convention of the whole project: `time` 0 is noise, 1 is data,
 x_t = (1 - time) x_0 + time x_1, velocity = x_1 - x_0, and the solver integrates from 0 to 1.
 
-The masked loss: one mean over everything that a step supervises.
-
-A sum of errors travels with the count that divides it, so that micro-batches and ranks can share
-one divisor, the count of the whole global batch, and give the gradients of one batch.
-
-What a network's output means, and how the velocity follows from it.
+The loss is one mean over everything that a step supervises. A sum of errors travels with the count
+that divides it, so that micro-batches and ranks can share one divisor, the count of the whole
+global batch, and give the gradients of one batch.
 
 Velocity, x_1 and the logits of a binary x_1 determine each other along the path: a network may
 return any of them, apart for buttons and for sticks, and the solver sees a velocity.
@@ -88,7 +87,7 @@ def velocity_to(
 
 
 ErrorKind = Literal["squared", "absolute", "cross_entropy"]
-"""Of one value; cross entropy takes logits as predictions and probabilities as targets."""
+"""Kinds of errors; cross entropy takes logits as predictions and probabilities as targets."""
 
 
 def masked_error_sums(
@@ -155,7 +154,7 @@ ButtonPrediction = Literal["velocity", "x_1", "logits"]
 
 @dataclass(frozen=True, kw_only=True)
 class Prediction:
-    r"""How to read an output whose first values are buttons and whose other values are sticks.
+    r"""The reading of an output whose first values are buttons and whose other values are sticks.
 
     - `velocity`: :math:`x_1 - x_0`, squared error; what the released policy returns.
     - `x_1`: the actions, squared error. The network need not learn to subtract the noise.
@@ -180,7 +179,7 @@ class Prediction:
 
     @property
     def button_error(self) -> ErrorKind:
-        """What buttons are trained with."""
+        """Return the kind of error that trains buttons."""
         return "cross_entropy" if self.buttons == "logits" else "squared"
 
     def target(self, path: PathSample, x_1: Float[Tensor, "b t a"]) -> Float[Tensor, "b t a"]:

@@ -1,6 +1,8 @@
 """Follow a velocity field from noise to actions, from time 0 to time 1.
 
-Classifier-free guidance: lean on what the condition changes.
+    noise ─► velocity, with and without the condition ─► guided velocity ─► a step ─► … ─► actions
+
+Classifier-free guidance leans on what the condition changes.
 """
 
 from collections.abc import Callable

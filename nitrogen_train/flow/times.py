@@ -1,4 +1,4 @@
-"""Which path times a policy trains on.
+"""Distribute the path times on which a policy trains.
 
 A distribution maps uniform numbers to path times (an inverse CDF), so that any source of
 uniforms can drive it: a generator, or the seed that a sample carries (`flow.noise`).
@@ -26,7 +26,7 @@ class TimeDistribution(Protocol):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What `build_time_distribution` needs, as JSON can hold it."""
+        """Return what `build_time_distribution` needs, as JSON can hold it."""
         ...
 
 
@@ -55,7 +55,7 @@ class ShiftedBeta:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What `build_time_distribution` needs, as JSON can hold it."""
+        """Return what `build_time_distribution` needs, as JSON can hold it."""
         return {"kind": "shifted_beta", **asdict(self)}
 
     def __call__(self, uniform: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
@@ -83,7 +83,7 @@ class Uniform:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What `build_time_distribution` needs, as JSON can hold it."""
+        """Return what `build_time_distribution` needs, as JSON can hold it."""
         return {"kind": "uniform", **asdict(self)}
 
     def __call__(self, uniform: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
@@ -100,9 +100,9 @@ class LogitNormal:
     """
 
     mean: float
-    """Of the logit; below 0 most times lie near the noise."""
+    """Mean of the logit; below 0 most times lie near the noise."""
     std: float
-    """Of the logit, more than 0."""
+    """Standard deviation of the logit, more than 0."""
 
     def __post_init__(self) -> None:
         if self.std <= 0:
@@ -110,7 +110,7 @@ class LogitNormal:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What `build_time_distribution` needs, as JSON can hold it."""
+        """Return what `build_time_distribution` needs, as JSON can hold it."""
         return {"kind": "logit_normal", **asdict(self)}
 
     def __call__(self, uniform: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:

@@ -1,4 +1,4 @@
-"""Real games, headless, behind one gamepad interface; no torch."""
+"""Run real games without a screen behind one gamepad interface; no torch."""
 
 import ast
 import difflib

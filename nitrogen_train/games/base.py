@@ -1,13 +1,12 @@
-"""One gamepad interface for every game.
+"""Define one gamepad interface for every game, and players that know nothing of a game.
+
+    reset ─► frame 0 ─► player ─► controls by name (row 0) ─► step ─► frame 1, reward ─► …
 
 A game is a Gymnasium environment whose observation is the picture on the screen, (h, w, 3) uint8
-RGB, and whose action is a controller state by name (`Controls`), for example
-`{"RIGHT_STICK_X": -0.4, "RIGHT_TRIGGER": True}`. `reset` shows frame 0; the action given to `step`
-after frame t is row t of a recording. The sum of the rewards of an episode is its score.
-
-Reading a controller state as a game sees it.
-
-Players that know nothing of the game.
+RGB, and whose action is a controller state by name (`Controls`), for example `{"RIGHT_STICK_X":
+-0.4, "RIGHT_TRIGGER": True}`. `reset` shows frame 0; the action given to `step` after frame t is
+row t of a recording. The sum of the rewards of an episode is its score. `read_pad` reads a
+controller state as a game sees it.
 """
 
 import abc
@@ -27,7 +26,7 @@ Frame = UInt8[np.ndarray, "h w 3"]
 
 @dataclass(frozen=True, kw_only=True)
 class GameInfo:
-    """What a recorder, a player and a reader need to know of a game."""
+    """The facts of a game that a recorder, a player and a reader need."""
 
     name: str
     """Identity on disk: lower case, no dots."""
@@ -40,7 +39,7 @@ class GameInfo:
     frame_size: tuple[int, int]
     """Height and width of its picture, in pixels."""
     score: str
-    """What the sum of an episode's rewards counts, with its range."""
+    """Meaning of the sum of an episode's rewards, with its range."""
     reference_score: float | None
     """The expert's published mean, or None: 1 on the normalized scale is never below it."""
     licence: str
@@ -62,7 +61,7 @@ class Game(gymnasium.Env[Frame, Controls], abc.ABC):
 
     @property
     def action_space(self) -> spaces.Dict:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """Controls that the game listens to: buttons as 0 or 1, axes in [-1, 1]."""
+        """Return controls that the game listens to: buttons as 0 or 1, axes in [-1, 1]."""
         return spaces.Dict(
             {
                 name: spaces.Box(-1, 1, (), np.float32)
@@ -74,7 +73,7 @@ class Game(gymnasium.Env[Frame, Controls], abc.ABC):
 
     @property
     def observation_space(self) -> spaces.Box:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """The picture on the screen."""
+        """Return the picture on the screen."""
         return spaces.Box(0, 255, (*self.info.frame_size, 3), np.uint8)
 
     @abc.abstractmethod

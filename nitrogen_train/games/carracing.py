@@ -18,10 +18,10 @@ FRAME_SKIP = 4
 TIME_LIMIT_TICKS = 1000
 """Gymnasium's own limit for `CarRacing-v3`: 20 s."""
 STEER, GAS, BRAKE = 0.5, 0.5, 0.2
-"""What the full stick and the pressed triggers give, of 1: more only makes the car skid."""
+"""Strength of the full stick and the pressed triggers, of 1: more only makes the car skid."""
 
 TILES_TO_AIM, TILES_TO_BEND = 6, 8
-"""How far ahead the expert aims and looks for bends, in tiles of 3.5 m; a frame shows 10."""
+"""Tiles, of 3.5 m, to which the expert aims and looks for bends; a frame shows 10."""
 STEERING_GAIN = 1.6
 """Stick of the expert per radian between the car's heading and the point that it aims at."""
 TOP_SPEED, BEND_SLOWDOWN, BRAKE_MARGIN = 75.0, 0.6, 8.0
@@ -132,5 +132,5 @@ class _UndrawnCarRacing(car_racing.CarRacing):
 
 
 def _turn(heading: float, goal: float) -> float:
-    """The angle from one heading to another, in [-pi, pi)."""
+    """Return the angle from one heading to another, in [-pi, pi)."""
     return (goal - heading + math.pi) % (2 * math.pi) - math.pi

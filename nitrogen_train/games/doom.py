@@ -1,4 +1,4 @@
-"""What the ViZDoom games share: the engine, its pictures and what a player sees in them."""
+"""Run ViZDoom for all games of Doom: the engine, its pictures, and what a player sees in them."""
 
 import abc
 import contextlib
@@ -49,12 +49,12 @@ class Sighting:
 
     @property
     def angle_deg(self) -> float:
-        """The turn to the right that faces it, in [-45, 45]: the screen spans 90 degrees."""
+        """Return the turn to the right that faces it, in [-45, 45]: the screen spans 90 degrees."""
         return math.degrees(math.atan(self.x))
 
     @property
     def nearness(self) -> float:
-        """Its height once it is faced, as 1 / distance: the edges of a screen magnify."""
+        """Return the height once it is faced, as 1 / distance: the edges of a screen magnify."""
         return self.height * math.cos(math.atan(self.x))
 
 
@@ -64,7 +64,7 @@ class DoomGame(Game, abc.ABC):
     scenario: ClassVar[str]
     """The configuration's name in ViZDoom's own folder of scenarios."""
     engine_buttons: ClassVar[tuple[vizdoom.Button, ...]]
-    """What `engine_action` drives, in its order."""
+    """Buttons of the engine that `engine_action` drives, in its order."""
 
     def __init__(self) -> None:
         self._last_frame: Frame | None = None

@@ -17,7 +17,7 @@ MIN_NEARNESS = 0.18
 """The expert minds monsters that are nearer. They only bite, so the others do no harm yet, and the
 rounds last as long as the minute does."""
 DISTANCE_COST_DEG = 20.0
-"""What 1 / nearness weighs against an angle when the expert chooses a target."""
+"""Angle that outweighs 1 / nearness when the expert chooses a target."""
 AIM_SHARE = 0.4
 """The expert fires when the gun points into this middle share of a monster's outline. At 0.7 it
 scores the same, but leaves no margin to who imitates it: every slip is a round lost."""
@@ -43,7 +43,7 @@ class DoomDefend(DoomGame):
     engine_buttons = (vizdoom.Button.TURN_LEFT_RIGHT_DELTA, vizdoom.Button.ATTACK)
 
     def engine_action(self, pad: dict[str, float]) -> list[float]:
-        """Right stick turns, right is clockwise; right trigger fires."""
+        """Turn by the right stick, right is clockwise, and fire by the right trigger."""
         return [MAX_TURN_DEG * pad["RIGHT_STICK_X"], pad["RIGHT_TRIGGER"]]
 
     def expert(self) -> Controls:

@@ -49,7 +49,7 @@ class DoomGather(DoomGame):
     )
 
     def engine_action(self, pad: dict[str, float]) -> list[float]:
-        """Right stick turns, left stick moves; up on the stick is -1 and forward."""
+        """Turn by the right stick and move by the left; up on the stick is -1 and forward."""
         return [
             MAX_TURN_DEG * pad["RIGHT_STICK_X"],
             -MAX_SPEED * pad["LEFT_STICK_Y"],

@@ -1,1 +1,1 @@
-"""Policies and their parts: torch modules, no training framework."""
+"""Define policies and their parts: torch modules, no training framework."""

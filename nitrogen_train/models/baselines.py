@@ -1,16 +1,16 @@
-"""Recurrent behaviour cloning: each frame is one vector, and a recurrent cell reads them in order.
+"""Define two baselines beside the flow policy: direct regression, and a recurrent policy.
 
-A baseline in the spirit of VPT (arXiv:2206.11795): no flow, no attention from actions to the
-picture, memory instead.
-
-    frames ─► VisualPolicy ─► tokens of a frame, side by side ─► vector ─► GRU ─► actions
-
-Direct regression: the flow policy's network without noise, in one pass or two.
-
-A baseline: what does flow matching add to regressing the actions with the same network?
+`Regression` answers what flow matching adds: it trains the same network without noise, in one pass
+or two.
 
     0, time 0 ─► ActionHead ─► logits and axes ─► actions
     refine: time * actions, time ─► ActionHead ─► actions
+
+`Recurrent` is behaviour cloning in the spirit of VPT (arXiv:2206.11795): no flow and no attention
+from actions to the picture, memory instead. Each frame is one vector, and a recurrent cell reads
+them in order.
+
+    frames ─► VisualPolicy ─► tokens of a frame, side by side ─► vector ─► GRU ─► actions
 """
 
 import abc

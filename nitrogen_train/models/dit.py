@@ -1,22 +1,14 @@
-"""The diffusion transformer: action tokens look at visual tokens and at each other.
+"""Define the network: the mixer, the diffusion transformer and the action head.
 
-Even blocks attend to the visual tokens, odd blocks to the action tokens. A path time enters as a
-scale and a shift after the norm in front of each attention, and after the last norm. What does
-not depend on the noisy actions is computed by `attend_to` and `modulate`, once for all steps of a
-solver.
+    visual tokens ─► Mixer: they look at each other ─► keys and values ─┐
+    noisy actions ─► ActionEncoder ─► DiT ◄─────────────────────────────┘
+                          ▲            │
+                     path time         └─► ActionDecoder ─► values of actions
 
-Attention and feed-forward layers, as in NitroGen's mixer and DiT.
-
-The mixer: visual tokens look at each other before the actions look at them.
-
-From noisy actions, a path time and visual tokens to values of actions.
-
-    noisy actions ─► ActionEncoder ─► DiT ─► ActionDecoder ─► values
-                          ▲            ▲
-                     path time     path time, keys and values of the visual tokens
-
-Path times and visual tokens are prepared apart, by `condition_on` and `attend_to`: both are
-constant over the steps of a solver.
+In the DiT, even blocks attend to the visual tokens, odd blocks to the action tokens. A path time
+enters as a scale and a shift after the norm in front of each attention, and after the last norm.
+Path times and visual tokens are prepared apart, by `condition_on`, `modulate` and `attend_to`: both
+are constant over the steps of a solver. Attention and feed-forward layers are NitroGen's.
 """
 
 import math
@@ -208,7 +200,7 @@ _NUM_TIME_FREQUENCIES = 128
 
 @dataclass(frozen=True, kw_only=True)
 class Context:
-    """What action tokens attend to."""
+    """The prepared tokens and times that action tokens attend to."""
 
     keys_values: tuple[KeysValues, ...]
     """One pair for each even block."""
@@ -344,9 +336,9 @@ class TimeCondition:
     """Path times as the network takes them; samples is b, or 1 for all; rows is t, or 1 for all."""
 
     encoded_time: Float[Tensor, "samples rows d"]
-    """For the action encoder."""
+    """Time for the action encoder."""
     modulations: tuple[Modulation, ...]
-    """For the DiT."""
+    """Modulations for the DiT."""
 
     def select(self, sample: int) -> "TimeCondition":
         """Keep one sample, to stand for all samples of a batch."""

@@ -1,4 +1,4 @@
-"""The vision encoder: any timm network behind one seam, frames in, visual tokens out."""
+"""Wrap any timm network as the vision encoder: frames in, visual tokens out."""
 
 import difflib
 from dataclasses import dataclass
@@ -112,7 +112,7 @@ class VisionEncoder(nn.Module):
 
     @property
     def num_tokens(self) -> int:
-        """Tokens of one frame."""
+        """Return tokens of one frame."""
         return self._layout.num_tokens
 
     def checkpoint_activations(self) -> None:
@@ -162,11 +162,11 @@ class VisionEncoder(nn.Module):
 
 @dataclass(frozen=True, kw_only=True)
 class _Layout:
-    """What a timm network returns for one frame."""
+    """The layout of the features that a timm network returns for one frame."""
 
     num_prefix_tokens: int
     axes: str
-    """Of its features: "b n d", or with the picture's two axes y and x."""
+    """Axes of the features: "b n d", or with the picture's two axes y and x."""
     num_tokens: int
     feature_dim: int
     unused: tuple[str, ...]

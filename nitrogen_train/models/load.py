@@ -16,13 +16,13 @@ _KINDS: dict[str, type[VisualPolicy]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class PolicySource:
-    """Where a policy comes from, for other processes to load it, too."""
+    """The place of a policy, from which other processes can load it, too."""
 
     path: Path
     vision_num_heads: int | None = None
-    """See `load_policy`."""
+    """Attention heads of the encoder; see `load_policy`."""
     games: tuple[str, ...] | None = None
-    """See `load_policy`."""
+    """Names of the games; see `load_policy`."""
 
     def load(self) -> VisualPolicy:
         """Load the policy."""

@@ -1,4 +1,4 @@
-"""NitroGen's policy: a flow-matching transformer over visual tokens.
+"""Define NitroGen's policy: a flow-matching transformer over visual tokens.
 
     frames ─► VisualPolicy ─► tokens ─────┐
                                           ▼

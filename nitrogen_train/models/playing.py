@@ -1,11 +1,10 @@
-"""Playing: pictures in, controller states out, for one episode or for many at once.
+"""Play with a policy: pictures in, controller states out, for one episode or for many at once.
 
     frame ─► squash ─► tokens ─► action chunk ─► rows start_row … start_row+execution_horizon-1
     ─► one row a step ─► a new chunk from the frame then shown
 
-Noise comes from a generator of each episode's own, seeded by (seed, episode).
-
-Frames to action chunks, for play and for recordings alike.
+Recordings go the same way from frames to action chunks. Noise comes from a generator of each
+episode's own, seeded by (seed, episode).
 """
 
 from collections import deque
@@ -25,7 +24,7 @@ from nitrogen_train.picture import squash
 
 @dataclass(frozen=True, kw_only=True)
 class SamplingSettings:
-    """How a chunk is drawn from a policy."""
+    """The settings by which a chunk is drawn from a policy."""
 
     num_sampling_steps: int
     """Solver steps."""
@@ -85,7 +84,7 @@ def sample_chunks(
 
 @dataclass(frozen=True, kw_only=True)
 class PlaySettings:
-    """How a policy plays."""
+    """The settings by which a policy plays."""
 
     execution_horizon: int
     """Rows that are executed of each chunk."""

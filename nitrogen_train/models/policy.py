@@ -1,4 +1,4 @@
-"""What every policy returns, whatever its objective: errors in training, actions in play."""
+"""Define what every policy returns, whatever its objective: errors in training, actions in play."""
 
 from dataclasses import dataclass, replace
 
@@ -16,13 +16,13 @@ class LossOutput:
     error_sum: Float[Tensor, ""]
     """Over all supervised values."""
     num_valid: Int64[Tensor, ""]
-    """How many they are."""
+    """Number of the supervised values."""
     error_sum_buttons: Float[Tensor, ""]
     num_valid_buttons: Int64[Tensor, ""]
     error_sum_sticks: Float[Tensor, ""]
     num_valid_sticks: Int64[Tensor, ""]
     error_sum_by_sample: Float[Tensor, " b"]
-    """Of all controls; like those of the groups, it has no gradient."""
+    """Sums of errors over all controls; like those of the groups, they have no gradient."""
     num_valid_by_sample: Int64[Tensor, " b"]
 
     @property

@@ -1,8 +1,8 @@
-"""What all our policies share: how they see, which game they are told, how they are rebuilt.
+"""Define what all our policies share: how they see, which game they are told, how they are saved.
 
 frames ─► VisionEncoder ─► + game ─► Mixer ─► tokens
 
-Saving and loading, for every policy: as a folder, from a folder, the hub or an ng.pt.
+A policy is saved as a folder, and loaded from a folder, the hub or an ng.pt.
 """
 
 import abc
@@ -46,14 +46,14 @@ class SavedPolicy(nn.Module, abc.ABC):
     """A policy that can be described in plain values and rebuilt from them."""
 
     ng_header: dict[str, Any] | None = None
-    """What the ng.pt that the policy comes from said besides its weights."""
+    """Header of the ng.pt that the policy comes from: all but its weights."""
     usage: Usage = Usage()
-    """What it was trained for, as far as it is known; saved with it."""
+    """Usage that the policy was trained for, as far as it is known; saved with it."""
 
     @property
     @abc.abstractmethod
     def settings(self) -> dict[str, Any]:
-        """What `from_settings` needs, as JSON can hold it."""
+        """Return what `from_settings` needs, as JSON can hold it."""
 
     @classmethod
     @abc.abstractmethod
@@ -197,12 +197,12 @@ class VisualPolicy(SavedPolicy):
 
     @property
     def num_frames(self) -> int:
-        """Frames that `encode_frames` expects."""
+        """Return frames that `encode_frames` expects."""
         return self.encoder.num_frames
 
     @property
     def image_size(self) -> int:
-        """Height and width of a frame in pixels."""
+        """Return the height and width of a frame in pixels."""
         return self.encoder.image_size
 
     def game_id(self, game: str) -> int:
@@ -393,7 +393,7 @@ class VisualPolicy(SavedPolicy):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What `from_settings` needs, as JSON can hold it."""
+        """Return what `from_settings` needs, as JSON can hold it."""
         space = self.action_space
         return {
             "format_version": FORMAT_VERSION,
@@ -410,7 +410,7 @@ class VisualPolicy(SavedPolicy):
     @property
     @abc.abstractmethod
     def _own_settings(self) -> dict[str, Any]:
-        """What this kind of policy adds to `settings`."""
+        """Return what this kind of policy adds to `settings`."""
 
     @classmethod
     @abc.abstractmethod

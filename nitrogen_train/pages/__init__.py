@@ -1,1 +1,1 @@
-"""Pages for people: one HTML file without scripts, charts inside. Knows no torch and no run."""
+"""Write pages for people: one HTML file without scripts, charts inside. No torch, no runs."""

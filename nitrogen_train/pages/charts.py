@@ -30,10 +30,10 @@ Series = tuple[Sequence[Number], Sequence[Number]]
 """x and y of a line, in order of x."""
 
 Scale = Literal["share", "from_zero", "log_if_wide"]
-"""Of values: from 0 to 1, from 0, or logarithmic where linear would hide most of them."""
+"""Scales of values: from 0 to 1, from 0, or logarithmic where linear would hide most of them."""
 
 NUM_COLOURS = 6
-"""Of curves; the page's style has as many. More curves than that have no keys beside the chart."""
+"""Number of colours of curves, as in the page's style. More curves have no keys at the chart."""
 
 _INK, _SOFT, _RULE, _BAR = "#000001", "#000002", "#000003", "#000004"
 _COLOURS = [f"#00001{index}" for index in range(NUM_COLOURS)]
@@ -65,14 +65,14 @@ _LEFT_OUT = re.compile(
 )
 """Not needed in a page: clips, and names that several charts share. Markers are found by theirs."""
 _WIDTH = 360
-"""Of a chart that stands beside another one."""
+"""Width of a chart that stands beside another one."""
 _MOST_POINTS = 400
 """A curve has no more points than a screen shows; one of a tenth of them shows each as a dot."""
 _MOST_POINTS_IN_CHART = 20_000
 _LOG_FROM = 20
 """Times the smallest value that the largest must be for a logarithmic axis."""
 _SMOOTHED_SHARE = 0.03
-"""Of a curve's points, on each side of the one whose running mean is drawn."""
+"""Share of a curve's points, on each side of the one whose running mean is drawn."""
 _FEWEST_SMOOTHED = 40
 """A curve of fewer points is drawn as it is."""
 
@@ -87,7 +87,7 @@ class Chart:
     width: int
     height: int
     content: str
-    """What is inside the `svg` element, escaped."""
+    """Content of the `svg` element, escaped."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,9 +98,9 @@ class Curve:
     """Written beside the chart; curves of one key share a colour, an empty key is not written."""
     points: Series
     colour: int
-    """From 0; there are `NUM_COLOURS`, which repeat."""
+    """Number of the colour, from 0; there are `NUM_COLOURS`, which repeat."""
     is_noisy: bool = False
-    """Of many points the running mean is drawn."""
+    """True if the running mean of the many points is drawn."""
 
 
 @contextmanager

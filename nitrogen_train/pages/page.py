@@ -19,7 +19,7 @@ class Picture:
     """A picture or a video."""
 
     kind: str
-    """As in `image/png`."""
+    """Kind of the picture, for example `image/png`."""
     data: bytes
     caption: str
     detail: str = ""
@@ -27,7 +27,7 @@ class Picture:
 
     @property
     def url(self) -> str:
-        """The data itself, so that nothing is fetched."""
+        """Return the data itself, so that nothing is fetched."""
         return f"data:{self.kind};base64,{base64.b64encode(self.data).decode()}"
 
 
@@ -64,7 +64,7 @@ class Section:
 
     @property
     def has_content(self) -> bool:
-        """Whether there is more than words above it."""
+        """Tell whether there is more than words above it."""
         return any(getattr(self, each.name) for each in fields(self)[2:])
 
 

@@ -1,1 +1,1 @@
-"""Weights and settings in and out: policies as folders, and the released checkpoint."""
+"""Read and write weights and settings: policies as folders, and the released checkpoint."""

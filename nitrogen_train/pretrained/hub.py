@@ -1,4 +1,4 @@
-"""Files of a policy in a repository of the Hugging Face hub."""
+"""Download the files of a policy from a repository of the Hugging Face hub."""
 
 import socket
 import threading
@@ -15,7 +15,7 @@ from huggingface_hub.errors import (
 )
 
 _PATIENCE_S = 4.0
-"""For the hub's machine to take a connection; the hub's own retries last half a minute a file."""
+"""Time for the hub's machine to take a connection; its own retries last half a minute a file."""
 _CARD = "README.md"
 _CARD_TEXT = """---
 library_name: nitrogen-train

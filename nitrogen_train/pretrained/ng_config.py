@@ -1,9 +1,10 @@
-"""An ng.pt's `ckpt_config` and our settings, each from the other.
+"""Translate an ng.pt's `ckpt_config` into our settings, and back.
+
+    ckpt_config ─► fields, by dotted names, checked one by one ─► our settings ─► and back
 
 The config describes more networks than `NitroGen` computes: what would change a number is refused
-by name. What only concerns training, such as which parts are trained, is kept and not read.
-
-Fields of an ng.pt's `ckpt_config`, found by dotted names and checked one by one.
+by name. Settings that only concern training, such as which parts are trained, are kept and not
+read.
 """
 
 import math

@@ -1,10 +1,11 @@
-"""A policy as an ng.pt, which the public code plays: the inverse of `ng_checkpoint`.
+"""Read the released checkpoint, ng.pt, into our settings and weights, and write it.
 
-The released checkpoint, ng.pt, read into our settings and weights.
+    ng.pt ─► header, settings, weights ─► policy
+    policy, header ─► ng.pt, which the public code plays
 
 An ng.pt is what `torch.save` makes of {"model": tensors, "ckpt_config": plain values, "step",
-"epoch"}. What our settings do not hold is kept as its header, so that `ng_export` can write
-back, bit for bit, what was read.
+"epoch"}. What our settings do not hold is kept as its header, so that what was read is written back
+bit for bit.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""The tensors of an ng.pt, with `NitroGen`'s names for them.
+"""Translate the tensors of an ng.pt into `NitroGen`'s names, and back.
 
     vision_encoder.           encoder.network.      Hugging Face's SigLIP, timm's
     vl_self_attention_model.  mixer.
@@ -6,7 +6,7 @@
     action_encoder.           action_head.action_encoder.
     action_decoder.           action_head.action_decoder.
 
-The action layers are tables there, with a matrix for each of several pads; a policy has one.
+The action layers are tables in an ng.pt, with a matrix for each of several pads; a policy has one.
 """
 
 from collections.abc import Iterator, Sequence
@@ -40,11 +40,11 @@ class NgSizes:
     num_games: int
     """That the policy is told apart; 0 if it is not told the game."""
     old_layout: bool
-    """Whether the sticks come first in an action, not last."""
+    """True if the sticks come first in an action, not last."""
 
     @property
     def width(self) -> int:
-        """Of every token."""
+        """Return the width of every token."""
         return self.vision.width
 
 

@@ -1,9 +1,10 @@
-"""Where a policy lies on this machine; nothing is read, no server is asked, no torch.
+"""Find where a policy lies on this machine, and read its `config.json`; no torch, no server.
+
+    name ─► policy folder | file | run folder | checkpoint | `owner/name` of the hub ─► Place
+    config.json ─► settings, how the policy is used, an ng.pt's header
 
 A name is a policy's own folder or file, a run folder, or a checkpoint of a run; anything else that
 could be `owner/name` is left to the Hugging Face hub.
-
-A policy's `config.json`: settings, how it is used, an ng.pt's header; no torch.
 """
 
 import difflib
@@ -29,7 +30,7 @@ _MOVED_CLASSES = {
         "nitrogen_train.training.optimization.warmup_stable_decay"
     ),
 }
-"""Where runs of November 2026 and before have their classes, and where these are now."""
+"""Classes of runs of November 2026 and before: their old names, and their names of now."""
 _NG_HEADER = "ng_header"
 _USAGE = "usage"
 _LEAST = {"action_offset": 0, "frame_stride": 1, "num_sampling_steps": 1}
@@ -37,7 +38,7 @@ _LEAST = {"action_offset": 0, "frame_stride": 1, "num_sampling_steps": 1}
 
 @dataclass(frozen=True, kw_only=True)
 class Usage:
-    """What a policy was trained for; None is not known."""
+    """The use that a policy was trained for; None stands for an unknown value."""
 
     action_offset: int | None = None
     """Rows from the last observed frame to the first predicted one."""
@@ -59,7 +60,7 @@ class Usage:
 
     @property
     def known(self) -> dict[str, Any]:
-        """What is known, as JSON can hold it."""
+        """Return the known values, as JSON can hold them."""
         return {name: value for name, value in asdict(self).items() if value is not None}
 
     def updated(self, changes: Mapping[str, Any]) -> "Usage":
@@ -69,13 +70,13 @@ class Usage:
 
 @dataclass(frozen=True, kw_only=True)
 class PolicyConfig:
-    """What is known of a policy besides its weights."""
+    """The facts of a policy besides its weights."""
 
     settings: dict[str, Any]
-    """What `from_settings` needs."""
+    """Settings that `from_settings` needs."""
     usage: Usage
     ng_header: dict[str, Any] | None
-    """What an ng.pt said besides, if the policy comes from one: kept to be written back."""
+    """Header of the ng.pt that the policy comes from, if it does: kept to be written back."""
 
 
 def format_policy_config(config: PolicyConfig) -> str:
@@ -112,7 +113,7 @@ NG_FILE = "ng.pt"
 
 _FILE_SUFFIXES = (".pt", ".pth", ".safetensors", ".ckpt", ".json")
 _NAMED = 8
-"""Of the runs of a sweep."""
+"""Most runs of a sweep that are named."""
 _FOLDERS_OF_RUNS = ("policy", "checkpoints")
 _HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
 
@@ -127,7 +128,7 @@ class Place:
 
     @property
     def run_dir(self) -> Path:
-        """The run that a checkpoint belongs to."""
+        """Return the run that a checkpoint belongs to."""
         return self.path.parent.parent
 
 

@@ -1,7 +1,7 @@
-"""A policy as a folder: `config.json` (plain settings) and `model.safetensors` (weights).
+"""Write and read a policy as `config.json` (plain settings) and `model.safetensors` (weights).
 
-The layout of the Hugging Face hub. Nothing in it is code: a reader rebuilds the policy from plain
-values.
+The layout is the one of the Hugging Face hub. Nothing in it is code: a reader rebuilds the policy
+from plain values.
 """
 
 import os
@@ -26,7 +26,7 @@ from nitrogen_train.pretrained.tensor_rules import refuse_non_finite
 
 @dataclass(frozen=True, kw_only=True)
 class PolicyFiles:
-    """What the files of a policy say."""
+    """The contents of a policy's files."""
 
     config: PolicyConfig
     state: dict[str, Tensor]

@@ -1,4 +1,4 @@
-"""A policy's files, wherever they are and whichever layout they have."""
+"""Read a policy's files, wherever they are and whichever layout they have."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,11 +1,10 @@
-"""SigLIP's vision tower: Hugging Face's names, which ng.pt shares, and timm's.
+"""Read SigLIP's vision tower under Hugging Face's names, which ng.pt shares, and timm's.
 
     SiglipVisionModel  embeddings. encoder.layers.N. post_layernorm. head.
     timm               patch_embed. pos_embed blocks.N. norm. attn_pool.
 
-Both compute the same; Hugging Face's towers use the tanh approximation of GELU.
-
-SigLIP's weights as Hugging Face's `SiglipVisionModel.save_pretrained` writes them.
+Both compute the same; Hugging Face's towers use the tanh approximation of GELU. A folder that
+`SiglipVisionModel.save_pretrained` has written can be read too.
 """
 
 import json
@@ -37,24 +36,24 @@ POSITION_IDS = "embeddings.position_ids"
 
 @dataclass(frozen=True, kw_only=True)
 class VisionSizes:
-    """What a tower's tensors show; its attention heads are not among it."""
+    """The sizes that a tower's tensors show; the number of attention heads is not among them."""
 
     width: int
     depth: int
     hidden_dim: int
-    """Of the feed-forward layers."""
+    """Width of the feed-forward layers inside."""
     patch_size: int
     num_tokens: int
-    """Of an image: a square number."""
+    """Number of tokens of an image: a square number."""
 
     @property
     def grid_size(self) -> int:
-        """Patches along each side of an image."""
+        """Return patches along each side of an image."""
         return math.isqrt(self.num_tokens)
 
     @property
     def mlp_ratio(self) -> float:
-        """What timm multiplies the width with, and rounds down, to get `hidden_dim`."""
+        """Return what timm multiplies the width with, and rounds down, to get `hidden_dim`."""
         ratio = self.hidden_dim / self.width
         return ratio if int(self.width * ratio) == self.hidden_dim else math.nextafter(ratio, 9e9)
 

@@ -1,6 +1,6 @@
-"""The published SigLIP towers, as Hugging Face and timm call them.
+"""List the published SigLIP towers, as Hugging Face and timm call them; no torch.
 
-What is known, before torch is imported, of whether a policy can be written as an ng.pt.
+The names tell, before torch is imported, whether a policy can be written as an ng.pt.
 """
 
 import re

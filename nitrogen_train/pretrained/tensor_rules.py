@@ -1,4 +1,4 @@
-"""Two namings of the same weights, and the way between them, bit for bit.
+"""Convert weights between two namings, bit for bit.
 
 A rule names tensors of a foreign file with the shapes that they must have, the tensors of ours
 that hold the same numbers, and how to get from one to the other and back. All rules of a file

@@ -1,1 +1,1 @@
-"""One training run: which data it opens, and which policy it begins from."""
+"""Build one training run: which data it opens, and which policy it begins from."""

@@ -1,4 +1,4 @@
-"""`init_from`: what a new run takes over from another policy before anything is built; no torch.
+"""Take over another policy's settings into a new run, for `init_from`; no torch.
 
     config of the run ─┐
                        ├─► the other policy's network, this run's games and training ─► config.yaml
@@ -50,9 +50,9 @@ _PATH_TIMES = {
     "logit_normal": "nitrogen_train.flow.times.LogitNormal",
 }
 _EYES = ("encoder", "mixer")
-"""What a file of `conf/model/vision` sets."""
+"""Parts of the network that a file of `conf/model/vision` sets."""
 _TRAINING = ("control_weights", "condition_dropout")
-"""Of a model's node: the run's own, whatever the other policy was trained with."""
+"""Settings of a model's node that are the run's own, however the other policy was trained."""
 _TARGET = "model._target_"
 _FREE = re.compile(r"model\.(.+\.dropout|path_time\..+|stick_error)")
 """Weights mean the same whatever it is."""
@@ -62,7 +62,7 @@ _FROM_DATA = {
         "encoder.image_size", "encoder.num_frames", "action_space", "action_horizon", "games"
     )
 }  # fmt: skip
-"""What stands there is said in `data`."""
+"""Settings of a model's node that `data` states."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,9 +80,9 @@ class Typed:
 
     text: str
     place: str
-    """What it sets, such as `model.dit.num_heads`."""
+    """Place that the word sets, such as `model.dit.num_heads`."""
     is_group: bool
-    """Whether it chooses a file of `conf`, which sets all below its place."""
+    """True if it chooses a file of `conf`, which sets all below its place."""
 
     def covers(self, place: str) -> bool:
         """Say whether it sets a value."""

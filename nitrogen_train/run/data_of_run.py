@@ -1,4 +1,4 @@
-"""A run's config to its data and its order; `nitrogen-train` and `nitrogen-data` both ask here."""
+"""Build a run's data and its order from its config, for `nitrogen-train` and `nitrogen-data`."""
 
 import difflib
 import logging

@@ -1,4 +1,4 @@
-"""The policy of a run: what it starts from, what its checkpoints hold, what it ends as."""
+"""Build the policy of a run: what it starts from, what its checkpoints hold, what it ends as."""
 
 import logging
 from collections.abc import Mapping, Sequence

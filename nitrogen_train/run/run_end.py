@@ -1,4 +1,4 @@
-"""A run that has come to its end: known before torch is imported, and said."""
+"""Tell, before torch is imported, whether a run has come to its end, and say so."""
 
 import logging
 from pathlib import Path

@@ -1,1 +1,1 @@
-"""What every process of the project needs: progress, interrupts, workers."""
+"""Serve every process of the project: progress, interrupts, workers."""

@@ -1,9 +1,11 @@
-"""Files derived from a data set once per node, which all processes of the node then map.
+"""Write files that are either whole or absent, and build files once per node for all processes.
 
-A name holds a hash of all that its content depends on, so a file is never out of date and may be
-removed at any time: who needs it makes it again.
+    content ─► temporary file ─► synced ─► takes its name at once
 
-Files that are either whole or absent, and what is said when the system refuses one.
+A file that is built once per node is derived from a data set, and all processes of the node map it.
+Its name holds a hash of all that its content depends on, so it is never out of date and may be
+removed at any time: a process that needs it builds it again. Errors of the system are told in
+words.
 """
 
 import os

@@ -1,11 +1,11 @@
-"""What Ctrl-C and a polite kill do to a command.
+"""End a command cleanly at Ctrl-C and at a polite kill.
 
     imports and checks    ends at once, with one line: nothing is under way
     `interruptible`       unwinds, so that files and processes are cleaned up, then one line
     a training            saves at the end of the step; see `training/preemption.py`
 
-A second signal ends the process at once, wherever it is; its workers end
-with it (`runtime/processes.py`).
+A second signal ends the process at once, wherever it is; its workers end with it
+(`runtime/processes.py`).
 """
 
 import contextlib

@@ -1,4 +1,4 @@
-"""Processes that work for another one, and end with it however that ends.
+"""Start processes that work for another one, and end with it however that ends.
 
     a pool's worker, a loader's    killed with the process that has started it
     a command started by another   told to end (it saves), or killed, as the other one has chosen

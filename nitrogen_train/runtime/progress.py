@@ -1,12 +1,9 @@
-"""How far work has come, for people: a bar in a terminal, plain lines where nobody watches.
+"""Show people how far work has come: a bar in a terminal, plain lines where nobody watches.
 
 Standard error decides. In a terminal tqdm draws one bar that fits it. In a file, a pipe or a batch
 job's log there are lines without control characters: one at the end, and before it one now and
-then, so that no minute is silent.
-
-Tables for people, in plain text.
-
-What a command answers on standard output.
+then, so that no minute is silent. The answers of commands, tables in plain text among them, go to
+standard output.
 """
 
 import contextlib

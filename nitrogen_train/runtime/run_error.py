@@ -1,7 +1,9 @@
-"""Why a run ended with an error: kept in its folder, for people and for `nitrogen-report`.
+"""Keep in a run's folder why the run ended with an error, for people and for `nitrogen-report`.
 
-error: width=16 must be a multiple of num_heads=3 (in model.mixer)
-optimizer.lr=0.1                  the overrides it was started with, one a line
+    error: width=16 must be a multiple of num_heads=3 (in model.mixer)
+    optimizer.lr=0.1                  the overrides it was started with, one a line
+
+The message of an error goes in and the file `error.txt` comes out.
 """
 
 from collections.abc import Sequence
@@ -14,12 +16,12 @@ _FIRST = "error: "
 
 @dataclass(frozen=True, kw_only=True)
 class RunError:
-    """What a start that failed has left."""
+    """The error that a failed start has left."""
 
     line: str
-    """What was wrong."""
+    """Line that says what was wrong."""
     overrides: Sequence[str]
-    """Of the start's command, as in `optimizer.lr=0.1`."""
+    """Overrides of the start's command, as in `optimizer.lr=0.1`."""
 
 
 def keep_error(run_dir: Path, error: RunError) -> None:

@@ -1,1 +1,1 @@
-"""The training loop: the only place that knows Lightning, DeepSpeed and wandb."""
+"""Train a policy: the only place that knows Lightning, DeepSpeed and wandb."""

@@ -1,4 +1,4 @@
-"""The callbacks of every run."""
+"""List the callbacks of every run."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,7 @@ from nitrogen_train.training.training_progress import ProgressCallback
 
 @dataclass(frozen=True, kw_only=True)
 class Guards:
-    """What a run watches; see `RunConfig`."""
+    """The settings of the guards of a run; see `RunConfig`."""
 
     skip_loss_above: float | None
     check_ranks_every_n_steps: int

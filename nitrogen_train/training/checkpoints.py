@@ -1,8 +1,9 @@
-"""Checkpoints on disk: never half-written, found again by the next start of the same run.
+"""Save checkpoints that are never half-written, find them again, and decide which stay.
 
-When a checkpoint is saved, and which of them stay.
+    step's end ─► files beside the target ─► whole ─► renamed to step-N.ckpt ─► old ones removed
 
-A new one is whole before an old one goes, so that a full disk or a kill leaves what there was.
+A new checkpoint is whole before an old one goes, so that a full disk or a kill leaves what there
+was.
 """
 
 import json
@@ -136,18 +137,18 @@ def read_policy(checkpoint: dict[str, Any], *, averaged: bool = True) -> dict[st
 
 @dataclass(frozen=True, kw_only=True)
 class CheckpointPolicy:
-    """How often, and which of them stay."""
+    """The rule of how often checkpoints are saved, and which of them stay."""
 
     every_n_steps: int
     """Optimizer steps between checkpoints; the end of a run is saved besides."""
     keep_last: int
-    """How many of the latest stay, at least 1."""
+    """Number of the latest that stay, at least 1."""
     keep_every_n_steps: int | None = None
     """Those at multiples of this stay for good."""
     keep_best: int = 0
-    """How many of the best stay."""
+    """Number of the best that stay."""
     metric: str = "val/loss"
-    """What makes them the best."""
+    """Metric by which checkpoints are the best."""
     is_lowest_best: bool = True
 
     def find_superfluous(self, steps: Iterable[int], scores: Mapping[int, float]) -> list[int]:

@@ -1,4 +1,4 @@
-"""The stream as Lightning asks for it, with the one number that a resume needs."""
+"""Give the stream to Lightning, with the one number that a resume needs."""
 
 import logging
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class Loading:
-    """How windows are read; nothing here changes which; see `DataConfig`."""
+    """The settings by which windows are read; none of them changes which; see `DataConfig`."""
 
     micro_batch_size: int
     clip_cache_gib: float
@@ -36,7 +36,7 @@ class Loading:
     decoder: str
     max_fault_share: float
     quarantine_dir: Path
-    """Where each rank lists the clips that it could not read."""
+    """Folder in which each rank lists the clips that it could not read."""
 
 
 class WindowDataModule(L.LightningDataModule):
@@ -138,12 +138,12 @@ class WindowDataModule(L.LightningDataModule):
 
     @property
     def order(self) -> dict[str, Any]:
-        """What the samples and their order depend on, with the hashes of the manifests."""
+        """Return what the samples and their order depend on, with the hashes of the manifests."""
         return self._plan.identity()
 
     @property
     def action_hz(self) -> float | None:
-        """Rows per second of all training data, None where they differ."""
+        """Return rows per second of all training data, None where they differ."""
         ranges = [source.table.fps_range for source in self._plan.sources]
         slowest, fastest = min(low for low, _ in ranges), max(high for _, high in ranges)
         return slowest if fastest <= slowest * SAME_RATE else None

@@ -1,4 +1,4 @@
-"""An exponential moving average of the weights, kept as one more state of the optimizer.
+"""Average the weights exponentially, as one more state of the optimizer.
 
 The average lives beside Adam's moments, so it is sharded, saved and restored wherever the optimizer
 is, and costs no communication. It stays in fp32: at a decay of 0.9999 a bf16 average would stand

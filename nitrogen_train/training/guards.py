@@ -1,11 +1,10 @@
-"""What is judged before a step is taken: is it finite, is it a spike?
+"""Judge each step before the optimizer takes it, and compare the ranks now and then.
+
+    loss, gradient norm ─► finite? ─► a spike? ─► step taken | skipped | run stopped
+    weights, plan ─► sums of every rank ─► equal, or the run stops
 
 Every judgement is made on a number that all ranks share, so that all of them stop or skip together
-and none waits for the others.
-
-Judges every step before the optimizer takes it, and logs what it was judged by.
-
-All ranks must hold the same weights and plan the same data: a check that compares sums.
+and none waits for the others. All ranks must hold the same weights and plan the same data.
 """
 
 import hashlib

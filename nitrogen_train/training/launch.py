@@ -1,4 +1,4 @@
-"""Finds who has started this process, with how many others: the world must be the config's.
+"""Find who has started this process, with how many others: the world must be the config's.
 
     torchrun, srun, jsrun, mpirun, Kubeflow ─► variables ─► as many as the config has, or refused
     one process by hand ─► Lightning starts the others of its node
@@ -35,12 +35,12 @@ _NODE_RANKS = frozenset({"NODE_RANK", "GROUP_RANK"})
 KUBEFLOW = "Kubeflow (RANK, WORLD_SIZE)"
 _ALONE = "a job's shell or batch script without srun"
 _PATIENCE_S = 60.0
-"""For the others to end a step later than this process."""
+"""Time for the others to end a step later than this process."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Launch:
-    """What has started this process."""
+    """The launcher that has started this process, and its world."""
 
     by: str
     num_processes: int

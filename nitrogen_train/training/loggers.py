@@ -1,4 +1,4 @@
-"""Where metrics go: a local CSV that every start appends to, and wandb, offline by default."""
+"""Write metrics to a local CSV that every start appends to, and to wandb, offline by default."""
 
 import csv
 import logging
@@ -37,12 +37,12 @@ class CsvLogger(Logger):
 
     @property
     def name(self) -> str:
-        """The file's name."""
+        """Return the file's name."""
         return self._path.stem
 
     @property
     def version(self) -> str:
-        """One file serves all starts."""
+        """Return no version: one file serves all starts."""
         return ""
 
     @rank_zero_only

@@ -1,6 +1,8 @@
-"""A policy, its optimizer and its average, as Lightning trains them.
+"""Train a policy under Lightning, with its optimizer and its average.
 
-The loss of a whole step, by group of controls and by source, over micro-batches and ranks.
+    micro-batches of all ranks ─► errors / count of the whole step ─► one loss ─► step ─► average
+
+The loss is logged by group of controls and by source, over micro-batches and ranks.
 """
 
 import time

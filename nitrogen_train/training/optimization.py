@@ -1,15 +1,11 @@
-"""How the weights move: groups of parameters, their optimizer, its schedule and its average.
+"""Build what moves the weights: groups of parameters, their optimizer, its schedule and average.
 
-Parameters by name: `encoder.*` is every parameter whose name begins with `encoder.`.
+    parameters by name ─► frozen | groups (factors, decay) ─► optimizer ─► schedule, average
 
-Patterns are those of a shell (`fnmatch`): `*` stands for any text, dots included.
-
-Parts of a policy that do not learn.
-
-A part whose parameters are all frozen is a fixed function: no dropout, no new norm statistics, and
-no backward pass through it unless something in front of it learns.
-
-Learning-rate schedules, in optimizer steps.
+Patterns are those of a shell (`fnmatch`): `encoder.*` is every parameter whose name begins with
+`encoder.`, and `*` stands for any text, dots included. A part whose parameters are all frozen is a
+fixed function: no dropout, no new norm statistics, and no backward pass through it unless something
+in front of it learns. Schedules count optimizer steps.
 """
 
 import difflib
@@ -116,19 +112,19 @@ def warmup_stable_decay(
 
 
 ParameterGroup = dict[str, Any]
-"""As optimizers take it, its parameters with their names; `lr_scale` is ours."""
+"""Group as optimizers take it, its parameters with their names; `lr_scale` is ours."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Optimization:
-    """What trains a policy's parameters."""
+    """The optimizer, schedule and average that train a policy's parameters."""
 
     optimizer: Callable[[Iterable[ParameterGroup]], Optimizer]
     """Builds the optimizer; its learning rate and weight decay are those of most parameters."""
     schedule: Callable[[Optimizer], LRScheduler]
     """Builds the learning-rate schedule."""
     ema_decay: float
-    """See `track_ema`."""
+    """Decay of the average; see `track_ema`."""
     lr_scales: Mapping[str, float] = field(default_factory=dict[str, float])
     """Factors on the learning rate, by pattern; see `group_parameters`."""
 

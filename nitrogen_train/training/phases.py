@@ -1,4 +1,4 @@
-"""How long warm-up and decay of a learning rate are, in steps; no torch."""
+"""Count the steps of a learning rate's warm-up and decay; no torch."""
 
 
 def count_phases(

@@ -1,4 +1,4 @@
-"""A run that is told to stop saves first, and comes back.
+"""Save a run that is told to stop before it ends, and bring it back.
 
     signal ─► a flag ─► agreed by all ranks ─► step's end: all save ─► rank 0 requeues ─► exit
 
@@ -38,7 +38,7 @@ from nitrogen_train.runtime.interrupts import end_at_once
 from nitrogen_train.training.launch import KUBEFLOW, count_tasks_per_node, find_launch
 
 EXIT_STATUS = 75
-"""Of a run that was told to stop and has saved; sysexits.h calls it EX_TEMPFAIL: try again."""
+"""Status of a run that was told to stop and has saved: EX_TEMPFAIL of sysexits.h, try again."""
 
 _ENVIRONMENTS: dict[str, type[ClusterEnvironment]] = {
     "torchrun": TorchElasticEnvironment,
@@ -50,17 +50,17 @@ _log = logging.getLogger(__name__)
 
 
 class StopRequest:
-    """Whether this process has been told to stop, and by what."""
+    """Remember whether this process has been told to stop, and by what."""
 
     def __init__(self) -> None:
         """Listen to nothing yet."""
         self.signal_number: int | None = None
         self.has_something_to_save = False
-        """Whether Ctrl-C waits for the step's end; set by the end of the first one."""
+        """True if Ctrl-C waits for the step's end; set by the end of the first one."""
         self._pid = os.getpid()
         self._previous: dict[int, Any] = {}
         self._writer = -1
-        """What the interpreter writes the numbers of signals to, while somebody watches."""
+        """Place to which the interpreter writes the numbers of signals, while somebody watches."""
 
     def listen(self) -> None:
         """Take the signals over, also from a framework that did so in between."""

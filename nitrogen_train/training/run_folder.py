@@ -1,6 +1,7 @@
-"""What a run leaves behind so that it can be read, resumed and repeated.
+"""Write what a run leaves behind, so that it can be read, resumed and repeated.
 
-One process writes to a run folder.
+The resolved config, the versions, the commit and the uncommitted changes go in before the first
+step. A lock keeps all other processes from writing to the same run folder.
 """
 
 import fcntl

@@ -1,8 +1,7 @@
-"""How a run is spread over processes: one, DDP, or DeepSpeed's ZeRO.
+"""Build the strategy that spreads a run over processes: one, DDP, or DeepSpeed's ZeRO.
 
-torch.compile, part by part: the names of weights stay as they are.
-
-Less memory for more computation.
+Parts of the policy are compiled one by one, so that the names of weights stay as they are, and may
+compute activations twice instead of keeping them.
 """
 
 import os
@@ -42,7 +41,7 @@ def checkpoint_activations(policy: nn.Module) -> None:
 
 
 _TIMEOUT = timedelta(minutes=30)
-"""Of a collective operation: torch's own, which a slow first read of a large data set can need."""
+"""Timeout of a collective operation: torch's own, enough for a slow first read of much data."""
 
 
 def build_strategy(

@@ -1,8 +1,7 @@
-"""How fast a run goes, how much of the time it waits for data, and why.
+"""Measure how fast a run goes, how much of the time it waits for data, and why.
 
-The GPUs that forecasts and MFU know, with what their makers say of them.
-
-How many floating-point operations a policy's training takes, counted without computing.
+    times of steps, waits ─► samples/s, share of waiting
+    policy on the meta device ─► FLOPs of a sample ─► MFU, with a GPU's peak as its maker states it
 
 On the meta device tensors have a shape and no values: counting costs seconds and no memory.
 """
@@ -41,9 +40,9 @@ class Gpu:
     memory_bytes_per_s: float
     gpus_per_node: int
     link_bytes_per_s: float
-    """To the other GPUs of its node, each way."""
+    """Rate to the other GPUs of its node, each way."""
     network_bytes_per_s: float
-    """To other nodes, each way: this GPU's share of its node's network."""
+    """Rate to other nodes, each way: this GPU's share of its node's network."""
 
 
 GPUS = (

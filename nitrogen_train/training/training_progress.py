@@ -1,4 +1,4 @@
-"""What a training shows while it runs: a bar in a terminal, else lines; and the run's text log.
+"""Show what a training does while it runs, as a bar or as lines, and write the run's text log.
 
     step 120/3600  loss 0.00651  val 0.0093  221 samples/s  eta 7:43
 
@@ -29,19 +29,19 @@ from nitrogen_train.runtime.progress import (
 
 LOG_FILE = "train.log"
 _MOST_LINES = 1000
-"""Of a run: with more steps, fewer of them get a line."""
+"""Number of lines of a run: with more steps, fewer of them get a line."""
 _NARROWEST_BAR = 4
 _REDRAW_S = 0.2
 _SILENT_S = 10.0
-"""Of a validation, before it is told of where no bar is."""
+"""Seconds of a validation before it is told of, where no bar is."""
 _VALUES = {
     "loss": ("train/loss", "loss {:.3g}"),
     "val": ("val/loss", "val {:.3g}"),
     "samples/s": ("time/samples_per_s", "{:.3g} samples/s"),
 }
-"""What a line shows: a metric, and how."""
+"""Metrics that a line shows, and how."""
 _FIRST_TO_GO = ("samples/s", "val", "loss", "eta")
-"""What a terminal that is too narrow does without."""
+"""Parts that a terminal that is too narrow does without, in this order."""
 
 _file_only = logging.getLogger("nitrogen_train.training.lines")
 _file_only.propagate = False

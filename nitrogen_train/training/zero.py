@@ -1,4 +1,4 @@
-"""DeepSpeed's ZeRO under Lightning: our checkpoints, our precision, our average, also on CPUs."""
+"""Run DeepSpeed's ZeRO under Lightning with our checkpoints, precision and average."""
 
 import importlib
 import os
@@ -68,7 +68,7 @@ class ZeroStrategy(DeepSpeedStrategy):
 
     @property
     def state(self) -> ZeroState:
-        """What this rank holds."""
+        """Return the tensors that this rank holds."""
         return ZeroState(self.deepspeed_engine)
 
     def averaged_weights(self) -> AbstractContextManager[None]:
@@ -173,7 +173,7 @@ class CpuZeroStrategy(ZeroStrategy):
 
     @property
     def root_device(self) -> torch.device:
-        """The CPU, with an index, which DeepSpeed asks for."""
+        """Return the CPU, with an index, which DeepSpeed asks for."""
         return torch.device("cpu", 0)
 
     def setup_environment(self) -> None:

@@ -1,4 +1,4 @@
-"""A checkpoint in many files, one per rank, that any number of ranks can read.
+"""Save a ZeRO checkpoint in one file per rank that any number of ranks can read.
 
     step-N.ckpt/
       run.pt            what Lightning keeps of the run, shapes, buffers, the optimizer's groups
@@ -7,8 +7,6 @@
 DeepSpeed's own layout is tied to its number of ranks and its stage, and has to be unpickled. This
 one holds tensors, numbers and names, which `weights_only=True` reads, and the name and place of
 every piece, so that each reader takes the parts that it owns.
-
-What a ZeRO engine of DeepSpeed holds, as named pieces of whole tensors.
 
 Under ZeRO an optimizer sees no parameters, but flat fp32 tensors, each the part that this rank owns
 of many parameters laid end to end; Adam's moments and the moving average are flat alike. A piece
@@ -39,9 +37,9 @@ class ZeroShard:
     """First value of the stretch, in the flattened parameter."""
     numel: int
     flat: int
-    """Which flat tensor it lies in."""
+    """Number of the flat tensor in which it lies."""
     offset: int
-    """Where it begins there."""
+    """Place at which it begins there."""
 
 
 class ZeroState:
@@ -88,20 +86,20 @@ class ZeroState:
         zero.checkpoint_event_epilogue()
 
     def shapes(self) -> dict[str, list[int]]:
-        """Whole shapes of the module's parameters, by name."""
+        """Return whole shapes of the module's parameters, by name."""
         return {
             name: list(getattr(parameter, "ds_shape", parameter.shape))
             for name, parameter in self.module.named_parameters()
         }
 
     def buffers(self) -> dict[str, Tensor]:
-        """The module's saved buffers, which every rank has whole."""
+        """Return the module's saved buffers, which every rank has whole."""
         parameters = dict(self.module.named_parameters())
         state = self.module.state_dict(keep_vars=True)
         return {name: value.detach() for name, value in state.items() if name not in parameters}
 
     def frozen(self) -> list[tuple[str, Tensor, int]]:
-        """This rank's part of every parameter that is not trained: name, flat values, start."""
+        """Return this rank's part of every frozen parameter: name, flat values, start."""
         return [
             (name, *self._own_part(parameter))
             for name, parameter in self.module.named_parameters()
@@ -149,7 +147,7 @@ class ZeroState:
 _RUN = "run.pt"
 _WEIGHT = "weight"
 PREFIX = "policy."
-"""Of the policy's parameters in the Lightning module; the optimizer knows them without it."""
+"""Prefix of the policy's parameters in the Lightning module; the optimizer leaves it out."""
 
 
 def write_shard(folder: Path, state: ZeroState, *, rank: int, progress: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""What a run would take on clusters of several sizes: memory, communication, time. Computed.
+"""Compute what a run would take on clusters of several sizes: memory, communication, time.
 
     config ─► cost (a policy on the meta device) ─► memory, communication ─► forecast ─► report
 

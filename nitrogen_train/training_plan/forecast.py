@@ -1,4 +1,10 @@
-"""How long a step takes on named GPUs, and whether it fits.
+"""Compute how long a step takes on named GPUs, and whether it fits.
+
+    strategy, GPUs, batch, precision ─┐
+                                      ├─► memory, bytes sent ─► Forecast: step time, does it fit
+    policy on the meta device ─► cost ┘
+
+**Time.**
 
     compute  = samples of a rank x operations / (utilization x peak)
     update   = bytes of the optimizer's state, read and written, / memory bandwidth
@@ -9,30 +15,8 @@ The link is that of the node where the job fits into one, else the GPU's share o
 Gradients travel behind the last micro-batch's backward pass, two thirds of its operations; those of
 ZeRO-2 and everything of ZeRO-3 behind all of them. Loading data is not in it.
 
-What a forecast is asked for: a strategy on a number of GPUs, with a batch and a precision.
-
-What one sample and one weight of a policy cost, found without computing or allocating.
-
-What a rank sends in one optimizer step, by strategy, in bytes; it receives as much.
-
-Rings move (N-1)/N of a tensor to gather or to reduce-scatter it, twice that to all-reduce it. With
-T, F and N as in `memory`, and A micro-batches in a step:
-
-    DDP       (N-1)/N 2 x 4 T
-    ZeRO-1    (N-1)/N (2 x 4 T  +  4 T)            gradients, then new weights
-    ZeRO-2    (N-1)/N (A 2 x 4 T  +  4 T)          gradients of every micro-batch
-    ZeRO-3    (N-1)/N A (k 4 (T+F)  +  4 T)        weights k times, gradients
-
-Gradients and weights travel in fp32, under DeepSpeed's autocast too. ZeRO-1 and -2 all-reduce:
-DeepSpeed's use_multi_rank_bucket_allreduce is on, which is its default. k is 1 where the backward
-pass finds the weights still gathered, 2 where its uses are further apart than
-stage3_max_reuse_distance. Parameters below stage3_param_persistence_threshold are gathered once a
-step. Counts and norms, a few bytes each, are left out; the moving average sends nothing.
-
-What training keeps on each GPU, by strategy, in bytes.
-
-T parameters learn, F are frozen, N ranks. Weights, gradients and optimizer are fp32, also under
-bf16-mixed.
+**Memory** of each GPU, in bytes. T parameters learn, F are frozen, N ranks; weights, gradients and
+optimizer are fp32, also under bf16-mixed.
 
                  DDP        ZeRO-1       ZeRO-2       ZeRO-3
     weights      4 (T+F)    4 (T+F)      4 (T+F)      4 (T+F)/N + gathered
@@ -46,6 +30,21 @@ bf16-mixed.
 R is reduce_bucket_size, at most T. ZeRO-3 gathers at most stage3_max_live_parameters. Offload moves
 master, moments and average, or the weights as well, into the host's memory. One process has no
 buckets.
+
+**Communication**: bytes that a rank sends in one optimizer step; it receives as much. Rings move
+(N-1)/N of a tensor to gather or to reduce-scatter it, twice that to all-reduce it. With A
+micro-batches in a step:
+
+    DDP       (N-1)/N 2 x 4 T
+    ZeRO-1    (N-1)/N (2 x 4 T  +  4 T)            gradients, then new weights
+    ZeRO-2    (N-1)/N (A 2 x 4 T  +  4 T)          gradients of every micro-batch
+    ZeRO-3    (N-1)/N A (k 4 (T+F)  +  4 T)        weights k times, gradients
+
+Gradients and weights travel in fp32, under DeepSpeed's autocast too. ZeRO-1 and -2 all-reduce:
+DeepSpeed's use_multi_rank_bucket_allreduce is on, which is its default. k is 1 where the backward
+pass finds the weights still gathered, 2 where its uses are further apart than
+stage3_max_reuse_distance. Parameters below stage3_param_persistence_threshold are gathered once a
+step. Counts and norms, a few bytes each, are left out; the moving average sends nothing.
 """
 
 from collections.abc import Callable, Iterable
@@ -61,7 +60,7 @@ from nitrogen_train.training.strategies import checkpoint_activations
 from nitrogen_train.training.throughput import Gpu, count_training_flops, make_sample
 
 STAGES = {"single": 0, "ddp": 0, "zero_1": 1, "zero_2": 2, "zero_3": 3}
-"""Of ZeRO, by the name of a strategy; offload forms begin with one of these."""
+"""Stages of ZeRO, by the name of a strategy; offload forms begin with one of these."""
 
 Offload = Literal["none", "optimizer", "everything"]
 
@@ -90,25 +89,25 @@ class Setup:
 
     @property
     def stage(self) -> int:
-        """Of ZeRO; 0 is none."""
+        """Return the stage of ZeRO; 0 is none."""
         return STAGES[self.strategy.removesuffix("_offload")]
 
     @property
     def offload(self) -> Offload:
-        """What lies in the host's memory."""
+        """Return what lies in the host's memory."""
         if not self.strategy.endswith("_offload"):
             return "none"
         return "everything" if self.stage == 3 else "optimizer"
 
     @property
     def is_autocast(self) -> bool:
-        """Whether it computes in bf16, from weights that are fp32 under every strategy."""
+        """Tell whether it computes in bf16, from weights that are fp32 under every strategy."""
         return self.precision == "bf16-mixed"
 
 
 @dataclass(frozen=True, kw_only=True)
 class PolicyCost:
-    """Of a policy, whatever the cluster."""
+    """The cost of a policy, whatever the cluster."""
 
     num_trained: int
     """Parameters that learn."""
@@ -203,13 +202,13 @@ class Communication:
     """Bytes that a rank sends in one step."""
 
     during_backward: float
-    """Beside a computation that need not wait: gradients, and ZeRO-3's weights."""
+    """Bytes sent beside a computation that need not wait: gradients, and ZeRO-3's weights."""
     after_update: float
     """While nothing else happens: the new weights."""
 
     @property
     def total(self) -> float:
-        """Of a step."""
+        """Return all bytes of a step."""
         return self.during_backward + self.after_update
 
 
@@ -242,16 +241,16 @@ class Memory:
     casts: float
     activations: float
     host: float = 0.0
-    """In the host's memory, a rank's share."""
+    """Bytes in the host's memory, a rank's share."""
 
     @property
     def total(self) -> float:
-        """On the GPU."""
+        """Return all bytes on the GPU."""
         return self.states + self.casts + self.activations
 
     @property
     def states(self) -> float:
-        """What does not depend on the micro-batch."""
+        """Return the bytes that do not depend on the micro-batch."""
         optimizer = self.master + self.moments + self.average
         return self.weights + self.gradients + self.buckets + optimizer
 
@@ -293,7 +292,7 @@ MODEL_FLOPS_UTILIZATION = 0.4
 LINK_UTILIZATION = 0.7
 """Assumed share of a link's peak that collectives reach."""
 USABLE_MEMORY = 0.9
-"""Of a GPU's memory: CUDA, NCCL and gaps between blocks take the rest; assumed."""
+"""Share of a GPU's memory: CUDA, NCCL and gaps between blocks take the rest; assumed."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,8 +1,8 @@
-"""A run's config to its forecast; no data is opened and nothing is allocated.
+"""Forecast a run from its config, and write the forecast as text: `nitrogen-train … plan=true`.
 
-What to change where a job does not fit.
+    config ─► forecasts, by number of GPUs ─► table ─► what to change where the job does not fit
 
-A run's forecast as text: `nitrogen-train … plan=true`.
+No data is opened and nothing is allocated.
 """
 
 import textwrap

@@ -1,1 +1,1 @@
-"""Pictures for people: controllers drawn below frames, and predictions to compare."""
+"""Draw pictures for people: controllers below frames, and predictions to compare."""

@@ -1,14 +1,8 @@
-"""Frames with controllers drawn below them, for people to see what was pressed.
+"""Draw controllers below frames, for people to see what was pressed.
 
-What the drawings of controllers share: colours, and an image in hundredths of its width.
-
-Draws a gamepad, for people to see what was pressed.
+    frame, controls ─► strip of a gamepad, or of a keyboard and a mouse ─► frame with the strip
 
 Lengths are in hundredths of the picture's width, so that one drawing serves every size.
-
-Draws a keyboard and a mouse, for people to see what was pressed.
-
-Lengths are in hundredths of the picture's width, as in `pad_overlay`.
 """
 
 from collections.abc import Callable, Sequence
@@ -80,7 +74,7 @@ def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
 
 
 _STRIP_HEIGHT = 39.0
-"""Of the strip below the picture."""
+"""Height of the strip below the picture."""
 
 _FACE_BUTTONS: dict[str, tuple[float, float, Colour, str]] = {
     "NORTH": (66.5, 11.0, (255, 208, 64), "N"),

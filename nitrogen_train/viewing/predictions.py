@@ -1,4 +1,4 @@
-"""What a policy would have pressed in the rows of clips, as a parquet file.
+"""Write and read what a policy would have pressed in the rows of clips, as a parquet file.
 
 A row per prediction: `clip_id`, `row` (of the clip as it is stored), and each control by its name
 in lower case, in physical units: buttons bool, axes in [-1, 1]. `nitrogen-eval` writes it,
@@ -31,9 +31,9 @@ class Predictions:
     """Those of one clip."""
 
     rows: Int64[np.ndarray, " n"]
-    """Which rows of the clip, increasing."""
+    """Rows of the clip, increasing."""
     actions: ActionRows
-    """What was predicted for each."""
+    """Rows that were predicted, one for each."""
 
 
 class PredictionWriter:

@@ -1,4 +1,4 @@
-"""The commands and Python snippets that README and docs print, as a reader would copy them.
+"""The commands and Python snippets that README and the other pages print, as readers copy them.
 
 A command stands in a fenced block, in a block indented by four spaces, or between backquotes; there
 it has more than a program's name. A line that `\\` continues is one command, a comment is left out,
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+PAGES = (ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md")))
 
 _PROGRAM = re.compile(
     r"(?:[A-Z_]+=\S+ )*(?:time )?(?:nitrogen-[a-z]+|make|python[\d.]*|pip|uv|bash|git|cd|ls|tail|\."

@@ -144,6 +144,7 @@ GAMES = (
     Run("nitrogen-data record my_games:MountainCar …", names={"…": "--out mountain --episodes 1"}),
     Run("nitrogen-data record my_games:Catch --out catch --episodes 20"),
     Run("nitrogen-data shard catch --out catch-data", more="--size 64"),
+    Run("nitrogen-data stats catch-data"),
     Run(
         "nitrogen-train experiment=mine data.sources.mine.path=catch-data output_dir=runs/catch",
         more="$SMALL",
@@ -330,15 +331,20 @@ NOT_RUN = {
             "make test-full",
             "make test-gpu",
             "make check",
+            "make format",
             "make compare",
             "make lock",
             "python -m examples.demo --seed 1",
             "python -m pytest tests/data_tools/lerobot",
+            "python -m pytest tests/data/test_order.py",
         ),
         _MAKE,
     ),
     **dict.fromkeys(
         (
+            "git clone REPOSITORY nitrogen-train",
+            "cd nitrogen-train",
+            "pip install -e .",
             "pip install -e '.[cluster]'",
             "pip install 'nitrogen-train[cluster]'",
             "pip install 'nitrogen-train[s3]'",
@@ -443,6 +449,9 @@ NOT_RUN = {
             "--cookies cookies.txt",
         ),
         "needs the internet; tests/data_tools/videos fetches from a server of its own",
+    ),
+    "python tests/docs/config_page.py > docs/config.md": (
+        "writes into the repository; tests/docs/test_config_page.py compares what it would write"
     ),
     **dict.fromkeys(
         (

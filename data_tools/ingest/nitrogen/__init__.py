@@ -1,1 +1,1 @@
-"""NitroGen's public labels, and videos that belong to them, to a data set."""
+"""Turn NitroGen's public labels, and the videos that belong to them, into a data set."""

@@ -1,4 +1,4 @@
-"""Tarballs of labels and a folder of videos to a data set.
+"""Build a data set of tarballs of labels and a folder of videos.
 
 tarballs ─► index ─► pieces that are wanted and whose video is at hand
   ─► each tarball once more: rows and frames to clips ─► shards
@@ -36,7 +36,7 @@ INDEX_NAME = ".labels"
 _COLUMNS = ("video_id", "chunk", "game", "rows", "fps")
 _MISSING_S = 2.0
 _MISSING_SHARE = 0.002
-"""Of a video's length, beside `_MISSING_S`: 29.97 frames per second may be labelled as 30."""
+"""Share of a video's length that may miss, beside `_MISSING_S`: 29.97 fps may be labelled as 30."""
 
 Sessions = set[tuple[str, str]]
 """(game, video id) pairs."""
@@ -47,15 +47,15 @@ class LabelledVideos:
     """Public labels, and where their videos lie."""
 
     tarballs: Sequence[Path]
-    """Of labels, or folders of them."""
+    """Tarballs of labels, or folders of them."""
     videos_dir: Path
     """Holds `VIDEO_ID.mp4`, `.mkv` or `.webm`."""
     index_dir: Path | None = None
-    """Of the labels; what it lacks is added. By default it is in the data set."""
+    """Index of the labels; what it lacks is added. By default it is in the data set."""
     where: str | None = None
-    """Which pieces to take, as a `Selection` of the index; all of them by default."""
+    """Pieces to take, as a `Selection` of the index; all of them by default."""
     crops_to_game: bool = False
-    """Whether to keep just the game's area, where the labels name one."""
+    """True to keep just the game's area, where the labels name one."""
 
 
 def ingest_nitrogen(

@@ -1,4 +1,7 @@
-"""Finds when in its video each row of a piece is, and which frame is shown then.
+"""Find when in its video each row of a piece is, and which frame is shown then.
+
+    piece, video ─► one clock if the labels' and the video's agree ─► row i ─► time ─► frame
+                 └► two clocks ─► the pad in the picture as a witness ─► the right one, or no piece
 
 A piece names its first row twice: by a frame (`start_frame`) and by a time (`start_time`), which
 one who measured found to be `start_frame` / 60 exactly. Where a video lacks frames, rows are not
@@ -7,15 +10,11 @@ its frames in order: one of 235,382 frames has 414,000 rows. So rows are paired 
     the labels' clock     start_time + i / rows per second
     the video's own       (start_frame + i) / the rate that its frames follow
 
-The two are one for most videos. They part where the rates differ by a little: 29.97 labelled as 30
-is 3.6 s an hour. Nobody knows which of them the labels mean then. The pad in the picture, from
-which they were read, may tell (`overlay_witness`); else such pieces are left out.
-
-The pad that is drawn in a picture, as a witness of when its labels begin.
-
-Labels were read from it, so it changes when they do. The change from row to row is laid beside the
-change of the pad's picture at every shift around the starts that are in question; a start is
-believed only if the best shift of all is there, and stands out.
+For most videos the two clocks are one. They differ where the rates differ a little: 29.97 labelled
+as 30 is 3.6 s an hour. Nobody knows which clock the labels mean then. The pad in the picture, from
+which the labels were read, may tell: it changes when they do. The change from row to row is laid
+beside the change of the pad's picture, at every shift around the starts in question. A start is
+believed only if the best shift of all is there and stands out; otherwise such a piece is left out.
 """
 
 from collections.abc import Sequence
@@ -41,9 +40,9 @@ _PEAK_ROWS = 5
 """Half the width of a peak."""
 _LEAST_CORRELATION = 0.2
 _LEAST_LEAD = 0.1
-"""Of the best shift's correlation over the next best's. By chance 1200 rows reach 0.1 or so."""
+"""Lead of the best shift's correlation over the next best's; 1200 rows reach 0.1 by chance."""
 _LEAST_MOVE = 0.05
-"""Of a stick: less is noise."""
+"""Least way of a stick: less is noise."""
 
 
 def tell_start(
@@ -123,11 +122,11 @@ def _correlate(
 Clock = Literal["labels", "video"]
 
 _STEADY_TOLERANCE = 0.03
-"""Of the labels' rate: how far that of a steady video may be off."""
+"""Share of the labels' rate by which that of a steady video may be off."""
 _VARYING_TOLERANCE = 0.25
-"""As far as this a piece may have fewer or more frames than rows."""
+"""Share by which a piece may have fewer or more frames than rows."""
 _OWN_RATE_TOLERANCE = 0.005
-"""Of the labels' rate: so near, the rate of a video that lacks frames may be one of its own."""
+"""Share of the labels' rate: so near, the rate of a video that lacks frames may be its own."""
 MAX_STAY_S = 0.1
 """A row whose frame is older may not be learned from."""
 _LATEST_START_S = 0.5
@@ -151,10 +150,10 @@ class LabelledVideo:
 
 @dataclass(frozen=True, kw_only=True)
 class RowTimes:
-    """When the rows of a piece are."""
+    """The times of a piece's rows."""
 
     first_s: float
-    """From the video's first frame on."""
+    """Time of the first row, from the video's first frame on."""
     fps: float
     """Rows per second."""
 

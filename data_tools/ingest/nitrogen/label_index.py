@@ -1,13 +1,10 @@
-"""An index of tarballs of labels: a folder with a table of pieces and a list of faults for each.
+"""Index tarballs of labels: a table of pieces and a list of faults for each tarball.
 
-    TARBALL.tar.gz ─► INDEX/TARBALL.faults.json, INDEX/TARBALL.parquet
+    TARBALL.tar.gz ─► INDEX/TARBALL.faults.json, INDEX/TARBALL.parquet ─► hours, lists of videos
 
 A tarball is read once, from its start to its end. It is done when its table has its name; the
 table's own metadata says of which bytes it was made, so that another tarball of that name is read.
-
-What an index of labels holds, and what was wrong with the rest.
-
-Questions to an index of labels: hours per game and source, and which videos to get.
+Questions to an index select pieces, and count hours per game and source.
 """
 
 import hashlib
@@ -73,7 +70,7 @@ INDEX_SCHEMA = pa.schema(
 
 @dataclass(frozen=True, kw_only=True)
 class TarballIndex:
-    """What is known of one tarball."""
+    """The index of one tarball."""
 
     path: Path
     index_path: Path
@@ -300,11 +297,11 @@ class WantedVideo:
     source: str
     """The site."""
     game: str
-    """Of most of its labelled time."""
+    """Game of most of the video's labelled time."""
     fps: float
     """Highest rate of its labels: a copy at a lower one is of no use."""
     hours: float
-    """With labels."""
+    """Hours with labels."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,11 +1,10 @@
-"""The pieces of a tarball of labels, in one pass, without anything being written to disk.
+"""Read the pieces of a tarball of labels in one pass, without writing anything to disk.
 
     .../VIDEO_ID/VIDEO_ID_chunk_NNNN/{actions_raw.parquet, actions_processed.parquet, metadata.json}
 
-Members of a piece are neighbours. A tarball comes from a stranger: names are only ever compared,
-never used as paths, and a member, a header or a piece is read into memory only up to a bound.
-
-`metadata.json` of a piece: which frames of which video its rows belong to, and what to mask.
+The members of a piece are neighbours. `metadata.json` says which frames of which video the rows
+belong to, and what to mask. A tarball comes from a stranger: names are only ever compared, never
+used as paths, and a member, a header or a piece is read into memory only up to a bound.
 """
 
 import gzip
@@ -50,17 +49,17 @@ class LabelBox:
 
     corners: Corners
     is_normalized: bool
-    """Whether the corners are shares of the picture, or pixels of the labelled size."""
+    """True if the corners are shares of the picture, False if pixels of the labelled size."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PieceMetadata:
-    """What a piece says of itself, checked."""
+    """The metadata of a piece, checked."""
 
     video_id: str
     chunk: int
     num_rows: int
-    """As it claims."""
+    """Number of rows that the piece claims to have."""
     game: str
     controller: str
     source: str
@@ -77,7 +76,7 @@ class PieceMetadata:
     resolution: tuple[int, int]
     """Height and width, as the card has it; some say width and height."""
     overlay: LabelBox | None
-    """Where the pad is drawn."""
+    """Box in which the pad is drawn."""
     game_area: LabelBox | None
     others: tuple[LabelBox, ...]
     """More that does not belong to the game."""
@@ -233,24 +232,24 @@ class RawPiece:
     video_id: str
     chunk: int
     files: dict[str, bytes] = field(repr=False)
-    """By name in the piece's folder."""
+    """Files by name in the piece's folder."""
 
     @property
     def name(self) -> str:
-        """What the tarball calls it."""
+        """Return the name that the tarball gives to the piece."""
         return f"{self.video_id}_chunk_{self.chunk:04d}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class LabelFault:
-    """What is wrong with a piece, a member or the tarball, which gives no labels then."""
+    """A fault of a piece, a member or the tarball, which gives no labels then."""
 
     name: str
-    """Of the piece or the member, shortened to what can be printed."""
+    """Name of the piece or the member, shortened to what can be printed."""
     reason: str
     """A few words, the same for all that is wrong in this way."""
     detail: str
-    """What was expected and what came."""
+    """Detail of the fault: what was expected and what came."""
 
 
 def iter_pieces(path: Path) -> Iterator[RawPiece | LabelFault]:

@@ -1,6 +1,6 @@
-"""A piece's files to its rows, or to the reason why it has none.
+"""Turn a piece's files into its rows, or into the reason why it has none.
 
-Boxes of the labels to pixels of the video that is at hand.
+Boxes of the labels, such as the pad's, become pixels of the video that is at hand.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ _SMALLEST_AREA_PX = 16
 
 @dataclass(frozen=True, kw_only=True)
 class PictureBoxes:
-    """What of a video's picture is masked and what is kept."""
+    """The boxes of a video's picture that are masked and kept."""
 
     masked: tuple[Box, ...]
     area: Box | None
@@ -124,9 +124,9 @@ class LabelledPiece:
     metadata: PieceMetadata
     actions: ClipActions
     labels: Labels
-    """Which of its two files the rows are from."""
+    """Kind of the file from which the rows are."""
     digest: str
-    """Of its files."""
+    """Digest of the piece's files."""
 
     @property
     def idle_share(self) -> float:

@@ -1,4 +1,4 @@
-"""Pieces of a tarball, and videos that are at hand, to clips."""
+"""Turn pieces of a tarball, and videos that are at hand, into clips."""
 
 import hashlib
 import json
@@ -47,17 +47,17 @@ _REASONS = {
     "area": "the game's area is not in the picture",
 }
 _OF_PIECES = frozenset({"short", "rate", "clock", "overlay", "area"})
-"""Of these some pieces of a video are left out: no news among thousands of videos."""
+"""Reasons for which some pieces of a video are left out: no news among thousands of videos."""
 _TABLES_KEPT = 4
 
 
 @dataclass(frozen=True, kw_only=True)
 class TarballUnit:
-    """What to take of one tarball."""
+    """The pieces to take of one tarball."""
 
     path: Path
     fingerprint: str
-    """Of the tarball."""
+    """Fingerprint of the tarball."""
     wanted: dict[str, list[int]]
     """Pieces by the id of their video."""
     videos: dict[str, Path]
@@ -65,7 +65,7 @@ class TarballUnit:
     first_seen: frozenset[str]
     """Those of which no earlier tarball has pieces: what the file lost is told once."""
     dropped: list[Dropped]
-    """What is not taken."""
+    """Pieces that are not taken."""
 
 
 def plan_tarball(unit: TarballUnit, *, settings: ShardSettings, crops_to_game: bool) -> PlannedUnit:

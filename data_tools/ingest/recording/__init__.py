@@ -1,4 +1,4 @@
-"""Recordings of a video and an input log by anything that can write timestamps.
+"""Make recordings of a video and an input log by any program that writes timestamps.
 
 log ─► adapter: columns, units, ranges ─► `InputLog` in our conventions ─► dead zone
   ─► the video's clock: offset and drift, given or measured ─► cut to the video ─► recording

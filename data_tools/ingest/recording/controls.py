@@ -1,6 +1,7 @@
-"""What other programs call the controls of a gamepad.
+"""Translate other programs' names and units of controls into ours.
 
-In what units a log tells time, sticks and triggers.
+Names of buttons and axes go in, and controls of the gamepad come out; times, sticks and triggers in
+a log's unit go in, and nanoseconds, [-1, 1] and [0, 1] come out.
 """
 
 import difflib
@@ -46,13 +47,13 @@ _SLOWEST_STEP_S = 1.0
 
 @dataclass(frozen=True, kw_only=True)
 class Conventions:
-    """How a log's numbers are meant; `None` is refused where it matters."""
+    """The meaning of a log's numbers; `None` is refused where it matters."""
 
     time_unit: TimeUnit | None = None
     stick_range: StickRange | None = None
     """-1 to 1, 0 to 255 with rest at 128, or -32768 to 32767."""
     stick_y_axis: Literal["up", "down"] | None = None
-    """Where positive y points: up in XInput; down in SDL, evdev and browsers."""
+    """Direction of positive y: up in XInput; down in SDL, evdev and browsers."""
     trigger_range: TriggerRange | None = None
     """0 to 1, 255, 1023 or 32767, or -1 to 1 as raw axes have it."""
 
@@ -255,7 +256,7 @@ _FACES: dict[ButtonLabels, dict[str, str]] = {
     "nintendo": {"A": "EAST", "B": "SOUTH", "X": "NORTH", "Y": "WEST"},
     "playstation": {"X": "SOUTH", "O": "EAST"},
 }
-"""What one letter means by whose names; on a PlayStation's pad X is the cross."""
+"""Meanings of one letter by maker; on a PlayStation's pad X is the cross."""
 _TELLS: dict[ButtonLabels, set[str]] = {
     "xbox": {"LB", "RB", "LT", "RT", "LBUMPER", "RBUMPER", "LEFTBUMPER", "RIGHTBUMPER"}
     | {"VIEW", "MENU", "XBOX", "BLEFTTRIGGER", "BRIGHTTRIGGER", "STHUMBLX", "STHUMBLY"},

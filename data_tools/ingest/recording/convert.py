@@ -1,15 +1,11 @@
-"""One video and its log to a recording.
+"""Make a recording of one video and its log.
 
-What is asked of `ingest recording`, and what became of it.
+    log ─► dead zone ─► the video's clock: offset and drift ─► cut to the video's time ─► recording
+                                     └► is the rest of a longer log still of this video?
 
-A log on its video's clock, cut to the time of the video.
-
-A radial dead zone: a stick that rests is at rest.
-
-Whether a log that goes on after its video is still of the video's time.
-
-OBS stops its video while it is paused, and begins another file where it splits one; a program that
-writes down inputs goes on. Then the log is longer, and its rows lie apart from the pictures.
+A radial dead zone sets a stick that rests to its centre. OBS stops its video while it is paused,
+and begins another file where it splits one, while a program that writes down inputs continues. Then
+the log is longer than the video and its rows lie apart from the pictures, which is found out here.
 """
 
 from collections.abc import Sequence
@@ -48,7 +44,7 @@ LogFormat = Literal["auto", "own", "input-rec", "table"]
 
 @dataclass(frozen=True, kw_only=True)
 class LogSettings:
-    """How the logs are read."""
+    """The settings by which logs are read."""
 
     format: LogFormat = "auto"
     conventions: Conventions
@@ -63,23 +59,23 @@ class LogSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class ClockSettings:
-    """How the logs' times become those of the videos."""
+    """The settings by which the logs' times become those of the videos."""
 
     video_start_s: float | None = None
     """The log's time of the video's first frame, in seconds; None: nobody says, and it is 0."""
     offset_ms: float = 0.0
-    """How much later the picture shows what the log says, before anything is measured."""
+    """Time by which the picture shows later what the log says, before anything is measured."""
     drift_ppm: float = 0.0
     is_measured: bool = False
     latency_ms: float = 0.0
-    """What the game takes to answer: this much of a measured lag is left in."""
+    """Time that the game takes to answer: this much of a measured lag is left in."""
     keeps_unknown: bool = False
-    """Whether a log whose lag cannot be measured is taken as it is."""
+    """True if a log whose lag cannot be measured is taken as it is."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Description:
-    """What a recording's files do not say themselves."""
+    """The facts that a recording's files do not state themselves."""
 
     game: str
     session_id: str | None
@@ -92,22 +88,22 @@ class Description:
 
 @dataclass(frozen=True, kw_only=True)
 class IngestOutcome:
-    """What became of one video."""
+    """The outcome of one video."""
 
     video: Path
     minutes: float = 0.0
     uncovered_s: float = 0.0
-    """Of the video, of which the log says nothing."""
+    """Time of the video of which the log says nothing."""
     offset_ms: float = 0.0
     drift_ppm: float = 0.0
     clock: str = ""
-    """How offset and drift are known."""
+    """Source of offset and drift, in words."""
     ignored: tuple[str, ...] = ()
     """Columns of the log that are no controls."""
     notes: tuple[str, ...] = ()
-    """What was assumed, and what was lost."""
+    """Notes on what was assumed, and what was lost."""
     dropped: str = ""
-    """Why there is no recording; empty if there is one."""
+    """Reason why there is no recording; empty if there is one."""
 
 
 _LEAST_SHARE = 0.5
@@ -240,7 +236,7 @@ def apply_dead_zone(log: InputLog, radius: float, space: ActionSpace) -> InputLo
 
 
 _ROOM_S = 1.0
-"""What starting and stopping a recorder may cost: input-rec's log lasts from OBS's word that it has
+"""Time that a recorder may take to start and stop: input-rec's log lasts from OBS's word that it has
 started to its word that it will stop, some frames more or less than the video. A shorter pause is
 not seen."""
 _LARGEST_JUMP_S = 0.25

@@ -1,6 +1,9 @@
-"""Videos and their logs to recordings, one after the other.
+"""Make recordings of videos and their logs, one video after the other.
 
-The files of a recording.
+    videos, logs ─► the log of each video ─► convert ─► files of the recording ─► a line per video
+
+What is there already is kept; a video that cannot be used is dropped with a reason, and stops no
+other.
 """
 
 import errno
@@ -83,7 +86,7 @@ _OPTIONS = {
     "keeps_unknown": "--keep-unknown",
     "session_id": "--session",
 }
-"""Of the fields that are not called as their options."""
+"""Options of the fields that have another name."""
 _LOG_SUFFIXES = (*LOG_SUFFIXES, ".parquet", ".csv", ".jsonl")
 
 

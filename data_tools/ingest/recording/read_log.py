@@ -1,17 +1,16 @@
-"""The user's choice of columns.
+"""Read an input log of another program, by the adapter that recognizes it.
 
-What an adapter makes of a log.
+    file ─► adapter ─► columns, units, ranges ─► InputLog
 
-Tables with a column of times and one per control: CSV, and parquet of any writer.
+* jsonl: rows of `t_ns` and `controls`, which already keep the contract;
+* CSV, and parquet of any writer: a column of times and one per control, which the user may name;
+* parquet of the OBS plugin `input-rec`, which it writes beside each recording.
 
-The parquet that the OBS plugin `input-rec` writes beside each recording.
-
-A row is the whole pad, up to 500 a second: `time` in microseconds since OBS said that the recording
-had started, SDL3's buttons as booleans (`LEFT_STICK` is the stick's button), its axes as 16-bit
-numbers, y down, triggers from 0. While no pad is connected there are no rows. Its columns as of
-src/device/gamepad.cpp and src/writer/parquet.cpp of github.com/loicmagne/input-rec.
-
-Logs that already keep the contract: rows of `t_ns` and `controls`.
+A row of `input-rec` is the whole pad, up to 500 a second: `time` in microseconds since OBS said
+that the recording had started, SDL3's buttons as booleans (`LEFT_STICK` is the stick's button), its
+axes as 16-bit numbers, y down, triggers from 0. While no pad is connected there are no rows. The
+columns are those of src/device/gamepad.cpp and src/writer/parquet.cpp of
+github.com/loicmagne/input-rec.
 """
 
 import contextlib
@@ -63,7 +62,7 @@ class LoggedPlay:
     """Columns that are no control of ours."""
     device: str = "unknown"
     notes: tuple[str, ...] = ()
-    """What was assumed, and what was lost."""
+    """Notes on what was assumed, and what was lost."""
 
 
 def to_input_log(
