@@ -236,9 +236,9 @@ def apply_dead_zone(log: InputLog, radius: float, space: ActionSpace) -> InputLo
 
 
 _ROOM_S = 1.0
-"""Time that a recorder may take to start and stop: input-rec's log lasts from OBS's word that it has
-started to its word that it will stop, some frames more or less than the video. A shorter pause is
-not seen."""
+"""Time that a recorder may take to start and stop: input-rec's log lasts from OBS's word that it
+has started to its word that it will stop, some frames more or less than the video. A shorter pause
+is not seen."""
 _LARGEST_JUMP_S = 0.25
 """Between the whole video's lag, where it is measured, and that of its end."""
 
