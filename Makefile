@@ -60,7 +60,7 @@ lock: $(VENV)/.installed  ## write slurm/requirements.lock from what is installe
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
 of-tier = $(sort $(shell grep -rlE '$(1)' tests --include='test_*.py'))
 test test-full: export OMP_NUM_THREADS = 1
-test: $(VENV)/.installed slurm xvfb  ## the tests, under eight minutes: fast ones, then several ranks, whole commands
+test: $(VENV)/.installed slurm xvfb  ## the tests, about ten minutes: fast ones, then several ranks, whole commands
 	$(PYTEST)
 	$(BIN)/python -m pytest -o addopts= -m unchecked $(call of-tier,mark\.unchecked)
 	$(PYTEST) -m slow $(call of-tier,mark\.slow|import divide)
