@@ -21,16 +21,11 @@ import torch
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 
 from nitrogen_train.actions import get_action_space
-from nitrogen_train.config import (
-    RunConfig,
-    build,
-    check_components,
-    shape_batch,
-    validate,
-)
+from nitrogen_train.config import RunConfig, build, shape_batch
 from nitrogen_train.pretrained.places import find_last_checkpoint
 from nitrogen_train.run.data_of_run import build_plan, open_sources
 from nitrogen_train.run.policy_of_run import save_policy, start_policy
+from nitrogen_train.run.start_checks import check_components, validate
 from nitrogen_train.runtime.interrupts import announce
 from nitrogen_train.runtime.progress import waiting
 from nitrogen_train.training.callbacks import Guards, build_callbacks

@@ -10,15 +10,8 @@ from hydra.errors import ConfigCompositionException
 from hydra.utils import get_object
 from omegaconf import DictConfig, OmegaConf
 
-from nitrogen_train.config import (
-    RunConfig,
-    build,
-    check_components,
-    find_config_dir,
-    register_schema,
-    shape_batch,
-    validate,
-)
+from nitrogen_train.config import RunConfig, build, find_config_dir, register_schema, shape_batch
+from nitrogen_train.run.start_checks import check_components, validate
 from nitrogen_train.training.optimization import freeze
 
 CONF = Path(find_config_dir())

@@ -7,7 +7,8 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from nitrogen_train.config import RunConfig, find_config_dir, register_schema, validate
+from nitrogen_train.config import RunConfig, find_config_dir, register_schema
+from nitrogen_train.run.start_checks import validate
 
 STRATEGIES = sorted(path.stem for path in (Path(find_config_dir()) / "strategy").glob("*.yaml"))
 OFFLOADED = [name for name in STRATEGIES if name.endswith("offload")]

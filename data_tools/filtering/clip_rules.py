@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, Int64, UInt8
 from PIL import Image
 
+from data_tools.action_rows import CORNERS, corner_rows, hash_actions, hash_video, stick_pairs
 from data_tools.filtering.filter_settings import (
     BLACK,
     CORNER,
@@ -26,8 +27,6 @@ from data_tools.filtering.filter_settings import (
     PICTURE_RULES,
     FilterSettings,
 )
-from data_tools.fingerprint import hash_actions, hash_video
-from data_tools.sticks import CORNERS, corner_rows, stick_pairs
 from nitrogen_train.actions import ActionSpace
 from nitrogen_train.data.action_file import ClipActions, idle_rows
 from nitrogen_train.data.manifest import ManifestRow

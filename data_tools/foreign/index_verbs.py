@@ -9,11 +9,7 @@ from nitrogen_train.runtime.atomic_files import describe_error
 
 
 def add_verbs(verbs: "argparse._SubParsersAction[CommandParser]") -> None:
-    """Add them to the command line."""
-    _add_index(verbs)
-
-
-def _add_index(verbs: "argparse._SubParsersAction[CommandParser]") -> None:
+    """Add `index` to the command line."""
     verb = add_verb(
         verbs,
         "index",

@@ -22,10 +22,10 @@ from data_tools.command_line import (
     propose_shard,
     read_shard_settings,
 )
+from data_tools.lerobot.lerobot_verbs import add_ingest as add_lerobot
 
 if TYPE_CHECKING:
     from data_tools.ingest.recording.convert import IngestOutcome
-from data_tools.lerobot.lerobot_verbs import add_ingest as add_lerobot
 
 _WHERE = "pieces to take, such as 'game in [celeste, hades] and idle_share < 0.5 and fps == 60'"
 

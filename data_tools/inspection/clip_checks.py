@@ -23,8 +23,7 @@ import numpy as np
 from av.video.codeccontext import VideoCodecContext
 from jaxtyping import Bool, Float64, Int64, UInt8
 
-from data_tools.fingerprint import hash_actions, hash_video
-from data_tools.sticks import CORNERS, corner_rows, stick_pairs
+from data_tools.action_rows import CORNERS, corner_rows, hash_actions, hash_video, stick_pairs
 from nitrogen_train.actions import ActionRows, ActionSpace
 from nitrogen_train.data.action_file import ClipActions, idle_rows
 from nitrogen_train.data.clip_record import Record, read_record_bytes

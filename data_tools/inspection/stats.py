@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
-from data_tools.sticks import stick_pairs
+from data_tools.action_rows import stick_pairs
 from data_tools.workers import map_in_order
 from nitrogen_train.actions import ActionSpace
 from nitrogen_train.data.action_file import ClipActions, idle_rows, valid_runs

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Int64, UInt8
 from PIL import Image
 
+from data_tools.action_rows import stick_pairs
 from data_tools.inspection.stats import (
     CLIP_EDGES_S,
     IDLE_EDGES,
@@ -17,7 +18,6 @@ from data_tools.inspection.stats import (
     DatasetCounts,
     PlayCounts,
 )
-from data_tools.sticks import stick_pairs
 from nitrogen_train.actions import ActionSpace
 from nitrogen_train.data.action_file import ClipActions, idle_rows
 from nitrogen_train.data.manifest import Manifest, ManifestRow

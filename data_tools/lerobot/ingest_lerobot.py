@@ -13,17 +13,10 @@ from itertools import groupby
 from pathlib import Path
 from typing import Literal
 
+from data_tools.lerobot.episode_readers import ExportReader, MappedReader, build_action_map
 from data_tools.lerobot.layout import EpisodeClip, describe_features
 from data_tools.lerobot.lerobot_video import VideoUnit, plan_video
-from data_tools.lerobot.read_lerobot import (
-    ExportReader,
-    LeRobotFolder,
-    MappedReader,
-    build_action_map,
-    choose_camera,
-    open_folder,
-    read_episodes,
-)
+from data_tools.lerobot.read_lerobot import LeRobotFolder, choose_camera, open_folder, read_episodes
 from data_tools.shards.shard_plan import Part, Plan, ShardSettings, choose_heldout, make_plan
 from nitrogen_train.actions import GAMEPAD
 from nitrogen_train.data.schema import SPLITS, ShardError, get_space

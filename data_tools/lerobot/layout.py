@@ -101,7 +101,7 @@ DATA_PATH = "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
 VIDEO_PATH = "videos/{video_key}/chunk-{chunk_index:03d}/file-{file_index:03d}.mp4"
 
 CLIP_COLUMN = "nitrogen_train"
-"""Column of the table of episodes for what LeRobot has no place for; see `clip_facts`."""
+"""Column of the table of episodes for what LeRobot has no place for; see `EpisodeClip`."""
 
 _FIELD = re.compile(r"\{(\w+)(?::0?(\d)d)?\}")
 _MIB = 1024**2

@@ -24,6 +24,7 @@ from av.packet import Packet
 from av.video.stream import VideoStream
 from jaxtyping import Int64
 
+from data_tools.lerobot.episode_readers import EpisodeReader, ShownEpisode
 from data_tools.lerobot.layout import (
     VIDEO_PATH,
     FileLimits,
@@ -31,7 +32,7 @@ from data_tools.lerobot.layout import (
     fill_template,
     read_episode_rows,
 )
-from data_tools.lerobot.read_lerobot import EpisodeReader, EpisodeRow, LeRobotFolder, ShownEpisode
+from data_tools.lerobot.read_lerobot import EpisodeRow, LeRobotFolder
 from data_tools.shards.planned_clips import Dropped, PlannedClip, PlannedUnit
 from data_tools.shards.source_video import SourceVideo, read_video_table
 from nitrogen_train.data.schema import ShardError

@@ -13,11 +13,7 @@ from data_tools.command_line import (
 
 
 def add_verbs(verbs: "argparse._SubParsersAction[CommandParser]") -> None:
-    """Add them to the command line."""
-    _add_shard(verbs)
-
-
-def _add_shard(verbs: "argparse._SubParsersAction[CommandParser]") -> None:
+    """Add `shard` and `merge` to the command line."""
     verb = add_verb(
         verbs,
         "shard",

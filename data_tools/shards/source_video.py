@@ -70,7 +70,7 @@ class Decoding:
     def frames(self) -> Iterator[VideoFrame]:
         """Decode up to the last frame that is wanted, or to the first fault.
 
-        A fault may turn up after a frame that refers to the damaged one: `good_ticks` tells.
+        A fault may turn up after a frame that refers to the damaged one: `is_good` tells.
         """
         for packet in self._packets:
             if packet.pts is None:

@@ -13,8 +13,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
 
+from data_tools.recordings.recording import VIDEO_SUFFIXES
 from data_tools.videos.video_list import (
-    SUFFIXES,
     Attempt,
     ListedVideo,
     add_attempt,
@@ -133,7 +133,7 @@ def download(
         return Attempt(
             video_id=video.video_id,
             status="failed",
-            reason=f"yt-dlp has left none of {', '.join(SUFFIXES)}",
+            reason=f"yt-dlp has left none of {', '.join(VIDEO_SUFFIXES)}",
         )
     return Attempt(video_id=video.video_id, status="got")
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Literal, cast, get_args
 from urllib.parse import urlsplit
 
+from data_tools.recordings.recording import VIDEO_SUFFIXES
 from nitrogen_train.data.schema import ShardError, parse_json_object
 
 _IS_GONE = re.compile(
@@ -88,8 +89,7 @@ def guess_cause(messages: Iterable[str]) -> str:
 
 
 LEDGER_NAME = "fetch.jsonl"
-SUFFIXES = (".mp4", ".mkv", ".webm")
-_VIDEO_ID = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,63}")
+VIDEO_ID = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,63}")
 
 Status = Literal["got", "gone", "failed"]
 """Here; gone, as the site says, and not asked for again; failed this time."""
@@ -156,7 +156,7 @@ def _parse(values: dict[str, object], hosts: tuple[str, ...]) -> ListedVideo:
             raise ShardError(f"{name} must be {cast('type', kind).__name__}, got {value!r:.60}")
         kept[name] = value
     video = ListedVideo(**kept)
-    if not _VIDEO_ID.fullmatch(video.video_id):
+    if not VIDEO_ID.fullmatch(video.video_id):
         raise ShardError(f"video_id must be 1 to 64 of [A-Za-z0-9_.-], got {video.video_id!r:.80}")
     check_url(video.url, hosts)
     return video
@@ -183,7 +183,7 @@ def check_url(url: str, hosts: tuple[str, ...]) -> None:
 
 def find_video(folder: Path, video_id: str) -> Path | None:
     """Find a finished video."""
-    paths = [folder / f"{video_id}{suffix}" for suffix in SUFFIXES]
+    paths = [folder / f"{video_id}{suffix}" for suffix in VIDEO_SUFFIXES]
     return next((path for path in paths if path.is_file()), None)
 
 

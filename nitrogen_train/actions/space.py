@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
-from jaxtyping import Bool, Float, Float32
+from jaxtyping import Bool, Float, Float32, Int64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +73,12 @@ class ActionRows:
 
     def __len__(self) -> int:
         return len(self.buttons)
+
+    def take(
+        self, where: Bool[np.ndarray, " rows"] | Int64[np.ndarray, " n"] | list[int]
+    ) -> "ActionRows":
+        """Choose rows, by a mask or by their places."""
+        return ActionRows(buttons=self.buttons[where], sticks=self.sticks[where])
 
 
 @dataclass(frozen=True, kw_only=True)

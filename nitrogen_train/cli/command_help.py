@@ -52,7 +52,7 @@ class CommandHelp:
         """
         values = dict(self.asked)
         for key in sorted(OmegaConf.missing_keys(cfg)):
-            said = _read_comments(self.schema).get(key, "")
+            said = read_comments(self.schema).get(key, "")
             what = f": {said[:1].lower()}{said[1:].rstrip('.')}" if said else ""
             raise ValueError(f"give {key}={values.get(key, 'VALUE')}{what}")
 
@@ -70,7 +70,7 @@ class CommandHelp:
 
     def _describe_setting(self, key: str) -> list[str]:
         schema = DataConfig if key.startswith("data.") else self.schema
-        comment = _COMMENTS.get(key) or _read_comments(schema)[key.removeprefix("data.")]
+        comment = _COMMENTS.get(key) or read_comments(schema)[key.removeprefix("data.")]
         return _wrap(comment, first=f"  {key}".ljust(28), other=" " * 28)
 
     def _closing(self) -> str:
@@ -102,7 +102,7 @@ def _describe_group(group: str) -> list[str]:
     return lines
 
 
-def _read_comments(schema: type) -> dict[str, str]:
+def read_comments(schema: type) -> dict[str, str]:
     """Read the text under each field of a dataclass; a field without one has its type."""
     body = ast.parse(textwrap.dedent(inspect.getsource(schema))).body[0]
     comments = {item.name: "" for item in fields(schema)}

@@ -31,12 +31,9 @@ from nitrogen_train.config import (
     ExportConfig,
     Format,
     RunConfig,
-    check_dataset,
-    check_output_dir,
+    count_processes,
     find_config_dir,
     register_schema,
-    validate,
-    validate_schedule,
 )
 from nitrogen_train.games import choose_heldout_seeds
 from nitrogen_train.pretrained.places import (
@@ -48,7 +45,13 @@ from nitrogen_train.pretrained.places import (
 from nitrogen_train.pretrained.siglip_names import refuse_what_is_no_ng
 from nitrogen_train.run.adoption import adopt_games, adopt_policy
 from nitrogen_train.run.data_of_run import choose_games, is_first_rank
-from nitrogen_train.run.run_end import is_finished
+from nitrogen_train.run.start_checks import (
+    check_dataset,
+    check_output_dir,
+    is_finished,
+    validate,
+    validate_schedule,
+)
 from nitrogen_train.runtime.interrupts import interruptible
 from nitrogen_train.runtime.progress import waiting, write_out
 from nitrogen_train.training.launch import check_world, find_launch
@@ -162,7 +165,7 @@ def _refuse_ranks_of_a_point(config: RunConfig) -> None:
     Raises:
         ValueError: What to do instead.
     """
-    num_ranks = config.trainer["devices"] * config.trainer["num_nodes"]
+    num_ranks = count_processes(config)
     if num_ranks > 1 and find_launch(os.environ) is None:
         raise ValueError(
             f"a sweep in one process trains points of one process, trainer.devices * "

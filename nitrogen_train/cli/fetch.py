@@ -13,13 +13,12 @@ import sys
 from pathlib import Path
 
 from nitrogen_train.config import RunConfig, build, load_defaults
-from nitrogen_train.data.manifest import read_manifest_table
+from nitrogen_train.data.manifest import MANIFEST_NAME, read_manifest_table
 from nitrogen_train.data.mixture import read_options
 from nitrogen_train.data.storage import Storage, open_url
 from nitrogen_train.runtime.atomic_files import write_atomically
 from nitrogen_train.runtime.interrupts import interruptible
 
-_MANIFEST = "manifest.parquet"
 _PIECE_BYTES = 16 * 2**20
 _TIMEOUT_S = 60.0
 
@@ -68,7 +67,7 @@ def copy_dataset(url: str, folder: Path) -> None:
     Raises:
         OSError: If a shard ends before its manifest says.
     """
-    _copy(f"{url}/{_MANIFEST}", folder / _MANIFEST)
+    _copy(f"{url}/{MANIFEST_NAME}", folder / MANIFEST_NAME)
     table = read_manifest_table(folder).select(["shard", "offset", "size"])
     ends: dict[str, int] = {}
     for shard, offset, size in zip(*(column.to_pylist() for column in table), strict=True):

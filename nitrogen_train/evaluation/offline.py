@@ -172,7 +172,7 @@ def _count_training_rows(
     for row in track(rows, label=f"count {dataset.name}", unit="clip", total=len(rows)):
         recorded = read_clip(storage, row).actions
         actions = recorded.join(window.rows_per_action(row.fps), manifest.action_space)
-        common.update(row.game, _take(actions.rows, np.flatnonzero(actions.valid)))
+        common.update(row.game, actions.rows.take(np.flatnonzero(actions.valid)))
 
 
 def _iter_heldout_clips(
@@ -201,7 +201,7 @@ def _measure_clip(
     if not len(rows):
         return None
     actions = predictor.space.decode(clip.values)
-    labels, previous = _take(actions, rows), _take(actions, rows - 1)
+    labels, previous = actions.take(rows), actions.take(rows - 1)
     predictions = {
         "policy": predictor.predict(clip, frames),
         "repeat": predict_repeat(previous),
@@ -268,7 +268,3 @@ class _Predictor:
         seed = int.from_bytes(hashlib.blake2b(name, digest_size=8).digest(), "little")
         generator = torch.Generator().manual_seed(seed)
         return torch.randn(self.window.action_horizon, self.space.action_dim, generator=generator)
-
-
-def _take(rows: ActionRows, where: Int64[np.ndarray, " n"]) -> ActionRows:
-    return ActionRows(buttons=rows.buttons[where], sticks=rows.sticks[where])

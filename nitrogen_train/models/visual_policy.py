@@ -135,9 +135,6 @@ class SavedPolicy(nn.Module, abc.ABC):
             push_files(repo_id, folder, names=[CONFIG, WEIGHTS], private=private)
 
 
-GAME_TABLE = "game_embedding.weight"
-"""The weight that has a row for each game, the first of which is unconditional."""
-
 VisualPolicyT = TypeVar("VisualPolicyT", bound="VisualPolicy")
 
 

@@ -4,7 +4,6 @@ The layout is the one of the Hugging Face hub. Nothing in it is code: a reader r
 from plain values.
 """
 
-import os
 import shutil
 import tempfile
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from nitrogen_train.pretrained.places import (
     read_policy_config,
 )
 from nitrogen_train.pretrained.tensor_rules import refuse_non_finite
+from nitrogen_train.runtime.atomic_files import sync
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,13 +55,13 @@ def write_policy_folder(folder: Path, files: PolicyFiles) -> None:
         # safetensors makes its file for its owner alone, whatever the umask says.
         shutil.copymode(written / CONFIG, written / WEIGHTS)
         for name in (WEIGHTS, CONFIG):
-            _sync(written / name)
+            sync(written / name)
         if not folder.exists():
             written.rename(folder)
         else:
             for name in (WEIGHTS, CONFIG):
                 (written / name).replace(folder / name)
-    _sync(folder.parent)
+    sync(folder.parent)
 
 
 def read_policy_folder(config_path: Path, weights_path: Path) -> PolicyFiles:
@@ -77,11 +77,3 @@ def read_policy_folder(config_path: Path, weights_path: Path) -> PolicyFiles:
         raise ValueError(f"{weights_path} is damaged: {error}; save the policy again") from error
     refuse_non_finite(state, where=str(weights_path))
     return PolicyFiles(config=config, state=state)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -11,7 +11,8 @@ import yaml
 from torch import Tensor
 
 from nitrogen_train.config import NgOptions, RunConfig, build, build_for_weights
-from nitrogen_train.models.visual_policy import GAME_TABLE, VisualPolicy
+from nitrogen_train.models.visual_policy import VisualPolicy
+from nitrogen_train.pretrained.ng_tensors import GAME_TABLE
 from nitrogen_train.pretrained.places import (
     Usage,
     find_last_checkpoint,

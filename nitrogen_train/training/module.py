@@ -14,12 +14,10 @@ import lightning as L  # noqa: N812 - Lightning's own convention
 import numpy as np
 import torch
 import torch.distributed
-from jaxtyping import Bool
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 from torch.optim import Optimizer
 
-from nitrogen_train.actions import ActionRows
 from nitrogen_train.batch import PolicyBatch, WindowId
 from nitrogen_train.evaluation.metrics import OfflineMetrics
 from nitrogen_train.flow.noise import sample_normal
@@ -217,8 +215,8 @@ class LitPolicy(L.LightningModule):
             is_game = (batch.game_id == game_id).cpu().numpy()
             self._metrics.update(
                 self._games[game_id],
-                predicted=_take(predicted, is_game),
-                labels=_take(labels, is_game),
+                predicted=predicted.take(is_game),
+                labels=labels.take(is_game),
                 # Rows before the first of a chunk are not in a batch: only frames are judged here.
                 previous=None,
                 valid=valid[is_game],
@@ -274,7 +272,3 @@ class LitPolicy(L.LightningModule):
             if part is not None:
                 merged.merge(part)
         return merged
-
-
-def _take(rows: ActionRows, where: Bool[np.ndarray, " rows"]) -> ActionRows:
-    return ActionRows(buttons=rows.buttons[where], sticks=rows.sticks[where])

@@ -51,8 +51,8 @@ class ZeroPrecision(DeepSpeedPrecision):
 class ZeroStrategy(DeepSpeedStrategy):
     """ZeRO-1, 2 or 3 on GPUs.
 
-    A checkpoint is a folder with a file per rank, see `sharded`. Any checkpoint, of any strategy
-    and number of ranks, can be loaded.
+    A checkpoint is a folder with a file per rank, see `zero_checkpoint`. Any checkpoint, of any
+    strategy and number of ranks, can be loaded.
     """
 
     def setup_environment(self) -> None:

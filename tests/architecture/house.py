@@ -45,7 +45,7 @@ def measure(root: Path = ROOT) -> House:
     """Read the packages' files, and import none of them."""
     paths = {_name(path.relative_to(root)): path for path in _list_files(root)}
     trees = {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in paths.items()}
-    homes = {name: _find_homes(tree, name, trees) for name, tree in trees.items()}
+    homes = {name: _find_homes(tree, trees) for name, tree in trees.items()}
     imports = {
         name: {each for each in _list_imports(tree, trees, homes) if each != name}
         for name, tree in trees.items()
@@ -74,9 +74,8 @@ def _name(path: Path) -> str:
     return ".".join(path.with_suffix("").parts).removesuffix(".__init__")
 
 
-def _find_homes(tree: ast.Module, name: str, trees: dict[str, ast.Module]) -> dict[str, str]:
+def _find_homes(tree: ast.Module, trees: dict[str, ast.Module]) -> dict[str, str]:
     """Find where the names come from that a package hands on in its `__init__`."""
-    del name
     return {
         alias.asname or alias.name: node.module
         for node in tree.body

@@ -11,10 +11,11 @@ import torch
 import yaml
 from ready import run_ready
 
-from nitrogen_train.config import RunConfig, build, load_defaults, validate
+from nitrogen_train.config import RunConfig, build, load_defaults
 from nitrogen_train.models.load import load_policy
 from nitrogen_train.pretrained.ng_pt import build_ng_checkpoint, build_ng_header
 from nitrogen_train.pretrained.places import Usage
+from nitrogen_train.run.start_checks import validate
 
 SHORT = (
     "max_steps=4", "val_every_n_steps=2", "checkpoint_every_n_steps=2", "data.image_size=32",

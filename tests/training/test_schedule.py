@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from nitrogen_train.config import load_defaults, validate_schedule
+from nitrogen_train.config import load_defaults
+from nitrogen_train.run.start_checks import validate_schedule
 from nitrogen_train.training.optimization import warmup_stable_decay
 from nitrogen_train.training.phases import count_phases
 

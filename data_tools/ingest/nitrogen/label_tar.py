@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import IO, cast
 
 from data_tools.foreign.tar_records import Reads
+from data_tools.videos.video_list import VIDEO_ID
 from nitrogen_train.data.action_file import MAX_ACTIONS_BYTES
 from nitrogen_train.data.schema import MAX_METADATA_BYTES, ShardError, parse_json_object
 from nitrogen_train.data.values import as_number, as_whole_number
@@ -221,7 +222,6 @@ _MAX_BYTES = {
 _BUFFER_BYTES = 2**16
 _MAX_HEADER_BYTES = 2**20
 _MAX_PASSED_BYTES = 2**28
-_VIDEO_ID = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,63}")
 _CHUNK = re.compile(r"[0-9]{1,9}")
 
 
@@ -366,7 +366,7 @@ def _parse_name(parts: list[str]) -> tuple[str, int, str] | None:
         return None
     video_id, folder, file_name = parts[-3:]
     head, _, number = folder.rpartition("_chunk_")
-    if head != video_id or not (_VIDEO_ID.fullmatch(video_id) and _CHUNK.fullmatch(number)):
+    if head != video_id or not (VIDEO_ID.fullmatch(video_id) and _CHUNK.fullmatch(number)):
         return None
     return video_id, int(number), file_name
 

@@ -1,11 +1,16 @@
-"""Group the two axes of each stick of a controller."""
+"""Tell from a clip's rows what several tools ask: is it the same play, where are its sticks?"""
+
+import hashlib
 
 import numpy as np
 from jaxtyping import Bool, Float32
 
 from nitrogen_train.actions import ActionSpace
+from nitrogen_train.data.action_file import ClipActions
 
 _NEAR_THE_END = 0.95
+CORNERS = ((-1, -1), (-1, 1), (1, -1), (1, 1))
+"""Corners in the order of `corner_rows`; y is down-positive."""
 
 
 def stick_pairs(space: ActionSpace) -> dict[str, tuple[int, int]]:
@@ -39,5 +44,14 @@ def corner_rows(stick: Float32[np.ndarray, "rows 2"]) -> Bool[np.ndarray, "rows 
     )
 
 
-CORNERS = ((-1, -1), (-1, 1), (1, -1), (1, 1))
-"""Corners in the order of `corner_rows`; y is down-positive."""
+def hash_actions(actions: ClipActions, fps: float) -> str:
+    """Sum up a clip's rows and their rate, in 32 hexadecimal digits."""
+    digest = hashlib.sha256(f"{len(actions)}/{fps:.6f}".encode())
+    for values in (actions.rows.buttons, actions.rows.sticks.astype("<f4")):
+        digest.update(np.ascontiguousarray(values).tobytes())
+    return digest.hexdigest()[:32]
+
+
+def hash_video(video: bytes) -> str:
+    """Sum up an encoded video, in 32 hexadecimal digits."""
+    return hashlib.sha256(video).hexdigest()[:32]
