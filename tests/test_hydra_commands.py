@@ -14,7 +14,9 @@ from tiers import divide
 
 from nitrogen_train.cli import commands
 from nitrogen_train.cli.command_help import EVALUATE, EXPORT, TRAIN, CommandHelp
+from nitrogen_train.cli.overrides import check_grid
 from nitrogen_train.config import find_config_dir
+from nitrogen_train.run.start_checks import check_output_dir
 from nitrogen_train.training import run_folder as run_lock
 
 HEAVY = ("torch", "lightning", "timm", "wandb", "matplotlib")
@@ -164,6 +166,24 @@ def test_an_export_of_the_other_kind_names_the_other_key(
     assert "nitrogen-export run=run step=7 output_dir=FOLDER" in export("policy=run")
     assert export("run=run/checkpoints/step-7.ckpt").endswith("of a run: run=run step=7")
     assert "its encoder 'resnet10t' is not a SigLIP tower" in export("run=run", "format=ng")
+
+
+def test_a_name_that_no_folder_can_have_is_told_in_words() -> None:
+    with pytest.raises(ValueError, match=r"cannot make output_dir=n+: File name too long"):
+        check_output_dir("n" * 300)
+
+
+@pytest.mark.parametrize(
+    "grid",
+    [
+        "trainer.gradient_clip_val=null,1.0",
+        "schedule.warmup_share='${oc.env:SHARE}',0.1",
+        "optimizer.lr=1e-4,'${oc.env:RATE}'",
+        "optimizer.betas=[0.9,0.95],[0.9,0.99]",
+    ],
+)
+def test_a_grid_of_what_a_point_takes_is_not_refused(grid: str) -> None:
+    check_grid(["experiment=demo", grid], config_name=TRAIN.config_name)
 
 
 @pytest.mark.parametrize("command", ["evaluate", "export"])

@@ -115,7 +115,7 @@ def _record(options: argparse.Namespace) -> int:
 
     before = _list_facts(options.out)
     facts = _record_human(options) if options.player == "human" else _record_expert(options)
-    num_new = len(_list_facts(options.out) - before)
+    num_new = sum(options.out / f"{fact.session_id}.json" not in before for fact in facts)
     if not facts:
         print("nothing was recorded")
         return 0

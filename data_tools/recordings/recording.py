@@ -184,11 +184,13 @@ def check_game_name(game: str, folder: Path) -> None:
     refuse_respelt(games, what=f"the recordings in {folder}")
 
 
-def find_recordings_below(folder: Path) -> Path | None:
-    """Find the first folder with a recording's files in a folder or the two levels below it."""
-    for level in ("", "*/", "*/*/"):
-        for path in sorted(folder.glob(f"{level}*{LOG_SUFFIXES[0]}"))[:1]:
-            return path.parent
+def _find_below(folder: Path) -> Path | None:
+    """Find the first folder with a recording's log in the two levels below a folder."""
+    for level in ("*/", "*/*/"):
+        logs = [path for suffix in LOG_SUFFIXES for path in folder.glob(f"{level}*{suffix}")]
+        for log in sorted(logs):
+            if not any(is_hidden(Path(part)) for part in log.relative_to(folder).parts):
+                return log.parent
     return None
 
 
@@ -198,7 +200,7 @@ def _list_folder(folder: Path) -> tuple[list[Path], FileNames]:
     paths = sorted(folder.iterdir())
     videos = [path for path in paths if has_suffix(path, VIDEO_SUFFIXES) and not is_hidden(path)]
     if not videos:
-        below = find_recordings_below(folder)
+        below = _find_below(folder)
         hint = f"; {below} holds recordings" if below else ""
         raise FileNotFoundError(f"{folder} holds no video ({', '.join(VIDEO_SUFFIXES)}){hint}")
     return videos, FileNames(path for path in paths if path.is_file())

@@ -148,7 +148,8 @@ class PlannedUnit:
             # What is missing, or may not be read, has neither size nor contents.
             with contextlib.suppress(OSError):
                 digest.update(f"{path.stat().st_size if path.is_file() else -1}\n".encode())
-                if path in small_paths:
+                # A named pipe would be read for ever.
+                if path in small_paths and path.is_file():
                     with path.open("rb") as file:
                         digest.update(hashlib.file_digest(file, "sha256").digest())
         return cls(

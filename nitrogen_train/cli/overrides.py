@@ -302,7 +302,9 @@ def check_grid(words: Sequence[str], *, config_name: str) -> None:
         ours = _select(base or {}, override.key_or_group)
         values = override.sweep_iterator() if override.is_discrete_sweep() else ()
         for given in values:
-            if not (_is_of_kind(given, ours) or str(given).startswith("${")):
+            # Null is a setting's own affair, and an interpolation is known only at its point.
+            text = str(getattr(given, "text", given))
+            if given is not None and not (_is_of_kind(given, ours) or text.startswith("${")):
                 _refuse_kind(override.key_or_group, given, ours)
 
 

@@ -103,10 +103,12 @@ class BatchShape:
         """Divide a step into the largest micro-batches of at most `most` samples.
 
         Raises:
-            ValueError: If the processes cannot share the samples equally.
+            ValueError: If the processes cannot share the samples equally, or `most` is below 1.
         """
         whole = cls(global_batch_size=global_batch_size, micro_batch_size=1, world_size=world_size)
         share = whole.samples_per_process
+        if most < 1:
+            raise ValueError(f"data.micro_batch_size must be at least 1, got {most}")
         size = max(size for size in range(1, min(most, share) + 1) if share % size == 0)
         return replace(whole, micro_batch_size=size)
 
@@ -134,6 +136,8 @@ def _divide(
     Raises:
         ValueError: If it does not divide; the message names the nearest sizes that do.
     """
+    if world_size < 1:
+        raise ValueError(f"processes must be at least 1, got {world_size}")
     if factor < 1:
         raise ValueError(f"{name} must be at least 1, got {factor}")
     unit = world_size * factor

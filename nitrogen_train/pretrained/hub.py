@@ -1,5 +1,6 @@
 """Download the files of a policy from a repository of the Hugging Face hub."""
 
+import logging
 import socket
 import threading
 import urllib.request
@@ -14,6 +15,7 @@ from huggingface_hub.errors import (
     OfflineModeIsEnabled,
 )
 
+_log = logging.getLogger(__name__)
 _PATIENCE_S = 4.0
 """Time for the hub's machine to take a connection; its own retries last half a minute a file."""
 _CARD = "README.md"
@@ -54,15 +56,19 @@ def download_file(
     is_offline = not is_reachable()
     for name in names:
         try:
-            return Path(
-                hf_hub_download(
-                    repo_id,
-                    name,
-                    revision=revision,
-                    cache_dir=cache_dir,
-                    local_files_only=is_offline,
-                )
+            path = hf_hub_download(
+                repo_id,
+                name,
+                revision=revision,
+                cache_dir=cache_dir,
+                local_files_only=is_offline,
             )
+            if is_offline:
+                _log.warning(
+                    "%s cannot be reached: %s of %s is what was downloaded before",
+                    constants.ENDPOINT, name, repo_id,
+                )  # fmt: skip
+            return Path(path)
         except EntryNotFoundError as error:
             problem = problem or error
         except (HFValidationError, HfHubHTTPError, OfflineModeIsEnabled) as error:
@@ -87,7 +93,8 @@ def is_reachable() -> bool:
     def connect() -> None:
         address = (url.hostname or "", url.port or (80 if url.scheme == "http" else 443))
         try:
-            socket.create_connection(address, timeout=_PATIENCE_S).close()
+            # It tries the addresses in turn: one that leads nowhere must not take all the time.
+            socket.create_connection(address, timeout=_PATIENCE_S / 4).close()
         except OSError:
             return
         connected.set()

@@ -247,18 +247,19 @@ def check_output_dir(path: str) -> None:
     Raises:
         ValueError: If it is a file or a data set, or cannot be made or written.
     """
-    folder = Path(path)
-    if folder.exists() and not folder.is_dir():
-        raise ValueError(f"output_dir={path} is a file: give a folder")
-    if (folder / MANIFEST_NAME).is_file():
-        raise ValueError(
-            f"output_dir={path} is a data set (it has a {MANIFEST_NAME}); give another folder"
-        )
-    if next(folder.glob("shard-*.tar"), None) is not None:
-        raise ValueError(f"output_dir={path} holds shards of a data set; give another folder")
-    what = "write into" if folder.exists() else "make"
-    nearest = next(each for each in (folder, *folder.absolute().parents) if each.exists())
+    folder, what = Path(path), "make"
     try:
+        if folder.exists():
+            what = "write into"
+            if not folder.is_dir():
+                raise ValueError(f"output_dir={path} is a file: give a folder")
+        if (folder / MANIFEST_NAME).is_file():
+            raise ValueError(
+                f"output_dir={path} is a data set (it has a {MANIFEST_NAME}); give another folder"
+            )
+        if next(folder.glob("shard-*.tar"), None) is not None:
+            raise ValueError(f"output_dir={path} holds shards of a data set; give another folder")
+        nearest = next(each for each in (folder, *folder.absolute().parents) if each.exists())
         # What may be written is known only by writing: to root, or on a network, modes say little.
         with TemporaryDirectory(dir=nearest, prefix=".trial-"):
             pass

@@ -11,6 +11,7 @@ before the first step there is nothing to save, and a second one does not wait f
 """
 
 import contextlib
+import functools
 import logging
 import os
 import signal
@@ -91,8 +92,7 @@ class StopRequest:
             return
         self._writer = writer
         threading.Thread(target=_end_at_the_second_interrupt, args=(reader,), daemon=True).start()
-        # A forked worker would write what it gets into this process's pipe.
-        os.register_at_fork(after_in_child=_stop_writing)
+        _keep_workers_from_writing()
 
     def stop_listening(self) -> None:
         """Give the signals back to whoever had them."""
@@ -142,6 +142,12 @@ def _end_at_the_second_interrupt(reader: int) -> None:
         if num_interrupts > 1:
             os._exit(128 + signal.SIGINT)
     os.close(reader)
+
+
+@functools.cache
+def _keep_workers_from_writing() -> None:
+    """Once in a process: a forked worker would write what it gets into this process's pipe."""
+    os.register_at_fork(after_in_child=_stop_writing)
 
 
 def _stop_writing() -> None:

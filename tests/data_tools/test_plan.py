@@ -1,6 +1,7 @@
 import json
 import unicodedata
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,11 @@ import pytest
 
 from data_tools.names import safe_key
 from data_tools.recordings.recording import find_recordings
+from data_tools.shards.planned_clips import Dropped, PlannedUnit
 from data_tools.shards.recording_clips import plan_recording
 from data_tools.shards.shard_plan import ALL, Plan, ShardSettings, choose_heldout, make_plan
 from nitrogen_train.data.schema import ShardError
+from nitrogen_train.runtime.atomic_files import describe_error
 
 
 def plan(folder: Path, **settings: Any) -> Plan:
@@ -206,3 +209,45 @@ def test_the_digest_is_of_settings_and_files(tmp_path: Path, write_recording: Ca
 def test_a_setting_out_of_range_is_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(settings)).replace("_", "-")):
         ShardSettings(**settings)
+
+
+@pytest.mark.parametrize(
+    "problems",
+    [
+        [FileNotFoundError(2, "No such file or directory", "a")],
+        [ShardError("row 3 is not JSON"), PermissionError(13, "Permission denied", "b")],
+        [ShardError("row 3 is not JSON"), ShardError("no rows")],
+    ],
+)
+@pytest.mark.parametrize("words", [str, describe_error])
+def test_a_plan_knows_what_earlier_versions_called_the_unusable(
+    tmp_path: Path, problems: list[Exception], words: Callable[[Exception], str]
+) -> None:
+    def plan_units(digests: list[str] | None) -> Plan:
+        units = [unusable(tmp_path, number, problem) for number, problem in enumerate(problems)]
+        if digests:
+            units = [
+                replace(unit, digest=digest, earlier_digests=())
+                for unit, digest in zip(units, digests, strict=True)
+            ]
+        return make_plan(
+            range(len(units)), units.__getitem__, heldout=set(), settings=ShardSettings(),
+            part=ALL, workers=1,
+        )  # fmt: skip
+
+    now = plan_units(None)
+    before = plan_units([f"run-{n}: {words(problem)}" for n, problem in enumerate(problems)])
+    other = plan_units([f"run-{n}: something else" for n in range(len(problems))])
+
+    assert now.digest != before.digest
+    assert now.has_made(before.digest)
+    assert not now.has_made(other.digest)
+
+
+def unusable(folder: Path, number: int, problem: Exception) -> PlannedUnit:
+    dropped = Dropped(
+        name=f"run-{number}", game="g", seconds=1.0, reason="unreadable", detail=str(problem)
+    )
+    return PlannedUnit.unusable(
+        dropped, problem, video_path=folder / f"{number}.mp4", small_paths=[]
+    )

@@ -110,6 +110,18 @@ def test_two_logs_are_refused(tmp_path: Path, write_recording: Callable) -> None
         find_recordings([tmp_path])
 
 
+@pytest.mark.parametrize(
+    "hidden", ["._run.inputs.jsonl", ".rec/run.inputs.jsonl", "run.inputs.jsonl"]
+)
+def test_what_nobody_means_is_no_hint(tmp_path: Path, hidden: str) -> None:
+    path = tmp_path / hidden
+    path.parent.mkdir(exist_ok=True)
+    path.touch()
+
+    with pytest.raises(FileNotFoundError, match=r"holds no video \([^)]*\)$"):
+        find_recordings([tmp_path])
+
+
 @pytest.mark.parametrize("place", ["rec", "all/rec"])
 def test_a_folder_above_recordings_names_theirs(
     tmp_path: Path, write_recording: Callable, place: str

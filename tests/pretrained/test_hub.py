@@ -80,3 +80,19 @@ def test_without_a_network_it_fails_within_seconds(
 
     assert time.monotonic() - start < 10
     assert "\n" not in str(caught.value)
+
+
+def test_a_file_of_before_is_said_to_be_one_without_a_network(
+    tmp_path: Path,
+    asked: list[tuple[str | None, ...]],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    (tmp_path / "nvidia" / "NitroGen").mkdir(parents=True)
+    (tmp_path / "nvidia" / "NitroGen" / "ng.pt").touch()
+    monkeypatch.setattr(hub, "is_reachable", lambda: False)
+
+    download_file("nvidia/NitroGen", "ng.pt")
+
+    assert len(asked) == 1
+    assert "ng.pt of nvidia/NitroGen is what was downloaded before" in caplog.text

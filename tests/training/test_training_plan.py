@@ -79,6 +79,15 @@ def test_gpus_that_cannot_share_the_batch_are_refused(num_gpus: int, hint: str) 
         BatchShape.fit(4096, world_size=num_gpus, most=1)
 
 
+@pytest.mark.parametrize(
+    ("sizes", "named"),
+    [({"world_size": 0, "most": 1}, "processes"), ({"world_size": 1, "most": 0}, "micro_batch")],
+)
+def test_nothing_to_divide_by_is_refused_by_name(sizes: dict[str, int], named: str) -> None:
+    with pytest.raises(ValueError, match=f"{named}.* must be at least 1, got 0"):
+        BatchShape.fit(4096, **sizes)
+
+
 def test_zero_divides_the_optimizer_by_the_ranks_and_ddp_does_not() -> None:
     ddp, zero = forecast(BIG, setup("ddp")).memory, forecast(BIG, setup("zero_1")).memory
 
