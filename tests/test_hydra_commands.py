@@ -242,9 +242,17 @@ def test_the_data_is_checked_before_a_training_starts(
 
 
 def test_a_folder_for_results_that_cannot_be_one_is_told(
-    tell: Callable[..., str], write_dataset: Callable[..., Path], clip_plan: Any, tmp_path: Path
+    tell: Callable[..., str],
+    write_dataset: Callable[..., Path],
+    clip_plan: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    # What is not refused would train.
+    monkeypatch.setitem(sys.modules, "nitrogen_train.train", None)
     write_dataset(tmp_path / "data", [clip_plan(clip_id="a")])
+    (tmp_path / "shards").mkdir()
+    (tmp_path / "shards" / "shard-000000.tar").touch()
     (tmp_path / "afile").touch()
     (tmp_path / "old" / "policy").mkdir(parents=True)
     (tmp_path / "old" / "policy" / "config.json").touch()
@@ -257,6 +265,7 @@ def test_a_folder_for_results_that_cannot_be_one_is_told(
     words["sweep"] = ["-m", "seed=0,1", *words["train"]]
     told = {
         "data": "output_dir=data is a data set (it has a manifest.parquet); give another folder",
+        "shards": "output_dir=shards holds shards of a data set; give another folder",
         "afile": "output_dir=afile is a file: give a folder",
         "/proc/no/run": "cannot make output_dir=/proc/no/run: No such file or directory",
         "afile/run": "cannot make output_dir=afile/run: Not a directory",
@@ -348,6 +357,11 @@ def test_a_run_that_is_finished_says_so_before_torch(
     commands.train()
 
     assert "already at step 60 of 60: nothing to do; raise max" in capsys.readouterr().out
+    for more in ("max_steps=61", f"ckpt_path={run}/checkpoints/step-60.ckpt"):
+        monkeypatch.setattr(sys, "argv", ["train", *words, more])
+        with pytest.raises(ImportError):
+            commands.train()
+    monkeypatch.setattr(sys, "argv", ["train", *words])
     # Interrupted between the last checkpoint and its policy.
     os.utime(run / "policy" / "model.safetensors", (1, 1))
     with pytest.raises(ImportError):

@@ -4,10 +4,11 @@ import shutil
 from pathlib import Path
 
 import pytest
+from hydra.utils import get_object
 from ready import run_ready
 
 from nitrogen_train.models.load import load_policy
-from nitrogen_train.pretrained.places import read_run_config
+from nitrogen_train.pretrained.places import _MOVED_CLASSES, read_run_config
 
 OLD = Path(__file__).parent / "golden" / "old_run"
 
@@ -42,3 +43,13 @@ def test_a_run_of_then_goes_on(tmp_path: Path) -> None:
     assert result.returncode == 0, result.stderr[-3000:]
     assert "continuing from run/checkpoints/step-2.ckpt" in result.stdout + result.stderr
     assert (tmp_path / "run" / "checkpoints" / "step-4.ckpt").is_file()
+
+
+@pytest.mark.parametrize(("before", "now"), _MOVED_CLASSES.items())
+def test_every_class_that_has_moved_is_where_its_new_name_says(
+    tmp_path: Path, before: str, now: str
+) -> None:
+    (tmp_path / "config.yaml").write_text(f"model:\n  _target_: {before}\n")
+
+    assert read_run_config(tmp_path) == {"model": {"_target_": now}}
+    assert callable(get_object(now))

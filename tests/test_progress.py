@@ -135,6 +135,17 @@ def test_a_bar_fits_its_terminal(
     assert max(map(len, drawn)) <= (columns or 80)
 
 
+def test_a_bar_without_a_known_end_counts(
+    in_a_terminal: Callable[[int], Callable[[], str]],
+) -> None:
+    read = in_a_terminal(80)
+
+    with Progress(total=None, label="film doom", unit="frame") as shown:
+        shown.update(3)
+
+    assert "film doom 3 frames, " in read()
+
+
 def test_no_module_but_one_draws_bars() -> None:
     root = Path(progress.__file__).parents[2]
     files = [

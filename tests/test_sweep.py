@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import OmegaConf
 from ready import run_ready
 
 from nitrogen_train.cli.report import report
 from nitrogen_train.runtime.run_error import RunError, keep_error, read_error
-from nitrogen_train.sweep import describe_failures, list_points
+from nitrogen_train.sweep import FailedPoints, describe_failures, list_points
 
 GRID = ["experiment=demo", "optimizer.lr=1e-4,3e-4", "frozen=[encoder.*]", "seed=range(0,3)"]
 
@@ -135,6 +136,20 @@ def test_the_line_of_a_sweep_tells_each_error_once(tmp_path: Path) -> None:
     told = describe_failures([tmp_path / name for name in lines])
 
     assert told == "3 points of the sweep failed: 0, 10 (too large); 3 (no file)"
+
+
+def test_errors_of_an_earlier_sweep_are_not_told(tmp_path: Path) -> None:
+    for name in "01":
+        (tmp_path / name).mkdir()
+    keep_error(tmp_path / "0", RunError(line="old", overrides=[]))
+    config = OmegaConf.create({"hydra": {"sweep": {"dir": str(tmp_path)}}})
+    callback = FailedPoints()
+
+    callback.on_multirun_start(config)
+    callback.on_multirun_end(config)
+    keep_error(tmp_path / "1", RunError(line="new", overrides=[]))
+    with pytest.raises(SystemExit):
+        callback.on_multirun_end(config)
 
 
 def test_a_file_of_another_program_is_no_error_of_a_run(tmp_path: Path) -> None:

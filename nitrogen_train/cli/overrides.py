@@ -47,6 +47,8 @@ def put_flags_first(words: Sequence[str]) -> list[str]:
     Example:
         >>> put_flags_first(["experiment=demo", "-m", "seed=0,1", "--cfg", "job"])
         ['-m', '--cfg', 'job', 'experiment=demo', 'seed=0,1']
+        >>> put_flags_first(["a=1", "--", "-m"])
+        ['a=1', '--', '-m']
     """
     flags: list[str] = []
     others: list[str] = []

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 from house import measure
 
 HOUSE = measure()
@@ -22,3 +24,29 @@ def test_the_first_page_of_the_package_is_short() -> None:
 
 def test_no_name_is_taken_twice() -> None:
     assert not HOUSE.names_taken_twice, HOUSE.describe()
+
+
+def test_the_measures_of_a_small_house(tmp_path: Path) -> None:
+    files = {
+        "nitrogen_train/__init__.py": "from nitrogen_train.a.same import Same\n",
+        "nitrogen_train/train.py": "from nitrogen_train import Same\nimport data_tools.one\n",
+        "nitrogen_train/a/same.py": "class Same: ...\n",
+        "data_tools/__init__.py": "",
+        "data_tools/one.py": "from data_tools.b import same\n",
+        "data_tools/b/__init__.py": "",
+        "data_tools/b/same.py": "class Same: ...\n",
+        "data_tools/two.py": "from data_tools.b.same import Same\n",
+    }
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+
+    house = measure(tmp_path)
+
+    assert (house.num_files, house.num_lines, house.num_modules) == (8, 7, 5)
+    assert house.top_files == ["__init__.py", "train.py"]
+    assert house.names_taken_twice == ["class Same", "module same"]
+    assert house.with_one_importer == ["data_tools.one"]
+    assert house.closure_of_train == [
+        "data_tools.b.same", "data_tools.one", "nitrogen_train.a.same", "nitrogen_train.train",
+    ]  # fmt: skip

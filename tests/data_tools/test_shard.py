@@ -265,9 +265,24 @@ def test_a_set_that_left_a_recording_out_is_known_however_its_error_is_worded(
     # Another recording, or another fault, is another set.
     (folder / "run-2.inputs.jsonl").write_text("{}")
     if not is_old:
-        with pytest.raises(ShardError, match="one that was left out has been mended"):
-            shard([folder], tmp_path / "set")
+        for log in ("[", "{}"):  # As long as before, and longer.
+            (folder / "run-2.inputs.jsonl").write_text(log)
+            with pytest.raises(ShardError, match="one that was left out has been mended"):
+                shard([folder], tmp_path / "set")
     shutil.copy(recordings_dir / "run-2.inputs.jsonl", folder)
+    with pytest.raises(ShardError, match="one that was left out has been mended"):
+        shard([folder], tmp_path / "set")
+
+
+def test_a_set_that_left_a_video_out_is_another_once_the_video_is(
+    recordings_dir: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(recordings_dir, tmp_path / "recordings")
+    (video,) = (path for path in folder.glob("run-2.*") if path.suffix in (".mp4", ".mkv"))
+    video.write_bytes(b"no video")
+    shard([folder], tmp_path / "set")
+    video.write_bytes(b"no video either")
+
     with pytest.raises(ShardError, match="one that was left out has been mended"):
         shard([folder], tmp_path / "set")
 

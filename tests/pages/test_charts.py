@@ -1,10 +1,12 @@
 import re
 import subprocess
 import sys
+from typing import Any
 
 import numpy as np
 import pytest
 
+from nitrogen_train.pages import charts
 from nitrogen_train.pages.charts import (
     Chart,
     Curve,
@@ -169,3 +171,28 @@ def test_nothing_of_the_library_is_imported_before_a_chart_is_drawn_and_its_sett
         "assert matplotlib.rcParams['text.parse_math']\n"
     )
     subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
+
+
+def test_what_is_drawn_stands_where_its_values_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[Any] = []
+    render = charts._render
+    monkeypatch.setattr(
+        charts,
+        "_render",
+        lambda title, figure, **more: drawn.append(figure) or render(title, figure, **more),
+    )
+
+    draw_curves(
+        "loss", [make_curve([], points=([10, 50], [0.01, 4]))], num_steps=50, scale="log_if_wide"
+    )
+    draw_bars("hours", {"a": [1, 2.5]}, parts=["train", "val"])
+    draw_columns("lengths", ["0", "1", "2"], [1, 3])
+    draw_scores({"a": {"score": 0.5, "low": 0.4, "high": 0.6}})
+
+    curves, bars, columns, scores = (figure.axes[0] for figure in drawn)
+    assert list(curves.lines[0].get_xdata()) == [10, 50]
+    assert curves.get_yscale() == "log"
+    assert [(bar.get_x(), bar.get_width()) for bar in bars.patches] == [(0, 1), (1, 2.5)]
+    assert [column.get_height() for column in columns.patches] == [1, 3]
+    assert scores.patches[0].get_width() == 0.5
+    assert scores.collections[0].get_segments()[0].tolist() == [[0.4, 0], [0.6, 0]]

@@ -96,3 +96,24 @@ def test_a_file_of_before_is_said_to_be_one_without_a_network(
 
     assert len(asked) == 1
     assert "ng.pt of nvidia/NitroGen is what was downloaded before" in caplog.text
+
+
+def test_a_hub_that_answers_or_may_lie_behind_a_proxy_is_reachable(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[object] = []
+
+    def connect(address: object, **_: object) -> SimpleNamespace:
+        asked.append(address)
+        return SimpleNamespace(close=lambda: None)
+
+    monkeypatch.setattr(hub, "socket", SimpleNamespace(create_connection=connect))
+    monkeypatch.setattr(hub.constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(hub.constants, "ENDPOINT", "https://hub.example")
+    monkeypatch.setattr(hub.urllib.request, "getproxies", lambda: {"no": "localhost"})
+
+    assert hub.is_reachable()
+    assert asked == [("hub.example", 443)]
+    monkeypatch.setattr(hub.urllib.request, "getproxies", lambda: {"https": "proxy:1"})
+    assert hub.is_reachable()
+    assert len(asked) == 1
