@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from data_tools.alignment.clock_fit import (
+from data_tools.ingest.recording.clock_fit import (
     MAX_WINDOWS,
     ClockFit,
     ClockMap,
@@ -21,7 +21,7 @@ from data_tools.alignment.clock_fit import (
     fit_windows,
     read_windows,
 )
-from data_tools.alignment.lag import PictureMotion
+from data_tools.ingest.recording.lag import PictureMotion
 from data_tools.recordings.input_log import InputLog, Track, read_input_log
 from data_tools.recordings.recording import find_recordings
 from data_tools.shards.source_video import read_video_table

@@ -21,7 +21,7 @@ from benchmarks.memory import read_memory_mib
 from benchmarks.workload import Workload
 from nitrogen_train.config import build
 from nitrogen_train.train import build_module
-from nitrogen_train.training.zero import ZeroStrategy
+from nitrogen_train.training.strategies import ZeroStrategy
 
 NUM_RANKS = 2
 NUM_WARM_UP_STEPS = 2

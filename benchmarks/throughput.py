@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from benchmarks.workload import Workload, count_flops
 from nitrogen_train.batch import PolicyBatch
 from nitrogen_train.models.nitrogen import NitroGen
+from nitrogen_train.run.forecast import MODEL_FLOPS_UTILIZATION
 from nitrogen_train.runtime.progress import format_table
 from nitrogen_train.training.throughput import GPUS
-from nitrogen_train.training_plan.forecast import MODEL_FLOPS_UTILIZATION
 
 PEAK_FLOPS = {gpu.name: gpu.bf16_flops for gpu in GPUS}
 """bf16 matrix products per second."""

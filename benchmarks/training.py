@@ -35,9 +35,9 @@ from nitrogen_train.models.visual_policy import VisualPolicy
 from nitrogen_train.runtime.progress import format_table
 from nitrogen_train.train import build_module, build_trainer
 from nitrogen_train.training.checkpoints import CheckpointCallback
-from nitrogen_train.training.ema import track_ema
 from nitrogen_train.training.loggers import ending_loggers
 from nitrogen_train.training.module import LitPolicy
+from nitrogen_train.training.optimization import track_ema
 
 _NUM_WARM_UP_STEPS = 2
 _NEVER = 1_000_000

@@ -10,16 +10,17 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
-from data_tools.capture import capture_verbs as capture
 from data_tools.command_line import CommandParser, add_verb
-from data_tools.filtering import filter_verbs as filtering
-from data_tools.foreign import index_verbs as foreign
-from data_tools.ingest import ingest_verbs as ingest
-from data_tools.inspection import inspection_verbs as inspection
-from data_tools.lerobot import lerobot_verbs as lerobot
-from data_tools.recordings import record_verbs as recordings
-from data_tools.shards import shard_verbs as shards
-from data_tools.videos import video_verbs as videos
+from data_tools.dataset_verbs import (
+    add_filter_verbs,
+    add_index_verbs,
+    add_lerobot_verbs,
+    add_shard_verbs,
+    add_video_verbs,
+)
+from data_tools.ingest.ingest_verbs import add_ingest_verbs
+from data_tools.inspection.inspection_verbs import add_inspection_verbs
+from data_tools.recordings.record_verbs import add_capture_verbs, add_record_verbs
 from nitrogen_train.runtime.atomic_files import describe_error
 from nitrogen_train.runtime.interrupts import interruptible
 
@@ -51,11 +52,11 @@ def build_parser() -> CommandParser:
     verbs = parser.add_subparsers(
         dest="verb", required=True, metavar="VERB", help=argparse.SUPPRESS, prog=_NAME
     )
-    packages = (
-        recordings, capture, videos, ingest, shards, filtering, inspection, foreign, lerobot,
-    )  # fmt: skip
-    for package in packages:
-        package.add_verbs(verbs)
+    for add_verbs in (
+        add_record_verbs, add_capture_verbs, add_video_verbs, add_ingest_verbs, add_shard_verbs, add_filter_verbs,
+        add_inspection_verbs, add_index_verbs, add_lerobot_verbs,
+    ):  # fmt: skip
+        add_verbs(verbs)
     completion = add_verb(
         verbs,
         "completion",

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Bool, Float32
 
 from nitrogen_train.actions import ActionSpace
-from nitrogen_train.data.action_file import ClipActions
+from nitrogen_train.data.clip_record import ClipActions
 
 _NEAR_THE_END = 0.95
 CORNERS = ((-1, -1), (-1, 1), (1, -1), (1, 1))

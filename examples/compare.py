@@ -25,7 +25,7 @@ from jaxtyping import Float64
 
 from examples.demo import EPISODES, plan_data
 from examples.stages import Command, Journal, end_running, run_stages
-from nitrogen_train.evaluation.scores import bootstrap_runs
+from nitrogen_train.evaluation.closed_loop import bootstrap_runs
 from nitrogen_train.runtime.atomic_files import write_atomically
 from nitrogen_train.runtime.interrupts import Interrupted, interruptible
 from nitrogen_train.runtime.progress import track

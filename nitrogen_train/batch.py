@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Bool, Float32, Int64, UInt8
 from torch import Tensor
 
-from nitrogen_train.data.window_id import WindowId as WindowId
+from nitrogen_train.data.schema import WindowId as WindowId
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -25,11 +25,10 @@ if __name__ == "__main__":
 
 
 from nitrogen_train.config import EvaluateConfig
-from nitrogen_train.evaluation.closed_loop import evaluate_closed_loop
+from nitrogen_train.evaluation.closed_loop import GameScore, evaluate_closed_loop
 from nitrogen_train.evaluation.metrics import SUMMARY
 from nitrogen_train.evaluation.offline import OfflineSettings, evaluate_offline
 from nitrogen_train.evaluation.play import record_video
-from nitrogen_train.evaluation.scores import GameScore
 from nitrogen_train.games import load_game
 from nitrogen_train.models.load import PolicySource
 from nitrogen_train.models.playing import PlaySettings, SamplingSettings

@@ -22,7 +22,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
 from nitrogen_train.config import find_config_dir, register_schema
-from nitrogen_train.runtime.run_error import FILE_NAME, read_error
+from nitrogen_train.runtime.run_files import FILE_NAME, read_error
 
 
 def list_points(overrides: Sequence[str]) -> list[list[str]]:

@@ -85,8 +85,14 @@ def datasets(
 
 def _write_dataset(folder: Path, plans: Sequence[ClipPlan], *, size: int = 64) -> Path:
     from nitrogen_train.actions import GAMEPAD
-    from nitrogen_train.data.action_file import ClipActions, idle_rows, valid_runs
-    from nitrogen_train.data.clip_record import SHARD_END, Record, encode_record
+    from nitrogen_train.data.clip_record import (
+        SHARD_END,
+        ClipActions,
+        Record,
+        encode_record,
+        idle_rows,
+        valid_runs,
+    )
     from nitrogen_train.data.encode import encode_video
     from nitrogen_train.data.manifest import ManifestRow, write_manifest
     from nitrogen_train.data.schema import ClipMetadata, Provenance

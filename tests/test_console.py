@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from nitrogen_train.cli.errors import keep_errors, report_errors
 from nitrogen_train.config import find_config_dir, register_schema
-from nitrogen_train.runtime.run_error import RunError, read_error
+from nitrogen_train.runtime.run_files import RunError, read_error
 
 
 def run(command: Callable[[], object], *, debug: bool = False) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from examples.demo import EPISODES, make_plan, write_page
 from examples.stages import Command, Journal
-from nitrogen_train.evaluation.scores import score_game
+from nitrogen_train.evaluation.closed_loop import score_game
 from nitrogen_train.games import GAMES
 
 

@@ -13,7 +13,7 @@ import yaml
 from tiers import divide
 
 from nitrogen_train.cli import commands
-from nitrogen_train.cli.command_help import EVALUATE, EXPORT, TRAIN, CommandHelp
+from nitrogen_train.cli.commands import EVALUATE, EXPORT, TRAIN, CommandHelp
 from nitrogen_train.cli.overrides import check_grid
 from nitrogen_train.config import find_config_dir
 from nitrogen_train.run.start_checks import check_output_dir

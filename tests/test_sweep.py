@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from ready import run_ready
 
 from nitrogen_train.cli.report import report
-from nitrogen_train.runtime.run_error import RunError, keep_error, read_error
+from nitrogen_train.runtime.run_files import RunError, keep_error, read_error
 from nitrogen_train.sweep import FailedPoints, describe_failures, list_points
 
 GRID = ["experiment=demo", "optimizer.lr=1e-4,3e-4", "frozen=[encoder.*]", "seed=range(0,3)"]

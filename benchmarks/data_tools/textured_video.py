@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 from nitrogen_train.actions import GAMEPAD, ActionRows
-from nitrogen_train.data.action_file import ClipActions, encode_actions
+from nitrogen_train.data.clip_record import ClipActions, encode_actions
 from nitrogen_train.runtime.atomic_files import write_atomically
 
 _PIECE_S = 20

@@ -22,7 +22,7 @@ from data_tools.command_line import (
     propose_shard,
     read_shard_settings,
 )
-from data_tools.lerobot.lerobot_verbs import add_ingest as add_lerobot
+from data_tools.dataset_verbs import add_ingest as add_lerobot
 
 if TYPE_CHECKING:
     from data_tools.ingest.recording.convert import IngestOutcome
@@ -462,7 +462,7 @@ def _ingest_open_p2p(options: argparse.Namespace) -> int:
 _FORMATS = (add_recording, add_nitrogen, add_lerobot, add_vpt, add_open_p2p)
 
 
-def add_verbs(verbs: "argparse._SubParsersAction[CommandParser]") -> None:
+def add_ingest_verbs(verbs: "argparse._SubParsersAction[CommandParser]") -> None:
     """Add `ingest` and its formats to the command line."""
     summary = "Turn videos with logs, or data of others, into data of ours."
     verb = verbs.add_parser("ingest", help=summary, description=summary)

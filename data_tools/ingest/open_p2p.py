@@ -29,8 +29,8 @@ from data_tools.ingest.video_input_pairs import (
 from data_tools.names import plain_name
 from data_tools.shards.drop_report import DatasetReport
 from data_tools.shards.planned_clips import Dropped
-from data_tools.shards.recording_clips import Stretch
 from data_tools.shards.shard_plan import ALL, Part, ShardSettings
+from data_tools.shards.shard_recordings import Stretch
 from data_tools.shards.source_video import SourceVideo
 from nitrogen_train.actions.space import KEYBOARD_MOUSE
 

@@ -19,13 +19,13 @@ import numpy as np
 from data_tools.names import is_hidden
 from data_tools.shards.drop_report import DatasetReport
 from data_tools.shards.planned_clips import Dropped, PlannedUnit, list_loss
-from data_tools.shards.recording_clips import Stretch, cut_stretch
 from data_tools.shards.shard_plan import Part, ShardSettings, choose_heldout, make_plan
+from data_tools.shards.shard_recordings import Stretch, cut_stretch
 from data_tools.shards.shard_writer import write_dataset
 from data_tools.shards.source_video import SourceVideo, read_video_table
 from nitrogen_train.actions import ActionRows
 from nitrogen_train.actions.space import KEYBOARD_MOUSE
-from nitrogen_train.data.action_file import ClipActions
+from nitrogen_train.data.clip_record import ClipActions
 from nitrogen_train.data.schema import ShardError
 from nitrogen_train.runtime.atomic_files import check_folder, describe_error
 

@@ -25,8 +25,7 @@ from jaxtyping import Bool, Float64, Int64, UInt8
 
 from data_tools.action_rows import CORNERS, corner_rows, hash_actions, hash_video, stick_pairs
 from nitrogen_train.actions import ActionRows, ActionSpace
-from nitrogen_train.data.action_file import ClipActions, idle_rows
-from nitrogen_train.data.clip_record import Record, read_record_bytes
+from nitrogen_train.data.clip_record import ClipActions, Record, idle_rows, read_record_bytes
 from nitrogen_train.data.manifest import ManifestRow, describe_record
 from nitrogen_train.data.schema import ShardError, get_space
 from nitrogen_train.data.storage import Storage

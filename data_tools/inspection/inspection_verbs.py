@@ -14,7 +14,7 @@ _FIRST_WINDOWS = 20
 """Lines of `order` where nobody says how many: a step may have thousands."""
 
 
-def add_verbs(verbs: "argparse._SubParsersAction[CommandParser]") -> None:
+def add_inspection_verbs(verbs: "argparse._SubParsersAction[CommandParser]") -> None:
     """Add them to the command line."""
     _add_readers(verbs)
     _add_preview(verbs)
@@ -166,8 +166,12 @@ def _verify(options: argparse.Namespace) -> int:
 
 
 def _stats(options: argparse.Namespace) -> int:
-    from data_tools.inspection.stats import compute_stats, count_dataset, format_stats
-    from data_tools.inspection.stats_page import write_stats_page
+    from data_tools.inspection.stats import (
+        compute_stats,
+        count_dataset,
+        format_stats,
+        write_stats_page,
+    )
 
     if options.html is not None and options.html.suffix != ".html":
         # Before hours of counting: a browser shows the text of anything else.
@@ -199,8 +203,7 @@ def _preview(options: argparse.Namespace) -> int:
 
 
 def _order(options: argparse.Namespace) -> int:
-    from data_tools.inspection.order_table import iter_order, split_rank
-    from data_tools.inspection.run_choice import choose_run
+    from data_tools.inspection.read_run import choose_run, iter_order, split_rank
     from nitrogen_train.config import count_processes
     from nitrogen_train.run.data_of_run import build_plan
 
@@ -241,8 +244,7 @@ def _print_lines(lines: Iterable[str]) -> None:
 
 
 def _mixture(options: argparse.Namespace) -> int:
-    from data_tools.inspection.mixture_table import format_use, measure_use
-    from data_tools.inspection.run_choice import choose_run
+    from data_tools.inspection.read_run import choose_run, format_use, measure_use
     from nitrogen_train.run.data_of_run import build_plan
 
     config = choose_run(

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from nitrogen_train.actions import Controls
-from nitrogen_train.data.action_file import ClipActions
+from nitrogen_train.data.clip_record import ClipActions
 from nitrogen_train.data.encode import VideoWriter
 from nitrogen_train.data.manifest import Manifest, ManifestRow, read_manifest
 from nitrogen_train.data.storage import Storage

@@ -15,14 +15,14 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from data_tools.foreign.tar_index import is_indexed
+from data_tools.ingest.tar_index import is_indexed
 from data_tools.inspection.clip_checks import CheckedClip, Play, examine_clip, find_suspicions
-from data_tools.workers import map_in_order
-from nitrogen_train.actions.rates import SAME_RATE
+from nitrogen_train.actions.space import SAME_RATE
 from nitrogen_train.data.clip_record import SHARD_END
 from nitrogen_train.data.manifest import Manifest, ManifestRow, read_manifest
 from nitrogen_train.data.schema import ShardError, find_respelt, quote
 from nitrogen_train.runtime.atomic_files import describe_error, write_atomically
+from nitrogen_train.runtime.processes import map_in_order
 from nitrogen_train.runtime.progress import pluralize, track
 
 

@@ -22,11 +22,11 @@ from data_tools.lerobot.layout import (
 )
 from data_tools.lerobot.read_lerobot import EpisodeRow, LeRobotFolder
 from data_tools.shards.planned_clips import PlannedClip
-from data_tools.shards.recording_clips import Stretch, cut_stretch
 from data_tools.shards.shard_plan import ShardSettings
+from data_tools.shards.shard_recordings import Stretch, cut_stretch
 from data_tools.shards.source_video import SourceVideo
 from nitrogen_train.actions import ActionSpace
-from nitrogen_train.data.action_file import ClipActions
+from nitrogen_train.data.clip_record import ClipActions
 from nitrogen_train.data.encode import frame_rate
 from nitrogen_train.data.schema import ShardError
 from nitrogen_train.data.values import as_whole_number, to_booleans, to_vectors

@@ -19,11 +19,11 @@ import numpy as np
 from data_tools.lerobot.layout import FileLimits
 from data_tools.lerobot.lerobot_video import UnevenVideoError
 from data_tools.lerobot.write_lerobot import DatasetWriter, LeRobotEpisode, read_episode
-from data_tools.workers import map_in_order
 from nitrogen_train.data.encode import frame_rate
 from nitrogen_train.data.manifest import Manifest, ManifestRow, read_manifest
 from nitrogen_train.data.schema import SPLITS, ShardError
 from nitrogen_train.runtime.atomic_files import check_folder, sync
+from nitrogen_train.runtime.processes import map_in_order
 from nitrogen_train.runtime.progress import track
 
 

@@ -22,12 +22,12 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 
 from data_tools.recordings.recording import RecordingFacts, check_game_name
-from data_tools.workers import map_in_order
 from nitrogen_train.actions import GAMEPAD, Controls
 from nitrogen_train.data.encode import Encoding, VideoWriter, frame_rate
 from nitrogen_train.games import GAMES, Frame, Game, GameInfo, load_game
 from nitrogen_train.picture import squash
 from nitrogen_train.runtime.atomic_files import check_folder, write_atomically
+from nitrogen_train.runtime.processes import map_in_order
 from nitrogen_train.runtime.progress import track
 
 _WIDTH = 78

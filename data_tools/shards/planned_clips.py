@@ -12,7 +12,7 @@ import numpy as np
 
 from data_tools.shards.source_video import SourceVideo
 from nitrogen_train.actions import ActionRows
-from nitrogen_train.data.action_file import ClipActions
+from nitrogen_train.data.clip_record import ClipActions
 from nitrogen_train.data.schema import ClipMetadata, Split
 from nitrogen_train.runtime.atomic_files import describe_error
 

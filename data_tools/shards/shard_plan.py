@@ -15,8 +15,8 @@ from typing import Any, Generic, TypeVar
 
 from data_tools.shards.drop_report import add_notes
 from data_tools.shards.planned_clips import Dropped, PlannedClip, PlannedUnit
-from data_tools.workers import map_in_order
 from nitrogen_train.data.schema import MAX_CLIP_SECONDS, SCHEMA_VERSION, ShardError, Split
+from nitrogen_train.runtime.processes import map_in_order
 from nitrogen_train.runtime.progress import track
 
 Unit = TypeVar("Unit")

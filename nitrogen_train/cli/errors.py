@@ -19,7 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from nitrogen_train.cli.overrides import explain
-from nitrogen_train.runtime.run_error import RunError, keep_error
+from nitrogen_train.runtime.run_files import RunError, keep_error
 from nitrogen_train.training.run_folder import RunIsLockedError
 
 _Result = TypeVar("_Result")
@@ -133,7 +133,7 @@ def _describe(error: Exception) -> str | None:
     """Put an error in one line; None if it is our mistake."""
     if isinstance(error, RuntimeError):
         # Only now: it brings torch, which a command imports after its checks.
-        from nitrogen_train.data.loader import explain_lost_worker
+        from nitrogen_train.data.stream import explain_lost_worker
 
         return explain_lost_worker(error)
     if isinstance(error, InstantiationException):

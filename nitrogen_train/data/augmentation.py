@@ -14,7 +14,7 @@ from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
 from nitrogen_train.batch import PolicyBatch
-from nitrogen_train.flow.noise import sample_uniform
+from nitrogen_train.flow.path import sample_uniform
 
 # NTSC's luma and two chroma axes, rows of a matrix on RGB.
 _YIQ_FROM_RGB = ((0.299, 0.587, 0.114), (0.5959, -0.2746, -0.3213), (0.2115, -0.5227, 0.3112))

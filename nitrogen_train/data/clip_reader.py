@@ -19,7 +19,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, Int64, UInt8
 
 from nitrogen_train.actions import ActionSpace
-from nitrogen_train.data.action_file import valid_runs
+from nitrogen_train.data.clip_record import valid_runs
 from nitrogen_train.data.manifest import ManifestRow
 from nitrogen_train.data.schema import ShardError
 from nitrogen_train.data.storage import Storage

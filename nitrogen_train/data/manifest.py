@@ -23,8 +23,7 @@ import pyarrow.parquet as pq
 from jaxtyping import Bool, Int32, Int64, Shaped
 
 from nitrogen_train.actions import ActionSpace
-from nitrogen_train.data.action_file import valid_runs
-from nitrogen_train.data.clip_record import Record
+from nitrogen_train.data.clip_record import Record, valid_runs
 from nitrogen_train.data.schema import (
     SCHEMA_VERSION,
     SPLITS,

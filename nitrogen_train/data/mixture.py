@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from nitrogen_train.actions.rates import SAME_RATE
+from nitrogen_train.actions.space import SAME_RATE
 from nitrogen_train.data.manifest import MANIFEST_NAME, Manifest, open_manifest
 from nitrogen_train.data.range_cache import RangeCache
 from nitrogen_train.data.schema import Split, find_respelt, quote

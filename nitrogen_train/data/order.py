@@ -27,7 +27,7 @@ from jaxtyping import Int64
 
 from nitrogen_train.data.mixture import Source
 from nitrogen_train.data.permutation import derive_key, permute
-from nitrogen_train.data.window_id import WindowId
+from nitrogen_train.data.schema import WindowId
 from nitrogen_train.data.windows import Located
 
 

@@ -4,6 +4,8 @@ Everything read here may come from a stranger: sizes are bounded before anything
 value is checked, and a fault is a `ShardError` that says what was expected and what came.
 
 A game has one spelling in its name, or a policy would learn it as two.
+
+Name a window; commands without torch need the name too.
 """
 
 import json
@@ -13,9 +15,19 @@ import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Literal, cast, get_args
+from typing import Any, Literal, NamedTuple, cast, get_args
 
 from nitrogen_train.actions import ActionSpace, get_action_space
+
+
+class WindowId(NamedTuple):
+    """The place a sample was cut from: the same window always has the same id."""
+
+    source: str
+    clip_id: str
+    frame: int
+    """The last observed frame, an index into the clip."""
+
 
 SCHEMA_VERSION = 1
 """Written into every clip and manifest; a reader refuses a newer one."""

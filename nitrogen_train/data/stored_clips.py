@@ -31,8 +31,14 @@ import numpy as np
 from jaxtyping import Bool
 
 from nitrogen_train.actions import ActionSpace
-from nitrogen_train.data.action_file import MAX_ACTIONS_BYTES, ClipActions, decode_actions
-from nitrogen_train.data.clip_record import MAX_RECORD_BYTES, decode_record, read_record
+from nitrogen_train.data.clip_record import (
+    MAX_ACTIONS_BYTES,
+    MAX_RECORD_BYTES,
+    ClipActions,
+    decode_actions,
+    decode_record,
+    read_record,
+)
 from nitrogen_train.data.manifest import ManifestRow
 from nitrogen_train.data.schema import (
     MAX_CLIP_FRAMES,

@@ -27,7 +27,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool, Float64, Int32, Int64, Shaped
 
-from nitrogen_train.actions.rates import count_rows_per_action
+from nitrogen_train.actions.space import count_rows_per_action
 from nitrogen_train.data.manifest import Manifest
 from nitrogen_train.data.selection import Selection
 from nitrogen_train.runtime.atomic_files import build_once, write_atomically

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from nitrogen_train.actions import Controls
-from nitrogen_train.actions.rates import count_rows_per_action
+from nitrogen_train.actions.space import count_rows_per_action
 from nitrogen_train.data.encode import Encoding, VideoWriter
 from nitrogen_train.games import Frame, Game, GameInfo, load_game
 from nitrogen_train.games.base import random_player

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nitrogen_train.pages.charts import (
+from nitrogen_train.viewing.charts import (
     Chart,
     Curve,
     Scale,
@@ -20,7 +20,7 @@ from nitrogen_train.pages.charts import (
     draw_scores,
     has_content,
 )
-from nitrogen_train.pages.page import Picture, Section, Table, write_page
+from nitrogen_train.viewing.page import Picture, Section, Table, write_page
 
 _OFFLINE_COLUMNS = {
     "onset_f1": "onset F1",

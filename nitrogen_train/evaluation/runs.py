@@ -13,9 +13,9 @@ from typing import Any
 import yaml
 
 from nitrogen_train.evaluation.run_page import count_steps, read_metrics
-from nitrogen_train.pages.charts import Series
 from nitrogen_train.pretrained.places import read_run_config
-from nitrogen_train.runtime.run_error import FILE_NAME, RunError, read_error
+from nitrogen_train.runtime.run_files import FILE_NAME, RunError, read_error
+from nitrogen_train.viewing.charts import Series
 
 SEED = "seed"
 _EVERY_RUN_HAS_ITS_OWN = ("output_dir", "ckpt_path", "loggers.", "hydra.")

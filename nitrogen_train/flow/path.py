@@ -11,16 +11,96 @@ global batch, and give the gradients of one batch.
 
 Velocity, x_1 and the logits of a binary x_1 determine each other along the path: a network may
 return any of them, apart for buttons and for sticks, and the solver sees a velocity.
+
+Draw random numbers that belong to a sample, not to a place in a batch.
+
+Each number is a hash of (seed, stream, index): the same wherever and with whatever else the
+sample is batched, on any device. Streams keep the uses of one seed apart.
+
+Follow a velocity field from noise to actions, from time 0 to time 1.
+
+    noise ─► velocity, with and without the condition ─► guided velocity ─► a step ─► … ─► actions
+
+Classifier-free guidance leans on what the condition changes.
 """
 
-from collections.abc import Callable
+import hashlib
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own convention
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Bool, Float, Float32, Int64
 from torch import Tensor
+
+_GOLDEN = 0x9E3779B97F4A7C15
+
+
+def sample_uniform(
+    seed: Int64[Tensor, " b"],
+    shape: Sequence[int],
+    *,
+    stream: str,
+    generator: torch.Generator | None = None,
+) -> Float32[Tensor, "b ..."]:
+    """Draw uniform numbers in the open interval (0, 1).
+
+    Args:
+        seed: One per sample, any 64-bit integer.
+        shape: Of the numbers of one sample; () gives one number each.
+        stream: What the numbers are for; different names give independent numbers.
+        generator: If given, the numbers come from it, and neither seed nor stream matters.
+    """
+    if generator is not None:
+        bits = torch.randint(
+            2**23, (len(seed), *shape), generator=generator, device=generator.device
+        )
+        return _to_uniform(bits.to(seed.device))
+    start = _mix(_mix(seed) + _stream_key(stream))
+    index = torch.arange(1, math.prod(shape) + 1, device=seed.device)
+    bits = _mix(start[:, None] + index * _signed(_GOLDEN))
+    return _to_uniform(_shift_right(bits, 41)).reshape(len(seed), *shape)
+
+
+def sample_normal(
+    seed: Int64[Tensor, " b"],
+    shape: Sequence[int],
+    *,
+    stream: str,
+    generator: torch.Generator | None = None,
+) -> Float32[Tensor, "b ..."]:
+    """Draw standard normal numbers, within 5.4 of zero; arguments as in `sample_uniform`."""
+    uniform = sample_uniform(seed, shape, stream=stream, generator=generator)
+    return torch.erfinv(2 * uniform - 1) * math.sqrt(2)
+
+
+def _to_uniform(bits: Int64[Tensor, "*shape"]) -> Float32[Tensor, "*shape"]:
+    # 23 bits and a half are exact in float32, and reach neither 0 nor 1.
+    return (bits.float() + 0.5) * 2.0**-23
+
+
+def _mix(x: Int64[Tensor, "*shape"]) -> Int64[Tensor, "*shape"]:
+    """Finalize a 64-bit hash as SplitMix64 does (Steele et al. 2014); products wrap."""
+    x = (x ^ _shift_right(x, 30)) * _signed(0xBF58476D1CE4E5B9)
+    x = (x ^ _shift_right(x, 27)) * _signed(0x94D049BB133111EB)
+    return x ^ _shift_right(x, 31)
+
+
+def _shift_right(x: Int64[Tensor, "*shape"], bits: int) -> Int64[Tensor, "*shape"]:
+    """Shift zeros in from the left; `>>` on signed integers copies the sign."""
+    return (x >> bits) & ((1 << (64 - bits)) - 1)
+
+
+def _signed(value: int) -> int:
+    """Reinterpret an unsigned 64-bit integer as a signed one, the only kind torch computes with."""
+    return value - 2**64 if value >= 2**63 else value
+
+
+def _stream_key(stream: str) -> int:
+    digest = hashlib.blake2b(stream.encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little", signed=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -206,3 +286,53 @@ class Prediction:
         if self.sticks != "velocity":
             sticks = velocity_to(sticks, x_t[..., num:], time)
         return torch.cat([buttons, sticks], dim=-1)
+
+
+def guide_velocity(
+    conditional: Float[Tensor, "b t a"],
+    unconditional: Float[Tensor, "b t a"],
+    *,
+    guidance_scale: float,
+) -> Float[Tensor, "b t a"]:
+    r"""Extrapolate from the unconditional to the conditional velocity.
+
+    Computes :math:`v = v_u + w\,(v_c - v_u)`: 0 is unconditional, 1 conditional, above 1 guided.
+    NitroGen's `cfg_scale` s is `guidance_scale` 1 + s.
+
+    Source:
+        Ho and Salimans 2022, arXiv:2207.12598.
+    """
+    return unconditional + guidance_scale * (conditional - unconditional)
+
+
+def list_sampling_times(num_sampling_steps: int) -> tuple[float, ...]:
+    """List the path times at which `solve_flow` evaluates the velocity.
+
+    Raises:
+        ValueError: If there is not at least one step.
+    """
+    if num_sampling_steps < 1:
+        raise ValueError(f"num_sampling_steps must be at least 1, got {num_sampling_steps}")
+    return tuple(step / num_sampling_steps for step in range(num_sampling_steps))
+
+
+def solve_flow(
+    velocity: Callable[[Float[Tensor, "b t a"], float], Float[Tensor, "b t a"]],
+    x_0: Float[Tensor, "b t a"],
+    *,
+    num_sampling_steps: int,
+) -> Float[Tensor, "b t a"]:
+    r"""Integrate :math:`\dot x_t = v(x_t, t)` with equal Euler steps.
+
+    Args:
+        velocity: Called as `velocity(x_t, time)`, once for each of `list_sampling_times`.
+        x_0: Where to start, at time 0.
+        num_sampling_steps: Steps.
+
+    Returns:
+        The point at time 1.
+    """
+    x_t = x_0
+    for time in list_sampling_times(num_sampling_steps):
+        x_t = x_t + velocity(x_t, time) / num_sampling_steps
+    return x_t

@@ -18,13 +18,12 @@ from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor, nn
 
 from nitrogen_train.actions import Controls, get_action_space
-from nitrogen_train.actions.rates import count_rows_per_action
+from nitrogen_train.actions.space import count_rows_per_action
 from nitrogen_train.batch import PolicyBatch
 from nitrogen_train.models.dit import Mixer, Tokens
 from nitrogen_train.models.encoder import VisionEncoder
 from nitrogen_train.models.policy import ActionChunk, LossOutput
 from nitrogen_train.picture import read_picture
-from nitrogen_train.pretrained.hub import push_files
 from nitrogen_train.pretrained.places import (
     CONFIG,
     FORMAT_VERSION,
@@ -32,6 +31,7 @@ from nitrogen_train.pretrained.places import (
     WEIGHTS,
     PolicyConfig,
     Usage,
+    push_files,
 )
 from nitrogen_train.pretrained.policy_folder import PolicyFiles, write_policy_folder
 from nitrogen_train.pretrained.read_policy import read_policy

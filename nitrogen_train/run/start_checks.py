@@ -24,7 +24,7 @@ from nitrogen_train.data.mixture import read_options
 from nitrogen_train.data.storage import Storage
 from nitrogen_train.pretrained.places import WEIGHTS, find_last_checkpoint
 from nitrogen_train.run.data_of_run import is_first_rank
-from nitrogen_train.runtime.run_error import forget_error
+from nitrogen_train.runtime.run_files import forget_error
 from nitrogen_train.training.phases import count_phases
 from nitrogen_train.training.run_folder import describe_end
 

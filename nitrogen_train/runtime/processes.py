@@ -5,6 +5,8 @@
 
 Ctrl-C in a terminal reaches every process of the group. Workers ignore it: whoever has started them
 decides, and tells them by SIGTERM.
+
+Run work in several processes, and return results in order.
 """
 
 import ctypes
@@ -14,9 +16,12 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, MutableMapping
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, MutableMapping
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from itertools import islice
 from typing import TypeVar
 
 from nitrogen_train.runtime.interrupts import end_workers
@@ -135,3 +140,41 @@ def _watch(parent: int, number: int) -> None:
     while os.getppid() == parent:
         time.sleep(_LOOK_UP_S)
     os.kill(os.getpid(), number)
+
+
+def map_in_order(
+    function: Callable[[Task], Result], tasks: Iterable[Task], *, workers: int
+) -> Generator[Result, None, None]:
+    """Apply a function to tasks in worker processes; results come in the order of the tasks.
+
+    Only a few results per worker are held at a time, however slow their reader is.
+
+    Args:
+        function: At the top of a module, so that a fresh process can import it.
+        tasks: Inputs that can be pickled.
+        workers: Processes; with 1 all happens in this one.
+
+    Raises:
+        ValueError: If there is less than one worker.
+        RuntimeError: If a worker died, for example for want of memory.
+    """
+    if workers < 1:
+        raise ValueError(f"workers must be at least 1, got {workers}")
+    if workers == 1:
+        yield from map(function, tasks)
+        return
+    queue = iter(tasks)
+    pending: deque[Future[Result]] = deque()
+    try:
+        with open_pool(workers) as pool:
+            while True:
+                for task in islice(queue, 2 * workers - len(pending)):
+                    pending.append(submit(pool, function, task))
+                if not pending:
+                    return
+                yield pending.popleft().result()
+    except BrokenProcessPool as error:
+        raise RuntimeError(
+            "a worker process died, perhaps for want of memory; use fewer --workers and start "
+            "again: what is finished is kept"
+        ) from error

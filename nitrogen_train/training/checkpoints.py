@@ -23,7 +23,7 @@ from torch import Tensor
 from nitrogen_train.batch import PolicyBatch
 from nitrogen_train.pretrained.places import find_checkpoints
 from nitrogen_train.runtime.atomic_files import sync, write_atomically
-from nitrogen_train.training.ema import averages_in
+from nitrogen_train.training.optimization import averages_in
 from nitrogen_train.training.zero_checkpoint import PREFIX, ShardedStates
 
 

@@ -10,13 +10,17 @@ import lightning as L  # noqa: N812 - Lightning's own convention
 from torch.utils.data import DataLoader
 
 from nitrogen_train.actions import ActionSpace
-from nitrogen_train.actions.rates import SAME_RATE
+from nitrogen_train.actions.space import SAME_RATE
 from nitrogen_train.batch import PolicyBatch
 from nitrogen_train.data.clip_reader import ClipReader, LoadReport, Quarantine
-from nitrogen_train.data.loader import TrainingLoader, obey_training_alone
 from nitrogen_train.data.mixture import Source
 from nitrogen_train.data.order import BatchShape, Share, WindowPlan
-from nitrogen_train.data.stream import TrainingStream, ValidationStream
+from nitrogen_train.data.stream import (
+    TrainingLoader,
+    TrainingStream,
+    ValidationStream,
+    obey_training_alone,
+)
 from nitrogen_train.data.video import choose_decoder
 from nitrogen_train.data.visits import WindowCollator, estimate_lane_bytes, fits_decoded
 

@@ -20,17 +20,17 @@ from torch.optim import Optimizer
 
 from nitrogen_train.batch import PolicyBatch, WindowId
 from nitrogen_train.evaluation.metrics import OfflineMetrics
-from nitrogen_train.flow.noise import sample_normal
+from nitrogen_train.flow.path import sample_normal
 from nitrogen_train.models.policy import LossOutput
 from nitrogen_train.models.visual_policy import VisualPolicy
-from nitrogen_train.training.ema import ema_weights
 from nitrogen_train.training.optimization import (
     Optimization,
     describe_rates,
+    ema_weights,
     group_parameters,
     hold_frozen_parts,
 )
-from nitrogen_train.training.zero import ZeroStrategy
+from nitrogen_train.training.strategies import ZeroStrategy
 
 _GROUPS = ("buttons", "sticks")
 

@@ -26,7 +26,7 @@ from nitrogen_train.evaluation.runs import read_max_steps
 from nitrogen_train.games import GAMES
 from nitrogen_train.pretrained.places import find_last_checkpoint, read_run_config
 from nitrogen_train.runtime.atomic_files import write_atomically
-from nitrogen_train.runtime.run_error import forget_error
+from nitrogen_train.runtime.run_files import forget_error
 
 _WAIT_S = 10.0
 """A process that has just been killed may hold its files for a moment."""

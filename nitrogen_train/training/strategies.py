@@ -2,19 +2,203 @@
 
 Parts of the policy are compiled one by one, so that the names of weights stay as they are, and may
 compute activations twice instead of keeping them.
+
+Run DeepSpeed's ZeRO under Lightning with our checkpoints, precision and average.
 """
 
+import importlib
 import os
+import shutil
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, Literal
 
+import lightning as L  # noqa: N812 - Lightning's own convention
 import torch
-from lightning.pytorch.strategies import Strategy
-from torch import nn
+import torch.distributed
+from lightning.pytorch.plugins.precision import DeepSpeedPrecision
+from lightning.pytorch.strategies import DeepSpeedStrategy, Strategy
+from torch import Tensor, nn
 
 from nitrogen_train.models.dit import DiT, Mixer
 from nitrogen_train.models.encoder import VisionEncoder
-from nitrogen_train.training.zero import CpuZeroStrategy, ZeroStrategy
+from nitrogen_train.training.checkpoints import describe_failed_save, replace_folder
+from nitrogen_train.training.optimization import ema_weights
+from nitrogen_train.training.zero_checkpoint import ZeroState, fill, open_states, write_shard
+
+
+class ZeroPrecision(DeepSpeedPrecision):
+    """Leaves the batch as it is, and the accumulation to Lightning.
+
+    Lightning would cast each float of a batch; DeepSpeed's engine computes in bf16 where its
+    `torch_autocast` says so, with weights, masters and optimizer in fp32, as under DDP.
+    """
+
+    def __init__(self) -> None:
+        """Compute as the engine does."""
+        super().__init__("32-true")
+
+    def convert_input(self, data: Any) -> Any:  # noqa: ANN401 - as the base class
+        """Give the batch to the policy as the loader built it."""
+        return data
+
+    def backward(
+        self,
+        tensor: Tensor,
+        model: Any,  # noqa: ANN401 - as the base class
+        optimizer: Any,  # noqa: ANN401 - as the base class
+        *args: Any,  # noqa: ANN401 - as the base class
+        **kwargs: Any,  # noqa: ANN401 - as the base class
+    ) -> None:
+        """Run the engine's backward pass; Lightning has divided by the accumulation already."""
+        model.trainer.model.backward(tensor, scale_wrt_gas=False)
+
+
+class ZeroStrategy(DeepSpeedStrategy):
+    """ZeRO-1, 2 or 3 on GPUs.
+
+    A checkpoint is a folder with a file per rank, see `zero_checkpoint`. Any checkpoint, of any
+    strategy and number of ranks, can be loaded.
+    """
+
+    def setup_environment(self) -> None:
+        """Replace the precision that Lightning has chosen, before anything asks for it."""
+        self.precision_plugin = ZeroPrecision()
+        super().setup_environment()
+
+    def setup(self, trainer: L.Trainer) -> None:
+        """Lay all weights out in one order first: DeepSpeed cannot cut up channels-last ones."""
+        for parameter in trainer.lightning_module.parameters():
+            parameter.data = parameter.data.clone(memory_format=torch.contiguous_format)
+        super().setup(trainer)
+
+    @property
+    def state(self) -> ZeroState:
+        """Return the tensors that this rank holds."""
+        return ZeroState(self.deepspeed_engine)
+
+    def averaged_weights(self) -> AbstractContextManager[None]:
+        """Run a block with the averaged weights in the module; all ranks together."""
+        state = self.state
+        return ema_weights(state.flats, state.optimizer, publish=state.publish)
+
+    def lightning_module_state_dict(self) -> dict[str, Any]:
+        """Leave the weights out of what Lightning collects: each rank writes its own."""
+        return {}
+
+    def optimizer_state(self, optimizer: Any) -> dict[str, Any]:  # noqa: ANN401 - DeepSpeed's
+        """Leave the optimizer out of what Lightning collects: each rank writes its own."""
+        return {}
+
+    def save_checkpoint(
+        self,
+        checkpoint: dict[str, Any],
+        filepath: str | os.PathLike[str],
+        storage_options: Any | None = None,  # noqa: ANN401 - as the base class
+    ) -> None:
+        """Write a folder beside the target, which takes its name when all ranks have written.
+
+        Args:
+            checkpoint: What Lightning collected.
+            filepath: The folder to be, on a file system that all ranks see.
+            storage_options: Not supported.
+
+        Raises:
+            TypeError: If storage options are given.
+            OSError: If a rank cannot write; on all ranks, and nothing is lost.
+        """
+        if storage_options is not None:
+            raise TypeError("ZeroStrategy takes no storage_options")
+        path = Path(self.broadcast(str(filepath)))
+        temporary = path.with_name(f".{path.name}.part")
+        progress = {
+            key: value
+            for key, value in checkpoint.items()
+            if key not in ("state_dict", "optimizer_states")
+        }
+
+        def make_folder() -> None:
+            if self.is_global_zero:
+                shutil.rmtree(temporary, ignore_errors=True)
+                temporary.mkdir(parents=True)
+
+        def write() -> None:
+            write_shard(temporary, self.state, rank=self.global_rank, progress=progress)
+
+        def finish() -> None:
+            if self.is_global_zero:
+                replace_folder(temporary, path)
+
+        try:
+            for part in (make_folder, write, finish):
+                self._together(part, path)
+        finally:
+            if self.is_global_zero:
+                shutil.rmtree(temporary, ignore_errors=True)
+
+    def load_checkpoint(
+        self,
+        checkpoint_path: str | os.PathLike[str],
+        weights_only: bool | None = None,  # noqa: FBT001 - as the base class
+    ) -> dict[str, Any]:
+        """Load a checkpoint of any strategy; nothing is unpickled.
+
+        Args:
+            checkpoint_path: A file, or a folder of shards.
+            weights_only: Nothing else is done.
+        """
+        saved = open_states(Path(checkpoint_path))
+        fill(self.state, saved)
+        return saved.progress
+
+    def _together(self, part: Callable[[], None], path: Path) -> None:
+        """Do a part on all ranks.
+
+        Raises:
+            OSError: On all ranks, if it fails on any.
+        """
+        failure = None
+        try:
+            part()
+        except (OSError, RuntimeError) as error:
+            # torch reports a failed write as a RuntimeError of its zip writer.
+            failure = str(error)
+        failures: list[str | None] = [None] * self.world_size
+        torch.distributed.all_gather_object(failures, failure)
+        for rank, reason in enumerate(failures):
+            if reason is not None:
+                raise OSError(describe_failed_save(path, f"rank {rank}: {reason}"))
+
+
+class CpuZeroStrategy(ZeroStrategy):
+    """The same on CPUs over gloo, which Lightning refuses: for tests and laptops."""
+
+    def __init__(self, *, config: dict[str, Any], timeout: timedelta) -> None:
+        """Hold DeepSpeed's options."""
+        super().__init__(config=config, process_group_backend="gloo", timeout=timeout)
+
+    @property
+    def root_device(self) -> torch.device:
+        """Return the CPU, with an index, which DeepSpeed asks for."""
+        return torch.device("cpu", 0)
+
+    def setup_environment(self) -> None:
+        """Set up as the strategies below Lightning's, which would refuse a CPU."""
+        self.precision_plugin = ZeroPrecision()
+        super(DeepSpeedStrategy, self).setup_environment()
+
+    def setup_distributed(self) -> None:
+        """Start the process group, without DeepSpeed's kernel for shared memory.
+
+        It would be compiled here, for about a minute; gloo does the same.
+        """
+        # The package's attribute of this name is torch itself.
+        backend = importlib.import_module("deepspeed.comm.torch")
+        backend.build_shm_op = lambda: None  # pyright: ignore[reportAttributeAccessIssue]
+        self.set_world_ranks()
+        self._init_deepspeed_distributed()
 
 
 def compile_parts(policy: nn.Module) -> None:

@@ -24,7 +24,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nitrogen_train.training.ema import EMA_KEY
+from nitrogen_train.training.optimization import EMA_KEY
 
 
 @dataclass(frozen=True, kw_only=True)

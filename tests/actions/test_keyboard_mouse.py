@@ -5,7 +5,7 @@ import pytest
 
 from nitrogen_train.actions import ActionRows, get_action_space
 from nitrogen_train.actions.space import KEYBOARD_MOUSE, MOUSE_SCALE, WHEEL_SCALE, MotionScale
-from nitrogen_train.data.action_file import ClipActions, decode_actions, encode_actions, idle_rows
+from nitrogen_train.data.clip_record import ClipActions, decode_actions, encode_actions, idle_rows
 
 
 def test_the_layout_is_what_files_and_checkpoints_rely_on() -> None:

@@ -10,8 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from nitrogen_train.actions import GAMEPAD
-from nitrogen_train.data.action_file import ClipActions, decode_actions, encode_actions
-from nitrogen_train.data.clip_record import SHARD_END
+from nitrogen_train.data.clip_record import SHARD_END, ClipActions, decode_actions, encode_actions
 from nitrogen_train.data.manifest import read_manifest, write_manifest
 
 Members = dict[str, bytes]

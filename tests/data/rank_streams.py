@@ -15,10 +15,9 @@ import numpy as np
 from nitrogen_train.actions import GAMEPAD
 from nitrogen_train.batch import PolicyBatch
 from nitrogen_train.data.clip_reader import ClipReader, Quarantine
-from nitrogen_train.data.loader import TrainingLoader
 from nitrogen_train.data.mixture import Source, load_sources
 from nitrogen_train.data.order import BatchShape, Interleaving, Share, WindowPlan
-from nitrogen_train.data.stream import TrainingStream
+from nitrogen_train.data.stream import TrainingLoader, TrainingStream
 from nitrogen_train.data.video import choose_decoder
 from nitrogen_train.data.visits import WindowCollator
 from nitrogen_train.data.windows import WindowShape
@@ -119,7 +118,7 @@ def receive(scene: Scene, topology: Topology, *, steps: range, folder: Path) -> 
     folder.mkdir(exist_ok=True)
     # Ranks are forked from a process that has imported this module and done nothing else.
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["nitrogen_train.data.loader"])
+    context.set_forkserver_preload(["nitrogen_train.data.stream"])
     ranks = [
         context.Process(target=_run_rank, args=(scene, topology, rank, steps, folder))
         for rank in range(topology.world_size)

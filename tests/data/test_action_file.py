@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from nitrogen_train.actions import GAMEPAD, ActionRows, ActionSpace
-from nitrogen_train.data.action_file import (
+from nitrogen_train.data.clip_record import (
     ClipActions,
     decode_actions,
     encode_actions,

@@ -9,7 +9,7 @@ from torchvision.transforms.functional import InterpolationMode, rotate
 
 from nitrogen_train.batch import PolicyBatch, WindowId
 from nitrogen_train.data.augmentation import Augmentation
-from nitrogen_train.flow.noise import sample_uniform
+from nitrogen_train.flow.path import sample_uniform
 
 NONE = Augmentation(
     brightness=0.0, contrast=0.0, saturation=0.0, hue=0.0, rotation_degrees=0.0, crop=1.0

@@ -12,10 +12,9 @@ from torch.utils.data import DataLoader
 from nitrogen_train.actions import GAMEPAD
 from nitrogen_train.batch import PolicyBatch, concatenate_batches
 from nitrogen_train.data.clip_reader import ClipReader, Quarantine
-from nitrogen_train.data.loader import TrainingLoader
 from nitrogen_train.data.mixture import Source, load_sources
 from nitrogen_train.data.order import BatchShape, Interleaving, Share, WindowPlan
-from nitrogen_train.data.stream import TrainingStream, ValidationStream
+from nitrogen_train.data.stream import TrainingLoader, TrainingStream, ValidationStream
 from nitrogen_train.data.video import choose_decoder
 from nitrogen_train.data.visits import VisitReader, WindowCollator, estimate_lane_bytes
 from nitrogen_train.data.windows import WindowShape

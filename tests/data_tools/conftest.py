@@ -90,8 +90,13 @@ def _make_clip(
 
 def _write_clips(folder: Path, clips: list[dict[str, Any]]) -> Path:
     from nitrogen_train.actions import GAMEPAD
-    from nitrogen_train.data.action_file import ClipActions, idle_rows
-    from nitrogen_train.data.clip_record import SHARD_END, Record, encode_record
+    from nitrogen_train.data.clip_record import (
+        SHARD_END,
+        ClipActions,
+        Record,
+        encode_record,
+        idle_rows,
+    )
     from nitrogen_train.data.encode import Encoding, encode_video
     from nitrogen_train.data.manifest import describe_record, write_manifest
     from nitrogen_train.data.schema import ClipMetadata, Provenance

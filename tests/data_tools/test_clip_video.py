@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from data_tools.shards.clip_video import encode_stretch
+from data_tools.shards.shard_writer import encode_stretch
 from data_tools.shards.source_video import read_video_table
 from nitrogen_train.data.encode import encode_video
 from nitrogen_train.data.schema import Box, ShardError

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from test_source_video import write_video
 
-from data_tools.shards.recording_clips import find_shown, to_constant_rate
+from data_tools.shards.shard_recordings import find_shown, to_constant_rate
 from data_tools.shards.source_video import SourceVideo, read_video_table
 from nitrogen_train.data.schema import ShardError
 

@@ -21,19 +21,18 @@ import torch
 from PIL import Image
 
 from data_tools.__main__ import main
-from data_tools.foreign.tar_index import ForeignFacts, format_report, index_shards
+from data_tools.ingest.tar_index import ForeignFacts, format_report, index_shards
 from data_tools.inspection.clip_checks import examine_clip
-from data_tools.inspection.run_choice import choose_run
+from data_tools.inspection.read_run import choose_run
 from nitrogen_train.actions import GAMEPAD
 from nitrogen_train.data.clip_reader import ClipReader, Quarantine
 from nitrogen_train.data.encode import encode_video
-from nitrogen_train.data.loader import TrainingLoader
 from nitrogen_train.data.manifest import read_manifest
 from nitrogen_train.data.order import BatchShape, Share
 from nitrogen_train.data.schema import ShardError
 from nitrogen_train.data.storage import Storage
 from nitrogen_train.data.stored_clips import ACTION_DECODERS, read_clip
-from nitrogen_train.data.stream import TrainingStream
+from nitrogen_train.data.stream import TrainingLoader, TrainingStream
 from nitrogen_train.data.video import choose_decoder
 from nitrogen_train.data.visits import WindowCollator
 from nitrogen_train.run.data_of_run import build_plan

@@ -9,7 +9,7 @@ import pytest
 
 from data_tools.recordings.input_log import InputLog, overlapping, read_input_log
 from nitrogen_train.actions import GAMEPAD
-from nitrogen_train.data.action_file import ClipActions
+from nitrogen_train.data.clip_record import ClipActions
 from nitrogen_train.data.schema import ShardError
 
 # Frames at 0, 100, 200 and 300 ns; the last one's row ends at 400.

@@ -61,7 +61,7 @@ AT_THE_START = {
     "ingest nitrogen nowhere --videos v --out set": (
         r"import ^data_tools\.ingest\.nitrogen\.ingest_nitrogen$"
     ),
-    "videos fetch nowhere --out videos": r"import ^data_tools\.videos\.fetch_videos$",
+    "videos fetch nowhere --out videos": r"import ^data_tools\.ingest\.fetch_videos$",
 }
 
 

@@ -9,8 +9,7 @@ import pytest
 import yaml
 
 from data_tools.__main__ import main
-from data_tools.inspection.mixture_table import measure_use
-from data_tools.inspection.run_choice import choose_run
+from data_tools.inspection.read_run import choose_run, measure_use
 from nitrogen_train.data.order import WindowPlan
 from nitrogen_train.run.data_of_run import build_plan
 
@@ -75,7 +74,7 @@ def test_shares_and_passes_are_those_of_the_planned_windows(mixture_path: Path) 
 def test_very_many_steps_are_sampled_and_say_so(
     mixture_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("data_tools.inspection.mixture_table._MAX_SAMPLES", 1600)
+    monkeypatch.setattr("data_tools.inspection.read_run._MAX_SAMPLES", 1600)
 
     arguments = ["mixture", "--mixture", str(mixture_path), "--global-batch-size", "16"]
     assert main([*arguments, "--steps", "1000"]) == 0

@@ -11,14 +11,13 @@ import yaml
 from omegaconf import OmegaConf
 
 from data_tools.__main__ import main
-from data_tools.inspection.run_choice import choose_run
+from data_tools.inspection.read_run import choose_run
 from nitrogen_train.actions import GAMEPAD
 from nitrogen_train.batch import WindowId
 from nitrogen_train.config import load_defaults, shape_batch
 from nitrogen_train.data.clip_reader import ClipReader, Quarantine
-from nitrogen_train.data.loader import TrainingLoader
 from nitrogen_train.data.order import BatchShape, Share
-from nitrogen_train.data.stream import TrainingStream
+from nitrogen_train.data.stream import TrainingLoader, TrainingStream
 from nitrogen_train.data.video import choose_decoder
 from nitrogen_train.data.visits import WindowCollator
 from nitrogen_train.run.data_of_run import build_plan

@@ -12,8 +12,8 @@ import pytest
 from data_tools.names import safe_key
 from data_tools.recordings.recording import find_recordings
 from data_tools.shards.planned_clips import Dropped, PlannedUnit
-from data_tools.shards.recording_clips import plan_recording
 from data_tools.shards.shard_plan import ALL, Plan, ShardSettings, choose_heldout, make_plan
+from data_tools.shards.shard_recordings import plan_recording
 from nitrogen_train.data.schema import ShardError
 from nitrogen_train.runtime.atomic_files import describe_error
 

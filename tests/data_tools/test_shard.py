@@ -20,9 +20,8 @@ from data_tools.__main__ import main
 from data_tools.recordings.recording import Recording, find_recordings
 from data_tools.shards.drop_report import DatasetReport, format_report, read_report
 from data_tools.shards.planned_clips import Dropped, PlannedUnit
-from data_tools.shards.recording_clips import plan_recording
 from data_tools.shards.shard_plan import ALL, Part, ShardSettings, make_plan
-from data_tools.shards.shard_recordings import shard_recordings
+from data_tools.shards.shard_recordings import plan_recording, shard_recordings
 from data_tools.shards.shard_writer import join_parts, write_dataset
 from nitrogen_train.data.clip_record import read_record
 from nitrogen_train.data.manifest import read_manifest

@@ -6,8 +6,8 @@ import av
 import numpy as np
 import pytest
 
-from data_tools.alignment.lag import read_picture_motion
-from data_tools.shards.clip_video import encode_stretch
+from data_tools.ingest.recording.lag import read_picture_motion
+from data_tools.shards.shard_writer import encode_stretch
 from data_tools.shards.source_video import read_video_table
 from nitrogen_train.data.schema import Box, ShardError
 from nitrogen_train.data.video import PyAVDecoder

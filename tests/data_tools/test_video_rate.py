@@ -6,7 +6,7 @@ import pytest
 from jaxtyping import Int64
 from tiers import divide
 
-from data_tools.shards.recording_clips import ConstantRateVideo, to_constant_rate
+from data_tools.shards.shard_recordings import ConstantRateVideo, to_constant_rate
 from data_tools.shards.source_video import SourceVideo
 from data_tools.shards.video_rate import USUAL_RATES, find_video_rate
 

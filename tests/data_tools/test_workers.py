@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from data_tools.workers import map_in_order
 from nitrogen_train.games.doom_defend import DoomDefend
+from nitrogen_train.runtime.processes import map_in_order
 
 
 def double(value: int) -> int:

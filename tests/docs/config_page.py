@@ -15,7 +15,7 @@ from typing import Any
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
-from nitrogen_train.cli.command_help import read_comments
+from nitrogen_train.cli.commands import read_comments
 from nitrogen_train.config import (
     DataConfig,
     EvaluateConfig,

@@ -4,7 +4,7 @@ import pytest
 from config_page import write_page
 from documented import ROOT
 
-from nitrogen_train.cli.command_help import read_comments
+from nitrogen_train.cli.commands import read_comments
 from nitrogen_train.config import DataConfig, EvaluateConfig, ExportConfig, NgOptions, RunConfig
 
 

@@ -4,9 +4,8 @@ import pytest
 from chase_game import ChaseGame, UncountableGame
 from tiny_policy import build_tiny_policy
 
-from nitrogen_train.evaluation.closed_loop import JOURNAL_FILE, evaluate_closed_loop
+from nitrogen_train.evaluation.closed_loop import JOURNAL_FILE, GameScore, evaluate_closed_loop
 from nitrogen_train.evaluation.play import ExpertPlayer, RandomPlayer, play_episodes
-from nitrogen_train.evaluation.scores import GameScore
 from nitrogen_train.models.load import PolicySource
 from nitrogen_train.models.playing import PlaySettings, SamplingSettings
 

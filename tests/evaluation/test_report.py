@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
+from nitrogen_train.evaluation.closed_loop import score_game
 from nitrogen_train.evaluation.run_page import Stage, read_metrics, write_report
-from nitrogen_train.evaluation.scores import score_game
 
 
 def make_means(value: float | None) -> dict:

@@ -8,11 +8,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from nitrogen_train.cli.report import report
+from nitrogen_train.cli.report import format_mean, format_runs, report, write_runs_page
 from nitrogen_train.evaluation.run_page import read_metrics
 from nitrogen_train.evaluation.runs import Run, find_varying, group_runs, read_runs
-from nitrogen_train.evaluation.runs_table import format_mean, format_runs, write_runs_page
-from nitrogen_train.runtime.run_error import RunError, keep_error
+from nitrogen_train.runtime.run_files import RunError, keep_error
 from nitrogen_train.training.run_folder import describe_change
 
 WIDE = 1000

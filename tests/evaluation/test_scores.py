@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from nitrogen_train.evaluation.scores import bootstrap_interval, score_game
+from nitrogen_train.evaluation.closed_loop import bootstrap_interval, score_game
 
 
 def score(policy: list[float], *, published: float | None = None, expert: float = 10.0):

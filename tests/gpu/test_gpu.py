@@ -90,9 +90,9 @@ def test_what_makes_a_gpu_fast_changes_little(
 
 def test_full_size_takes_a_step_in_less_memory_than_the_plan_says() -> None:
     from nitrogen_train.config import load_defaults
+    from nitrogen_train.run.plan_report import forecast_run
     from nitrogen_train.train import build_module
     from nitrogen_train.training.throughput import make_sample
-    from nitrogen_train.training_plan.plan_report import forecast_run
 
     config = load_defaults(
         [

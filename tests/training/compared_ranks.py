@@ -13,7 +13,7 @@ import torch.distributed
 
 def main() -> None:
     folder, *plans = sys.argv[1:]
-    from nitrogen_train.training.guards import RankMismatchError, refuse_other_plan
+    from nitrogen_train.training.callbacks import RankMismatchError, refuse_other_plan
 
     rank = int(os.environ["RANK"])
     torch.distributed.init_process_group("gloo")

@@ -57,7 +57,7 @@ def main() -> None:
     what, folder, *overrides = sys.argv[1:]
     from nitrogen_train.config import build, load_defaults
     from nitrogen_train.train import build_module
-    from nitrogen_train.training.guards import RankCheckCallback, StepGuardCallback
+    from nitrogen_train.training.callbacks import RankCheckCallback, StepGuardCallback
     from nitrogen_train.training.throughput import make_sample
 
     torch.set_num_threads(1)

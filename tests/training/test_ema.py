@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from nitrogen_train.training.ema import ema_weights, track_ema
+from nitrogen_train.training.optimization import ema_weights, track_ema
 
 
 def build(decay: float) -> tuple[nn.Module, torch.optim.Optimizer]:

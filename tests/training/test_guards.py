@@ -10,7 +10,7 @@ from ready import run_ready
 from tiers import divide
 
 from nitrogen_train.batch import WindowId
-from nitrogen_train.training.guards import SpikeDetector, explain_non_finite
+from nitrogen_train.training.callbacks import SpikeDetector, explain_non_finite
 
 TINY = (
     "model=base", "data.image_size=32", "data.action_horizon=4", "model.encoder.name=test_vit",

@@ -10,9 +10,10 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from nitrogen_train.batch import PolicyBatch
 from nitrogen_train.config import RunConfig, build
-from nitrogen_train.training.ema import averages_in, ema_weights
 from nitrogen_train.training.optimization import (
     Optimization,
+    averages_in,
+    ema_weights,
     freeze,
     group_parameters,
     warmup_stable_decay,

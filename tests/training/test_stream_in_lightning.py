@@ -13,7 +13,7 @@ from ready import run_ready
 from window_recorder import read_windows
 
 from data_tools.__main__ import main as nitrogen_data
-from nitrogen_train.data.window_id import WindowId
+from nitrogen_train.data.schema import WindowId
 
 # They share the run that they are compared with.
 pytestmark = pytest.mark.xdist_group("stream in lightning")

@@ -13,15 +13,9 @@ from tiers import divide
 
 from nitrogen_train.config import RunConfig, build, find_config_dir, register_schema
 from nitrogen_train.data.order import BatchShape
+from nitrogen_train.run.forecast import PolicyCost, Setup, count_moments, forecast, measure_cost
+from nitrogen_train.run.plan_report import advise, forecast_run, plan_run
 from nitrogen_train.training.throughput import GPUS, find_gpu
-from nitrogen_train.training_plan.forecast import (
-    PolicyCost,
-    Setup,
-    count_moments,
-    forecast,
-    measure_cost,
-)
-from nitrogen_train.training_plan.plan_report import advise, forecast_run, plan_run
 
 MEASURED_RUN = Path(__file__).parent / "measured_run.py"
 TINY = (

@@ -26,10 +26,10 @@ from jaxtyping import Bool
 from data_tools.ingest.nitrogen.label_tar import LabelBox, LabelFault, iter_pieces
 from data_tools.ingest.nitrogen.labelled_piece import LabelledPiece, read_piece
 from data_tools.names import has_suffix, is_hidden, safe_key
-from data_tools.workers import map_in_order
 from nitrogen_train.data.schema import ShardError
 from nitrogen_train.data.selection import Selection
 from nitrogen_train.runtime.atomic_files import check_folder, describe_error, write_atomically
+from nitrogen_train.runtime.processes import map_in_order
 from nitrogen_train.runtime.progress import format_table, track
 
 _VERSION = "2"

@@ -17,9 +17,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, cast
 
-from data_tools.foreign.tar_records import Reads
-from data_tools.videos.video_list import VIDEO_ID
-from nitrogen_train.data.action_file import MAX_ACTIONS_BYTES
+from data_tools.ingest.tar_records import Reads
+from data_tools.ingest.video_list import VIDEO_ID
+from nitrogen_train.data.clip_record import MAX_ACTIONS_BYTES
 from nitrogen_train.data.schema import MAX_METADATA_BYTES, ShardError, parse_json_object
 from nitrogen_train.data.values import as_number, as_whole_number
 

@@ -11,26 +11,24 @@ from pathlib import Path
 
 import numpy as np
 
-from data_tools.ingest.nitrogen.label_clock import (
+from data_tools.ingest.nitrogen.label_tar import LabelFault, RawPiece, iter_pieces
+from data_tools.ingest.nitrogen.labelled_piece import (
     MAX_STAY_S,
     Clock,
+    LabelledPiece,
     LabelledVideo,
     choose_clock,
     find_rate,
-    show_rows,
-    time_rows,
-)
-from data_tools.ingest.nitrogen.label_tar import LabelFault, RawPiece, iter_pieces
-from data_tools.ingest.nitrogen.labelled_piece import (
-    LabelledPiece,
     place_boxes,
     printable_detail,
     read_piece,
+    show_rows,
+    time_rows,
 )
 from data_tools.names import safe_key
 from data_tools.shards.planned_clips import Dropped, PlannedClip, PlannedUnit, list_loss
-from data_tools.shards.recording_clips import Stretch, cut_stretch
 from data_tools.shards.shard_plan import ShardSettings
+from data_tools.shards.shard_recordings import Stretch, cut_stretch
 from data_tools.shards.source_video import SourceVideo, read_video_table
 from nitrogen_train.data.schema import ShardError
 from nitrogen_train.runtime.atomic_files import describe_error

@@ -15,7 +15,7 @@ from typing import Literal
 
 import numpy as np
 
-from data_tools.alignment.clock_fit import (
+from data_tools.ingest.recording.clock_fit import (
     MAX_DRIFT,
     ClockFit,
     ClockMap,

@@ -20,7 +20,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from data_tools.alignment.clock_fit import UnknownClockError
+from data_tools.ingest.recording.clock_fit import UnknownClockError
 from data_tools.ingest.recording.convert import (
     ClockSettings,
     Converted,

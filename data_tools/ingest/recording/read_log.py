@@ -40,8 +40,7 @@ from data_tools.ingest.recording.controls import (
     to_nanoseconds,
 )
 from data_tools.names import has_suffix
-from data_tools.recordings.input_log import InputLog, Track, read_input_log
-from data_tools.text_log import read_text
+from data_tools.recordings.input_log import InputLog, Track, read_input_log, read_text
 from nitrogen_train.actions import ActionSpace
 from nitrogen_train.data.schema import ShardError
 from nitrogen_train.data.values import to_numbers, to_whole_numbers

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from nitrogen_train.actions import GAMEPAD
-from nitrogen_train.data.action_file import ClipActions
+from nitrogen_train.data.clip_record import ClipActions
 
 WIDTH, HEIGHT = 320, 180
 BITS = 11

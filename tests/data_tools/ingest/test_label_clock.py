@@ -8,18 +8,18 @@ import numpy as np
 import pytest
 from label_maker import HEIGHT, WIDTH, describe
 
-from data_tools.ingest.nitrogen.label_clock import (
+from data_tools.ingest.nitrogen.label_tar import parse_piece_metadata
+from data_tools.ingest.nitrogen.labelled_piece import (
+    LabelledPiece,
     LabelledVideo,
     choose_clock,
     find_rate,
     show_rows,
     time_rows,
 )
-from data_tools.ingest.nitrogen.label_tar import parse_piece_metadata
-from data_tools.ingest.nitrogen.labelled_piece import LabelledPiece
 from data_tools.shards.source_video import SourceVideo, read_video_table
 from nitrogen_train.actions import GAMEPAD, ActionRows
-from nitrogen_train.data.action_file import ClipActions
+from nitrogen_train.data.clip_record import ClipActions
 from nitrogen_train.data.schema import ShardError
 
 HOUR_S = 3600

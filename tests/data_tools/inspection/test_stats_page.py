@@ -10,10 +10,9 @@ import pytest
 from PIL import Image
 
 from data_tools.__main__ import main
-from data_tools.inspection.stats import count_actions, count_dataset
-from data_tools.inspection.stats_page import choose_clips
+from data_tools.inspection.stats import choose_clips, count_actions, count_dataset
 from nitrogen_train.actions import GAMEPAD
-from nitrogen_train.data.action_file import ClipActions
+from nitrogen_train.data.clip_record import ClipActions
 from nitrogen_train.data.manifest import read_manifest
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from data_tools.foreign.tar_index import ForeignFacts, index_shards
+from data_tools.ingest.tar_index import ForeignFacts, index_shards
 from data_tools.lerobot.export_lerobot import ExportCounts, export_lerobot
 from data_tools.lerobot.layout import FileLimits
 from data_tools.lerobot.write_lerobot import (

@@ -4,7 +4,7 @@ import pytest
 
 from data_tools.lerobot.layout import describe_features, lay_out_rows, read_rows, to_columns
 from nitrogen_train.actions import GAMEPAD, ActionRows, ActionSpace
-from nitrogen_train.data.action_file import ClipActions
+from nitrogen_train.data.clip_record import ClipActions
 from nitrogen_train.data.schema import ShardError
 
 PADDLE = ActionSpace(name="paddle", buttons=("FIRE",), sticks=("WHEEL",))

@@ -1,1 +1,0 @@
-"""Find, open and list shards of other writers where they are."""

@@ -1,1 +1,0 @@
-"""Fetch the videos that labels belong to from where they were published."""

@@ -1,1 +1,0 @@
-"""Write pages for people: one HTML file without scripts, charts inside. No torch, no runs."""
