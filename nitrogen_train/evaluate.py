@@ -17,10 +17,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from nitrogen_train.cli.commands import evaluate as main
-
 if __name__ == "__main__":
-    # It imports this file again, by name, once the config is checked: torch takes seconds.
+    # The command imports this file again, by name, once the config is checked: torch takes seconds.
+    from nitrogen_train.cli.commands import evaluate as main
+
     sys.exit(main())
 
 

@@ -15,10 +15,10 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from nitrogen_train.cli.commands import export as main
-
 if __name__ == "__main__":
-    # It imports this file again, by name, once the config is checked: torch takes seconds.
+    # The command imports this file again, by name, once the config is checked: torch takes seconds.
+    from nitrogen_train.cli.commands import export as main
+
     sys.exit(main())
 
 import torch

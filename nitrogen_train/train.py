@@ -10,10 +10,10 @@ import warnings
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
-from nitrogen_train.cli.commands import train as main
-
 if __name__ == "__main__":
-    # It imports this file again, by name, once the config is checked: torch takes seconds.
+    # The command imports this file again, by name, once the config is checked: torch takes seconds.
+    from nitrogen_train.cli.commands import train as main
+
     sys.exit(main())
 
 import lightning as L  # noqa: N812 - Lightning's own convention

@@ -12,6 +12,7 @@ from pathlib import Path
 
 PACKAGES = ("nitrogen_train", "data_tools")
 ROOT = Path(__file__).parents[2]
+_STARTED = "__name__ == '__main__'"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,13 +88,20 @@ def _find_homes(tree: ast.Module, trees: dict[str, ast.Module]) -> dict[str, str
 def _list_imports(
     tree: ast.Module, trees: dict[str, ast.Module], homes: dict[str, dict[str, str]]
 ) -> Iterator[str]:
-    for node in ast.walk(tree):
+    for node in _walk_what_is_imported(tree):
         if isinstance(node, ast.ImportFrom) and node.module in trees:
             for alias in node.names:
                 module = f"{node.module}.{alias.name}"
                 yield module if module in trees else homes[node.module].get(alias.name, node.module)
         elif isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names if alias.name in trees)
+
+
+def _walk_what_is_imported(tree: ast.Module) -> Iterator[ast.AST]:
+    """Walk a file as who imports it does: what it does when it is started stands above it."""
+    for statement in tree.body:
+        if not (isinstance(statement, ast.If) and ast.unparse(statement.test) == _STARTED):
+            yield from ast.walk(statement)
 
 
 def _close(start: str, imports: dict[str, set[str]]) -> set[str]:
