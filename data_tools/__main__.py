@@ -53,8 +53,8 @@ def build_parser() -> CommandParser:
         dest="verb", required=True, metavar="VERB", help=argparse.SUPPRESS, prog=_NAME
     )
     for add_verbs in (
-        add_record_verbs, add_capture_verbs, add_video_verbs, add_ingest_verbs, add_shard_verbs, add_filter_verbs,
-        add_inspection_verbs, add_index_verbs, add_lerobot_verbs,
+        add_record_verbs, add_capture_verbs, add_video_verbs, add_ingest_verbs, add_shard_verbs,
+        add_filter_verbs, add_inspection_verbs, add_index_verbs, add_lerobot_verbs,
     ):  # fmt: skip
         add_verbs(verbs)
     completion = add_verb(

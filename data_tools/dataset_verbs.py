@@ -1,4 +1,4 @@
-"""Define the verbs around a data set: `shard`, `merge`, `filter`, `index`, `videos`, `ingest lerobot`, `export`."""
+"""Define the verbs that make, change and export data sets."""
 
 import argparse
 import shlex

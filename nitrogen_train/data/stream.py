@@ -3,8 +3,6 @@
     plan: sample i ─► window of a clip ─► visit: one ranged read, stretches decoded as they come up
       ─► window: frames uint8, rows in model space ─► collate ─► a worker's piece of a micro-batch
 
-`loader.py` runs this in worker processes and puts their pieces together.
-
 Join the workers' pieces to micro-batches.
 
 worker 0: piece ─┐

@@ -3,14 +3,12 @@
 Sections without content are left out, so the same page serves a whole demo and a single evaluation.
 """
 
-import contextlib
-import csv
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from nitrogen_train.runtime.run_files import Metric, count_steps, read_metrics
 from nitrogen_train.viewing.charts import (
     Chart,
     Curve,
@@ -79,42 +77,6 @@ def write_report(
     write_page(output_path, title=title, lead=_headline(games), sections=sections)
 
 
-def read_metrics(path: Path) -> dict[str, Series]:
-    """Read a log of metrics, as `nitrogen_train.training.loggers.CsvLogger` writes it.
-
-    Args:
-        path: CSV with the columns `step`, `name` and `value`. A run that was killed repeats steps:
-            the last line of a step and a name counts.
-
-    Returns:
-        Steps, rising, and values of each metric.
-
-    Raises:
-        ValueError: If a column is missing; a line that was cut is passed over.
-    """
-    with path.open(newline="", encoding="utf-8") as file:
-        reader = csv.DictReader(file)
-        if reader.fieldnames and (
-            missing := {"step", "name", "value"}.difference(reader.fieldnames)
-        ):
-            raise ValueError(
-                f"{path}: expected the columns {sorted(missing)}, got {reader.fieldnames}"
-            )
-        values: dict[str, dict[int, float]] = defaultdict(dict)
-        for row in reader:
-            with contextlib.suppress(TypeError, ValueError):
-                values[row["name"]][int(row["step"])] = float(row["value"])
-    return {
-        name: (sorted(by_step), [by_step[step] for step in sorted(by_step)])
-        for name, by_step in values.items()
-    }
-
-
-def count_steps(metrics: Mapping[str, Series]) -> int:
-    """Count the steps that have been logged, from 0; steps are numbered from 0."""
-    return max((int(steps[-1]) + 1 for steps, _ in metrics.values()), default=0)
-
-
 def choose_scale(name: str) -> Scale:
     """Choose how a metric's values are laid out, by its name."""
     quantity = name.rpartition("/")[2]
@@ -180,7 +142,7 @@ def _scores_section(games: Mapping[str, Mapping[str, Any]]) -> Section:
     )
 
 
-def _curves_section(metrics: Mapping[str, Series]) -> Section:
+def _curves_section(metrics: Mapping[str, Metric]) -> Section:
     return Section(
         heading="Training",
         note="Over optimizer steps; running means over what was logged, which is faint.",
@@ -188,7 +150,7 @@ def _curves_section(metrics: Mapping[str, Series]) -> Section:
     )
 
 
-def _draw_curves(metrics: Mapping[str, Series]) -> list[Chart]:
+def _draw_curves(metrics: Mapping[str, Metric]) -> list[Chart]:
     """Draw the few charts that tell a reader how a training went."""
     sources = sorted(name for name in metrics if name.startswith("train/loss_source_"))
     charts = {

@@ -12,10 +12,16 @@ from typing import Any
 
 import yaml
 
-from nitrogen_train.evaluation.run_page import count_steps, read_metrics
 from nitrogen_train.pretrained.places import read_run_config
-from nitrogen_train.runtime.run_files import FILE_NAME, RunError, read_error
-from nitrogen_train.viewing.charts import Series
+from nitrogen_train.runtime.run_files import (
+    FILE_NAME,
+    Metric,
+    RunError,
+    count_steps,
+    read_error,
+    read_max_steps,
+    read_metrics,
+)
 
 SEED = "seed"
 _EVERY_RUN_HAS_ITS_OWN = ("output_dir", "ckpt_path", "loggers.", "hydra.")
@@ -34,7 +40,7 @@ class Run:
     """None if it failed before its config was written."""
     best_metric: str
     best_is_lowest: bool
-    metrics: Mapping[str, Series]
+    metrics: Mapping[str, Metric]
     """Empty before the first logged step."""
     scores: Mapping[str, int | float]
     """Normalized score by game, where it has been evaluated."""
@@ -204,19 +210,6 @@ def _read_run(path: Path, folder: Path) -> Run | None:
         is_finished=is_finished,
         error=None if error is None or is_old or is_finished else error.line,
     )
-
-
-def read_max_steps(folder: Path) -> int | None:
-    """Read how many steps the last start of a run has asked for; None if that is not known.
-
-    The run's config is that of its first start.
-    """
-    path, steps = folder / "starts.jsonl", None
-    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
-        # One that was cut says nothing.
-        with contextlib.suppress(ValueError, AttributeError):
-            steps = json.loads(line).get("max_steps", steps)
-    return steps if isinstance(steps, int) else None
 
 
 def _read_config(path: Path) -> dict[str, Any] | None:

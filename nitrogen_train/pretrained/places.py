@@ -141,10 +141,6 @@ _MOVED_CLASSES = {
     "nitrogen_train.models.mixer.Mixer": "nitrogen_train.models.dit.Mixer",
     "nitrogen_train.models.recurrent.Recurrent": "nitrogen_train.models.baselines.Recurrent",
     "nitrogen_train.models.regression.Regression": "nitrogen_train.models.baselines.Regression",
-    "nitrogen_train.training.loggers.CsvLogger": "nitrogen_train.training.run_folder.CsvLogger",
-    "nitrogen_train.training.loggers.build_wandb_logger": (
-        "nitrogen_train.training.run_folder.build_wandb_logger"
-    ),
     "nitrogen_train.training.schedule.warmup_stable_decay": (
         "nitrogen_train.training.optimization.warmup_stable_decay"
     ),

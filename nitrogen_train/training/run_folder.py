@@ -21,12 +21,10 @@ from typing import Any, TextIO
 
 import yaml
 
-from nitrogen_train.evaluation.run_page import read_metrics
-from nitrogen_train.evaluation.runs import read_max_steps
 from nitrogen_train.games import GAMES
 from nitrogen_train.pretrained.places import find_last_checkpoint, read_run_config
 from nitrogen_train.runtime.atomic_files import write_atomically
-from nitrogen_train.runtime.run_files import forget_error
+from nitrogen_train.runtime.run_files import forget_error, read_max_steps, read_metrics
 
 _WAIT_S = 10.0
 """A process that has just been killed may hold its files for a moment."""

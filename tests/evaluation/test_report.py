@@ -4,7 +4,8 @@ from pathlib import Path
 import pytest
 
 from nitrogen_train.evaluation.closed_loop import score_game
-from nitrogen_train.evaluation.run_page import Stage, read_metrics, write_report
+from nitrogen_train.evaluation.run_page import Stage, write_report
+from nitrogen_train.runtime.run_files import read_metrics
 
 
 def make_means(value: float | None) -> dict:

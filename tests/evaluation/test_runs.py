@@ -9,9 +9,8 @@ import pytest
 import yaml
 
 from nitrogen_train.cli.report import format_mean, format_runs, report, write_runs_page
-from nitrogen_train.evaluation.run_page import read_metrics
 from nitrogen_train.evaluation.runs import Run, find_varying, group_runs, read_runs
-from nitrogen_train.runtime.run_files import RunError, keep_error
+from nitrogen_train.runtime.run_files import RunError, keep_error, read_metrics
 from nitrogen_train.training.run_folder import describe_change
 
 WIDE = 1000
