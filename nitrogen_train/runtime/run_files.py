@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 FILE_NAME = "error.txt"
-Metric = tuple[Sequence[int], Sequence[float]]
+Metric = tuple[Sequence[int], Sequence[int | float]]
 """Steps, rising, and values."""
 _FIRST = "error: "
 
