@@ -55,18 +55,17 @@ lock: $(VENV)/.installed  ## write slurm/requirements.lock from what is installe
 	mv $(VENV)/requirements.lock slurm/requirements.lock
 
 # Tiny tensors: more threads would only wait for each other. Tests that share one service say so by group;
-# what waits for a service comes first (tests/conftest.py), so no reordering. To import all tests takes half a minute:
-# of a tier only the files are read that name it, or divide their cases.
+# what waits for a service comes first (tests/conftest.py), so no reordering.
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
-of-tier = $(sort $(shell grep -rlE '$(1)' tests --include='test_*.py'))
+# Of every call: the shapes and types of the tensors in its signature. This makes the tests half as slow again.
+SHAPES := --jaxtyping-packages=nitrogen_train,data_tools,beartype.beartype
 test test-full: export OMP_NUM_THREADS = 1
-test: $(VENV)/.installed slurm xvfb  ## the tests, about ten minutes: fast ones, then several ranks, whole commands
-	$(PYTEST)
-	$(BIN)/python -m pytest -o addopts= -m unchecked $(call of-tier,mark\.unchecked)
-	$(PYTEST) -m slow $(call of-tier,mark\.slow|import divide)
+test: $(VENV)/.installed slurm xvfb  ## the tests, about eight minutes: several ranks, whole commands, then the fast ones
+	$(PYTEST) -m 'not full and not gpu'
 
-test-full: test  ## and hours more: whole games and stories, every interruption, every combination of ranks and faults
-	$(PYTEST) -m full $(call of-tier,mark\.full|import divide)
+test-full: test  ## and hours more: shapes in every call, whole games and stories, every interruption, every combination
+	$(PYTEST) $(SHAPES) -m 'not slow and not full and not unchecked and not gpu'
+	$(PYTEST) -m full
 
 test-gpu: $(VENV)/.installed  ## on a GPU node, ten minutes: NCCL, CUDA, fused AdamW, bf16, torch.compile, DeepSpeed, offload
 	@if $(BIN)/python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; \

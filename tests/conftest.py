@@ -15,11 +15,13 @@ import pytest
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put groups first, which one worker runs, and SLURM's before all: it waits a lot."""
+    """Put what takes long first: SLURM's tests, which wait a lot, then groups, which one worker runs."""
 
     def rank(item: pytest.Item) -> int:
         groups = [marker.args[0] for marker in item.iter_markers("xdist_group")]
-        return 0 if "slurm" in groups else 1 if groups else 2
+        if groups:
+            return 0 if "slurm" in groups else 1
+        return 3 if item.get_closest_marker("slow") is None else 2
 
     items.sort(key=rank)
 
