@@ -5,13 +5,14 @@ sentence, the options with their defaults as `(default: ...)`, and examples.
 """
 
 import argparse
-import difflib
 import re
 import shlex
 import sys
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
+
+from nitrogen_train.runtime.atomic_files import did_you_mean
 
 if TYPE_CHECKING:
     from data_tools.shards.drop_report import DatasetReport
@@ -73,7 +74,7 @@ class CommandParser(argparse.ArgumentParser):
         choices = [str(choice) for choice in action.choices]
         name = "/".join(action.option_strings) or action.metavar or action.dest
         known = f", expected {' or '.join(choices)}" if len(choices) <= _FEW else ""
-        hint = f"{known}{did_you_mean(str(value), choices)}"
+        hint = f"{known}{did_you_mean(str(value), choices, lead=', ')}"
         raise argparse.ArgumentError(None, f"{name} cannot be {value!r}{hint}")
 
     def _refuse_unknown(self, given: Iterable[str]) -> None:
@@ -84,9 +85,8 @@ class CommandParser(argparse.ArgumentParser):
             name = text.partition("=")[0]
             is_option = name[:2] == "--" or (name[:1] == "-" and name[1:2].isalpha())
             if is_option and " " not in text and name not in self._option_string_actions:
-                close = did_you_mean(
-                    name, [n for n in self._option_string_actions if n[:2] == "--"]
-                )
+                options = [n for n in self._option_string_actions if n[:2] == "--"]
+                close = did_you_mean(name, options, lead=", ")
                 self.error(f"there is no option {name}{close}")
 
     def _spread(self, given: Iterable[str]) -> Iterator[str]:
@@ -116,17 +116,6 @@ def _split_values(given: Iterable[str], names: Container[str]) -> Iterator[str]:
     for text in given:
         name, equals, value = text.partition("=")
         yield from [name, value] if equals and name in names else [text]
-
-
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Point to the closest right word, in words that go on a message; empty if none is close.
-
-    Example:
-        >>> did_you_mean("recor", ["record", "shard"])
-        ', did you mean record?'
-    """
-    close = difflib.get_close_matches(name, list(known), n=1)
-    return f", did you mean {close[0]}?" if close else ""
 
 
 def add_verb(
@@ -260,19 +249,25 @@ def propose_shard(recordings: Path) -> str:
     return shlex.join(["nitrogen-data", "shard", str(recordings), "--out", free])
 
 
-def describe_dataset(out_dir: Path, part: "Part", report: "DatasetReport") -> str:
-    """Say what has been written, and what is next if there are other parts."""
-    from data_tools.shards.drop_report import (
-        describe_contents,
-        describe_lacking_split,
-        format_report,
-    )
+def report_dataset(out_dir: Path, part: "Part", report: "DatasetReport") -> int:
+    """Print what has become of the inputs, what has been written, and what is next.
 
-    if part.count == 1:
-        next_verb = shlex.join(["nitrogen-data", "verify", str(out_dir)])
-        ends = [describe_contents(out_dir), describe_lacking_split(out_dir), f"next: {next_verb}"]
-        return f"{format_report(report)}\n\n" + "\n".join(filter(None, ends))
-    return (
-        f"{format_report(report)}\n\n{out_dir} holds part {part.index} of {part.count}; "
-        f"after all of them: {shlex.join(['nitrogen-data', 'merge', str(out_dir)])}"
-    )
+    Returns:
+        The exit status of the verb.
+    """
+    from data_tools.shards.drop_report import format_report
+
+    print(f"{format_report(report)}\n\n{describe_dataset(out_dir, part)}")
+    return 1 if report.faults else 0
+
+
+def describe_dataset(out_dir: Path, part: "Part") -> str:
+    """Say what a data set holds, or which part of it is written, and what is next."""
+    from data_tools.shards.drop_report import describe_contents, describe_lacking_split
+
+    if part.count > 1:
+        merge = shlex.join(["nitrogen-data", "merge", str(out_dir)])
+        return f"{out_dir} holds part {part.index} of {part.count}; after all of them: {merge}"
+    verify = shlex.join(["nitrogen-data", "verify", str(out_dir)])
+    ends = (describe_contents(out_dir), describe_lacking_split(out_dir), f"next: {verify}")
+    return "\n".join(filter(None, ends))

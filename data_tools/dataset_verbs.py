@@ -2,8 +2,8 @@
 
 import argparse
 import shlex
+import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from data_tools.command_line import (
     CommandParser,
@@ -11,16 +11,12 @@ from data_tools.command_line import (
     add_verb,
     add_workers,
     describe_dataset,
+    game_name,
     out_folder,
     read_shard_settings,
+    report_dataset,
 )
 from data_tools.shards.clip_rules import SWITCHABLE, FilterSettings
-
-if TYPE_CHECKING:
-    from data_tools.shards.shard_plan import Part
-import sys
-
-from data_tools.command_line import game_name
 from nitrogen_train.runtime.atomic_files import describe_error
 
 
@@ -67,8 +63,7 @@ def _shard(options: argparse.Namespace) -> int:
         part=part,
         workers=options.workers,
     )
-    print(describe_dataset(options.out, part, report))
-    return 1 if report.faults else 0
+    return report_dataset(options.out, part, report)
 
 
 def _merge(options: argparse.Namespace) -> int:
@@ -76,8 +71,7 @@ def _merge(options: argparse.Namespace) -> int:
     from data_tools.shards.shard_writer import join_parts
 
     report = join_parts(options.dataset)
-    print(describe_dataset(options.dataset, ALL, report))
-    return 1 if report.faults else 0
+    return report_dataset(options.dataset, ALL, report)
 
 
 _NUMBERS = {
@@ -133,16 +127,6 @@ def add_filter_verbs(verbs: "argparse._SubParsersAction[CommandParser]") -> None
     add_workers(verb)
 
 
-def _describe_end(out_dir: Path, part: "Part") -> str:
-    from data_tools.shards.drop_report import describe_contents
-
-    if part.count > 1:
-        merge = shlex.join(["nitrogen-data", "merge", str(out_dir)])
-        return f"{out_dir} holds part {part.index} of {part.count}; after all of them: {merge}"
-    verify = shlex.join(["nitrogen-data", "verify", str(out_dir)])
-    return f"{describe_contents(out_dir)}\nnext: {verify}"
-
-
 def _filter(options: argparse.Namespace) -> int:
     from data_tools.shards.drop_report import format_faults
     from data_tools.shards.filter_clips import filter_dataset, format_rules
@@ -168,7 +152,7 @@ def _filter(options: argparse.Namespace) -> int:
     if report.faults:
         print(format_faults(report.faults))
     if options.out is not None:
-        print(_describe_end(options.out, part))
+        print(describe_dataset(options.out, part))
     return 1 if report.faults else 0
 
 
@@ -434,5 +418,4 @@ def _ingest(options: argparse.Namespace) -> int:
         workers=options.workers,
     )
     report = write_dataset(plan, out_dir=options.out, workers=options.workers)
-    print(describe_dataset(options.out, part, report))
-    return 1 if report.faults else 0
+    return report_dataset(options.out, part, report)

@@ -35,7 +35,7 @@ from nitrogen_train.models.playing import PlaySettings, SamplingSettings
 from nitrogen_train.models.visual_policy import VisualPolicy
 from nitrogen_train.pretrained.places import Usage, find_place, read_run_config, refuse_checkpoint
 from nitrogen_train.runtime.atomic_files import write_atomically
-from nitrogen_train.runtime.progress import waiting
+from nitrogen_train.runtime.progress import format_table, waiting
 from nitrogen_train.viewing.predictions import open_predictions
 
 _FEW_EPISODES = 5
@@ -223,8 +223,8 @@ def _predict(
 
 def format_scores(scores: Mapping[str, GameScore]) -> str:
     """Lay the scores out as a table."""
-    rows = [("game", "random", "expert", "reference", "policy", "score", "95 % interval")]
-    rows += [
+    header = ("game", "random", "expert", "reference", "policy", "score", "95 % interval")
+    rows = [
         (
             game,
             *(f"{x:.4g}" for x in (score.random, score.expert, score.reference, score.policy)),
@@ -233,7 +233,7 @@ def format_scores(scores: Mapping[str, GameScore]) -> str:
         )
         for game, score in scores.items()
     ]
-    return "\n".join([_format_table(rows), *_explain_scores(scores)])
+    return "\n".join([format_table(header, rows), *_explain_scores(scores)])
 
 
 def _explain_scores(scores: Mapping[str, GameScore]) -> Iterator[str]:
@@ -247,21 +247,14 @@ def _explain_scores(scores: Mapping[str, GameScore]) -> Iterator[str]:
 
 def format_offline(players: Mapping[str, Mapping[str, Any]]) -> str:
     """Lay the offline metrics out as a table: macro, then each game."""
-    rows = [("", "", *(name.replace("_", " ") for name in SUMMARY))]
+    header = ("", "", *(name.replace("_", " ") for name in SUMMARY))
+    rows: list[Sequence[str]] = []
     for scope in ["macro", *players["policy"]["games"]]:
         for player, metrics in players.items():
             means = metrics["macro"] if scope == "macro" else metrics["games"][scope]
             values = ("-" if means[name] is None else f"{means[name]:.3f}" for name in SUMMARY)
             rows.append((scope, player.replace("_", " "), *values))
-    return _format_table(rows)
-
-
-def _format_table(rows: Sequence[Sequence[str]]) -> str:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    )
+    return format_table(header, rows, num_left=2)
 
 
 def _write_json(path: Path, content: Mapping[str, Any]) -> None:

@@ -33,7 +33,7 @@ from nitrogen_train.training.checkpoints import (
     AtomicCheckpointIO,
     CheckpointPolicy,
     read_checkpoint,
-    read_policy,
+    read_weights,
 )
 from nitrogen_train.training.datamodule import Loading, WindowDataModule
 from nitrogen_train.training.launch import (
@@ -121,7 +121,7 @@ def _fit(
         if trainer.is_global_zero:
             last = find_last_checkpoint(output_dir / "checkpoints")
             assert last is not None  # noqa: S101 - the end of a run is saved
-            save_policy(config, read_policy(read_checkpoint(last)), policy_dir)
+            save_policy(config, read_weights(read_checkpoint(last)), policy_dir)
             datasets = [str(source["path"]) for source in config.data.sources.values()]
             for line in describe_end(output_dir, games=config.data.games, datasets=datasets):
                 _log.info("%s", line)

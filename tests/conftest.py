@@ -15,7 +15,7 @@ import pytest
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put what takes long first: SLURM's tests, which wait a lot, then groups, which one worker runs."""
+    """Put what takes long first: SLURM's tests, which wait, then groups, which one worker runs."""
 
     def rank(item: pytest.Item) -> int:
         groups = [marker.args[0] for marker in item.iter_markers("xdist_group")]

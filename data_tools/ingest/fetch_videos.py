@@ -30,6 +30,11 @@ PARTIAL_NAME = ".downloading"
 
 _LONGEST_REASON = 300
 
+SURVIVAL_NAME = "survival.json"
+_MOST_FAILURES = 5
+_MOST_REASONS = 10
+_LONGEST_WORDS = 70
+
 
 @dataclass(frozen=True, kw_only=True)
 class DownloadSettings:
@@ -168,12 +173,6 @@ def _options(video: ListedVideo, folder: Path, settings: DownloadSettings) -> di
         "quiet": True,
         "noprogress": True,
     }
-
-
-SURVIVAL_NAME = "survival.json"
-_MOST_FAILURES = 5
-_MOST_REASONS = 10
-_LONGEST_WORDS = 70
 
 
 @dataclass(frozen=True, kw_only=True)

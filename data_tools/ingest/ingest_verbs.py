@@ -16,11 +16,11 @@ from data_tools.command_line import (
     add_shard_settings,
     add_verb,
     add_workers,
-    describe_dataset,
     game_name,
     out_folder,
     propose_shard,
     read_shard_settings,
+    report_dataset,
 )
 from data_tools.dataset_verbs import add_ingest as add_lerobot
 
@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     from data_tools.ingest.recording.convert import IngestOutcome
 
 _WHERE = "pieces to take, such as 'game in [celeste, hades] and idle_share < 0.5 and fps == 60'"
+
+_TIME_UNITS = ("s", "ms", "us", "ns")
+_STICK_RANGES = ("unit", "byte", "short")
+_TRIGGER_RANGES = ("unit", "byte", "ten-bit", "short", "centred")
 
 
 def add_labels(verbs: "argparse._SubParsersAction[CommandParser]") -> None:
@@ -159,13 +163,7 @@ def _ingest_nitrogen(options: argparse.Namespace) -> int:
         part=part,
         workers=options.workers,
     )
-    print(describe_dataset(options.out, part, report))
-    return 1 if report.faults else 0
-
-
-_TIME_UNITS = ("s", "ms", "us", "ns")
-_STICK_RANGES = ("unit", "byte", "short")
-_TRIGGER_RANGES = ("unit", "byte", "ten-bit", "short", "centred")
+    return report_dataset(options.out, part, report)
 
 
 def add_recording(formats: "argparse._SubParsersAction[CommandParser]") -> None:
@@ -422,8 +420,7 @@ def _ingest_vpt(options: argparse.Namespace) -> int:
         part=part,
         workers=options.workers,
     )
-    print(describe_dataset(options.out, part, report))
-    return 1 if report.faults else 0
+    return report_dataset(options.out, part, report)
 
 
 def add_open_p2p(formats: "argparse._SubParsersAction[CommandParser]") -> None:
@@ -455,8 +452,7 @@ def _ingest_open_p2p(options: argparse.Namespace) -> int:
         part=part,
         workers=options.workers,
     )
-    print(describe_dataset(options.out, part, report))
-    return 1 if report.faults else 0
+    return report_dataset(options.out, part, report)
 
 
 _FORMATS = (add_recording, add_nitrogen, add_lerobot, add_vpt, add_open_p2p)

@@ -45,6 +45,12 @@ from nitrogen_train.runtime.progress import pluralize, track
 _SHARD_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*\.tar")
 _TIMEOUT_S = 60.0
 
+_LONGEST_KEY = 200
+_MADE_KEY = b"index"
+"""Key in the manifest's metadata: what the manifest was made of."""
+_FORMAT = 2
+"""Format of the rows in `.index`; higher when a record would be described otherwise."""
+
 
 def list_tars(storage: Storage) -> tuple[dict[str, list[Any]], dict[str, str]]:
     """Find the tars, by name, each with what changes when it is another one.
@@ -126,13 +132,6 @@ class _Named:
             raise OSError(
                 f"cannot read {self._name}: {describe(error)}; start again: finished tars are kept"
             ) from error
-
-
-_LONGEST_KEY = 200
-_MADE_KEY = b"index"
-"""Key in the manifest's metadata: what the manifest was made of."""
-_FORMAT = 2
-"""Format of the rows in `.index`; higher when a record would be described otherwise."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,7 +27,7 @@ from nitrogen_train.actions import ActionRows
 from nitrogen_train.actions.space import KEYBOARD_MOUSE
 from nitrogen_train.data.clip_record import ClipActions
 from nitrogen_train.data.schema import ShardError
-from nitrogen_train.runtime.atomic_files import check_folder, describe_error
+from nitrogen_train.runtime.atomic_files import check_folder, describe_error, hash_file
 
 # Recorders' names, in small letters and without what stands between words, where Linux's differs.
 _OTHER_NAMES = {
@@ -48,6 +48,9 @@ MOUSE_BUTTONS = ("BTN_LEFT", "BTN_RIGHT", "BTN_MIDDLE")
 """Mouse buttons as recorders number them, from 0."""
 
 _MAX_UNKNOWN_NAMES = 20
+
+FPS = 20.0
+"""Frame rate of all such recordings."""
 
 
 def find_key(name: str) -> str | None:
@@ -112,10 +115,6 @@ class KeyboardMouseRows:
             what = "key or mouse button of another name"
         self._unknown.add(what)
         self.notes[f"rows without their {what}, which the action space lacks"] += 1
-
-
-FPS = 20.0
-"""Frame rate of all such recordings."""
 
 
 class UnusableError(ShardError):
@@ -293,6 +292,5 @@ def _hash_stretch(stretch: Stretch) -> str:
     )
     for values in (stretch.frames, rows.buttons, rows.sticks, stretch.actions.valid):
         digest.update(values.tobytes())
-    with stretch.video.path.open("rb") as file:
-        digest.update(hashlib.file_digest(file, "sha256").digest())
+    digest.update(hash_file(stretch.video.path))
     return digest.hexdigest()

@@ -69,6 +69,12 @@ _CAUSES = (
     (r"your country|your location|geo.?restrict", "the site does not show them in this country"),
 )
 
+LEDGER_NAME = "fetch.jsonl"
+VIDEO_ID = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,63}")
+
+Status = Literal["got", "gone", "failed"]
+"""Here; gone, as the site says, and not asked for again; failed this time."""
+
 
 def is_gone(message: str) -> bool:
     """Tell whether a site has said that a video is gone for good."""
@@ -86,13 +92,6 @@ def guess_cause(messages: Iterable[str]) -> str:
             if re.search(pattern, message, re.IGNORECASE):
                 return advice
     return "wait, or give a browser's cookies with --cookies"
-
-
-LEDGER_NAME = "fetch.jsonl"
-VIDEO_ID = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,63}")
-
-Status = Literal["got", "gone", "failed"]
-"""Here; gone, as the site says, and not asked for again; failed this time."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -44,6 +44,10 @@ _NUM_SLOTS = 9
 _KEY_PREFIX = "key.keyboard."
 _BAD_LINE = "a line of the action file is not readable"
 
+_VIDEO, _LOG = ".mp4", ".jsonl"
+# Contractor and session, then date and time of the segment.
+_NAME = re.compile(r"(.+)-\d{8}-\d{6}")
+
 
 def read_action_log(
     path: Path,
@@ -218,11 +222,6 @@ def _integers(owner: object, name: str, where: str) -> list[int]:
     if len(numbers) < len(values):
         raise UnusableError(_BAD_LINE, f"{where}: {name} must be whole numbers, got {values!r:.60}")
     return numbers
-
-
-_VIDEO, _LOG = ".mp4", ".jsonl"
-# Contractor and session, then date and time of the segment.
-_NAME = re.compile(r"(.+)-\d{8}-\d{6}")
 
 
 def ingest_vpt(

@@ -35,6 +35,34 @@ from nitrogen_train.runtime.atomic_files import describe_error
 
 _HALF_TOLERANCE = 0.02
 
+MAX_LAG = 20
+"""Largest lag in rows, to either side."""
+_STEP_PX = 4
+"""Step between the pixels that count: enough to see motion."""
+_NEAR = 3
+"""Lags this near belong to the same peak."""
+_FEWEST_CHANGES = 30
+# Chance gives a correlation of 1 / sqrt(rows), at some lag about three times that.
+_CHANCE_FACTOR = 6.0
+# A player also reacts to what has changed, two rows after it: in recordings of doom_gather that is
+# a peak of 0.18 at -2, in those of doom_defend the answer to the input is one of 0.54 at 1.
+_LOWEST_PEAK = 0.3
+_RIVAL_SHARE = 0.5
+
+_LONGEST_GROUP_SECONDS = 2
+# What rounded times may do to the mean rate of a short clip.
+_RATE_TOLERANCE = 0.005
+
+SHORTEST_S = 30.0
+"""Less play says nothing of a controller."""
+_ALWAYS = 0.99
+_MODEL_SPACE_SHARE = 0.5
+_FEWEST_HALF_AXES = 2
+_FIRST_LAG = -1
+"""First lag in rows: an answer before the input is a mistake, but for one row of rounding."""
+_SLOWEST_ANSWER_S = 0.15
+_FEWEST_LATE_ROWS = 3
+
 
 @dataclass(frozen=True, kw_only=True)
 class ControlFacts:
@@ -74,21 +102,6 @@ def describe_controls(actions: ClipActions, space: ActionSpace, *, fps: float) -
         negative=(sticks < 0).sum(axis=0),
         half=(np.abs(sticks - 0.5) <= _HALF_TOLERANCE).sum(axis=0),
     )
-
-
-MAX_LAG = 20
-"""Largest lag in rows, to either side."""
-_STEP_PX = 4
-"""Step between the pixels that count: enough to see motion."""
-_NEAR = 3
-"""Lags this near belong to the same peak."""
-_FEWEST_CHANGES = 30
-# Chance gives a correlation of 1 / sqrt(rows), at some lag about three times that.
-_CHANCE_FACTOR = 6.0
-# A player also reacts to what has changed, two rows after it: in recordings of doom_gather that is
-# a peak of 0.18 at -2, in those of doom_defend the answer to the input is one of 0.54 at 1.
-_LOWEST_PEAK = 0.3
-_RIVAL_SHARE = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,11 +172,6 @@ def estimate_offset(sums: OffsetSums) -> OffsetEstimate | None:
     if height < lowest or correlation[far].max() > _RIVAL_SHARE * height:
         return None
     return OffsetEstimate(lag=peak - MAX_LAG, correlation=height)
-
-
-_LONGEST_GROUP_SECONDS = 2
-# What rounded times may do to the mean rate of a short clip.
-_RATE_TOLERANCE = 0.005
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -301,17 +309,6 @@ def _check_format(row: ManifestRow, video: bytes) -> Iterator[str]:
                 f"the video shows {fps:.3f} frames per second, its rows are said to last "
                 f"1/{row.fps:.3f} s: one of them is wrong"
             )
-
-
-SHORTEST_S = 30.0
-"""Less play says nothing of a controller."""
-_ALWAYS = 0.99
-_MODEL_SPACE_SHARE = 0.5
-_FEWEST_HALF_AXES = 2
-_FIRST_LAG = -1
-"""First lag in rows: an answer before the input is a mistake, but for one row of rounding."""
-_SLOWEST_ANSWER_S = 0.15
-_FEWEST_LATE_ROWS = 3
 
 
 @dataclass(frozen=True, kw_only=True)

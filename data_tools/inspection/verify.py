@@ -25,6 +25,12 @@ from nitrogen_train.runtime.atomic_files import describe_error, write_atomically
 from nitrogen_train.runtime.processes import map_in_order
 from nitrogen_train.runtime.progress import pluralize, track
 
+# Other writers of tars fill up to this size with zeros.
+_TAR_RECORD_BYTES = 10_240
+
+# Fewer changes of input may be the same by chance: an idle clip is like any other.
+_FEWEST_CHANGES = 8
+
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
@@ -56,10 +62,6 @@ def summarize(findings: Sequence[Finding]) -> str:
     }
     words = [pluralize(count, level) for level, count in counts.items() if count]
     return ", ".join(words if counts["fault"] else ["sound", *words])
-
-
-# Other writers of tars fill up to this size with zeros.
-_TAR_RECORD_BYTES = 10_240
 
 
 def check_splits(manifest: Manifest) -> Iterator[str]:
@@ -147,10 +149,6 @@ def check_shards(dataset_dir: Path, manifest: Manifest) -> Iterator[str]:
             continue
         if len(tail) not in range(len(SHARD_END), _TAR_RECORD_BYTES + 1) or any(tail):
             yield f"{path} does not end after its last record; copy it again or shard again"
-
-
-# Fewer changes of input may be the same by chance: an idle clip is like any other.
-_FEWEST_CHANGES = 8
 
 
 class SharedPlay:

@@ -39,6 +39,25 @@ TRIGGER_CONTROLS = {
 }
 """Columns of `ClipActions` and of the exported rows, and the controls that they belong to."""
 
+CODEBASE_VERSION = "v3.0"
+INFO_PATH = "meta/info.json"
+STATISTICS_PATH = "meta/stats.json"
+TASKS_PATH = "meta/tasks.parquet"
+EPISODES_DIR = "meta/episodes"
+EPISODES_PATH = "meta/episodes/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
+DATA_PATH = "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
+VIDEO_PATH = "videos/{video_key}/chunk-{chunk_index:03d}/file-{file_index:03d}.mp4"
+
+CLIP_COLUMN = "nitrogen_train"
+"""Column of the table of episodes for what LeRobot has no place for; see `EpisodeClip`."""
+
+_FIELD = re.compile(r"\{(\w+)(?::0?(\d)d)?\}")
+_MIB = 1024**2
+
+_MAX_BYTES = 2 * 1024**3
+"""Size of the columns of one file, unpacked: its footer tells."""
+_UNREADABLE = "a table cannot be read"
+
 
 @dataclass(frozen=True, kw_only=True)
 class EpisodeClip:
@@ -89,22 +108,6 @@ class EpisodeClip:
 def list_analogue_triggers(actions: ClipActions) -> tuple[str, ...]:
     """Name the columns of triggers whose pull was recorded."""
     return tuple(name for name in TRIGGER_CONTROLS if getattr(actions, name) is not None)
-
-
-CODEBASE_VERSION = "v3.0"
-INFO_PATH = "meta/info.json"
-STATISTICS_PATH = "meta/stats.json"
-TASKS_PATH = "meta/tasks.parquet"
-EPISODES_DIR = "meta/episodes"
-EPISODES_PATH = "meta/episodes/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
-DATA_PATH = "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
-VIDEO_PATH = "videos/{video_key}/chunk-{chunk_index:03d}/file-{file_index:03d}.mp4"
-
-CLIP_COLUMN = "nitrogen_train"
-"""Column of the table of episodes for what LeRobot has no place for; see `EpisodeClip`."""
-
-_FIELD = re.compile(r"\{(\w+)(?::0?(\d)d)?\}")
-_MIB = 1024**2
 
 
 class FilePlace(NamedTuple):
@@ -268,11 +271,6 @@ def read_rows(
                 f"{what}: {name} must lie in [0, 1]", cause="an action is out of range"
             )
     return ClipActions(rows=rows, valid=valid, **pulls)
-
-
-_MAX_BYTES = 2 * 1024**3
-"""Size of the columns of one file, unpacked: its footer tells."""
-_UNREADABLE = "a table cannot be read"
 
 
 def read_column_names(path: Path) -> list[str]:

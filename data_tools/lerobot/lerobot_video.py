@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
-from types import TracebackType
 
 import av
 import numpy as np
@@ -37,7 +36,11 @@ from data_tools.shards.planned_clips import Dropped, PlannedClip, PlannedUnit
 from data_tools.shards.source_video import SourceVideo, read_video_table
 from nitrogen_train.data.schema import ShardError
 from nitrogen_train.data.values import to_vectors, to_whole_numbers
-from nitrogen_train.runtime.atomic_files import describe_error, sync
+from nitrogen_train.runtime.atomic_files import describe_error, hash_file, sync
+
+_TOLERANCE = 0.25
+"""Share of a frame by which a row's time may differ from its frame's."""
+_ROW_COLUMNS = ("timestamp", "frame_index")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,9 +76,6 @@ class VideoFiles:
         self._parameters: object = None
         self._num_bytes = self._num_frames = 0
         self.codec = self.pixels = ""
-
-    def __enter__(self) -> "VideoFiles":
-        return self
 
     def append(self, video: bytes, *, num_frames: int, what: str) -> VideoPlace:
         """Copy a clip behind the others.
@@ -159,18 +159,9 @@ class VideoFiles:
         self._stream.time_base = stream.time_base
         self.codec, self.pixels = context.codec.canonical_name, context.pix_fmt or ""
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Close the last file."""
         self._open.close()
-
-
-_TOLERANCE = 0.25
-"""Share of a frame by which a row's time may differ from its frame's."""
-_ROW_COLUMNS = ("timestamp", "frame_index")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -331,6 +322,5 @@ def _hash_plan(path: Path, clips: Sequence[PlannedClip], dropped: Sequence[Dropp
         for pull in (clip.actions.left_trigger_value, clip.actions.right_trigger_value):
             digest.update(b"-" if pull is None else pull.tobytes())
     if clips:
-        with path.open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
+        digest.update(hash_file(path))
     return digest.hexdigest()

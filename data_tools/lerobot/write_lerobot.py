@@ -58,6 +58,14 @@ Statistics = dict[str, Float[np.ndarray, "*shape"] | Int64[np.ndarray, " 1"]]
 _QUANTILES = {"q01": 0.01, "q10": 0.1, "q50": 0.5, "q90": 0.9, "q99": 0.99}
 _MIN_FRAMES, _MAX_FRAMES, _POWER = 100, 10_000, 0.75
 
+CAMERA = "observation.images.screen"
+"""The feature that holds the pictures."""
+
+INDEX_FEATURES = ("frame_index", "episode_index", "index", "task_index")
+"""Whole numbers that LeRobot wants in every row, besides `timestamp`."""
+
+_EPISODES_PER_WRITE = 100
+
 
 def choose_frames(num_frames: int) -> list[int]:
     """Choose the frames that stand for an episode: 100 of up to about 500, and few more of more."""
@@ -119,10 +127,6 @@ def add_statistics(first: Statistics, second: Statistics) -> Statistics:
     }
 
 
-CAMERA = "observation.images.screen"
-"""The feature that holds the pictures."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class LeRobotEpisode:
     """A clip, all but its place in the exported data set."""
@@ -167,10 +171,6 @@ def read_episode(row: ManifestRow, *, dataset: str) -> LeRobotEpisode:
         statistics={**statistics, CAMERA: describe_pictures(frames)},
         video=clip.video,
     )
-
-
-INDEX_FEATURES = ("frame_index", "episode_index", "index", "task_index")
-"""Whole numbers that LeRobot wants in every row, besides `timestamp`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -318,16 +318,13 @@ class TableFiles:
         self._number = 0
         self._num_bytes = 0
 
-    def __enter__(self) -> "TableFiles":
-        return self
-
     def choose_place(self, table: pa.Table) -> FilePlace:
         """Choose the file for a table of this size: the last one, or the next if it would be full.
 
         A table that is larger than a file may be has one to itself.
         """
         if self._num_bytes and self._num_bytes + table.nbytes > self._limits.data_bytes:
-            self._close()
+            self.close()
             self._number += 1
         return self._limits.place(self._number)
 
@@ -342,20 +339,10 @@ class TableFiles:
         self._writer.write_table(table)
         self._num_bytes = self._file.tell()
 
-    def _close(self) -> None:
+    def close(self) -> None:
+        """Close the last file."""
         self._open.close()
         self._writer, self._num_bytes = None, 0
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._close()
-
-
-_EPISODES_PER_WRITE = 100
 
 
 class DatasetWriter:
@@ -392,7 +379,7 @@ class DatasetWriter:
 
     def __enter__(self) -> "DatasetWriter":
         for files in (self._videos, self._data, self._episodes):
-            self._open.enter_context(files)
+            self._open.callback(files.close)
         return self
 
     def __exit__(

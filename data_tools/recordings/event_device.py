@@ -1,14 +1,15 @@
 """Read Linux input devices (evdev): their description, their state and their events.
 
 The module needs no library: an event is 24 bytes, sysfs describes a device even to those who may
-not open it, and three ioctls do the rest. The layouts are those of 64-bit Linux,
+not open it, and three ioctls do the rest. The library python-evdev is not used, since it has no
+wheels (its copy evdev-binary has some, for x86_64 alone), and it neither sets a device's clock to
+CLOCK_MONOTONIC nor lists a pad that this user may not open. The layouts are those of 64-bit Linux,
 `include/uapi/linux/input.h` of the kernel.
 
 Names of codes are those of `include/uapi/linux/input-event-codes.h`. Only codes that occur on pads
 have a name; any other code is written as its number, such as BTN_0x2c0.
 """
 
-import difflib
 import fcntl
 import os
 import re
@@ -17,6 +18,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
+
+from nitrogen_train.runtime.atomic_files import did_you_mean
 
 EV_SYN, EV_KEY, EV_ABS = 0x00, 0x01, 0x03
 SYN_REPORT, SYN_DROPPED = 0, 3
@@ -27,13 +30,40 @@ _ABS_INFO = struct.Struct("@6i")
 _KEY_BYTES = 96
 _EVENTS_AT_ONCE = 64
 
+_EVIOCSCLOCKID = 0x40000000 | 4 << 16 | ord("E") << 8 | 0xA0
+
+BTN_TRIGGER = 0x120
+BTN_SOUTH, BTN_EAST, BTN_C, BTN_NORTH, BTN_WEST, BTN_Z = range(0x130, 0x136)
+BTN_TL, BTN_TR, BTN_TL2, BTN_TR2, BTN_SELECT, BTN_START, BTN_MODE = range(0x136, 0x13D)
+BTN_THUMBL, BTN_THUMBR = 0x13D, 0x13E
+BTN_DPAD_UP, BTN_DPAD_DOWN, BTN_DPAD_LEFT, BTN_DPAD_RIGHT = range(0x220, 0x224)
+ABS_X, ABS_Y, ABS_Z, ABS_RX, ABS_RY, ABS_RZ = range(6)
+ABS_GAS, ABS_BRAKE = 0x09, 0x0A
+ABS_HAT0X, ABS_HAT0Y, ABS_HAT2X, ABS_HAT2Y = 0x10, 0x11, 0x14, 0x15
+
+_KEYS = {
+    **dict(enumerate(
+        ("TRIGGER", "THUMB", "THUMB2", "TOP", "TOP2", "PINKIE", "BASE", "BASE2", "BASE3", "BASE4",
+         "BASE5", "BASE6"), BTN_TRIGGER)),
+    **dict(enumerate(
+        ("SOUTH", "EAST", "C", "NORTH", "WEST", "Z", "TL", "TR", "TL2", "TR2", "SELECT", "START",
+         "MODE", "THUMBL", "THUMBR"), BTN_SOUTH)),
+    **dict(enumerate(("DPAD_UP", "DPAD_DOWN", "DPAD_LEFT", "DPAD_RIGHT"), BTN_DPAD_UP)),
+    **{0x2C0 + number: f"TRIGGER_HAPPY{number + 1}" for number in range(40)},
+}  # fmt: skip
+_AXES = dict(
+    enumerate(("X", "Y", "Z", "RX", "RY", "RZ", "THROTTLE", "RUDDER", "WHEEL", "GAS", "BRAKE"))
+) | {ABS_HAT0X + number: f"HAT{number // 2}{'XY'[number % 2]}" for number in range(8)}
+_CODES = {f"BTN_{name}": (EV_KEY, code) for code, name in _KEYS.items()} | {
+    f"ABS_{name}": (EV_ABS, code) for code, name in _AXES.items()
+}
+
 
 def _read_request(number: int, size: int) -> int:
     return 0x80000000 | size << 16 | ord("E") << 8 | number
 
 
 _EVIOCGKEY = _read_request(0x18, _KEY_BYTES)
-_EVIOCSCLOCKID = 0x40000000 | 4 << 16 | ord("E") << 8 | 0xA0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -225,33 +255,6 @@ def _bits(number: int) -> frozenset[int]:
     return frozenset(bit for bit in range(number.bit_length()) if number >> bit & 1)
 
 
-BTN_TRIGGER = 0x120
-BTN_SOUTH, BTN_EAST, BTN_C, BTN_NORTH, BTN_WEST, BTN_Z = range(0x130, 0x136)
-BTN_TL, BTN_TR, BTN_TL2, BTN_TR2, BTN_SELECT, BTN_START, BTN_MODE = range(0x136, 0x13D)
-BTN_THUMBL, BTN_THUMBR = 0x13D, 0x13E
-BTN_DPAD_UP, BTN_DPAD_DOWN, BTN_DPAD_LEFT, BTN_DPAD_RIGHT = range(0x220, 0x224)
-ABS_X, ABS_Y, ABS_Z, ABS_RX, ABS_RY, ABS_RZ = range(6)
-ABS_GAS, ABS_BRAKE = 0x09, 0x0A
-ABS_HAT0X, ABS_HAT0Y, ABS_HAT2X, ABS_HAT2Y = 0x10, 0x11, 0x14, 0x15
-
-_KEYS = {
-    **dict(enumerate(
-        ("TRIGGER", "THUMB", "THUMB2", "TOP", "TOP2", "PINKIE", "BASE", "BASE2", "BASE3", "BASE4",
-         "BASE5", "BASE6"), BTN_TRIGGER)),
-    **dict(enumerate(
-        ("SOUTH", "EAST", "C", "NORTH", "WEST", "Z", "TL", "TR", "TL2", "TR2", "SELECT", "START",
-         "MODE", "THUMBL", "THUMBR"), BTN_SOUTH)),
-    **dict(enumerate(("DPAD_UP", "DPAD_DOWN", "DPAD_LEFT", "DPAD_RIGHT"), BTN_DPAD_UP)),
-    **{0x2C0 + number: f"TRIGGER_HAPPY{number + 1}" for number in range(40)},
-}  # fmt: skip
-_AXES = dict(
-    enumerate(("X", "Y", "Z", "RX", "RY", "RZ", "THROTTLE", "RUDDER", "WHEEL", "GAS", "BRAKE"))
-) | {ABS_HAT0X + number: f"HAT{number // 2}{'XY'[number % 2]}" for number in range(8)}
-_CODES = {f"BTN_{name}": (EV_KEY, code) for code, name in _KEYS.items()} | {
-    f"ABS_{name}": (EV_ABS, code) for code, name in _AXES.items()
-}
-
-
 def code_name(kind: int, code: int) -> str:
     """Name a button or an axis.
 
@@ -273,6 +276,5 @@ def read_code(text: str) -> tuple[int, int]:
         return _CODES[name]
     if number := re.fullmatch(r"(BTN|ABS)_0X([0-9A-F]{1,3})", name):
         return (EV_KEY if number[1] == "BTN" else EV_ABS), int(number[2], 16)
-    close = difflib.get_close_matches(name, _CODES, n=1)
-    hint = f"did you mean {close[0]}?" if close else "nitrogen-data gamepads --watch names them"
-    raise ValueError(f"{text!r} is no code of a pad; {hint}")
+    hint = did_you_mean(name, _CODES, otherwise="; nitrogen-data gamepads --watch names them")
+    raise ValueError(f"{text!r} is no code of a pad{hint}")

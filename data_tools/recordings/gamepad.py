@@ -40,6 +40,10 @@ NO_GAMEPAD = (
     "only pads of that machine are seen"
 )
 
+_LOOK_UP_S = 0.05
+_STICK_REST = 0.1
+"""Share of a stick's way: sticks tremble, and less than this is not shown."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Change:
@@ -90,10 +94,10 @@ class Gamepad:
         Raises:
             OSError: If the device has been unplugged.
         """
-        changes = [self._take(event) for event in read_events(self._source)]
+        changes = [self._follow(event) for event in read_events(self._source)]
         return [change for change in changes if change is not None]
 
-    def _take(self, event: Event) -> Change | None:
+    def _follow(self, event: Event) -> Change | None:
         if event.kind != EV_SYN:
             self._packet |= self.layout.name(event)
             return None
@@ -157,11 +161,6 @@ def choose_device(devices: Sequence[DeviceDescription], path: Path | None) -> De
 
 def _describe_choice(devices: Sequence[DeviceDescription]) -> str:
     return "there are " + (", ".join(f"{d.path} ({d.name})" for d in devices) or "none")
-
-
-_LOOK_UP_S = 0.05
-_STICK_REST = 0.1
-"""Share of a stick's way: sticks tremble, and less than this is not shown."""
 
 
 def watch_pad(source: EventSource, layout: PadLayout, out: TextIO, *, stop: threading.Event) -> str:

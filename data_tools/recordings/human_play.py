@@ -29,6 +29,9 @@ from nitrogen_train.games import Frame, Game, GameInfo, load_game
 _HEIGHT_PX = 600
 """Small pictures are enlarged by whole numbers up to about this."""
 
+_LOOK_UP_S = 0.02
+_HUMAN = "human"
+
 
 class WindowClosedError(RuntimeError):
     """The person has had enough."""
@@ -108,10 +111,6 @@ class GameWindow:
 
     def _end(self) -> None:
         self._is_closed = True
-
-
-_LOOK_UP_S = 0.02
-_HUMAN = "human"
 
 
 @runtime_checkable

@@ -101,6 +101,34 @@ _RIGHT_STICKS = ((ABS_RX, ABS_RY), (ABS_Z, ABS_RZ))
 # Left and right, in the order in which they are asked; what is a stick is none of them.
 _TRIGGER_AXES = ((ABS_HAT2Y, ABS_HAT2X), (ABS_BRAKE, ABS_GAS), (ABS_Z, ABS_RZ), (ABS_RX, ABS_RY))
 
+_GAME_CONTROLLER = 0x2000
+"""SDL_INIT_GAMECONTROLLER."""
+_OVERRIDE = 2
+"""SDL_HINT_OVERRIDE."""
+_HINTS = {
+    # By place, not by letter.
+    b"SDL_GAMECONTROLLER_USE_BUTTON_LABELS": b"0",
+    # Only the mappings are wanted: no pad is spoken to, no signal is taken.
+    b"SDL_JOYSTICK_HIDAPI": b"0",
+    b"SDL_NO_SIGNAL_HANDLERS": b"1",
+}
+_PATCHED = 0x8000
+"""Mark in the version of a pad whose driver gives its buttons their meaning."""
+_CONTROLS = {
+    "a": "SOUTH", "b": "EAST", "x": "WEST", "y": "NORTH",
+    "back": "BACK", "start": "START", "guide": "GUIDE",
+    "leftshoulder": "LEFT_SHOULDER", "rightshoulder": "RIGHT_SHOULDER",
+    "leftstick": "LEFT_THUMB", "rightstick": "RIGHT_THUMB",
+    "lefttrigger": "LEFT_TRIGGER", "righttrigger": "RIGHT_TRIGGER",
+    "dpup": "DPAD_UP", "dpdown": "DPAD_DOWN", "dpleft": "DPAD_LEFT", "dpright": "DPAD_RIGHT",
+    "leftx": "LEFT_STICK_X", "lefty": "LEFT_STICK_Y",
+    "rightx": "RIGHT_STICK_X", "righty": "RIGHT_STICK_Y",
+}  # fmt: skip
+_ELEMENT = re.compile(r"(?P<sign>[+-]?)(?P<kind>[ab])(?P<number>\d+)(?P<reversed>~?)")
+_HAT = re.compile(r"h(?P<number>\d+)\.(?P<place>[1248])")
+# Of a hat's places: the offset of the axis, and its side.
+_HAT_SIDES = {"1": (1, -1), "2": (0, 1), "4": (1, 1), "8": (0, -1)}
+
 
 def follow_driver(description: DeviceDescription, axes: Axes) -> Inputs | None:
     """Read a pad by its driver's convention; None if the driver is not known to follow one."""
@@ -184,35 +212,6 @@ def _are_centred(axes: Iterable[AxisState]) -> bool:
         abs(axis.value - (axis.minimum + axis.maximum) / 2) < (axis.maximum - axis.minimum) / 4
         for axis in axes
     )
-
-
-_GAME_CONTROLLER = 0x2000
-"""SDL_INIT_GAMECONTROLLER."""
-_OVERRIDE = 2
-"""SDL_HINT_OVERRIDE."""
-_HINTS = {
-    # By place, not by letter.
-    b"SDL_GAMECONTROLLER_USE_BUTTON_LABELS": b"0",
-    # Only the mappings are wanted: no pad is spoken to, no signal is taken.
-    b"SDL_JOYSTICK_HIDAPI": b"0",
-    b"SDL_NO_SIGNAL_HANDLERS": b"1",
-}
-_PATCHED = 0x8000
-"""Mark in the version of a pad whose driver gives its buttons their meaning."""
-_CONTROLS = {
-    "a": "SOUTH", "b": "EAST", "x": "WEST", "y": "NORTH",
-    "back": "BACK", "start": "START", "guide": "GUIDE",
-    "leftshoulder": "LEFT_SHOULDER", "rightshoulder": "RIGHT_SHOULDER",
-    "leftstick": "LEFT_THUMB", "rightstick": "RIGHT_THUMB",
-    "lefttrigger": "LEFT_TRIGGER", "righttrigger": "RIGHT_TRIGGER",
-    "dpup": "DPAD_UP", "dpdown": "DPAD_DOWN", "dpleft": "DPAD_LEFT", "dpright": "DPAD_RIGHT",
-    "leftx": "LEFT_STICK_X", "lefty": "LEFT_STICK_Y",
-    "rightx": "RIGHT_STICK_X", "righty": "RIGHT_STICK_Y",
-}  # fmt: skip
-_ELEMENT = re.compile(r"(?P<sign>[+-]?)(?P<kind>[ab])(?P<number>\d+)(?P<reversed>~?)")
-_HAT = re.compile(r"h(?P<number>\d+)\.(?P<place>[1248])")
-# Of a hat's places: the offset of the axis, and its side.
-_HAT_SIDES = {"1": (1, -1), "2": (0, 1), "4": (1, 1), "8": (0, -1)}
 
 
 @dataclass(frozen=True, kw_only=True)

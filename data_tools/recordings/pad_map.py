@@ -9,7 +9,6 @@ from the named codes comes out:
     GUIDE=none                          the pad has no such button
 """
 
-import difflib
 from dataclasses import dataclass
 
 from data_tools.recordings.event_device import (
@@ -21,10 +20,14 @@ from data_tools.recordings.event_device import (
     read_code,
 )
 from nitrogen_train.actions import GAMEPAD
+from nitrogen_train.runtime.atomic_files import did_you_mean
 
 CONTROLS = tuple(name for name in GAMEPAD.controls if name not in GAMEPAD.unlabelled)
 """The controls that a pad can have."""
 TRIGGERS = ("LEFT_TRIGGER", "RIGHT_TRIGGER")
+
+_NONE = "none"
+_SIDES = {"-": -1, "+": 1}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,10 +61,6 @@ def axis_input(code: int, side: int = 0) -> PadInput:
 def is_hat(axis: AxisState | None) -> bool:
     """Say whether an axis has three places, as a d-pad's has; a touch pad's has thousands."""
     return axis is not None and (axis.minimum, axis.maximum) == (-1, 1)
-
-
-_NONE = "none"
-_SIDES = {"-": -1, "+": 1}
 
 
 def correct(
@@ -111,9 +110,9 @@ def _read_part(text: str) -> tuple[str, PadInput | None]:
         )
     control = name.upper()
     if control not in CONTROLS:
-        close = difflib.get_close_matches(control, CONTROLS, n=1)
-        hint = f"did you mean {close[0]}?" if close else f"a pad has {', '.join(CONTROLS)}"
-        raise ValueError(f"--pad-map: {name!r} is no control; {hint}")
+        has = f"; a pad has {', '.join(CONTROLS)}"
+        hint = did_you_mean(control, CONTROLS, otherwise=has)
+        raise ValueError(f"--pad-map: {name!r} is no control{hint}")
     if code.lower() == _NONE:
         return control, None
     side = _SIDES.get(code[0], 0)

@@ -33,6 +33,14 @@ from nitrogen_train.runtime.progress import track
 _WIDTH = 78
 _LABEL = 10
 
+_ENCODING = Encoding(crf=15)
+"""Better than a clip's: it will be encoded once more."""
+
+_BURST_ROWS = (3, 12)
+"""Shortest and longest disturbance."""
+_PRESS_SHARE = 0.25
+"""Share of the buttons that a disturbance presses."""
+
 
 def describe_games(names: Sequence[str]) -> tuple[str, bool]:
     """Say of each game what it is, needs and listens to, and whether it can be played here.
@@ -92,10 +100,6 @@ def _field(label: str, text: str) -> str:
         subsequent_indent=indent,
         break_on_hyphens=False,
     )
-
-
-_ENCODING = Encoding(crf=15)
-"""Better than a clip's: it will be encoded once more."""
 
 
 @runtime_checkable
@@ -245,12 +249,6 @@ def _intervals_ns(disturbed: list[bool], times_ns: list[int]) -> tuple[tuple[int
         (times_ns[start], times_ns[stop])
         for start, stop in zip(edges[::2], edges[1::2], strict=True)
     )
-
-
-_BURST_ROWS = (3, 12)
-"""Shortest and longest disturbance."""
-_PRESS_SHARE = 0.25
-"""Share of the buttons that a disturbance presses."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -179,6 +179,12 @@ class ScreenGrab:
             ) from error
 
 
+_LOOK_UP_S = 0.05
+
+LIVE_ENCODING = Encoding(crf=15, preset="ultrafast", num_threads=min(4, os.cpu_count() or 1))
+"""The least work that x264 can do: what saves bytes later must not cost the game now."""
+
+
 @dataclass(kw_only=True)
 class FrameSlots:
     """Gives every picture its place among frames that are 1 / fps apart.
@@ -233,9 +239,6 @@ class FrameSlots:
         return self.start_ns + round(frame * 1e9 / self.fps)
 
 
-_LOOK_UP_S = 0.05
-
-
 class InputCollector:
     """Collects a gamepad's changes in a thread; use as a context."""
 
@@ -280,10 +283,6 @@ class InputCollector:
                 self._changes.extend(self._gamepad.read())
         except OSError as error:
             self.failure = error
-
-
-LIVE_ENCODING = Encoding(crf=15, preset="ultrafast", num_threads=min(4, os.cpu_count() or 1))
-"""The least work that x264 can do: what saves bytes later must not cost the game now."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -405,7 +404,7 @@ class _Recorder:
             start_ns = self.slots.start_ns
             if longest and start_ns is not None and time_ns - start_ns >= longest * 1e9:
                 return f"{longest:g} s are over"
-            self._take(picture, time_ns)
+            self._write_picture(picture, time_ns)
         return "the screen ended"
 
     def finish(self) -> None:
@@ -422,7 +421,7 @@ class _Recorder:
         self._write([Change(time_ns=end_ns, controls={})])
         self.num_changes -= 1
 
-    def _take(self, picture: VideoFrame, time_ns: int) -> None:
+    def _write_picture(self, picture: VideoFrame, time_ns: int) -> None:
         repeats = self.slots.place(time_ns)
         if repeats is None:
             return

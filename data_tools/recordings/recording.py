@@ -6,7 +6,6 @@
 """
 
 import contextlib
-import difflib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
@@ -22,7 +21,7 @@ from nitrogen_train.data.schema import (
     parse_json_object,
     refuse_respelt,
 )
-from nitrogen_train.runtime.atomic_files import write_atomically
+from nitrogen_train.runtime.atomic_files import did_you_mean, write_atomically
 
 VIDEO_SUFFIXES = (".mp4", ".mkv", ".webm")
 LOG_SUFFIXES = (".inputs.jsonl", ".inputs.parquet")
@@ -86,9 +85,8 @@ class RecordingFacts:
             check_version(values["schema_version"], what)
         for name in values:
             if name not in known:
-                close = difflib.get_close_matches(name, known, n=1)
-                hint = f"did you mean {close[0]}?" if close else f"it may have {', '.join(known)}"
-                raise ShardError(f"{what} has an unknown field {name!r}; {hint}")
+                hint = did_you_mean(name, known, otherwise=f"; it may have {', '.join(known)}")
+                raise ShardError(f"{what} has an unknown field {name!r}{hint}")
         if missing := [name for name in _EXAMPLE if name not in values]:
             raise ShardError(
                 f"{what} lacks {', '.join(missing)}; it holds at least {json.dumps(_EXAMPLE)}"

@@ -85,6 +85,13 @@ GRID = 16
 """A picture is looked at in this many parts, per side."""
 _LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 
+# Grey levels of 255: below it is what encoders make of a picture that does not change.
+_STILL_LEVEL = 2.0
+_CHANGED_LEVEL = 8.0
+_FEWEST_INTERVALS = 2
+_FEWEST_PICTURES = 4
+_SIGNATURE_PICTURES = 4
+
 
 @dataclass(frozen=True, kw_only=True)
 class PictureSamples:
@@ -113,14 +120,6 @@ def sample_pictures(
 def _reduce(frame: UInt8[np.ndarray, "h w 3"]) -> Float32[np.ndarray, "g g"]:
     grey = Image.fromarray(frame @ _LUMA)
     return np.array(grey.resize((GRID, GRID), Image.Resampling.BOX), dtype=np.float32)
-
-
-# Grey levels of 255: below it is what encoders make of a picture that does not change.
-_STILL_LEVEL = 2.0
-_CHANGED_LEVEL = 8.0
-_FEWEST_INTERVALS = 2
-_FEWEST_PICTURES = 4
-_SIGNATURE_PICTURES = 4
 
 
 def find_black(samples: PictureSamples, settings: FilterSettings) -> str | None:

@@ -45,6 +45,8 @@ from nitrogen_train.runtime.progress import Progress, format_table
 Shards = Mapping[str, Sequence[ManifestRow]]
 """The rows of each shard, by its name."""
 
+_JUDGED = ".judged"
+
 
 def judge_shards(
     dataset_dir: Path, shards: Shards, *, settings: FilterSettings, folder: Path, workers: int
@@ -123,9 +125,6 @@ def _read(shards: Shards, folder: Path) -> Iterator[tuple[ManifestRow, Verdict]]
 
 def _path(folder: Path, shard: str) -> Path:
     return folder / f"{shard}.json"
-
-
-_JUDGED = ".judged"
 
 
 def filter_dataset(

@@ -14,7 +14,7 @@ from data_tools.shards.source_video import SourceVideo
 from nitrogen_train.actions import ActionRows
 from nitrogen_train.data.clip_record import ClipActions
 from nitrogen_train.data.schema import ClipMetadata, Split
-from nitrogen_train.runtime.atomic_files import describe_error
+from nitrogen_train.runtime.atomic_files import describe_error, hash_file
 
 _TRIGGERS = ("left_trigger_value", "right_trigger_value")
 
@@ -150,8 +150,7 @@ class PlannedUnit:
                 digest.update(f"{path.stat().st_size if path.is_file() else -1}\n".encode())
                 # A named pipe would be read for ever.
                 if path in small_paths and path.is_file():
-                    with path.open("rb") as file:
-                        digest.update(hashlib.file_digest(file, "sha256").digest())
+                    digest.update(hash_file(path))
         return cls(
             digest=digest.hexdigest(),
             clips=[],

@@ -21,6 +21,8 @@ from nitrogen_train.runtime.progress import track
 
 Unit = TypeVar("Unit")
 
+Clip = TypeVar("Clip")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
@@ -64,9 +66,6 @@ class Part:
 
 
 ALL = Part()
-
-
-Clip = TypeVar("Clip")
 
 
 @dataclass(frozen=True, kw_only=True)

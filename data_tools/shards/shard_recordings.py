@@ -49,7 +49,7 @@ from nitrogen_train.data.schema import (
     get_space,
     refuse_respelt,
 )
-from nitrogen_train.runtime.atomic_files import check_folder, describe_error
+from nitrogen_train.runtime.atomic_files import check_folder, describe_error, hash_file
 
 _MAX_GROWTH = 10
 
@@ -279,8 +279,7 @@ def _check_span(
 def _hash_files(recording: Recording) -> str:
     digest = hashlib.sha256()
     for path in (recording.video_path, recording.log_path, recording.facts_path):
-        with path.open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
+        digest.update(hash_file(path))
     return digest.hexdigest()
 
 

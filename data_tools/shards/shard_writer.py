@@ -60,6 +60,9 @@ from nitrogen_train.runtime.progress import Progress
 # What a reader takes an H.264 video without tags for; most that are 720 lines high say BT.709.
 _MATRIX = "bt601"
 
+StoredClip = tuple[bytes, ManifestRow]
+"""A record's bytes and its row, whose place in a shard is still open."""
+
 
 def encode_stretch(
     video: SourceVideo, *, fps: float, size: int, masked_boxes: Sequence[Box], area: Box | None
@@ -101,10 +104,6 @@ def _describe_filters(
         ("scale", f"{size}:{size}:flags=area:out_color_matrix={_MATRIX}:out_range=tv:threads=1"),
         ("format", "yuv420p"),
     ]
-
-
-StoredClip = tuple[bytes, ManifestRow]
-"""A record's bytes and its row, whose place in a shard is still open."""
 
 
 @dataclass(frozen=True, kw_only=True)

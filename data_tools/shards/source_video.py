@@ -41,6 +41,9 @@ _RETREATS_S = (0, 1, 10, 60, None)
 _ENOUGH_S = 10
 """Damage that is met again from so much further back is damage, and no want of references."""
 
+_LONGEST_REORDER = 33
+"""Frames: so many that are shown after a frame may be stored before it."""
+
 
 class Decoding:
     """One way through a file: from a key frame to the last frame that is wanted."""
@@ -216,10 +219,6 @@ def _land(video: VideoContainer, seek_to: int | None, *, latest: int) -> Iterato
                 yield packet
                 yield from packets
             return
-
-
-_LONGEST_REORDER = 33
-"""Frames: so many that are shown after a frame may be stored before it."""
 
 
 @dataclass(frozen=True, kw_only=True)

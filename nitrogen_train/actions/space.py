@@ -56,6 +56,10 @@ def count_rows_per_action(fps: float, action_hz: float | None) -> int:
     return whole
 
 
+Controls = Mapping[str, float | bool]
+"""A controller's state by name. What is not named is released or centred."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class MotionScale:
     r"""Motion during a row to an axis in [-1, 1], fine near zero and coarse far from it.
@@ -85,10 +89,6 @@ class MotionScale:
         """Undo `encode`: the motion of an axis in [-1, 1]."""
         size = np.expm1(np.abs(values.astype(np.float64)) * np.log1p(self.mu)) / self.mu
         return np.sign(values) * self.limit * size
-
-
-Controls = Mapping[str, float | bool]
-"""A controller's state by name. What is not named is released or centred."""
 
 
 @dataclass(frozen=True, kw_only=True)

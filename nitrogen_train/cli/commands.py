@@ -265,7 +265,7 @@ def _start(task: Callable[[DictConfig], object], about: CommandHelp) -> None:
         if {"-m", "--multirun"} & set(words):
             # Hydra makes the folder of a sweep itself, before the first point.
             check_grid(words, config_name=about.config_name)
-            for word in words:
+            for word in words if is_first_rank() else ():
                 if word.startswith("output_dir=") and "," not in word:
                     check_output_dir(word.removeprefix("output_dir="))
         command = hydra.main(

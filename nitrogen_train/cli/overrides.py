@@ -20,6 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from nitrogen_train.config import find_config_dir
 from nitrogen_train.data.mixture import SourceOptions
+from nitrogen_train.runtime.atomic_files import did_you_mean
 
 _LONG_FLAGS = (
     "--help", "--hydra-help", "--version", "--cfg", "--resolve", "--package", "--run", "--multirun",
@@ -153,7 +154,7 @@ def _explain_syntax(error: OverrideParseException, given: Sequence[str]) -> str:
 def _explain_choice(error: MissingConfigException) -> str:
     group, _, choice = str(error.missing_cfg_file).rpartition("/")
     options = [option for option in error.options or () if option != "schema"]
-    return f"{group}={choice} is not one of {', '.join(options)}{_did_you_mean(choice, options)}"
+    return f"{group}={choice} is not one of {', '.join(options)}{did_you_mean(choice, options)}"
 
 
 def _explain_value(error: BaseException | None) -> str | None:
@@ -168,7 +169,7 @@ def _explain_value(error: BaseException | None) -> str | None:
         return None
     if chosen:
         value, options = chosen[1], chosen[2].split(", ")
-        hint = _did_you_mean(value, options)
+        hint = did_you_mean(value, options)
         return f"{key[1]}={value} is not one of {chosen[2]}{hint}"
     assert converted is not None  # noqa: S101 - one of the two
     return f"{key[1]}={converted[1]}: expected {_KINDS.get(converted[2], converted[2])}"
@@ -215,7 +216,7 @@ def _select(base: dict[str, Any], key: str) -> Any:  # noqa: ANN401 - any YAML
 def _suggest(base: dict[str, Any], ancestor: str, missing: str, key: str) -> str:
     """Find what was meant: a name beside, or the same name at another place."""
     if "/" in key:
-        return _did_you_mean(key, _list_groups())
+        return did_you_mean(key, _list_groups())
     beside = list(_select(base, ancestor) or {})
     if ancestor.startswith("data.sources."):
         beside = [item.name for item in fields(SourceOptions)]
@@ -247,7 +248,7 @@ def check_keys(cfg: DictConfig, schema: type, *, prefix: str = "") -> None:
     known = {item.name: item.type for item in fields(schema)}
     for key in cfg:
         if key not in known:
-            hint = _did_you_mean(f"{prefix}{key}", [f"{prefix}{name}" for name in known])
+            hint = did_you_mean(f"{prefix}{key}", [f"{prefix}{name}" for name in known])
             raise ValueError(f"there is no setting {prefix}{key}{hint}")
     for name, kind in known.items():
         if isinstance(kind, type) and is_dataclass(kind):
@@ -364,8 +365,3 @@ def _is_readable(word: str) -> bool:
     except HydraException:
         return False
     return True
-
-
-def _did_you_mean(word: str, known: Sequence[str]) -> str:
-    close = difflib.get_close_matches(word, known, n=1)
-    return f"; did you mean {close[0]}?" if close else ""

@@ -27,6 +27,11 @@ from nitrogen_train.data.stored_clips import read_clip
 from nitrogen_train.data.video import VideoDecoder
 from nitrogen_train.picture import squash
 
+_log = logging.getLogger(__name__)
+
+_FEWEST_WINDOWS = 1000
+"""Delivered before their share is judged."""
+
 
 class Fault(NamedTuple):
     """A clip that cannot be read, however often one tries."""
@@ -70,12 +75,6 @@ class LoadReport:
             setattr(taken, item.name, getattr(self, item.name))
             setattr(self, item.name, fresh)
         return taken
-
-
-_log = logging.getLogger(__name__)
-
-_FEWEST_WINDOWS = 1000
-"""Delivered before their share is judged."""
 
 
 class Quarantine:

@@ -42,6 +42,10 @@ MAX_ACTIONS_BYTES = 16 * 1024 * 1024
 DEAD_ZONE = 0.1
 """An axis this near its centre counts as released."""
 
+_TRIGGER_COLUMNS = ("left_trigger_value", "right_trigger_value")
+_ROOM = 1e-6
+"""Distance above its range to which a value may be rounded."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ClipActions:
@@ -171,11 +175,6 @@ def decode_actions(data: bytes, space: ActionSpace) -> ClipActions:
         valid=_bools(table, "valid") if has_valid else np.ones(num_rows, dtype=bool),
         **triggers,
     )
-
-
-_TRIGGER_COLUMNS = ("left_trigger_value", "right_trigger_value")
-_ROOM = 1e-6
-"""Distance above its range to which a value may be rounded."""
 
 
 def _axis_columns(space: ActionSpace) -> dict[str, list[int]]:

@@ -14,6 +14,9 @@ from jaxtyping import UInt8
 
 from nitrogen_train.runtime.atomic_files import write_atomically
 
+_AS_WRITTEN = 2e-6
+"""Share by which 59.94, 29.97 and 23.976 differ from the rates that are written so."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Encoding:
@@ -49,10 +52,6 @@ class Encoding:
 
 
 DEFAULT_ENCODING = Encoding()
-
-
-_AS_WRITTEN = 2e-6
-"""Share by which 59.94, 29.97 and 23.976 differ from the rates that are written so."""
 
 
 def frame_rate(fps: float) -> Fraction:

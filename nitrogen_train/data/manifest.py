@@ -35,6 +35,29 @@ from nitrogen_train.data.schema import (
 )
 from nitrogen_train.runtime.atomic_files import build_once, write_atomically
 
+BATCH_ROWS = 2**16
+
+MANIFEST_SCHEMA = pa.schema(
+    [
+        ("shard", pa.string()), ("offset", pa.int64()), ("size", pa.int64()),
+        ("clip_id", pa.string()), ("num_frames", pa.int32()), ("num_valid_rows", pa.int32()),
+        ("valid_runs", pa.list_(pa.int32())), ("fps", pa.float64()), ("game", pa.string()),
+        ("source", pa.string()), ("session_id", pa.string()), ("action_space", pa.string()),
+        ("labels", pa.string()), ("width", pa.int32()), ("height", pa.int32()),
+        ("source_width", pa.int32()), ("source_height", pa.int32()), ("idle_share", pa.float64()),
+        ("licence", pa.string()), ("split", pa.string()), ("sha256", pa.string()),
+    ]
+)  # fmt: skip
+
+# A name, not a path: a manifest must not lead its reader out of the data set's folder.
+_SHARD_NAME = r"\A[A-Za-z0-9_][A-Za-z0-9_-]*\.tar\z"
+
+MANIFEST_NAME = "manifest.parquet"
+
+_MAPPED_FORMAT = 1
+"""Format of the converted file; higher when its layout or the checks before it change."""
+_READ_BYTES = 2**20
+
 
 @dataclass(frozen=True, kw_only=True)
 class ManifestRow:
@@ -105,24 +128,6 @@ def describe_record(
         split=split,
         sha256=hashlib.sha256(data).hexdigest(),
     )
-
-
-BATCH_ROWS = 2**16
-
-MANIFEST_SCHEMA = pa.schema(
-    [
-        ("shard", pa.string()), ("offset", pa.int64()), ("size", pa.int64()),
-        ("clip_id", pa.string()), ("num_frames", pa.int32()), ("num_valid_rows", pa.int32()),
-        ("valid_runs", pa.list_(pa.int32())), ("fps", pa.float64()), ("game", pa.string()),
-        ("source", pa.string()), ("session_id", pa.string()), ("action_space", pa.string()),
-        ("labels", pa.string()), ("width", pa.int32()), ("height", pa.int32()),
-        ("source_width", pa.int32()), ("source_height", pa.int32()), ("idle_share", pa.float64()),
-        ("licence", pa.string()), ("split", pa.string()), ("sha256", pa.string()),
-    ]
-)  # fmt: skip
-
-# A name, not a path: a manifest must not lead its reader out of the data set's folder.
-_SHARD_NAME = r"\A[A-Za-z0-9_][A-Za-z0-9_-]*\.tar\z"
 
 
 def check_columns(names: Sequence[str]) -> None:
@@ -290,13 +295,6 @@ def _split_texts(column: pa.Array) -> tuple[Int32[np.ndarray, " n"], memoryview]
         return np.empty(0, np.int32), memoryview(b"")
     edges = np.frombuffer(offsets, np.int32)[column.offset : column.offset + len(column) + 1]
     return np.diff(edges), memoryview(data or b"")[edges[0] : edges[-1]]
-
-
-MANIFEST_NAME = "manifest.parquet"
-
-_MAPPED_FORMAT = 1
-"""Format of the converted file; higher when its layout or the checks before it change."""
-_READ_BYTES = 2**20
 
 
 class Manifest:

@@ -3,7 +3,6 @@
 path ─► storage, manifest ─► selection ─► table of windows ─► parts with weights (games, or one)
 """
 
-import difflib
 import logging
 import math
 import tempfile
@@ -21,6 +20,7 @@ from nitrogen_train.data.schema import Split, find_respelt, quote
 from nitrogen_train.data.selection import NothingSelectedError, Selection
 from nitrogen_train.data.storage import Storage
 from nitrogen_train.data.windows import WindowShape, WindowTable, open_window_table
+from nitrogen_train.runtime.atomic_files import did_you_mean
 
 _log = logging.getLogger(__name__)
 
@@ -67,8 +67,7 @@ def read_options(name: str, values: Mapping[str, Any]) -> SourceOptions:
     known = [item.name for item in fields(SourceOptions)]
     unknown = [key for key in values if key not in known]
     if unknown or "path" not in values:
-        close = difflib.get_close_matches(unknown[0], known, n=1) if unknown else []
-        hint = f"; did you mean {close[0]}?" if close else ""
+        hint = did_you_mean(unknown[0], known) if unknown else ""
         raise ValueError(
             f"data.sources.{name} needs a path and may have {', '.join(known[1:])}; "
             f"got {', '.join(values)}{hint}"

@@ -30,6 +30,15 @@ from nitrogen_train.data.permutation import derive_key, permute
 from nitrogen_train.data.schema import WindowId
 from nitrogen_train.data.windows import Located
 
+STRETCH = 64
+"""Windows that are decoded together; a visit is one or more of them."""
+
+PART_ATTEMPTS = 8
+"""Replacements that are drawn from a window's own part, before the whole source is drawn from."""
+
+_PHASE, _ROTATION, _VISIT, _STRETCH, _WINDOW, _REPLACEMENT = range(6)
+"""Uses for which a key is derived."""
+
 
 def deal_evenly(weights: Sequence[float], *, count: int) -> Int64[np.ndarray, " slots"]:
     """Deal slots so that any run of neighbours has nearly every source's share.
@@ -177,16 +186,6 @@ class Share:
             micro_batch * size + index * size // num_workers for index in (worker, worker + 1)
         )
         return self.samples(step)[start:stop]
-
-
-STRETCH = 64
-"""Windows that are decoded together; a visit is one or more of them."""
-
-PART_ATTEMPTS = 8
-"""Replacements that are drawn from a window's own part, before the whole source is drawn from."""
-
-_PHASE, _ROTATION, _VISIT, _STRETCH, _WINDOW, _REPLACEMENT = range(6)
-"""Uses for which a key is derived."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,6 @@ otherwise.
 """
 
 import ast
-import difflib
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -17,6 +16,7 @@ import pyarrow.compute as pc
 from jaxtyping import Bool
 
 from nitrogen_train.data.manifest import MANIFEST_SCHEMA, Manifest, is_one_of
+from nitrogen_train.runtime.atomic_files import did_you_mean
 
 _EXAMPLE = "split == train and idle_share < 0.5 and game in [doom_defend, doom_gather]"
 
@@ -163,8 +163,7 @@ class _Columns:
             raise ValueError(f"{ast.unparse(left)} is not a column")
         column = left.id
         if column not in self.is_text:
-            close = difflib.get_close_matches(column, self.is_text, n=1)
-            hint = f", did you mean {close[0]}?" if close else ""
+            hint = did_you_mean(column, self.is_text, lead=", ")
             raise ValueError(f"there is no column {column!r}{hint}")
         if kind in _COMPARISONS:
             value, name = pa.scalar(self._read_value(column, right)), _COMPARISONS[kind]

@@ -45,6 +45,11 @@ _MISCONFIGURED = {
     "ProfileNotFound",
 }
 
+_log = logging.getLogger(__name__)
+_LONGEST_WAIT_S = 30.0
+# Waits must not draw from a generator that samples depend on.
+_chance = random.SystemRandom()
+
 
 def check_url(url: str) -> None:
     """Refuse an address that cannot be read, before anything is.
@@ -238,12 +243,6 @@ def _find_status(error: BaseException | None) -> int | None:
             return int(code)
         error = error.__cause__
     return None
-
-
-_log = logging.getLogger(__name__)
-_LONGEST_WAIT_S = 30.0
-# Waits must not draw from a generator that samples depend on.
-_chance = random.SystemRandom()
 
 
 class TransientReadError(OSError):

@@ -52,6 +52,13 @@ from nitrogen_train.data.values import as_number, check_booleans
 
 _CAUSE = "actions"
 
+PICTURES = ("mp4", "jpg", "jpeg")
+"""Suffixes; FFmpeg reads a JPEG as a video of one frame."""
+
+_OURS = {"actions.parquet", "json", "mp4"}
+# As webdataset cuts names; the first dot after the last slash ends the key.
+_MEMBER = re.compile(r"((?:.*/)?[^./]+)\.([^/]+)", re.DOTALL)
+
 
 def decode_json_actions(data: bytes, space: ActionSpace) -> ClipActions:
     """Read named controls, as rows or as columns.
@@ -236,14 +243,6 @@ def _read_npz(data: bytes) -> dict[str, np.ndarray]:
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError) as error:
         raise ShardError(f"actions are not readable as npz: {error}", cause=_CAUSE) from error
     return arrays
-
-
-PICTURES = ("mp4", "jpg", "jpeg")
-"""Suffixes; FFmpeg reads a JPEG as a video of one frame."""
-
-_OURS = {"actions.parquet", "json", "mp4"}
-# As webdataset cuts names; the first dot after the last slash ends the key.
-_MEMBER = re.compile(r"((?:.*/)?[^./]+)\.([^/]+)", re.DOTALL)
 
 
 @runtime_checkable

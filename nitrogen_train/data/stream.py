@@ -3,11 +3,9 @@
     plan: sample i ─► window of a clip ─► visit: one ranged read, stretches decoded as they come up
       ─► window: frames uint8, rows in model space ─► collate ─► a worker's piece of a micro-batch
 
-Join the workers' pieces to micro-batches.
-
-worker 0: piece ─┐
-worker 1: piece ─┼─► micro-batch, pinned ─► the training step
-worker 2: piece ─┘   reports ─► summed for the log; faults ─► quarantine
+    worker 0: piece ─┐
+    worker 1: piece ─┼─► micro-batch, pinned ─► the training step
+    worker 2: piece ─┘   reports ─► summed for the log; faults ─► quarantine
 """
 
 import os

@@ -77,24 +77,21 @@ def as_boolean(value: object) -> bool | None:
     return bool(number) if number in (0, 1) else None
 
 
-def to_numbers(
-    column: pa.Array | pa.ChunkedArray, *, what: str, cause: str = _BAD_VALUE
-) -> Float64[np.ndarray, " rows"]:
+def to_numbers(column: pa.Array | pa.ChunkedArray, *, what: str) -> Float64[np.ndarray, " rows"]:
     """Read a column of numbers of which some may be missing; these become NaN.
 
     Args:
         column: Of any type.
         what: Whose it is, for messages.
-        cause: Of the error, if there is one.
 
     Raises:
         ShardError: If a value is no number, or infinite.
     """
-    values = _flat_numbers(column, what=what, width=1, cause=cause)
+    values = _flat_numbers(column, what=what, width=1, cause=_BAD_VALUE)
     if np.isinf(values).any():
         row = int(np.argmax(np.isinf(values)))
         raise ShardError(
-            f"{what}, row {row + 1}: expected a finite number, got {values[row]}", cause=cause
+            f"{what}, row {row + 1}: expected a finite number, got {values[row]}", cause=_BAD_VALUE
         )
     return values
 
@@ -133,7 +130,7 @@ def check_booleans(
 
 
 def to_whole_numbers(
-    column: pa.Array | pa.ChunkedArray, *, what: str, cause: str = _BAD_VALUE
+    column: pa.Array | pa.ChunkedArray, *, what: str
 ) -> Int64[np.ndarray, " rows"]:
     """Read a column of whole numbers, exactly.
 
@@ -148,7 +145,8 @@ def to_whole_numbers(
     if None in numbers:
         row = numbers.index(None)
         raise ShardError(
-            f"{what}, row {row + 1}: expected a whole number, got {_show(array, row)}", cause=cause
+            f"{what}, row {row + 1}: expected a whole number, got {_show(array, row)}",
+            cause=_BAD_VALUE,
         )
     return np.array(numbers, dtype=np.int64)
 

@@ -49,6 +49,17 @@ _FORMATS = {"format_whitelist": "mp4,mov,matroska,webm,mpegts,avi,jpeg_pipe"}
 # shown: they come in another order, from fragments, or the header is compressed.
 _BOXES_THAT_HIDE = (b"ctts", b"mvex", b"cmov")
 
+_Columns = tuple[
+    Int64[np.ndarray, " p"], Int64[np.ndarray, " p"], Bool[np.ndarray, " p"], Bool[np.ndarray, " p"]
+]
+"""Facts of each stored frame: pts, time to seek for, is it a key frame, is it shown."""
+
+# In an H.264 unit's first byte: its type, and the type that later frames look back to at most.
+_UNIT_TYPE, _IDR = 0x1F, 5
+
+_FASTEST = "pyav"
+"""The fastest that is exact on every video, as measured in `docs/video.md`."""
+
 
 class DecodeError(ShardError):
     """A video cannot be decoded."""
@@ -171,12 +182,6 @@ def _read_table(video: bytes, container: InputContainer, stream: VideoStream) ->
     if (np.diff(table.pts) == 0).any():
         raise UnsupportedVideoError("the video shows two frames at the same time")
     return table
-
-
-_Columns = tuple[
-    Int64[np.ndarray, " p"], Int64[np.ndarray, " p"], Bool[np.ndarray, " p"], Bool[np.ndarray, " p"]
-]
-"""Facts of each stored frame: pts, time to seek for, is it a key frame, is it shown."""
 
 
 def _read_index(video: bytes, entries: Sequence[IndexEntry]) -> _Columns:
@@ -326,10 +331,6 @@ class _Cursor:
         return None
 
 
-# In an H.264 unit's first byte: its type, and the type that later frames look back to at most.
-_UNIT_TYPE, _IDR = 0x1F, 5
-
-
 class DecordDecoder:
     """decord: exact for H.264 in mp4 with closed groups, and refuses everything else."""
 
@@ -453,9 +454,6 @@ _BACKENDS: dict[str, tuple[str, type[VideoDecoder]]] = {
     "decord": ("decord", DecordDecoder),
 }
 """By name: what must be installed, and the class; `docs/video.md` compares them."""
-
-_FASTEST = "pyav"
-"""The fastest that is exact on every video, as measured in `docs/video.md`."""
 
 
 def choose_decoder(name: str = "auto") -> VideoDecoder:

@@ -23,6 +23,9 @@ from nitrogen_train.data.order import STRETCH, WindowPlan
 from nitrogen_train.data.schema import ShardError
 from nitrogen_train.data.video import DecodeError
 
+MAX_ATTEMPTS = 16
+"""Windows drawn in place of one that cannot be read, before the data set is given up."""
+
 
 class Window(NamedTuple):
     """One sample before it is cut."""
@@ -115,10 +118,6 @@ def _sample_seed(seed: int, window_id: WindowId, occurrence: int) -> int:
     return int.from_bytes(digest, "little", signed=True)
 
 
-MAX_ATTEMPTS = 16
-"""Windows drawn in place of one that cannot be read, before the data set is given up."""
-
-
 @dataclass(kw_only=True)
 class _Visit:
     """The clip and the windows that a lane holds open."""
@@ -188,9 +187,12 @@ class VisitReader:
         """
         turns = self._plan.turns(samples)
         columns = (samples, turns.lane, turns.source, turns.visit, turns.atom)
-        return [self._take(*(int(value) for value in turn)) for turn in zip(*columns, strict=True)]
+        return [
+            self._read_window(*(int(value) for value in turn))
+            for turn in zip(*columns, strict=True)
+        ]
 
-    def _take(self, sample: int, lane: int, source: int, number: int, atom: int) -> Window:
+    def _read_window(self, sample: int, lane: int, source: int, number: int, atom: int) -> Window:
         visit = self._lanes.get(lane)
         if visit is None or (visit.source, visit.number) != (source, number):
             visit = self._lanes[lane] = _Visit(source=source, number=number)

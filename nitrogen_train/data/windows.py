@@ -32,6 +32,11 @@ from nitrogen_train.data.manifest import Manifest
 from nitrogen_train.data.selection import Selection
 from nitrogen_train.runtime.atomic_files import build_once, write_atomically
 
+_FORMAT = 3
+"""Format of the files; higher when their content changes."""
+
+_SUMMARY_NAME = "table.json"
+
 
 @dataclass(frozen=True, kw_only=True)
 class WindowShape:
@@ -86,12 +91,6 @@ class WindowShape:
         within = valid[first : first + self.action_horizon]
         mask[: len(within)] = np.logical_and.accumulate(within)
         return mask
-
-
-_FORMAT = 3
-"""Format of the files; higher when their content changes."""
-
-_SUMMARY_NAME = "table.json"
 
 
 @dataclass(frozen=True, kw_only=True)

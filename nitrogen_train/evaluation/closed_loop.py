@@ -157,6 +157,8 @@ def bootstrap_runs(values: Float64[np.ndarray, "runs games episodes"]) -> tuple[
 
 PlayerName = Literal["policy", "expert", "random"]
 
+JOURNAL_FILE = "episodes.jsonl"
+
 
 @dataclass(frozen=True, kw_only=True)
 class PlayedEpisode:
@@ -220,9 +222,6 @@ class Journal:
     def _remember(self, episode: PlayedEpisode) -> None:
         key = (episode.player, episode.fingerprint, episode.game, episode.seed)
         self._scores[key] = episode.score
-
-
-JOURNAL_FILE = "episodes.jsonl"
 
 
 @dataclass(frozen=True, kw_only=True)

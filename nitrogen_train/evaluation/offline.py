@@ -37,6 +37,12 @@ from nitrogen_train.runtime.progress import track
 _NUM_BINS = 401
 """The median is read off a histogram of [-1, 1]: exact to 0.0025, in constant memory."""
 
+OnPredicted = Callable[[str, Int64[np.ndarray, " n"], ActionRows], None]
+"""Takes a clip's id, rows of it as they are stored, and what the policy predicted for them; of rows
+that were joined to one, it is the first."""
+
+PLAYERS = ("policy", "repeat", "idle", "most_common")
+
 
 def predict_repeat(previous: ActionRows) -> ActionRows:
     """Predict that nothing changes."""
@@ -89,13 +95,6 @@ class MostCommonAction:
             buttons=np.tile(self._presses[game] * 2 > total, (num_rows, 1)),
             sticks=np.tile(sticks.astype(np.float32), (num_rows, 1)),
         )
-
-
-OnPredicted = Callable[[str, Int64[np.ndarray, " n"], ActionRows], None]
-"""Takes a clip's id, rows of it as they are stored, and what the policy predicted for them; of rows
-that were joined to one, it is the first."""
-
-PLAYERS = ("policy", "repeat", "idle", "most_common")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,6 +27,11 @@ from nitrogen_train.models.visual_policy import VisualPolicy
 from nitrogen_train.runtime.progress import Progress, track
 from nitrogen_train.viewing.overlays import draw_controls
 
+_ENCODING = Encoding(crf=31, group_s=5.0, decodes_fast=False)
+"""Encoding for looking at, not for learning from: a minute takes two to four megabytes."""
+_CONTROLS_HEIGHT = 84
+"""Black rows below the pad, which a browser's player lays its controls over."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Moment:
@@ -159,12 +164,6 @@ class Agent:
             plan_rows(self._policy, waiting)
         rows = {seed: lane.plan.popleft() for seed, lane in running.items()}
         return {seed: {name: row[name] for name in self._controls} for seed, row in rows.items()}
-
-
-_ENCODING = Encoding(crf=31, group_s=5.0, decodes_fast=False)
-"""Encoding for looking at, not for learning from: a minute takes two to four megabytes."""
-_CONTROLS_HEIGHT = 84
-"""Black rows below the pad, which a browser's player lays its controls over."""
 
 
 def record_video(policy: VisualPolicy, game: str, *, settings: PlaySettings, path: Path) -> Outcome:

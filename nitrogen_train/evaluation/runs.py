@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from nitrogen_train.pretrained.places import read_run_config
+from nitrogen_train.pretrained.places import iter_settings, read_run_config
 from nitrogen_train.runtime.run_files import (
     FILE_NAME,
     Metric,
@@ -200,7 +200,7 @@ def _read_run(path: Path, folder: Path) -> Run | None:
     )
     return Run(
         name=str(path.relative_to(folder)) if path != folder else folder.resolve().name,
-        settings=dict(_leaves(config)) if config else _read_overrides(error),
+        settings=_list_settings(config) if config else _read_overrides(error),
         has_config=bool(config),
         max_steps=max_steps,
         best_metric=config.get("best_metric", "val/loss"),
@@ -233,6 +233,14 @@ def _read_scores(path: Path) -> dict[str, int | float]:
     return {}
 
 
+def _list_settings(config: dict[str, Any]) -> dict[str, str]:
+    return {
+        key: str(value)
+        for key, value in iter_settings(config)
+        if value != {} and not key.startswith(_EVERY_RUN_HAS_ITS_OWN)
+    }
+
+
 def _read_overrides(error: RunError | None) -> dict[str, str]:
     overrides = error.overrides if error else ()
     pairs = (override.lstrip("+~").partition("=") for override in overrides)
@@ -255,16 +263,3 @@ def _plain(text: str) -> str:
         except ValueError:
             continue
     return text
-
-
-def _leaves(node: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
-    leaves: list[tuple[str, str]] = []
-    for key, value in node.items():
-        path = f"{prefix}{key}"
-        if path.startswith(_EVERY_RUN_HAS_ITS_OWN):
-            continue
-        if isinstance(value, dict):
-            leaves += _leaves(value, f"{path}.")
-        else:
-            leaves.append((path, str(value)))
-    return leaves

@@ -103,6 +103,13 @@ def _stream_key(stream: str) -> int:
     return int.from_bytes(digest, "little", signed=True)
 
 
+ErrorKind = Literal["squared", "absolute", "cross_entropy"]
+"""Kinds of errors; cross entropy takes logits as predictions and probabilities as targets."""
+
+StickPrediction = Literal["velocity", "x_1"]
+ButtonPrediction = Literal["velocity", "x_1", "logits"]
+
+
 @dataclass(frozen=True, kw_only=True)
 class PathSample:
     """A point on the path and the direction in which the path leaves it."""
@@ -166,10 +173,6 @@ def velocity_to(
     return (x_1 - x_t) / (1 - time[..., None]).clamp(min=1e-3)
 
 
-ErrorKind = Literal["squared", "absolute", "cross_entropy"]
-"""Kinds of errors; cross entropy takes logits as predictions and probabilities as targets."""
-
-
 def masked_error_sums(
     predicted: Float[Tensor, "b t a"],
     target: Float[Tensor, "b t a"],
@@ -226,10 +229,6 @@ _ERRORS: dict[ErrorKind, Callable[[Tensor, Tensor], Tensor]] = {
     "absolute": _absolute,
     "cross_entropy": _cross_entropy,
 }
-
-
-StickPrediction = Literal["velocity", "x_1"]
-ButtonPrediction = Literal["velocity", "x_1", "logits"]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -26,6 +26,13 @@ from torch.utils.checkpoint import checkpoint
 KeysValues = tuple[Float[Tensor, "b heads n k"], Float[Tensor, "b heads n k"]]
 """A context as an attention layer sees it: constant while the queries change."""
 
+_NUM_TIME_FREQUENCIES = 128
+
+Modulation = Float[Tensor, "samples rows two_d"]
+"""Scale and shift, side by side; samples is b, or 1 for all; rows is t, or 1 for all."""
+
+_NUM_TIME_BUCKETS = 1000
+
 
 class Attention(nn.Module):
     """Multi-head attention whose keys and values can be computed ahead of its queries."""
@@ -195,9 +202,6 @@ class _MixerBlock(nn.Module):
         return tokens + self.feed_forward(self.feed_forward_norm(tokens))
 
 
-_NUM_TIME_FREQUENCIES = 128
-
-
 @dataclass(frozen=True, kw_only=True)
 class Context:
     """The prepared tokens and times that action tokens attend to."""
@@ -206,10 +210,6 @@ class Context:
     """One pair for each even block."""
     mask: Bool[Tensor, "b n"] | None
     """True for tokens to attend to; None is all."""
-
-
-Modulation = Float[Tensor, "samples rows two_d"]
-"""Scale and shift, side by side; samples is b, or 1 for all; rows is t, or 1 for all."""
 
 
 class DiT(nn.Module):
@@ -326,9 +326,6 @@ def _norm(
 ) -> Float[Tensor, "b t d"]:
     scale, shift = modulation.chunk(2, dim=-1)
     return F.layer_norm(tokens, tokens.shape[-1:], eps=eps) * (1 + scale) + shift
-
-
-_NUM_TIME_BUCKETS = 1000
 
 
 @dataclass(frozen=True, kw_only=True)

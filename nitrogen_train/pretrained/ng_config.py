@@ -22,6 +22,50 @@ from nitrogen_train.pretrained.siglip_names import (
     to_timm_name,
 )
 
+_DIT = "model_cfg.diffusion_model_cfg"
+_MIXER = "model_cfg.vl_self_attention_cfg"
+# The public code's; what it means may also be our 0.
+_LEAST_SHIFT = 1
+# A checkpoint from a stranger may say anything.
+_MAX_LAYERS = 1000
+
+# The only values that NitroGen computes.
+_TRANSFORMER: dict[str, Any] = {
+    "attention_bias": True,
+    "activation_fn": "gelu-approximate",
+    "final_dropout": True,
+    "positional_embeddings": None,
+}
+_DIT_ALONE: dict[str, Any] = {
+    "norm_type": "ada_norm",
+    "norm_elementwise_affine": False,
+    "norm_eps": 1e-5,
+    "interleave_self_attention": True,
+    "cross_attention_dim": None,
+}
+_MODEL: dict[str, Any] = {
+    "add_pos_embed": True,
+    "action_dim": GAMEPAD.action_dim,
+    "num_timestep_buckets": 1000,
+    "max_num_embodiments": 1,
+    "add_view_embed": False,
+}
+_MODALITY: dict[str, Any] = {"action_interleaving": False, "token_set": "new"}
+_ONLY = {
+    **{f"model_cfg.{key}": value for key, value in _MODEL.items()},
+    **{f"{_DIT}.{key}": value for key, value in (_TRANSFORMER | _DIT_ALONE).items()},
+    **{f"{_MIXER}.{key}": value for key, value in _TRANSFORMER.items()},
+    "tokenizer_cfg.max_action_dim": GAMEPAD.action_dim,
+    **{f"modality_cfg.{key}": value for key, value in _MODALITY.items()},
+}
+# Fields that change no number; the released checkpoint's values.
+_UNREAD_TRANSFORMER: dict[str, Any] = {
+    "num_embeds_ada_norm": 1000,
+    "upcast_attention": False,
+    "max_num_positional_embeddings": 512,
+    "compute_dtype": "float32",
+}
+
 
 def look_up(config: Mapping[str, Any], key: str) -> Any:  # noqa: ANN401 - a plain value
     """Find a field.
@@ -85,51 +129,6 @@ def read_truth(config: Mapping[str, Any], key: str) -> bool:
     if not isinstance(got, bool):
         raise ValueError(f"ckpt_config says {key}={got!r}, expected true or false")
     return got
-
-
-_DIT = "model_cfg.diffusion_model_cfg"
-_MIXER = "model_cfg.vl_self_attention_cfg"
-# The public code's; what it means may also be our 0.
-_LEAST_SHIFT = 1
-# A checkpoint from a stranger may say anything.
-_MAX_LAYERS = 1000
-
-# The only values that NitroGen computes.
-_TRANSFORMER: dict[str, Any] = {
-    "attention_bias": True,
-    "activation_fn": "gelu-approximate",
-    "final_dropout": True,
-    "positional_embeddings": None,
-}
-_DIT_ALONE: dict[str, Any] = {
-    "norm_type": "ada_norm",
-    "norm_elementwise_affine": False,
-    "norm_eps": 1e-5,
-    "interleave_self_attention": True,
-    "cross_attention_dim": None,
-}
-_MODEL: dict[str, Any] = {
-    "add_pos_embed": True,
-    "action_dim": GAMEPAD.action_dim,
-    "num_timestep_buckets": 1000,
-    "max_num_embodiments": 1,
-    "add_view_embed": False,
-}
-_MODALITY: dict[str, Any] = {"action_interleaving": False, "token_set": "new"}
-_ONLY = {
-    **{f"model_cfg.{key}": value for key, value in _MODEL.items()},
-    **{f"{_DIT}.{key}": value for key, value in (_TRANSFORMER | _DIT_ALONE).items()},
-    **{f"{_MIXER}.{key}": value for key, value in _TRANSFORMER.items()},
-    "tokenizer_cfg.max_action_dim": GAMEPAD.action_dim,
-    **{f"modality_cfg.{key}": value for key, value in _MODALITY.items()},
-}
-# Fields that change no number; the released checkpoint's values.
-_UNREAD_TRANSFORMER: dict[str, Any] = {
-    "num_embeds_ada_norm": 1000,
-    "upcast_attention": False,
-    "max_num_positional_embeddings": 512,
-    "compute_dtype": "float32",
-}
 
 
 def read_sizes(config: Mapping[str, Any], vision: VisionSizes, *, num_games: int) -> NgSizes:

@@ -55,6 +55,8 @@ _UNREADABLE = (
     AttributeError, AssertionError, struct.error,
 )  # fmt: skip
 
+_log = logging.getLogger(__name__)
+
 
 def read_ng_file(
     path: Path, *, vision_num_heads: int | None, games: Sequence[str] | None
@@ -153,9 +155,6 @@ def _name_games(
             "games=[...])"
         )
     return games
-
-
-_log = logging.getLogger(__name__)
 
 
 def build_ng_header(

@@ -9,14 +9,13 @@ could be `owner/name` is left to the Hugging Face hub.
 Download the files of a policy from a repository of the Hugging Face hub.
 """
 
-import difflib
 import json
 import logging
 import re
 import socket
 import threading
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -30,6 +29,8 @@ from huggingface_hub.errors import (
     HFValidationError,
     OfflineModeIsEnabled,
 )
+
+from nitrogen_train.runtime.atomic_files import did_you_mean
 
 _log = logging.getLogger(__name__)
 _PATIENCE_S = 4.0
@@ -150,6 +151,16 @@ _NG_HEADER = "ng_header"
 _USAGE = "usage"
 _LEAST = {"action_offset": 0, "frame_stride": 1, "num_sampling_steps": 1}
 
+CONFIG = "config.json"
+WEIGHTS = "model.safetensors"
+NG_FILE = "ng.pt"
+
+_FILE_SUFFIXES = (".pt", ".pth", ".safetensors", ".ckpt", ".json")
+_NAMED = 8
+"""Most runs of a sweep that are named."""
+_FOLDERS_OF_RUNS = ("policy", "checkpoints")
+_HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Usage:
@@ -220,17 +231,6 @@ def read_policy_config(path: Path) -> PolicyConfig:
     except (TypeError, ValueError) as error:
         raise ValueError(f"{path}: {_USAGE}: {error}; save the policy again") from error
     return PolicyConfig(settings=settings, usage=usage, ng_header=header)
-
-
-CONFIG = "config.json"
-WEIGHTS = "model.safetensors"
-NG_FILE = "ng.pt"
-
-_FILE_SUFFIXES = (".pt", ".pth", ".safetensors", ".ckpt", ".json")
-_NAMED = 8
-"""Most runs of a sweep that are named."""
-_FOLDERS_OF_RUNS = ("policy", "checkpoints")
-_HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -356,11 +356,29 @@ def read_run_config(run_dir: Path) -> dict[str, Any]:
     return yaml.safe_load(text)
 
 
+def iter_settings(node: object, place: str = "") -> Iterator[tuple[str, Any]]:
+    """Read the values of a tree of settings, each with its dotted place.
+
+    Args:
+        node: The tree; an empty mapping in it is a value.
+        place: Place of the tree itself.
+
+    Example:
+        >>> dict(iter_settings({"model": {"width": 8, "games": {}}}))
+        {'model.width': 8, 'model.games': {}}
+    """
+    if not isinstance(node, dict) or not node:
+        yield place, node
+        return
+    for key, value in node.items():
+        yield from iter_settings(value, f"{place}.{key}" if place else key)
+
+
 def _describe_missing(path: Path) -> str:
     beside = [str(entry) for entry in path.parent.glob("*")] if path.parent.is_dir() else []
-    close = difflib.get_close_matches(str(path), beside, n=1)
-    hint = f"did you mean {close[0]}?" if close else "give a run, a policy's folder or an ng.pt"
-    return f"there is no such {'file' if path.suffix in _FILE_SUFFIXES else 'folder'}; {hint}"
+    give = "; give a run, a policy's folder or an ng.pt"
+    kind = "file" if path.suffix in _FILE_SUFFIXES else "folder"
+    return f"there is no such {kind}{did_you_mean(str(path), beside, otherwise=give)}"
 
 
 def _find_in_folder(folder: Path) -> Place:

@@ -33,6 +33,11 @@ from nitrogen_train.pretrained.tensor_rules import (
 POSITION_IDS = "embeddings.position_ids"
 """A buffer that old versions of Hugging Face's tower saved: 0, 1, 2, and so on."""
 
+_PREFIX = "vision_model."
+# The rest of a whole SigLIP model.
+_NOT_VISION = ("text_model.", "logit_scale", "logit_bias")
+_ACTIVATIONS = {"gelu_pytorch_tanh": "gelu_tanh", "gelu": "gelu"}
+
 
 @dataclass(frozen=True, kw_only=True)
 class VisionSizes:
@@ -199,12 +204,6 @@ def _position_ids_rule(name: str, num_tokens: int) -> Rule:
     return Rule(
         theirs={name: (1, num_tokens)}, ours=(), to_ours=forget, to_theirs=lambda _: [in_order]
     )
-
-
-_PREFIX = "vision_model."
-# The rest of a whole SigLIP model.
-_NOT_VISION = ("text_model.", "logit_scale", "logit_bias")
-_ACTIVATIONS = {"gelu_pytorch_tanh": "gelu_tanh", "gelu": "gelu"}
 
 
 def read_siglip_folder(

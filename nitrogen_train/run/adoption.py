@@ -27,6 +27,7 @@ from nitrogen_train.pretrained.places import (
     Usage,
     check_policy,
     find_last_checkpoint,
+    iter_settings,
     read_policy_config,
     read_run_config,
     refuse_what_torch_cannot_read,
@@ -232,7 +233,7 @@ def _list_typed(overrides: Sequence[str]) -> Iterator[Typed]:
         if key == "model/vision":
             yield from (Typed(text=text, place=f"model.{p}", is_group=True) for p in _EYES)
         elif isinstance(value, dict):
-            for place, _ in _leaves(value, key):
+            for place, _ in iter_settings(value, key):
                 yield Typed(text=text, place=place, is_group=False)
         else:
             is_group = "/" in key or (key == "model" and not override.is_delete())
@@ -260,7 +261,7 @@ def _adopt_network(
     if chooses_times and "path_time" in node and "path_time" in ours:
         node["path_time"] = ours["path_time"]
     # The kind first: its sizes say less.
-    for place, value in sorted(_leaves(ours, "model"), key=lambda leaf: leaf[0] != _TARGET):
+    for place, value in sorted(iter_settings(ours, "model"), key=lambda leaf: leaf[0] != _TARGET):
         if _find_typed(place, typed) is None:
             continue
         if _FREE.fullmatch(place):
@@ -319,14 +320,6 @@ def _is_same(place: str, ours: object, theirs: object) -> bool:
         # timm's tag names the weights, not the network.
         ours, theirs = (str(name).partition(".")[0] for name in (ours, theirs))
     return ours == theirs
-
-
-def _leaves(node: Mapping[str, Any], place: str) -> Iterator[tuple[str, Any]]:
-    for key, value in node.items():
-        if isinstance(value, dict) and value:
-            yield from _leaves(value, f"{place}.{key}")
-        else:
-            yield f"{place}.{key}", value
 
 
 def _look_up(node: Any, place: str) -> Any:  # noqa: ANN401 - plain values

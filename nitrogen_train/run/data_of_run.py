@@ -1,6 +1,5 @@
 """Build a run's data and its order from its config, for `nitrogen-train` and `nitrogen-data`."""
 
-import difflib
 import logging
 import os
 from collections.abc import Mapping, Sequence
@@ -13,7 +12,7 @@ from nitrogen_train.data.range_cache import RangeCache
 from nitrogen_train.data.schema import Split
 from nitrogen_train.data.windows import WindowShape
 from nitrogen_train.pretrained.places import find_last_checkpoint, read_run_config
-from nitrogen_train.runtime.atomic_files import default_index_dir
+from nitrogen_train.runtime.atomic_files import default_index_dir, did_you_mean
 from nitrogen_train.runtime.progress import pluralize
 
 _log = logging.getLogger(__name__)
@@ -115,8 +114,7 @@ def _refuse_unknown_games(games: list[str], shares: Mapping[str, float]) -> None
     there = ", ".join(sorted(shares))
     for game in games:
         if game not in shares:
-            close = difflib.get_close_matches(game, shares, n=1)
-            hint = f", did you mean {close[0]}?" if close else ";"
+            hint = did_you_mean(game, shares, lead=", ", otherwise=";")
             raise ValueError(
                 f"data.games: no clip to train on is of {game!r}{hint} the data has {there}; leave "
                 "data.games out to take them all"

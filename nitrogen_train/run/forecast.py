@@ -64,6 +64,13 @@ STAGES = {"single": 0, "ddp": 0, "zero_1": 1, "zero_2": 2, "zero_3": 3}
 
 Offload = Literal["none", "optimizer", "everything"]
 
+MODEL_FLOPS_UTILIZATION = 0.4
+"""Assumed share of the peak rate that goes into the operations of the policy."""
+LINK_UTILIZATION = 0.7
+"""Assumed share of a link's peak that collectives reach."""
+USABLE_MEMORY = 0.9
+"""Share of a GPU's memory: CUDA, NCCL and gaps between blocks take the rest; assumed."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Setup:
@@ -285,14 +292,6 @@ def _offload(memory: Memory, setup: Setup, *, every: int) -> Memory:
         return memory
     shards = 4 * every / setup.num_gpus
     return replace(memory, weights=memory.weights - shards, host=host + shards)
-
-
-MODEL_FLOPS_UTILIZATION = 0.4
-"""Assumed share of the peak rate that goes into the operations of the policy."""
-LINK_UTILIZATION = 0.7
-"""Assumed share of a link's peak that collectives reach."""
-USABLE_MEMORY = 0.9
-"""Share of a GPU's memory: CUDA, NCCL and gaps between blocks take the rest; assumed."""
 
 
 @dataclass(frozen=True, kw_only=True)

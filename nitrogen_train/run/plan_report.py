@@ -32,6 +32,43 @@ from nitrogen_train.runtime.progress import format_table
 from nitrogen_train.training.optimization import freeze
 from nitrogen_train.training.throughput import GPUS, Gpu
 
+_PARTS = ("weights", "gradients", "buckets", "master", "moments", "average", "casts")
+_MAX_ADVICE = 12
+_WIDTH = 100
+_SHORT_STEP_S = 0.01
+_BOUND = (
+    "Steps of less than 10 ms are bounds, no forecasts: starting kernels and loading data takes "
+    "longer."
+)
+_UNITS = {"GiB": 2**30, "MiB": 2**20}
+_SENT = {"GiB": ("GB", 1e9), "MiB": ("MB", 1e6)}
+"""The unit of what is sent, beside that of memory."""
+
+FORMULAS = f"""\
+T parameters learn, F are frozen, in 4 bytes; N GPUs; A micro-batches a step
+        weights    gradients  buckets  master  moments  average   sent a step and rank
+DDP     4 (T+F)    4 T        4 T      -       8 T      4 T       (N-1)/N 2 x 4 T
+ZeRO-1  4 (T+F)    4 T        2 x 4 R  4 T/N   8 T/N    4 T/N     (N-1)/N 3 x 4 T
+ZeRO-2  4 (T+F)    4 T/N      2 x 4 R  4 T/N   8 T/N    4 T/N     (N-1)/N (2 A + 1) 4 T
+ZeRO-3  4 (T+F)/N  4 T/N      2 x 4 R  4 T/N   8 T/N    4 T/N     (N-1)/N A (k 4 (T+F) + 4 T)
+        and what it gathers, at most stage3_max_live_parameters; R is reduce_bucket_size; k is
+        1, or 2 if 2 (T+F) exceeds stage3_max_reuse_distance
+casts        2 (T+F) under autocast: bf16 copies of weights
+activations  what a sample keeps, counted on the meta device, x the micro-batch; checkpointed: the
+             inputs of blocks and all of one block
+step         compute + update + new weights / link + what gradients take longer than the backward
+             passes that they travel behind, without loading data and without offload's copies:
+             compute = samples x operations / ({MODEL_FLOPS_UTILIZATION:g} x peak),
+             update = 2 x (optimizer's state + gradients) / memory bandwidth,
+             links at {LINK_UTILIZATION:g} of their peak, the network's between nodes
+fits         where the total is at most {USABLE_MEMORY:g} of the GPU's memory"""
+
+SIZES = (8, 64, 128, 1024)
+"""GPUs of the clusters beside the configured one."""
+_STRATEGIES = ("ddp", "zero_1", "zero_2", "zero_3")
+_BUCKET_VALUES = 50_000_000
+"""reduce_bucket_size of `conf/strategy`, where the configured strategy has none."""
+
 
 def advise(wanted: Forecast, gpu: Gpu) -> str:
     """Name the smallest change that fits, and what it takes then; in the words of a command."""
@@ -76,38 +113,6 @@ def _describe(before: Setup, after: Setup) -> str:
     return " ".join(
         f"{key}={str(now).lower()}" for key, (was, now) in changes.items() if was != now
     )
-
-
-_PARTS = ("weights", "gradients", "buckets", "master", "moments", "average", "casts")
-_MAX_ADVICE = 12
-_WIDTH = 100
-_SHORT_STEP_S = 0.01
-_BOUND = (
-    "Steps of less than 10 ms are bounds, no forecasts: starting kernels and loading data takes "
-    "longer."
-)
-_UNITS = {"GiB": 2**30, "MiB": 2**20}
-_SENT = {"GiB": ("GB", 1e9), "MiB": ("MB", 1e6)}
-"""The unit of what is sent, beside that of memory."""
-
-FORMULAS = f"""\
-T parameters learn, F are frozen, in 4 bytes; N GPUs; A micro-batches a step
-        weights    gradients  buckets  master  moments  average   sent a step and rank
-DDP     4 (T+F)    4 T        4 T      -       8 T      4 T       (N-1)/N 2 x 4 T
-ZeRO-1  4 (T+F)    4 T        2 x 4 R  4 T/N   8 T/N    4 T/N     (N-1)/N 3 x 4 T
-ZeRO-2  4 (T+F)    4 T/N      2 x 4 R  4 T/N   8 T/N    4 T/N     (N-1)/N (2 A + 1) 4 T
-ZeRO-3  4 (T+F)/N  4 T/N      2 x 4 R  4 T/N   8 T/N    4 T/N     (N-1)/N A (k 4 (T+F) + 4 T)
-        and what it gathers, at most stage3_max_live_parameters; R is reduce_bucket_size; k is
-        1, or 2 if 2 (T+F) exceeds stage3_max_reuse_distance
-casts        2 (T+F) under autocast: bf16 copies of weights
-activations  what a sample keeps, counted on the meta device, x the micro-batch; checkpointed: the
-             inputs of blocks and all of one block
-step         compute + update + new weights / link + what gradients take longer than the backward
-             passes that they travel behind, without loading data and without offload's copies:
-             compute = samples x operations / ({MODEL_FLOPS_UTILIZATION:g} x peak),
-             update = 2 x (optimizer's state + gradients) / memory bandwidth,
-             links at {LINK_UTILIZATION:g} of their peak, the network's between nodes
-fits         where the total is at most {USABLE_MEMORY:g} of the GPU's memory"""
 
 
 def describe_plan(
@@ -271,13 +276,6 @@ def _size(size: float | int, *, unit: str) -> str:
 def _flop(operations: int | float) -> str:
     size, unit = (1e9, "GFLOP") if operations >= 1e10 else (1e6, "MFLOP")
     return f"{operations / size:.0f} {unit}"
-
-
-SIZES = (8, 64, 128, 1024)
-"""GPUs of the clusters beside the configured one."""
-_STRATEGIES = ("ddp", "zero_1", "zero_2", "zero_3")
-_BUCKET_VALUES = 50_000_000
-"""reduce_bucket_size of `conf/strategy`, where the configured strategy has none."""
 
 
 def plan_run(config: RunConfig) -> str:

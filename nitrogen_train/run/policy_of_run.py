@@ -20,8 +20,7 @@ from nitrogen_train.pretrained.places import (
     read_run_config,
 )
 from nitrogen_train.pretrained.read_policy import read_policy
-from nitrogen_train.training.checkpoints import read_checkpoint
-from nitrogen_train.training.checkpoints import read_policy as read_weights
+from nitrogen_train.training.checkpoints import read_checkpoint, read_weights
 
 _log = logging.getLogger(__name__)
 

@@ -6,7 +6,6 @@ The checks need no torch but `check_components`, which imports what the config n
 shard, need no process group, and ask no server.
 """
 
-import difflib
 import inspect
 import logging
 import shlex
@@ -24,6 +23,7 @@ from nitrogen_train.data.mixture import read_options
 from nitrogen_train.data.storage import Storage
 from nitrogen_train.pretrained.places import WEIGHTS, find_last_checkpoint
 from nitrogen_train.run.data_of_run import is_first_rank
+from nitrogen_train.runtime.atomic_files import did_you_mean
 from nitrogen_train.runtime.run_files import forget_error
 from nitrogen_train.training.phases import count_phases
 from nitrogen_train.training.run_folder import describe_end
@@ -225,8 +225,8 @@ def check_components(config: RunConfig) -> None:
             continue
         unknown = [key for key in keys if key not in parameters]
         if unknown:
-            close = difflib.get_close_matches(unknown[0], parameters, n=1)
-            hint = f"; did you mean {close[0]}?" if close else f"; it has {', '.join(parameters)}"
+            has = f"; it has {', '.join(parameters)}"
+            hint = did_you_mean(unknown[0], parameters, otherwise=has)
             raise ValueError(f"{path}.{unknown[0]}: {node['_target_']} has no such argument{hint}")
 
 

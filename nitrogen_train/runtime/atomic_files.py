@@ -4,12 +4,14 @@
 
 A file that is built once per node is derived from a data set, and all processes of the node map it.
 Its name holds a hash of all that its content depends on, so it is never out of date and may be
-removed at any time: a process that needs it builds it again. Errors of the system are told in
-words.
+removed at any time: a process that needs it builds it again. Errors of the system, and names that
+do not exist, are told in words.
 """
 
+import difflib
+import hashlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -74,6 +76,29 @@ def describe_error(error: Exception) -> str:
         ]
         return f"{' and '.join(names)}: {reason}" if names else reason
     return " ".join(str(error).split())
+
+
+def did_you_mean(name: str, known: Iterable[str], *, lead: str = "; ", otherwise: str = "") -> str:
+    """Point to the closest right name, in words that go on a message.
+
+    Args:
+        name: What was given.
+        known: What could have been.
+        lead: What joins the words to the message.
+        otherwise: The words if no name is close, with their own lead.
+
+    Example:
+        >>> did_you_mean("recor", ["record", "shard"])
+        '; did you mean record?'
+    """
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f"{lead}did you mean {close[0]}?" if close else otherwise
+
+
+def hash_file(path: Path) -> bytes:
+    """Return the SHA-256 of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").digest()
 
 
 def default_index_dir() -> Path:

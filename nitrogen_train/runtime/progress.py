@@ -19,13 +19,19 @@ from tqdm import tqdm
 
 from nitrogen_train.runtime.atomic_files import describe_error
 
+_Item = TypeVar("_Item")
+_FIRST_LINE_S = 10.0
+_MOST_SILENT_S = 60.0
+_NOTICEABLE_S = 3.0
+"""A wait of this length is told of."""
 
-def format_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Lay text out in columns, the first to the left, the others to the right."""
+
+def format_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, num_left: int = 1) -> str:
+    """Lay text out in columns, the first `num_left` to the left, the others to the right."""
     widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
     lines = [
         "  ".join(
-            cell.rjust(width) if column else cell.ljust(width)
+            cell.ljust(width) if column < num_left else cell.rjust(width)
             for column, (cell, width) in enumerate(zip(row, widths, strict=True))
         )
         for row in (header, *rows)
@@ -47,13 +53,6 @@ def write_out(text: str) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if not isinstance(error, BrokenPipeError):
             sys.exit(f"error: cannot write the output: {describe_error(error)}")
-
-
-_Item = TypeVar("_Item")
-_FIRST_LINE_S = 10.0
-_MOST_SILENT_S = 60.0
-_NOTICEABLE_S = 3.0
-"""A wait of this length is told of."""
 
 
 class Progress:

@@ -15,7 +15,7 @@ import logging
 import math
 import statistics
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from nitrogen_train.batch import PolicyBatch, WindowId
+from nitrogen_train.pretrained.places import iter_settings
 from nitrogen_train.training.checkpoints import CheckpointCallback, CheckpointPolicy
 from nitrogen_train.training.datamodule import WindowDataModule
 from nitrogen_train.training.preemption import PreemptionCallback, StopRequest
@@ -39,6 +40,8 @@ _WINDOW = 100
 """Steps that the running median looks back."""
 _MIN_HISTORY = 20
 """Steps before the first judgement: a run's first losses fall steeply."""
+
+_INTEGERS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
 class SpikeDetector:
@@ -249,9 +252,6 @@ def _measure_norm(module: nn.Module) -> Tensor:
     return nn.utils.get_total_norm(gradients)
 
 
-_INTEGERS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
-
-
 class RankMismatchError(ValueError):
     """Ranks that should be equal are not."""
 
@@ -326,7 +326,9 @@ def refuse_other_plan(plan: dict[str, Any], *, step: int) -> None:
     if all(torch.equal(theirs, table[0]) for theirs in table):
         return
     plans: list[Any] = [None] * len(table)
-    torch.distributed.all_gather_object(plans, dict(_flatten(plan)))
+    torch.distributed.all_gather_object(
+        plans, {key: str(value) for key, value in iter_settings(plan)}
+    )
     for rank, other in enumerate(plans):
         details = "; ".join(
             f"{key}: {plans[0].get(key)} there, {other.get(key)} here"
@@ -353,14 +355,6 @@ def _gather(value: Tensor) -> Sequence[Tensor]:
     table = [torch.empty_like(value) for _ in range(torch.distributed.get_world_size())]
     torch.distributed.all_gather(table, value)
     return [row.cpu() for row in table]
-
-
-def _flatten(node: dict[str, Any], prefix: str = "") -> Iterable[tuple[str, str]]:
-    for key, value in node.items():
-        if isinstance(value, dict):
-            yield from _flatten(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", str(value)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -120,7 +120,7 @@ def replace_folder(temporary: Path, path: Path) -> None:
     shutil.rmtree(doomed, ignore_errors=True)
 
 
-def read_policy(checkpoint: dict[str, Any], *, averaged: bool = True) -> dict[str, Tensor]:
+def read_weights(checkpoint: dict[str, Any], *, averaged: bool = True) -> dict[str, Tensor]:
     """Take the policy's weights out of a checkpoint, in fp32.
 
     Args:

@@ -128,6 +128,10 @@ def _moving(optimizer: Optimizer) -> Iterator[Tensor]:
                 yield parameter
 
 
+ParameterGroup = dict[str, Any]
+"""Group as optimizers take it, its parameters with their names; `lr_scale` is ours."""
+
+
 def find_parameters(module: nn.Module, pattern: str, *, setting: str) -> list[str]:
     """Find the names that a pattern fits, in the module's order.
 
@@ -215,10 +219,6 @@ def warmup_stable_decay(
         return max(0.0, min(1.0, warm, cool))
 
     return LambdaLR(optimizer, factor)
-
-
-ParameterGroup = dict[str, Any]
-"""Group as optimizers take it, its parameters with their names; `lr_scale` is ours."""
 
 
 @dataclass(frozen=True, kw_only=True)

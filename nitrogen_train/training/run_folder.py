@@ -22,12 +22,19 @@ from typing import Any, TextIO
 import yaml
 
 from nitrogen_train.games import GAMES
-from nitrogen_train.pretrained.places import find_last_checkpoint, read_run_config
+from nitrogen_train.pretrained.places import find_last_checkpoint, iter_settings, read_run_config
 from nitrogen_train.runtime.atomic_files import write_atomically
 from nitrogen_train.runtime.run_files import forget_error, read_max_steps, read_metrics
 
 _WAIT_S = 10.0
 """A process that has just been killed may hold its files for a moment."""
+
+_SCORES = ("train/loss", "val/loss", "val/button_f1", "val/stick_r2")
+"""Metrics that the last lines of a run show."""
+_PACKAGES = (
+    "nitrogen-train", "torch", "torchvision", "lightning", "timm", "numpy", "av", "decord",
+    "webdataset", "pyarrow", "hydra-core", "wandb",
+)  # fmt: skip
 
 
 class RunIsLockedError(ValueError):
@@ -102,14 +109,6 @@ def _try_lock(descriptor: int, folder: Path) -> bool:
             "without nolock; Lustre: with flock), or give an output_dir elsewhere"
         ) from error
     return True
-
-
-_SCORES = ("train/loss", "val/loss", "val/button_f1", "val/stick_r2")
-"""Metrics that the last lines of a run show."""
-_PACKAGES = (
-    "nitrogen-train", "torch", "torchvision", "lightning", "timm", "numpy", "av", "decord",
-    "webdataset", "pyarrow", "hydra-core", "wandb",
-)  # fmt: skip
 
 
 def write_run_facts(folder: Path, *, config_yaml: str, data: dict[str, Any]) -> None:
@@ -222,15 +221,8 @@ def _is_saved(folder: Path) -> bool:
 def _find_fixed(config: dict[str, Any]) -> Iterator[tuple[str, Any]]:
     # An optimizer's saved state replaces its groups: other ones would be ignored, or not fit.
     for key in ("model", "frozen", "lr_scales", "optimizer"):
-        yield from _leaves(config.get(key), key)
-
-
-def _leaves(node: Any, path: str) -> Iterator[tuple[str, Any]]:  # noqa: ANN401 - YAML
-    if isinstance(node, dict):
-        for key, value in node.items():
-            yield from _leaves(value, f"{path}.{key}")
-    else:
-        yield path, node
+        # None and an empty mapping set the same.
+        yield from (leaf for leaf in iter_settings(config.get(key), key) if leaf[1] != {})
 
 
 def _version(package: str) -> str | None:

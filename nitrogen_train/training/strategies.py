@@ -201,6 +201,10 @@ class CpuZeroStrategy(ZeroStrategy):
         self._init_deepspeed_distributed()
 
 
+_TIMEOUT = timedelta(minutes=30)
+"""Timeout of a collective operation: torch's own, enough for a slow first read of much data."""
+
+
 def compile_parts(policy: nn.Module) -> None:
     """Compile a policy's encoder, mixer and diffusion transformer in place, at their first call."""
     for part in policy.modules():
@@ -222,10 +226,6 @@ def checkpoint_activations(policy: nn.Module) -> None:
     for part in policy.modules():
         if isinstance(part, VisionEncoder | Mixer | DiT):
             part.checkpoint_activations()
-
-
-_TIMEOUT = timedelta(minutes=30)
-"""Timeout of a collective operation: torch's own, enough for a slow first read of much data."""
 
 
 def build_strategy(

@@ -24,6 +24,8 @@ from nitrogen_train.models.visual_policy import VisualPolicy
 from nitrogen_train.training.datamodule import WindowDataModule
 from nitrogen_train.training.module import LitPolicy
 
+_log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Gpu:
@@ -169,9 +171,6 @@ def copy_to_meta(policy: VisualPolicy) -> VisualPolicy:
 def _set_learning(policy: nn.Module, learns: Mapping[str, bool]) -> None:
     for name, parameter in policy.named_parameters():
         parameter.requires_grad = learns[name]
-
-
-_log = logging.getLogger(__name__)
 
 
 class ThroughputCallback(L.Callback):

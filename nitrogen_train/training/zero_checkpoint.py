@@ -26,6 +26,11 @@ from torch import Tensor
 
 from nitrogen_train.training.optimization import EMA_KEY
 
+_RUN = "run.pt"
+_WEIGHT = "weight"
+PREFIX = "policy."
+"""Prefix of the policy's parameters in the Lightning module; the optimizer leaves it out."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ZeroShard:
@@ -142,12 +147,6 @@ class ZeroState:
                     yield ZeroShard(
                         name=names[parameter], start=start, numel=numel, flat=flat, offset=offset
                     )
-
-
-_RUN = "run.pt"
-_WEIGHT = "weight"
-PREFIX = "policy."
-"""Prefix of the policy's parameters in the Lightning module; the optimizer leaves it out."""
 
 
 def write_shard(folder: Path, state: ZeroState, *, rank: int, progress: dict[str, Any]) -> None:

@@ -28,6 +28,63 @@ RELEASED: Colour = (66, 72, 88)
 LIT: Colour = (255, 184, 64)
 TEXT: Colour = (176, 184, 200)
 
+_STRIP_HEIGHT = 39.0
+"""Height of the strip below the picture."""
+
+_FACE_BUTTONS: dict[str, tuple[float, float, Colour, str]] = {
+    "NORTH": (66.5, 11.0, (255, 208, 64), "N"),
+    "WEST": (62.0, 15.5, (84, 160, 255), "W"),
+    "EAST": (71.0, 15.5, (255, 96, 88), "E"),
+    "SOUTH": (66.5, 20.0, (104, 214, 112), "S"),
+}
+"""Named by their places: a data set does not know whose letters were printed on the pad."""
+_SMALL_BUTTONS = {"BACK": (45.0, 15.5), "GUIDE": (50.0, 11.5), "START": (55.0, 15.5)}
+_DPAD_CENTRE = (42.0, 24.5)
+_DPAD_ARMS = {"DPAD_UP": (0, -1), "DPAD_DOWN": (0, 1), "DPAD_LEFT": (-1, 0), "DPAD_RIGHT": (1, 0)}
+_STICKS = {"LEFT": (33.5, 15.5), "RIGHT": (58.0, 24.5)}
+_TRIGGERS = {"LEFT_TRIGGER": (13.0, "LT"), "RIGHT_TRIGGER": (80.0, "RT")}
+_SHOULDERS = {"LEFT_SHOULDER": (28.0, "LB"), "RIGHT_SHOULDER": (61.5, "RB")}
+# The outline's right half, from the top centre down; the left half mirrors it.
+_OUTLINE = (
+    (50, 6.8), (58, 6.6), (66, 5.6), (72, 6.6), (76, 11), (78.6, 18), (80.2, 26), (79.2, 32),
+    (75.4, 33.6), (71.4, 31.2), (67, 28.8), (58, 30.2), (50, 30.4),
+)  # fmt: skip
+
+_KEY_SIZE = 4.5
+_LEFT, _TOP = 2.0, 1.5
+# Controls without their KEY_.
+_ROWS = (
+    "ESC F1 F2 F3 F4 F5 F6 F7 F8 F9 F10 F11 F12 INSERT DELETE",
+    "GRAVE 1 2 3 4 5 6 7 8 9 0 MINUS EQUAL BACKSPACE HOME",
+    "TAB Q W E R T Y U I O P LEFTBRACE RIGHTBRACE BACKSLASH END",
+    "CAPSLOCK A S D F G H J K L SEMICOLON APOSTROPHE ENTER PAGEUP",
+    "LEFTSHIFT Z X C V B N M COMMA DOT SLASH RIGHTSHIFT UP PAGEDOWN",
+    "LEFTCTRL LEFTALT SPACE RIGHTALT RIGHTCTRL LEFT DOWN RIGHT",
+)
+_LABELS = {
+    "INSERT": "INS", "DELETE": "DEL", "GRAVE": "`", "MINUS": "-", "EQUAL": "=",
+    "BACKSPACE": "BACK", "LEFTBRACE": "[", "RIGHTBRACE": "]", "BACKSLASH": "\\",
+    "CAPSLOCK": "CAPS", "SEMICOLON": ";", "APOSTROPHE": "'", "PAGEUP": "PU",
+    "LEFTSHIFT": "SHIFT", "COMMA": ",", "DOT": ".", "SLASH": "/", "RIGHTSHIFT": "SHIFT",
+    "UP": "^", "PAGEDOWN": "PD", "LEFTCTRL": "CTRL", "LEFTALT": "ALT", "RIGHTALT": "ALT",
+    "RIGHTCTRL": "CTRL", "LEFT": "<", "DOWN": "v", "RIGHT": ">",
+}  # fmt: skip
+# In keys; the others are one wide.
+_LENGTHS = {
+    "BACKSPACE": 2.0, "TAB": 1.5, "BACKSLASH": 1.5, "CAPSLOCK": 1.75, "ENTER": 2.25,
+    "LEFTSHIFT": 2.25, "RIGHTSHIFT": 1.75, "LEFTCTRL": 1.5, "LEFTALT": 1.5, "SPACE": 7.0,
+    "RIGHTALT": 1.5, "RIGHTCTRL": 1.5,
+}  # fmt: skip
+_MOUSE_CENTRE, _MOUSE_RADIUS = (86.5, 19.0), 8.0
+_MOUSE_BUTTONS = {
+    "BTN_LEFT": (78.5, 1.5, 6.6),
+    "BTN_MIDDLE": (85.5, 1.5, 2.0),
+    "BTN_RIGHT": (87.9, 1.5, 6.6),
+    "BTN_SIDE": (78.5, 6.0, 3.0),
+    "BTN_EXTRA": (91.5, 6.0, 3.0),
+}
+_WHEEL_X, _WHEEL_REACH = 96.5, 8.0
+
 
 class Canvas:
     """An image that is drawn on in hundredths of its width."""
@@ -71,29 +128,6 @@ class Canvas:
 @lru_cache(maxsize=8)
 def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     return ImageFont.load_default(size)
-
-
-_STRIP_HEIGHT = 39.0
-"""Height of the strip below the picture."""
-
-_FACE_BUTTONS: dict[str, tuple[float, float, Colour, str]] = {
-    "NORTH": (66.5, 11.0, (255, 208, 64), "N"),
-    "WEST": (62.0, 15.5, (84, 160, 255), "W"),
-    "EAST": (71.0, 15.5, (255, 96, 88), "E"),
-    "SOUTH": (66.5, 20.0, (104, 214, 112), "S"),
-}
-"""Named by their places: a data set does not know whose letters were printed on the pad."""
-_SMALL_BUTTONS = {"BACK": (45.0, 15.5), "GUIDE": (50.0, 11.5), "START": (55.0, 15.5)}
-_DPAD_CENTRE = (42.0, 24.5)
-_DPAD_ARMS = {"DPAD_UP": (0, -1), "DPAD_DOWN": (0, 1), "DPAD_LEFT": (-1, 0), "DPAD_RIGHT": (1, 0)}
-_STICKS = {"LEFT": (33.5, 15.5), "RIGHT": (58.0, 24.5)}
-_TRIGGERS = {"LEFT_TRIGGER": (13.0, "LT"), "RIGHT_TRIGGER": (80.0, "RT")}
-_SHOULDERS = {"LEFT_SHOULDER": (28.0, "LB"), "RIGHT_SHOULDER": (61.5, "RB")}
-# The outline's right half, from the top centre down; the left half mirrors it.
-_OUTLINE = (
-    (50, 6.8), (58, 6.6), (66, 5.6), (72, 6.6), (76, 11), (78.6, 18), (80.2, 26), (79.2, 32),
-    (75.4, 33.6), (71.4, 31.2), (67, 28.8), (58, 30.2), (50, 30.4),
-)  # fmt: skip
 
 
 def draw_pad_strip(controls: Controls, width: int, caption: str) -> Image.Image:
@@ -176,42 +210,6 @@ def _smooth_outline() -> list[tuple[float, float]]:
     ]
     curve = np.stack(pieces, axis=1).reshape(-1, 2)
     return [(float(x), float(y)) for x, y in curve]
-
-
-_KEY_SIZE = 4.5
-_LEFT, _TOP = 2.0, 1.5
-# Controls without their KEY_.
-_ROWS = (
-    "ESC F1 F2 F3 F4 F5 F6 F7 F8 F9 F10 F11 F12 INSERT DELETE",
-    "GRAVE 1 2 3 4 5 6 7 8 9 0 MINUS EQUAL BACKSPACE HOME",
-    "TAB Q W E R T Y U I O P LEFTBRACE RIGHTBRACE BACKSLASH END",
-    "CAPSLOCK A S D F G H J K L SEMICOLON APOSTROPHE ENTER PAGEUP",
-    "LEFTSHIFT Z X C V B N M COMMA DOT SLASH RIGHTSHIFT UP PAGEDOWN",
-    "LEFTCTRL LEFTALT SPACE RIGHTALT RIGHTCTRL LEFT DOWN RIGHT",
-)
-_LABELS = {
-    "INSERT": "INS", "DELETE": "DEL", "GRAVE": "`", "MINUS": "-", "EQUAL": "=",
-    "BACKSPACE": "BACK", "LEFTBRACE": "[", "RIGHTBRACE": "]", "BACKSLASH": "\\",
-    "CAPSLOCK": "CAPS", "SEMICOLON": ";", "APOSTROPHE": "'", "PAGEUP": "PU",
-    "LEFTSHIFT": "SHIFT", "COMMA": ",", "DOT": ".", "SLASH": "/", "RIGHTSHIFT": "SHIFT",
-    "UP": "^", "PAGEDOWN": "PD", "LEFTCTRL": "CTRL", "LEFTALT": "ALT", "RIGHTALT": "ALT",
-    "RIGHTCTRL": "CTRL", "LEFT": "<", "DOWN": "v", "RIGHT": ">",
-}  # fmt: skip
-# In keys; the others are one wide.
-_LENGTHS = {
-    "BACKSPACE": 2.0, "TAB": 1.5, "BACKSLASH": 1.5, "CAPSLOCK": 1.75, "ENTER": 2.25,
-    "LEFTSHIFT": 2.25, "RIGHTSHIFT": 1.75, "LEFTCTRL": 1.5, "LEFTALT": 1.5, "SPACE": 7.0,
-    "RIGHTALT": 1.5, "RIGHTCTRL": 1.5,
-}  # fmt: skip
-_MOUSE_CENTRE, _MOUSE_RADIUS = (86.5, 19.0), 8.0
-_MOUSE_BUTTONS = {
-    "BTN_LEFT": (78.5, 1.5, 6.6),
-    "BTN_MIDDLE": (85.5, 1.5, 2.0),
-    "BTN_RIGHT": (87.9, 1.5, 6.6),
-    "BTN_SIDE": (78.5, 6.0, 3.0),
-    "BTN_EXTRA": (91.5, 6.0, 3.0),
-}
-_WHEEL_X, _WHEEL_REACH = 96.5, 8.0
 
 
 def draw_keyboard_strip(controls: Controls, width: int, caption: str) -> Image.Image:

@@ -12,7 +12,7 @@ from tiers import divide
 
 from nitrogen_train.export import ExportConfig, Format, export
 from nitrogen_train.models.load import load_policy
-from nitrogen_train.training.checkpoints import read_checkpoint, read_policy
+from nitrogen_train.training.checkpoints import read_checkpoint, read_weights
 
 # They share the runs that they are compared with.
 pytestmark = pytest.mark.xdist_group("strategies")
@@ -64,7 +64,7 @@ def untrained(tmp_path_factory: pytest.TempPathFactory, dataset: Path) -> dict[s
 
 def weights(output_dir: Path, step: int, *, averaged: bool = False) -> dict[str, torch.Tensor]:
     checkpoint = read_checkpoint(output_dir / "checkpoints" / f"step-{step}.ckpt")
-    return read_policy(checkpoint, averaged=averaged)
+    return read_weights(checkpoint, averaged=averaged)
 
 
 def assert_same_descent(two: Path, one: Path, start: dict[str, torch.Tensor], step: int) -> None:
@@ -215,7 +215,7 @@ def test_a_full_disk_under_zero_loses_nothing_and_one_file_can_be_made(
     )
     one = torch.load(tmp_path / "one" / "step-2.ckpt", weights_only=True)
     for key, value in weights(tmp_path / "run", 2, averaged=True).items():
-        assert torch.equal(read_policy(one)[key], value)
+        assert torch.equal(read_weights(one)[key], value)
 
 
 @pytest.mark.full

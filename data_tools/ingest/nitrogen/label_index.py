@@ -67,6 +67,9 @@ INDEX_SCHEMA = pa.schema(
 )
 """A row per piece, in the tarball's order; height and width as the card has them."""
 
+_EXAMPLE = "game in [hollow_knight, celeste] and source == youtube and idle_share < 0.5"
+_COLUMNS = [field.name for field in INDEX_SCHEMA if not pa.types.is_list(field.type)]
+
 
 @dataclass(frozen=True, kw_only=True)
 class TarballIndex:
@@ -282,10 +285,6 @@ def describe_index(indexes: Sequence[TarballIndex]) -> str:
         ]
         tables.append(format_table(("left out because", "number", "for example"), lines))
     return "\n\n".join(tables)
-
-
-_EXAMPLE = "game in [hollow_knight, celeste] and source == youtube and idle_share < 0.5"
-_COLUMNS = [field.name for field in INDEX_SCHEMA if not pa.types.is_list(field.type)]
 
 
 @dataclass(frozen=True, kw_only=True)

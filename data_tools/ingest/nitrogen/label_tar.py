@@ -34,6 +34,16 @@ _NOMINAL_TOLERANCE = 0.02
 Corners = tuple[float, float, float, float]
 """(left, top, right, bottom)."""
 
+_MAX_BYTES = {
+    "metadata.json": MAX_METADATA_BYTES,
+    "actions_raw.parquet": MAX_ACTIONS_BYTES,
+    "actions_processed.parquet": MAX_ACTIONS_BYTES,
+}
+_BUFFER_BYTES = 2**16
+_MAX_HEADER_BYTES = 2**20
+_MAX_PASSED_BYTES = 2**28
+_CHUNK = re.compile(r"[0-9]{1,9}")
+
 
 class MetadataError(ShardError):
     """A field of `metadata.json` is not what the card says; the cause is `metadata`."""
@@ -212,17 +222,6 @@ def _boxes(value: object) -> tuple[LabelBox, ...]:
     if (value is not None and not isinstance(value, list)) or len(items) > _MAX_BOXES:
         raise MetadataError("bbox_others", f"a list of up to {_MAX_BOXES} boxes", value)
     return tuple(box for item in items if (box := _box(item, "bbox_others")) is not None)
-
-
-_MAX_BYTES = {
-    "metadata.json": MAX_METADATA_BYTES,
-    "actions_raw.parquet": MAX_ACTIONS_BYTES,
-    "actions_processed.parquet": MAX_ACTIONS_BYTES,
-}
-_BUFFER_BYTES = 2**16
-_MAX_HEADER_BYTES = 2**20
-_MAX_PASSED_BYTES = 2**28
-_CHUNK = re.compile(r"[0-9]{1,9}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -47,6 +47,17 @@ from nitrogen_train.data.schema import Box, Labels, ShardError
 _ASPECT_TOLERANCE = 0.01
 _SMALLEST_AREA_PX = 16
 
+_REASONS = {
+    "metadata": "the metadata is not readable",
+    "fps": "no plausible frame rate",
+    "parquet": "the parquet is damaged or cut short",
+    "range": "a label is no value of its range",
+}
+_FILES: dict[Labels, str] = {
+    "processed": "actions_processed.parquet",
+    "raw": "actions_raw.parquet",
+}
+
 
 @dataclass(frozen=True, kw_only=True)
 class PictureBoxes:
@@ -129,18 +140,6 @@ def _labelled_size(resolution: tuple[int, int], *, width: int, height: int) -> t
     )
 
 
-_REASONS = {
-    "metadata": "the metadata is not readable",
-    "fps": "no plausible frame rate",
-    "parquet": "the parquet is damaged or cut short",
-    "range": "a label is no value of its range",
-}
-_FILES: dict[Labels, str] = {
-    "processed": "actions_processed.parquet",
-    "raw": "actions_raw.parquet",
-}
-
-
 @dataclass(frozen=True, kw_only=True)
 class LabelledPiece:
     """A piece whose files agree."""
@@ -221,6 +220,25 @@ _LEAST_LEAD = 0.1
 _LEAST_MOVE = 0.05
 """Least way of a stick: less is noise."""
 
+Clock = Literal["labels", "video"]
+
+_STEADY_TOLERANCE = 0.03
+"""Share of the labels' rate by which that of a steady video may be off."""
+_VARYING_TOLERANCE = 0.25
+"""Share by which a piece may have fewer or more frames than rows."""
+_OWN_RATE_TOLERANCE = 0.005
+"""Share of the labels' rate: so near, the rate of a video that lacks frames may be its own."""
+MAX_STAY_S = 0.1
+"""A row whose frame is older may not be learned from."""
+_LATEST_START_S = 0.5
+_SAME_FRAMES = 1.0
+"""Clocks that differ by no more are one."""
+_TELLING_FRAMES = 5.0
+"""So far apart two starts can be told apart in the picture."""
+_MOST_APART_S = 60.0
+"""All between two starts is decoded, and a stranger may name any."""
+_MAX_WITNESSES = 3
+
 
 def tell_start(
     video: SourceVideo, box: Box, rows: ActionRows, *, fps: float, starts_s: Sequence[float]
@@ -294,26 +312,6 @@ def _correlate(
     around = stretches - stretches.mean(axis=1, keepdims=True)
     size = np.linalg.norm(around, axis=1) * np.linalg.norm(centred)
     return np.where(size > 0, around @ centred / np.maximum(size, 1e-9), 0.0)
-
-
-Clock = Literal["labels", "video"]
-
-_STEADY_TOLERANCE = 0.03
-"""Share of the labels' rate by which that of a steady video may be off."""
-_VARYING_TOLERANCE = 0.25
-"""Share by which a piece may have fewer or more frames than rows."""
-_OWN_RATE_TOLERANCE = 0.005
-"""Share of the labels' rate: so near, the rate of a video that lacks frames may be its own."""
-MAX_STAY_S = 0.1
-"""A row whose frame is older may not be learned from."""
-_LATEST_START_S = 0.5
-_SAME_FRAMES = 1.0
-"""Clocks that differ by no more are one."""
-_TELLING_FRAMES = 5.0
-"""So far apart two starts can be told apart in the picture."""
-_MOST_APART_S = 60.0
-"""All between two starts is decoded, and a stranger may name any."""
-_MAX_WITNESSES = 3
 
 
 @dataclass(frozen=True, kw_only=True)

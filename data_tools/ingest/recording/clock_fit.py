@@ -28,6 +28,24 @@ from data_tools.recordings.input_log import InputLog
 from data_tools.shards.source_video import SourceVideo
 from nitrogen_train.actions import ActionSpace
 
+MAX_LAG_S = 0.5
+MAX_DRIFT = 200e-6
+"""Two clocks of ordinary crystals are within this."""
+MIN_ONSETS = 20
+_NUM_MOVED, _FIRST_MOVED_S, _NEXT_MOVED_S = 24, 2.0, 0.7
+_MIN_MOVED = 8
+_MIN_EVIDENCE = 6.0
+_MIN_CONFIDENCE = 0.9
+_NUM_DRAWS = 100
+_DRIFT_SIGMAS = 3.0
+
+WINDOW_S = 5.0
+MAX_WINDOWS = 120
+"""Most windows that are looked at, 10 minutes of video; those of a longer one are spread evenly."""
+_MIN_STEPS = 12
+_END_WINDOWS = 4
+"""Twenty seconds: few enough that a pause among them is unlikely, enough to tell."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ClockMap:
@@ -60,18 +78,6 @@ class ClockMap:
             for name, track in log.tracks.items()
         }
         return replace(log, tracks=tracks, first_ns=first_ns, last_ns=last_ns)
-
-
-MAX_LAG_S = 0.5
-MAX_DRIFT = 200e-6
-"""Two clocks of ordinary crystals are within this."""
-MIN_ONSETS = 20
-_NUM_MOVED, _FIRST_MOVED_S, _NEXT_MOVED_S = 24, 2.0, 0.7
-_MIN_MOVED = 8
-_MIN_EVIDENCE = 6.0
-_MIN_CONFIDENCE = 0.9
-_NUM_DRAWS = 100
-_DRIFT_SIGMAS = 3.0
 
 
 class UnknownClockError(ValueError):
@@ -231,14 +237,6 @@ def _drifts(reach_s: float, step_s: float) -> Float64[np.ndarray, " drifts"]:
     # Steps that move the outermost windows by one lag.
     number = int(MAX_DRIFT * reach_s / step_s)
     return np.arange(-number, number + 1) * (step_s / max(reach_s, step_s))
-
-
-WINDOW_S = 5.0
-MAX_WINDOWS = 120
-"""Most windows that are looked at, 10 minutes of video; those of a longer one are spread evenly."""
-_MIN_STEPS = 12
-_END_WINDOWS = 4
-"""Twenty seconds: few enough that a pause among them is unlikely, enough to tell."""
 
 
 def measure_clock(video: SourceVideo, log: InputLog, space: ActionSpace) -> ClockFit:

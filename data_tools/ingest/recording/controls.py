@@ -4,7 +4,6 @@ Names of buttons and axes go in, and controls of the gamepad come out; times, st
 a log's unit go in, and nanoseconds, [-1, 1] and [0, 1] come out.
 """
 
-import difflib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from jaxtyping import Float64, Int64
 
 from nitrogen_train.actions import ActionSpace
 from nitrogen_train.data.schema import ShardError
+from nitrogen_train.runtime.atomic_files import did_you_mean
 
 TimeUnit = Literal["s", "ms", "us", "ns"]
 StickRange = Literal["unit", "byte", "short"]
@@ -43,6 +43,44 @@ _BYTE_TRAVEL = 100
 
 _SLOWEST_STEP_S = 1.0
 """Between two rows of a log, in the middle."""
+
+ButtonLabels = Literal["xbox", "nintendo", "playstation"]
+"""Whose names the buttons of the right thumb have."""
+
+_FACES: dict[ButtonLabels, dict[str, str]] = {
+    "xbox": {"A": "SOUTH", "B": "EAST", "X": "WEST", "Y": "NORTH"},
+    "nintendo": {"A": "EAST", "B": "SOUTH", "X": "NORTH", "Y": "WEST"},
+    "playstation": {"X": "SOUTH", "O": "EAST"},
+}
+"""Meanings of one letter by maker; on a PlayStation's pad X is the cross."""
+_TELLS: dict[ButtonLabels, set[str]] = {
+    "xbox": {"LB", "RB", "LT", "RT", "LBUMPER", "RBUMPER", "LEFTBUMPER", "RIGHTBUMPER"}
+    | {"VIEW", "MENU", "XBOX", "BLEFTTRIGGER", "BRIGHTTRIGGER", "STHUMBLX", "STHUMBLY"},
+    "nintendo": {"ZL", "ZR", "SL", "SR", "PLUS", "MINUS", "CAPTURE"},
+    "playstation": {"CROSS", "CIRCLE", "SQUARE", "TRIANGLE", "O"},
+}
+"""Names that a table has of one maker's pad alone; BACK, GUIDE, START and HOME are anybody's."""
+_SIDES = {"LEFT": "L", "RIGHT": "R"}
+_BUTTONS = {
+    "SOUTH": ("CROSS",),
+    "EAST": ("CIRCLE",),
+    "WEST": ("SQUARE",),
+    "NORTH": ("TRIANGLE",),
+    "BACK": ("SELECT", "VIEW", "SHARE", "CREATE", "MINUS"),
+    "START": ("MENU", "OPTIONS", "PLUS"),
+    "GUIDE": ("HOME", "PS", "XBOX", "MODE", "LOGO"),
+}
+_PREFIXES = ("SDLGAMEPADBUTTON", "SDLGAMEPADAXIS", "SDLCONTROLLERBUTTON", "SDLCONTROLLERAXIS")
+_PREFIXES += ("XINPUTGAMEPAD", "GAMEPAD", "BUTTON", "BTN", "AXIS")
+_TIME_UNITS: dict[str, TimeUnit] = {
+    "NS": "ns",
+    "US": "us",
+    "MS": "ms",
+    "S": "s",
+    "SEC": "s",
+    "SECONDS": "s",
+}
+_TIME_NAMES = ("TIME", "TIMESTAMP", "T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -248,45 +286,6 @@ def _bounds(sticks: dict[str, tuple[float, float, float]]) -> dict[str, tuple[fl
     return {name: (low, high) for name, (low, _, high) in sticks.items()}
 
 
-ButtonLabels = Literal["xbox", "nintendo", "playstation"]
-"""Whose names the buttons of the right thumb have."""
-
-_FACES: dict[ButtonLabels, dict[str, str]] = {
-    "xbox": {"A": "SOUTH", "B": "EAST", "X": "WEST", "Y": "NORTH"},
-    "nintendo": {"A": "EAST", "B": "SOUTH", "X": "NORTH", "Y": "WEST"},
-    "playstation": {"X": "SOUTH", "O": "EAST"},
-}
-"""Meanings of one letter by maker; on a PlayStation's pad X is the cross."""
-_TELLS: dict[ButtonLabels, set[str]] = {
-    "xbox": {"LB", "RB", "LT", "RT", "LBUMPER", "RBUMPER", "LEFTBUMPER", "RIGHTBUMPER"}
-    | {"VIEW", "MENU", "XBOX", "BLEFTTRIGGER", "BRIGHTTRIGGER", "STHUMBLX", "STHUMBLY"},
-    "nintendo": {"ZL", "ZR", "SL", "SR", "PLUS", "MINUS", "CAPTURE"},
-    "playstation": {"CROSS", "CIRCLE", "SQUARE", "TRIANGLE", "O"},
-}
-"""Names that a table has of one maker's pad alone; BACK, GUIDE, START and HOME are anybody's."""
-_SIDES = {"LEFT": "L", "RIGHT": "R"}
-_BUTTONS = {
-    "SOUTH": ("CROSS",),
-    "EAST": ("CIRCLE",),
-    "WEST": ("SQUARE",),
-    "NORTH": ("TRIANGLE",),
-    "BACK": ("SELECT", "VIEW", "SHARE", "CREATE", "MINUS"),
-    "START": ("MENU", "OPTIONS", "PLUS"),
-    "GUIDE": ("HOME", "PS", "XBOX", "MODE", "LOGO"),
-}
-_PREFIXES = ("SDLGAMEPADBUTTON", "SDLGAMEPADAXIS", "SDLCONTROLLERBUTTON", "SDLCONTROLLERAXIS")
-_PREFIXES += ("XINPUTGAMEPAD", "GAMEPAD", "BUTTON", "BTN", "AXIS")
-_TIME_UNITS: dict[str, TimeUnit] = {
-    "NS": "ns",
-    "US": "us",
-    "MS": "ms",
-    "S": "s",
-    "SEC": "s",
-    "SECONDS": "s",
-}
-_TIME_NAMES = ("TIME", "TIMESTAMP", "T")
-
-
 def _collect_names() -> dict[str, str]:
     names = {name: control for control, others in _BUTTONS.items() for name in (control, *others)}
     for direction in ("UP", "DOWN", "LEFT", "RIGHT"):
@@ -428,8 +427,7 @@ def map_columns(
     """
     columns = list(columns)
     if missing := sorted(set(chosen) - set(columns)):
-        close = difflib.get_close_matches(missing[0], columns, n=1)
-        hint = f", did you mean {close[0]}?" if close else ";"
+        hint = did_you_mean(missing[0], columns, lead=", ", otherwise=";")
         raise ShardError(
             f"{what} has no column {missing[0]!r}{hint} it has {', '.join(columns)[:300]}"
         )

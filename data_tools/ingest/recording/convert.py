@@ -41,6 +41,19 @@ from nitrogen_train.data.schema import ShardError
 
 LogFormat = Literal["auto", "own", "input-rec", "table"]
 
+_LEAST_SHARE = 0.5
+_TOO_SHORT = 100
+"""So many times shorter than its video a log is in another unit; those are 1000 apart."""
+
+Intervals = tuple[tuple[int, int], ...]
+
+_ROOM_S = 1.0
+"""Time that a recorder may take to start and stop: input-rec's log lasts from OBS's word that it
+has started to its word that it will stop, some frames more or less than the video. A shorter pause
+is not seen."""
+_LARGEST_JUMP_S = 0.25
+"""Between the whole video's lag, where it is measured, and that of its end."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class LogSettings:
@@ -104,13 +117,6 @@ class IngestOutcome:
     """Notes on what was assumed, and what was lost."""
     dropped: str = ""
     """Reason why there is no recording; empty if there is one."""
-
-
-_LEAST_SHARE = 0.5
-_TOO_SHORT = 100
-"""So many times shorter than its video a log is in another unit; those are 1000 apart."""
-
-Intervals = tuple[tuple[int, int], ...]
 
 
 def cut_to_video(log: InputLog, end_ns: int) -> InputLog:
@@ -233,14 +239,6 @@ def apply_dead_zone(log: InputLog, radius: float, space: ActionSpace) -> InputLo
         for name, moved in zip(names, (values * scale).clip(-1, 1), strict=True):
             tracks[name] = keep_changes(Track(times_ns=times_ns, values=moved))
     return replace(log, tracks=tracks)
-
-
-_ROOM_S = 1.0
-"""Time that a recorder may take to start and stop: input-rec's log lasts from OBS's word that it
-has started to its word that it will stop, some frames more or less than the video. A shorter pause
-is not seen."""
-_LARGEST_JUMP_S = 0.25
-"""Between the whole video's lag, where it is measured, and that of its end."""
 
 
 def check_end(

@@ -38,7 +38,24 @@ from data_tools.recordings.recording import (
     check_game_name,
 )
 from nitrogen_train.data.schema import ShardError
-from nitrogen_train.runtime.atomic_files import check_folder, describe_error, write_atomically
+from nitrogen_train.runtime.atomic_files import (
+    check_folder,
+    describe_error,
+    hash_file,
+    write_atomically,
+)
+
+_NOTES_SUFFIX = ".ingest.json"
+_OPTIONS = {
+    "stick_y_axis": "--stick-y",
+    "labels": "--button-labels",
+    "video_start_s": "--video-start",
+    "is_measured": "--estimate-offset",
+    "keeps_unknown": "--keep-unknown",
+    "session_id": "--session",
+}
+"""Options of the fields that have another name."""
+_LOG_SUFFIXES = (*LOG_SUFFIXES, ".parquet", ".csv", ".jsonl")
 
 
 def write_log(path: Path, log: InputLog) -> None:
@@ -75,19 +92,6 @@ def place_video(source: Path, target: Path, *, copy: bool) -> None:
             if error.errno not in (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP):
                 raise
             temporary.symlink_to(source.resolve())
-
-
-_NOTES_SUFFIX = ".ingest.json"
-_OPTIONS = {
-    "stick_y_axis": "--stick-y",
-    "labels": "--button-labels",
-    "video_start_s": "--video-start",
-    "is_measured": "--estimate-offset",
-    "keeps_unknown": "--keep-unknown",
-    "session_id": "--session",
-}
-"""Options of the fields that have another name."""
-_LOG_SUFFIXES = (*LOG_SUFFIXES, ".parquet", ".csv", ".jsonl")
 
 
 def ingest_recordings(
@@ -278,6 +282,5 @@ def _digest(job: _Job, video_path: Path, log_path: Path) -> str:
     settings = [asdict(part) for part in (job.log, job.clock, job.description)]
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
     for path in (video_path, log_path):
-        with path.open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
+        digest.update(hash_file(path))
     return digest.hexdigest()

@@ -33,6 +33,27 @@ _LEAST_CHANGE = 0.05
 """Share of a control's range: a stick at rest has less noise, which is no input."""
 _ONSET_NS, _ONSET_SHARE = 10**8, 0.25
 
+_WIDTH_PX, _HEIGHT_PX = 64, 48
+_CELLS = (3, 4)
+_FADE = np.outer(np.hanning(_HEIGHT_PX), np.hanning(_WIDTH_PX))
+"""Edges of a picture do not move with it."""
+_BLUR = np.exp(
+    -(np.fft.fftfreq(_HEIGHT_PX)[:, None] ** 2 + np.fft.rfftfreq(_WIDTH_PX)[None] ** 2)
+    / (2 * 0.15**2)
+)
+"""Fine detail is mostly noise of the encoder."""
+_LEAST_GRADIENT = 10.0
+"""Keeps the fit to gradients stable in a picture of one colour."""
+
+Picture = Float32[np.ndarray, "h w"]
+
+_PICTURE_ORDER, _CONTROL_ORDER = 3, 2
+"""Steps that the whitening looks back; the picture's are those of flashes and of inertia."""
+_RIDGE = 1e-2
+"""Share of a feature's variance that stands for what is constant in a window."""
+_CLIP = 4.0
+"""Limit in robust standard deviations: a cut to another scene is no motion."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class HeldControls:
@@ -108,21 +129,6 @@ def _count_onsets(track: Track) -> int:
     # Sampled: at 500 Hz no single step of a stick is large.
     samples = track.at(np.arange(track.times_ns[0], track.times_ns[-1] + 1, _ONSET_NS))
     return int((np.abs(np.diff(samples)) > _ONSET_SHARE * np.ptp(track.values)).sum())
-
-
-_WIDTH_PX, _HEIGHT_PX = 64, 48
-_CELLS = (3, 4)
-_FADE = np.outer(np.hanning(_HEIGHT_PX), np.hanning(_WIDTH_PX))
-"""Edges of a picture do not move with it."""
-_BLUR = np.exp(
-    -(np.fft.fftfreq(_HEIGHT_PX)[:, None] ** 2 + np.fft.rfftfreq(_WIDTH_PX)[None] ** 2)
-    / (2 * 0.15**2)
-)
-"""Fine detail is mostly noise of the encoder."""
-_LEAST_GRADIENT = 10.0
-"""Keeps the fit to gradients stable in a picture of one colour."""
-
-Picture = Float32[np.ndarray, "h w"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -213,14 +219,6 @@ def _measure_change(earlier: Picture, later: Picture) -> Float64[np.ndarray, " a
     rows, columns = _CELLS
     cells = np.abs(change).reshape(rows, _HEIGHT_PX // rows, columns, _WIDTH_PX // columns)
     return np.append(np.log1p(cells.mean(axis=(1, 3))).reshape(-1), change.mean()).astype(float)
-
-
-_PICTURE_ORDER, _CONTROL_ORDER = 3, 2
-"""Steps that the whitening looks back; the picture's are those of flashes and of inertia."""
-_RIDGE = 1e-2
-"""Share of a feature's variance that stands for what is constant in a window."""
-_CLIP = 4.0
-"""Limit in robust standard deviations: a cut to another scene is no motion."""
 
 
 @dataclass(frozen=True, kw_only=True)

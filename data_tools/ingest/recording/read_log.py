@@ -49,6 +49,13 @@ MAX_LOG_BYTES = 4 * 2**30
 MAX_LOG_ROWS = 100_000_000
 """More than two days at 500 Hz."""
 
+_TIME = "time"
+_MUST_HAVE = {_TIME, "SOUTH", "LEFTX", "LEFTY", "RIGHTX", "RIGHTY", "LEFT_TRIGGER", "RIGHT_TRIGGER"}
+_CONVENTIONS = Conventions(
+    time_unit="us", stick_range="short", stick_y_axis="down", trigger_range="short"
+)
+_UNPLUGGED_NS = 250_000_000
+
 
 @dataclass(frozen=True, kw_only=True)
 class LoggedPlay:
@@ -294,14 +301,6 @@ def _times(column: pa.ChunkedArray, what: str) -> np.ndarray:
         with contextlib.suppress(ShardError):
             return to_whole_numbers(column, what=what)
     return to_numbers(column, what=what)
-
-
-_TIME = "time"
-_MUST_HAVE = {_TIME, "SOUTH", "LEFTX", "LEFTY", "RIGHTX", "RIGHTY", "LEFT_TRIGGER", "RIGHT_TRIGGER"}
-_CONVENTIONS = Conventions(
-    time_unit="us", stick_range="short", stick_y_axis="down", trigger_range="short"
-)
-_UNPLUGGED_NS = 250_000_000
 
 
 def is_input_rec(path: Path) -> bool:

@@ -124,7 +124,7 @@ _MESSAGES: dict[str, list[tuple[str, int, str]]] = {
 
 
 def _build_annotation_class() -> Callable[..., Any]:
-    """Build what Google's own library writes, from the published numbers of the fields."""
+    """Build what Google's own library writes: by another list than the reader's."""
     file = descriptor_pb2.FileDescriptorProto(name="p2p.proto", package="p2p", syntax="proto3")
     kinds = descriptor_pb2.FieldDescriptorProto
     for message, fields in _MESSAGES.items():

@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,8 @@ from foreign_recordings import p2p_annotation, p2p_frame, read_dataset, write_p2
 from remuxed_videos import crash
 
 from data_tools.__main__ import main
-from data_tools.ingest.open_p2p import ingest_open_p2p, iter_frames, read_facts
+from data_tools.ingest.open_p2p import ingest_open_p2p, read_annotation, read_game
+from data_tools.ingest.video_input_pairs import UnusableError
 from data_tools.shards.drop_report import DatasetReport
 from data_tools.shards.shard_plan import ShardSettings
 from nitrogen_train.actions.space import KEYBOARD_MOUSE, MOUSE_SCALE, WHEEL_SCALE
@@ -20,7 +22,9 @@ BAD = "01993060-06a0-7352-ac0b-d77d50a1aba7"
 
 def ingest(folder: Path, **options: Any) -> DatasetReport:
     return ingest_open_p2p(
-        [folder], out_dir=folder / "set", **({"settings": SETTINGS, "workers": 1} | options)
+        [folder],
+        out_dir=folder / "set",
+        **({"settings": SETTINGS, "video_name": "192x192.mp4", "workers": 1} | options),
     )
 
 
@@ -151,11 +155,9 @@ DAMAGED = {
     "a number that never ends": WHOLE + b"\xff" * 11,
     "a group": WHOLE + bytes([0x1B]),
     "the field 0": WHOLE + bytes([0x02, 0x00]),
-    "a number for a frame": WHOLE + bytes([0x18, 0x01]),
     "no UTF-8": WHOLE + bytes([0x1A, 7, 0x0A, 5, 0x12, 3, 0x0A, 1, 0xFF]),
     "text": b"this is no annotation",
-    "a number for the metadata": bytes([0x10, 0x01]) + WHOLE,
-    "a short frame rate": bytes([0x12, 3, 0x2A, 1, 0]) + WHOLE,
+    "a short frame rate": bytes([0x12, 3, 0x2D, 1, 0]) + WHOLE,
 }
 
 
@@ -222,11 +224,11 @@ def test_the_frames_of_a_video_that_was_cut_off_are_kept_as_far_as_it_goes(
 def test_a_file_that_does_not_say_its_game_has_none(tmp_path: Path) -> None:
     path = tmp_path / "annotation.proto"
     path.write_bytes(p2p_annotation([p2p_frame(0)], env={"env": "  !"}))
-    assert (read_facts(path).game, read_facts(path).fps) == ("unknown", 20.0)
+    assert read_game(path) == "unknown"
 
     path.write_bytes(p2p_annotation([p2p_frame(0)], env={"env": "Grand Theft/Auto" * 20}))
-    assert read_facts(path).game.startswith("grand-theft-auto")
-    assert len(read_facts(path).game) <= 80
+    assert read_game(path).startswith("grand-theft-auto")
+    assert len(read_game(path)) <= 80
 
 
 def test_numbers_are_signed(tmp_path: Path) -> None:
@@ -234,6 +236,52 @@ def test_numbers_are_signed(tmp_path: Path) -> None:
     motion = {"mouse_delta_px": {"x": -(2**31), "y": 2**31 - 1}}
     path.write_bytes(p2p_annotation([p2p_frame(0, user={"mouse": motion})]))
 
-    [(user, _)] = iter_frames(path)
+    [frame] = read_annotation(path).frame_annotations
 
-    assert user.motion == (-(2**31), 2**31 - 1)
+    motion = frame.user_action.mouse.mouse_delta_px
+    assert (motion.x, motion.y) == (-(2**31), 2**31 - 1)
+
+
+GOLDEN = bytes.fromhex(
+    "12 0f 2d0000a041 32 08 0a03446f6d 1a0131"  # metadata: 20 frames a second, env "Dom", version
+    "1a 2d 0a 29"  # a frame, the user's action
+    "12 06 0a0157 0a0171 1801"  # keys "W" and "q", known
+    "22 16 1a 0d 08fdffffffffffffffff01 1007 22 02 1001 4a0130"  # mouse: -3, 7; wheel 1; button "0"
+    "2a 05 250000003f"  # left trigger 0.5
+    "4005"  # the frame's time, which is not read
+    "3003 c23e026869"  # version 3; a text in field 1000, which nobody knows
+)
+
+
+def test_bytes_of_the_format_are_read_as_their_fields(tmp_path: Path) -> None:
+    path = tmp_path / "annotation.proto"
+    path.write_bytes(GOLDEN)
+
+    annotation = read_annotation(path)
+
+    [frame] = annotation.frame_annotations
+    user, mouse = frame.user_action, frame.user_action.mouse
+    assert (read_game(path), annotation.metadata.frames_per_second) == ("dom", 20.0)
+    assert (list(user.keyboard.keys), user.is_known) == (["W", "q"], True)
+    assert (mouse.mouse_delta_px.x, mouse.mouse_delta_px.y) == (-3, 7)
+    assert (mouse.scroll_delta_px.y, list(mouse.buttons_down)) == (1, ["0"])
+    assert user.game_pad.left_trigger == 0.5
+    assert not frame.system_action.is_known
+
+
+@pytest.mark.parametrize("extra", ["1801", "1001", "12032a0100"])
+def test_a_field_of_another_type_is_skipped_like_one_that_is_not_known(
+    tmp_path: Path, extra: str
+) -> None:
+    write_p2p(tmp_path, data=bytes.fromhex(extra) + WHOLE)
+
+    assert not ingest(tmp_path).dropped
+
+
+def test_a_file_that_no_message_can_have_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "annotation.proto"
+    path.write_bytes(GOLDEN)
+    os.truncate(path, 2**40)
+
+    with pytest.raises(UnusableError, match="more than 2 GiB"):
+        read_annotation(path)
