@@ -181,7 +181,7 @@ class ValidationStream(IterableDataset[PolicyBatch]):
         try:
             row = source.manifest.row(clip)
             joined = source.window.rows_per_action(row.fps)
-            encoded = self._reader.fetch(source.storage, row, rows_per_action=joined)
+            encoded = self._reader.fetch(source.dataset, row, rows_per_action=joined)
             return self._reader.decode(encoded, np.unique(np.maximum(seen, 0)))
         except ShardError:
             return None
