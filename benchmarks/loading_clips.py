@@ -8,15 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from nitrogen_train.data.clip_record import (
-    SHARD_END,
-    decode_record,
-    encode_record,
-    read_record_bytes,
-)
+from nitrogen_train.data.clip_record import SHARD_END, decode_record, encode_record
+from nitrogen_train.data.dataset import Dataset
 from nitrogen_train.data.encode import Encoding, encode_video
-from nitrogen_train.data.manifest import ManifestRow, read_manifest, write_manifest
-from nitrogen_train.data.storage import Storage
+from nitrogen_train.data.manifest import ManifestRow, write_manifest
 from nitrogen_train.data.video import choose_decoder, open_video
 from nitrogen_train.runtime.progress import track
 
@@ -56,12 +51,8 @@ def copy_clips(datasets: Sequence[Path], out_dir: Path, *, max_clips: int) -> Cl
         ValueError: If there is no training clip, or their pictures are not squares of one size.
     """
     sources = [
-        [
-            (Storage(str(folder)), row)
-            for row in read_manifest(folder).rows()
-            if row.split == "train"
-        ]
-        for folder in datasets
+        [(dataset, row) for row in dataset.select("split == train")]
+        for dataset in map(Dataset, datasets)
     ]
     turns = itertools.chain.from_iterable(itertools.zip_longest(*sources))
     chosen = list(itertools.islice((turn for turn in turns if turn is not None), max_clips))
@@ -71,10 +62,7 @@ def copy_clips(datasets: Sequence[Path], out_dir: Path, *, max_clips: int) -> Cl
             f"the training clips of {', '.join(map(str, datasets))} have pictures of "
             f"{sizes or 'no size'}, expected squares of one size: shard with one --size"
         )
-    records = (
-        (read_record_bytes(storage, row.shard, offset=row.offset, size=row.size), row)
-        for storage, row in chosen
-    )
+    records = ((dataset.read_bytes(row), row) for dataset, row in chosen)
     return _write(records, out_dir, group_frames=None)
 
 
@@ -82,11 +70,10 @@ def lengthen_groups(clips: ClipSet, out_dir: Path) -> ClipSet:
     """Encode clips again, at the same quality, with `LONG_GROUP` frames to a key frame."""
 
     def encode() -> Iterator[tuple[bytes, ManifestRow]]:
-        decoder, storage = choose_decoder(), Storage(str(clips.dataset_dir))
-        rows = read_manifest(clips.dataset_dir).rows()
+        decoder, dataset = choose_decoder(), Dataset(clips.dataset_dir)
+        rows = dataset.manifest.rows()
         for row in track(rows, label=f"groups of {LONG_GROUP}", unit="clip", total=len(rows)):
-            stored = read_record_bytes(storage, row.shard, offset=row.offset, size=row.size)
-            record = decode_record(stored)
+            record = decode_record(dataset.read_bytes(row))
             video = encode_video(
                 decoder.decode(record.video),
                 fps=row.fps,

@@ -96,7 +96,7 @@ def add_filter_verbs(verbs: "argparse._SubParsersAction[CommandParser]") -> None
         _filter,
         examples=["data --dry-run", "data --out good", "data --out good --off menu,copy"],
     )
-    verb.add_argument("dataset", metavar="DATASET", type=Path, help="folder with a manifest")
+    verb.add_argument("dataset", metavar="DATASET", help="folder or URL with a manifest")
     verb.add_argument(
         "--out", type=out_folder, metavar="FOLDER", help="folder for the new data set"
     )
@@ -131,6 +131,7 @@ def _filter(options: argparse.Namespace) -> int:
     from data_tools.shards.drop_report import format_faults
     from data_tools.shards.filter_clips import filter_dataset, format_rules
     from data_tools.shards.shard_plan import Part
+    from nitrogen_train.data.dataset import Dataset
 
     if options.dry_run == (options.out is not None):
         raise ValueError("give either --out FOLDER or --dry-run")
@@ -141,7 +142,7 @@ def _filter(options: argparse.Namespace) -> int:
     )
     part = Part.parse(options.part)
     report = filter_dataset(
-        options.dataset,
+        Dataset(options.dataset),
         out_dir=options.out,
         settings=settings,
         clips_per_shard=options.clips_per_shard,
@@ -198,8 +199,8 @@ def add_index_verbs(verbs: "argparse._SubParsersAction[CommandParser]") -> None:
 
 def _index(options: argparse.Namespace) -> int:
     from data_tools.ingest.tar_index import ForeignFacts, format_report, index_shards, read_finished
-    from data_tools.inspection.read_run import name_dataset
     from data_tools.shards.drop_report import describe_contents
+    from nitrogen_train.data.dataset import Dataset
 
     if options.out is not None and len(options.shards) > 1:
         raise ValueError("--out takes the manifest of one folder: index the others by themselves")
@@ -207,7 +208,7 @@ def _index(options: argparse.Namespace) -> int:
     for root in options.shards:
         facts = ForeignFacts(
             game=options.game,
-            source=options.source or name_dataset(root),
+            source=options.source or Dataset(root).name,
             licence=options.licence,
             session_pattern=options.session_from_key,
             fps=options.fps,
@@ -326,7 +327,7 @@ def add_lerobot_verbs(verbs: "argparse._SubParsersAction[CommandParser]") -> Non
         _export,
         examples=["data --out back", "data --out back --game celeste --game hades"],
     )
-    verb.add_argument("dataset", metavar="DATASET", type=Path, help="folder of a data set")
+    verb.add_argument("dataset", metavar="DATASET", help="folder or URL of a data set")
     verb.add_argument(
         "--out",
         type=out_folder,
@@ -377,9 +378,10 @@ def add_ingest(formats: "argparse._SubParsersAction[CommandParser]") -> None:
 def _export(options: argparse.Namespace) -> int:
     from data_tools.lerobot.export_lerobot import export_lerobot
     from data_tools.lerobot.layout import FileLimits
+    from nitrogen_train.data.dataset import Dataset
 
     counts = export_lerobot(
-        options.dataset,
+        Dataset(options.dataset),
         out_dir=options.out,
         games=options.game,
         limits=FileLimits(data_mb=options.data_mb, video_mb=options.video_mb),

@@ -185,8 +185,18 @@ class EvaluateConfig:
     """Settings that the ng.pt in `policy` does not state: ng.vision_num_heads=N."""
     games: list[str] = field(default_factory=list[str])
     """Games to play: names of games, or `module:Class`."""
-    datasets: list[str] = field(default_factory=list[str])
-    """Folders of data sets whose split `val` is predicted."""
+    datasets: Any = None
+    """Data sets whose split `val` is predicted: a list of folders and URLs, or by name as
+    `data.sources` has them, with `where` and an `action_offset` for each."""
+    where: str | None = None
+    """Clips of all `datasets` that are in use, as in where='fps == 60 and idle_share < 0.5'; null:
+    all."""
+    index_dir: str | None = None
+    """See `data.index_dir`."""
+    cache_dir: str | None = None
+    """See `data.cache_dir`."""
+    cache_gib: float = 100.0
+    """Limit on the size of all files in `cache_dir`."""
     output_dir: str | None = None
     """Folder for the results; null: a folder `eval` in the run, in the policy's folder, or beside
     an ng.pt."""

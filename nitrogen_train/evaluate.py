@@ -1,7 +1,7 @@
 """`nitrogen-eval`: how well a policy plays games, and how well it predicts held-out recordings.
 
     nitrogen-eval policy=FOLDER games=[doom_defend,doom_gather] episodes=20
-    nitrogen-eval policy=FOLDER datasets=[FOLDER,...]
+    nitrogen-eval policy=FOLDER datasets=[FOLDER or URL,...]
 
 Writes `scores.json`, `offline.json` and, if asked to, `predictions.parquet`, and prints tables.
 Finished episodes are kept: the same command started again continues.
@@ -25,6 +25,8 @@ if __name__ == "__main__":
 
 
 from nitrogen_train.config import EvaluateConfig
+from nitrogen_train.data.mixture import Source
+from nitrogen_train.data.schema import Split
 from nitrogen_train.evaluation.closed_loop import GameScore, evaluate_closed_loop
 from nitrogen_train.evaluation.metrics import SUMMARY
 from nitrogen_train.evaluation.offline import OfflineSettings, evaluate_offline
@@ -34,6 +36,7 @@ from nitrogen_train.models.load import PolicySource
 from nitrogen_train.models.playing import PlaySettings, SamplingSettings
 from nitrogen_train.models.visual_policy import VisualPolicy
 from nitrogen_train.pretrained.places import Usage, find_place, read_run_config, refuse_checkpoint
+from nitrogen_train.run.data_of_run import open_datasets, read_datasets
 from nitrogen_train.runtime.atomic_files import write_atomically
 from nitrogen_train.runtime.progress import format_table, waiting
 from nitrogen_train.viewing.predictions import open_predictions
@@ -64,6 +67,20 @@ def evaluate(config: EvaluateConfig) -> None:
     sampling = SamplingSettings(
         num_sampling_steps=16 if steps is None else steps, guidance_scale=config.guidance_scale
     )
+    offline = OfflineSettings(
+        frame_stride=usage.frame_stride or 1,
+        action_offset=usage.action_offset or 0,
+        action_hz=usage.action_hz,
+        every_nth_frame=config.every_nth_frame,
+        micro_batch_size=config.micro_batch_size,
+        sampling=sampling,
+        seed=config.seed,
+    )
+    sources: dict[Split, list[Source]] = {}
+    if config.datasets:
+        # Before hours of play: one may not be there.
+        with waiting("opening the data sets"):
+            sources = open_datasets(config, offline.shape_windows(policy))
     output_dir.mkdir(parents=True, exist_ok=True)
     if config.games:
         settings = PlaySettings(
@@ -75,17 +92,8 @@ def evaluate(config: EvaluateConfig) -> None:
             seed=config.seed,
         )
         _play(config, policy, settings, source=source, output_dir=output_dir)
-    if config.datasets:
-        offline = OfflineSettings(
-            frame_stride=usage.frame_stride or 1,
-            action_offset=usage.action_offset or 0,
-            action_hz=usage.action_hz,
-            every_nth_frame=config.every_nth_frame,
-            micro_batch_size=config.micro_batch_size,
-            sampling=sampling,
-            seed=config.seed,
-        )
-        _predict(config, policy, offline, policy_dir=policy_dir, output_dir=output_dir)
+    if sources:
+        _predict(config, policy, offline, sources, policy_dir=policy_dir, output_dir=output_dir)
     sys.stdout.write(_describe_results(config, output_dir) + "\n")
 
 
@@ -101,7 +109,8 @@ def _describe_results(config: EvaluateConfig, output_dir: Path) -> str:
     lines = [f"results in {output_dir}: {names}"]
     if written["predictions.parquet"]:
         predictions = ["--predictions", str(output_dir / "predictions.parquet")]
-        preview = ["nitrogen-data", "preview", config.datasets[0], "CLIP_ID", "--out", "clip.mp4"]
+        path = str(next(iter(read_datasets(config).values()))["path"])
+        preview = ["nitrogen-data", "preview", path, "CLIP_ID", "--out", "clip.mp4"]
         lines.append(f"next: {shlex.join([*preview, *predictions])}")
     elif config.games and not config.videos:
         lines.append("next: the same command with videos=true shows it at play")
@@ -200,11 +209,11 @@ def _predict(
     config: EvaluateConfig,
     policy: VisualPolicy,
     settings: OfflineSettings,
+    sources: Mapping[Split, Sequence[Source]],
     *,
     policy_dir: Path,
     output_dir: Path,
 ) -> None:
-    datasets = [Path(dataset) for dataset in config.datasets]
     with contextlib.ExitStack() as stack:
         writer = None
         if config.predictions:
@@ -212,11 +221,16 @@ def _predict(
             writer = stack.enter_context(open_predictions(path, policy.action_space))
         players = evaluate_offline(
             policy,
-            datasets=datasets,
+            sources=sources,
             settings=settings,
             on_predicted=writer.write if writer is not None else None,
         )
-    results = {"policy": str(policy_dir), "settings": asdict(settings), "players": players}
+    results = {
+        "policy": str(policy_dir),
+        "settings": asdict(settings),
+        "datasets": read_datasets(config),
+        "players": players,
+    }
     _write_json(output_dir / "offline.json", results)
     sys.stdout.write(format_offline(players) + "\n")
 

@@ -12,11 +12,9 @@ jumping. The correlation of both over many rows has its peak at the lag where th
 the input. Row t covers the time from frame t on, so an immediate answer is lag 0.
 """
 
-import hashlib
 import io
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
-from pathlib import Path
 
 import av
 import numpy as np
@@ -25,10 +23,10 @@ from jaxtyping import Bool, Float64, Int64, UInt8
 
 from data_tools.action_rows import CORNERS, corner_rows, hash_actions, hash_video, stick_pairs
 from nitrogen_train.actions import ActionRows, ActionSpace
-from nitrogen_train.data.clip_record import ClipActions, Record, idle_rows, read_record_bytes
+from nitrogen_train.data.clip_record import ClipActions, Record, idle_rows
+from nitrogen_train.data.dataset import Dataset
 from nitrogen_train.data.manifest import ManifestRow, describe_record
 from nitrogen_train.data.schema import ShardError, get_space
-from nitrogen_train.data.storage import Storage
 from nitrogen_train.data.stored_clips import ForeignClip, decode_clip
 from nitrogen_train.data.video import PyAVDecoder
 from nitrogen_train.runtime.atomic_files import describe_error
@@ -193,21 +191,16 @@ class ClipExam:
     """None if the clip cannot be read."""
 
 
-def examine_clip(dataset_dir: Path, row: ManifestRow, *, is_foreign: bool = False) -> ClipExam:
+def examine_clip(dataset: Dataset, row: ManifestRow, *, is_foreign: bool = False) -> ClipExam:
     """Check a clip, and decode all of it.
 
     Args:
-        dataset_dir: The data set's folder.
+        dataset: Whose clip it is.
         row: What its manifest says.
         is_foreign: Whether another writer has laid the record out, and a manifest was made for it.
     """
     try:
-        storage = Storage(str(dataset_dir))
-        data = read_record_bytes(storage, row.shard, offset=row.offset, size=row.size)
-        if hashlib.sha256(data).hexdigest() != row.sha256:
-            again = "index" if is_foreign else "shard"
-            fault = f"checksum differs; copy {row.shard} again, or {again} again"
-            return ClipExam(faults=[f"clip {row.clip_id}: {fault}"], facts=None)
+        data = dataset.read_bytes(row)
         record = decode_clip(data, get_space(row.action_space))
         if isinstance(record, ForeignClip):
             return _examine_foreign(row, record)
@@ -215,10 +208,11 @@ def examine_clip(dataset_dir: Path, row: ManifestRow, *, is_foreign: bool = Fals
         found = describe_record(record, data, shard=row.shard, offset=row.offset, split=row.split)
         faults = [*_compare(row, found), *_check_idle(record)]
     except (ShardError, OSError) as error:
-        if is_foreign:
-            reason = describe_error(error)
-            fault = f"clip {row.clip_id}: {reason}; copy {row.shard} again, or index again"
-            return ClipExam(faults=[fault], facts=None)
+        is_changed = isinstance(error, ShardError) and error.cause == "checksum"
+        if is_foreign or is_changed:
+            reason = "checksum differs" if is_changed else describe_error(error)
+            again = f"copy {row.shard} again, or {'index' if is_foreign else 'shard'} again"
+            return ClipExam(faults=[f"clip {row.clip_id}: {reason}; {again}"], facts=None)
         return ClipExam(faults=_name(row, [describe_error(error)]), facts=None)
     try:
         # One backend on every machine: it reads every file, and damage crashes none of it.

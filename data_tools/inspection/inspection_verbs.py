@@ -45,7 +45,7 @@ def _add_readers(verbs: "argparse._SubParsersAction[CommandParser]") -> None:
         _stats,
         examples=["data", "data --html page.html", "data --workers 4"],
     )
-    stats.add_argument("dataset", metavar="DATASET", type=Path, help="folder with a manifest")
+    stats.add_argument("dataset", metavar="DATASET", help="folder or URL with a manifest")
     stats.add_argument("--html", type=Path, metavar="PAGE.html", help="a page with charts to write")
     add_workers(stats)
 
@@ -62,7 +62,7 @@ def _add_preview(verbs: "argparse._SubParsersAction[CommandParser]") -> None:
             "data --out clip.mp4 --predictions predictions.parquet",
         ],
     )
-    verb.add_argument("dataset", metavar="DATASET", type=Path, help="folder with a manifest")
+    verb.add_argument("dataset", metavar="DATASET", help="folder or URL with a manifest")
     verb.add_argument(
         "clip_id",
         metavar="CLIP_ID",
@@ -172,31 +172,31 @@ def _stats(options: argparse.Namespace) -> int:
         format_stats,
         write_stats_page,
     )
+    from nitrogen_train.data.dataset import Dataset
 
     if options.html is not None and options.html.suffix != ".html":
         # Before hours of counting: a browser shows the text of anything else.
         raise ValueError(f"a page is a .html file, got {options.html}")
-    counts = count_dataset(options.dataset, workers=options.workers)
+    counts = count_dataset(Dataset(options.dataset), workers=options.workers)
     print(format_stats(compute_stats(counts)))
     if options.html is not None:
-        write_stats_page(options.html, options.dataset, counts)
+        write_stats_page(options.html, counts)
         print(f"\n{options.html} shows it")
     return 0
 
 
 def _preview(options: argparse.Namespace) -> int:
     from data_tools.inspection.preview import list_clips, preview_clip
+    from nitrogen_train.data.dataset import Dataset
 
+    dataset = Dataset(options.dataset)
     if options.out is None:
         if options.clip_id is not None or options.predictions is not None:
             raise ValueError("say where the video goes: --out FILE.mp4")
-        _print_lines(list_clips(options.dataset))
+        _print_lines(list_clips(dataset))
         return 0
     row = preview_clip(
-        options.dataset,
-        options.clip_id,
-        out_path=options.out,
-        predictions_path=options.predictions,
+        dataset, options.clip_id, out_path=options.out, predictions_path=options.predictions
     )
     print(f"{options.out} shows {row.clip_id} ({row.game}, {row.split})")
     return 0

@@ -8,10 +8,9 @@ import numpy as np
 
 from nitrogen_train.actions import Controls
 from nitrogen_train.data.clip_record import ClipActions
+from nitrogen_train.data.dataset import Dataset
 from nitrogen_train.data.encode import VideoWriter
-from nitrogen_train.data.manifest import Manifest, ManifestRow, read_manifest
-from nitrogen_train.data.storage import Storage
-from nitrogen_train.data.stored_clips import read_clip
+from nitrogen_train.data.manifest import Manifest, ManifestRow
 from nitrogen_train.data.video import choose_decoder
 from nitrogen_train.runtime.progress import track
 from nitrogen_train.viewing.overlays import draw_controls
@@ -22,7 +21,7 @@ _NUM_CLOSE = 3
 
 
 def preview_clip(
-    dataset_dir: Path,
+    dataset: Dataset,
     clip_id: str | None,
     *,
     out_path: Path,
@@ -31,7 +30,7 @@ def preview_clip(
     """Write a clip as a video, enlarged and with its controller; frame t shows row t.
 
     Args:
-        dataset_dir: The data set's folder.
+        dataset: Whose clip it is.
         clip_id: Which clip; None: the first, or the first that something was predicted for.
         out_path: The mp4 to write.
         predictions_path: What a policy predicted for it, drawn as a second one; see
@@ -46,12 +45,11 @@ def preview_clip(
     """
     if out_path.suffix != ".mp4":
         raise ValueError(f"a preview is an mp4, got {out_path}")
-    manifest = read_manifest(dataset_dir)
+    manifest = dataset.manifest
     if clip_id is None and predictions_path is not None:
         clip_id = _choose_predicted(manifest, predictions_path)
     row = _find_clip(manifest, clip_id)
-    storage = Storage(str(dataset_dir))
-    record = read_clip(storage, row)
+    record = dataset.read(row)
     predictions = None
     if predictions_path is not None:
         space = manifest.action_space
@@ -77,13 +75,13 @@ def preview_clip(
     return row
 
 
-def list_clips(dataset_dir: Path) -> Iterator[str]:
+def list_clips(dataset: Dataset) -> Iterator[str]:
     """Name a data set's clips in the manifest's order, with their game, split and length.
 
     Raises:
         FileNotFoundError: If there is no manifest.
     """
-    table = read_manifest(dataset_dir).table
+    table = dataset.manifest.table
     widths = [max(len(name) for name in table[column].to_pylist()) for column in _LISTED]
     for batch in table.select([*_LISTED, "num_frames", "fps"]).to_batches():
         for row in batch.to_pylist():

@@ -14,6 +14,7 @@ import yaml
 from jaxtyping import Int64
 
 from nitrogen_train.config import RunConfig, load_defaults, read_run
+from nitrogen_train.data.dataset import Dataset
 from nitrogen_train.data.mixture import Source
 from nitrogen_train.data.order import BatchShape, Share, WindowPlan
 from nitrogen_train.data.windows import number_games
@@ -55,11 +56,6 @@ def choose_run(
     return config
 
 
-def name_dataset(path: str) -> str:
-    """Take the last part of a folder's path or a URL."""
-    return path.rstrip("/").rpartition("/")[2] if "://" in path else Path(path).resolve().name
-
-
 def _read_mixture(path: Path) -> dict[str, dict[str, Any]]:
     try:
         sources = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -78,7 +74,7 @@ def _read_mixture(path: Path) -> dict[str, dict[str, Any]]:
 def _name_sources(datasets: Sequence[str]) -> dict[str, dict[str, Any]]:
     sources: dict[str, dict[str, Any]] = {}
     for dataset in datasets:
-        name = name_dataset(dataset)
+        name = Dataset(dataset).name
         if name in sources:
             raise ValueError(
                 f"two data sets are named {name!r}; name their sources in a --mixture file"
@@ -278,7 +274,7 @@ def _describe(source: Source, shares: dict[str, float], num_samples: int) -> Sou
     share = sum(game.share for game in games)
     return SourceUse(
         name=source.name,
-        path=source.storage.root,
+        path=str(source.dataset),
         weight=source.options.weight,
         where=source.options.where,
         num_clips=sum(game.num_clips for game in games),

@@ -15,10 +15,9 @@ from PIL import Image
 from data_tools.action_rows import stick_pairs
 from nitrogen_train.actions import ActionSpace
 from nitrogen_train.data.clip_record import ClipActions, idle_rows, valid_runs
-from nitrogen_train.data.manifest import Manifest, ManifestRow, read_manifest
+from nitrogen_train.data.dataset import Dataset
+from nitrogen_train.data.manifest import ManifestRow
 from nitrogen_train.data.schema import MAX_CLIP_SECONDS, SPLITS, get_space
-from nitrogen_train.data.storage import Storage
-from nitrogen_train.data.stored_clips import read_clip
 from nitrogen_train.data.video import choose_decoder
 from nitrogen_train.runtime.processes import map_in_order
 from nitrogen_train.runtime.progress import track
@@ -62,14 +61,14 @@ class PlayCounts:
         return PlayCounts(**values)
 
 
-def count_clip(dataset_dir: Path, row: ManifestRow) -> PlayCounts:
+def count_clip(dataset: Dataset, row: ManifestRow) -> PlayCounts:
     """Read a clip's actions and count.
 
     Raises:
         ShardError: If the record breaks the contract.
         OSError: If it could not be read now.
     """
-    actions = read_clip(Storage(str(dataset_dir)), row).actions
+    actions = dataset.read(row).actions
     return count_actions(actions, get_space(row.action_space), fps=row.fps)
 
 
@@ -130,7 +129,7 @@ class GroupStats:
 class DatasetCounts:
     """All clips of a data set, counted."""
 
-    manifest: Manifest
+    dataset: Dataset
     groups: dict[tuple[str, str, str], PlayCounts]
     """Counts by game, source and split."""
     sessions: dict[tuple[str, str], set[str]]
@@ -146,33 +145,32 @@ class DatasetCounts:
         return dict(sorted(sums.items()))
 
 
-def count_dataset(dataset_dir: Path, *, workers: int = 1) -> DatasetCounts:
+def count_dataset(dataset: Dataset, *, workers: int = 1) -> DatasetCounts:
     """Read all actions of a data set and count.
 
     Args:
-        dataset_dir: The data set's folder.
+        dataset: Whose clips are read.
         workers: Processes.
 
     Raises:
         FileNotFoundError: If it has no manifest.
         ShardError: If a record breaks the contract.
     """
-    manifest = read_manifest(dataset_dir)
-    rows = manifest.rows()
+    rows = dataset.manifest.rows()
     groups: dict[tuple[str, str, str], PlayCounts] = {}
     sessions: dict[tuple[str, str], set[str]] = defaultdict(set)
-    counted = map_in_order(partial(count_clip, dataset_dir), rows, workers=workers)
+    counted = map_in_order(partial(count_clip, dataset), rows, workers=workers)
     progress = track(counted, label="stats", unit="clip", total=len(rows))
     for row, counts in zip(rows, progress, strict=True):
         key = (row.game, row.source, row.split)
         groups[key] = groups[key] + counts if key in groups else counts
         sessions[row.game, row.split].add(row.session_id)
-    return DatasetCounts(manifest=manifest, groups=groups, sessions=sessions)
+    return DatasetCounts(dataset=dataset, groups=groups, sessions=sessions)
 
 
 def compute_stats(counts: DatasetCounts) -> list[GroupStats]:
     """Turn the counts into numbers, per game and split."""
-    space = counts.manifest.action_space
+    space = counts.dataset.manifest.action_space
     return [
         _describe(game, split, group, len(counts.sessions[game, split]), space)
         for (game, split), group in counts.sum_by("game", "split").items()
@@ -223,13 +221,12 @@ _ACCENT = (26, 155, 148)
 """Stands out on light and dark paper."""
 
 
-def write_stats_page(output_path: Path, dataset_dir: Path, counts: DatasetCounts) -> None:
+def write_stats_page(output_path: Path, counts: DatasetCounts) -> None:
     """Write the page; nothing in it is fetched from elsewhere.
 
     Args:
         output_path: The HTML file; written whole or not at all.
-        dataset_dir: The data set's folder, from which a few pictures are decoded.
-        counts: Of all its clips.
+        counts: Of a data set's clips, some of which are decoded for pictures.
 
     Raises:
         ShardError: If a clip that is shown cannot be read.
@@ -237,19 +234,19 @@ def write_stats_page(output_path: Path, dataset_dir: Path, counts: DatasetCounts
     games = {game: total for (game,), total in counts.sum_by("game").items()}
     longest = sorted(games, key=lambda game: (-games[game].seconds, game))
     (whole,) = counts.sum_by().values()
-    clips = choose_clips(counts.manifest.rows(), number=_PICTURES_PER_GAME)
+    clips = choose_clips(counts.dataset.manifest.rows(), number=_PICTURES_PER_GAME)
     shown = longest[:_MOST_GAMES]
     sections = [
         _hours_section(counts, longest),
         _whole_section(whole),
         *(
-            _game_section(game, games[game], dataset_dir, counts.manifest, clips[game])
+            _game_section(game, games[game], counts.dataset, clips[game])
             for game in track(shown, label="draw", unit="game", total=len(shown))
         ),
     ]
     write_page(
         output_path,
-        title=f"Data set {dataset_dir.resolve().name}",
+        title=f"Data set {counts.dataset.name}",
         lead=_describe_counts(whole, counts, num_games=len(games)),
         sections=sections,
     )
@@ -316,19 +313,16 @@ def _whole_section(whole: PlayCounts) -> Section:
 
 
 def _game_section(
-    game: str,
-    counts: PlayCounts,
-    dataset_dir: Path,
-    manifest: Manifest,
-    clips: Sequence[ManifestRow],
+    game: str, counts: PlayCounts, dataset: Dataset, clips: Sequence[ManifestRow]
 ) -> Section:
-    presses = _press_charts(counts, manifest.action_space)
+    space = dataset.manifest.action_space
+    presses = _press_charts(counts, space)
     return Section(
         heading=game,
         note="" if presses else "No button is down in any row.",
-        pictures=[_draw_thumbnail(dataset_dir, manifest, row) for row in clips],
+        pictures=[_draw_thumbnail(dataset, row) for row in clips],
         charts=[*presses, *_distributions(counts)],
-        maps=_stick_maps(counts, manifest.action_space),
+        maps=_stick_maps(counts, space),
     )
 
 
@@ -370,15 +364,15 @@ def _distributions(counts: PlayCounts) -> list[Chart]:
     return charts
 
 
-def _draw_thumbnail(dataset_dir: Path, manifest: Manifest, row: ManifestRow) -> Picture:
+def _draw_thumbnail(dataset: Dataset, row: ManifestRow) -> Picture:
     """Draw a moment of a clip in which something is pressed, if there is one, with the pad."""
-    clip = read_clip(Storage(str(dataset_dir)), row)
+    clip, space = dataset.read(row), dataset.manifest.action_space
     moment = _choose_moment(clip.actions)
     (frame,) = choose_decoder().decode(clip.video, indices=[moment])
     picture = draw_controls(
         frame,
-        [("", manifest.action_space.controls_at(clip.actions.rows, moment))],
-        space=manifest.action_space,
+        [("", space.controls_at(clip.actions.rows, moment))],
+        space=space,
         width=_PICTURE_WIDTH_PX,
         aspect=row.source_width / row.source_height,
     )

@@ -9,7 +9,7 @@ divided, and two black screens are the same without being one play.
 
 import json
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -19,7 +19,8 @@ from data_tools.ingest.tar_index import is_indexed
 from data_tools.inspection.clip_checks import CheckedClip, Play, examine_clip, find_suspicions
 from nitrogen_train.actions.space import SAME_RATE
 from nitrogen_train.data.clip_record import SHARD_END
-from nitrogen_train.data.manifest import Manifest, ManifestRow, read_manifest
+from nitrogen_train.data.dataset import Dataset
+from nitrogen_train.data.manifest import Manifest, ManifestRow
 from nitrogen_train.data.schema import ShardError, find_respelt, quote
 from nitrogen_train.runtime.atomic_files import describe_error, write_atomically
 from nitrogen_train.runtime.processes import map_in_order
@@ -77,26 +78,26 @@ def check_splits(manifest: Manifest) -> Iterator[str]:
             )
 
 
-def check_splits_together(manifests: Mapping[Path, Manifest]) -> Iterator[str]:
+def check_splits_together(datasets: Sequence[Dataset]) -> Iterator[str]:
     """Find sessions that one data set trains on and another one validates on."""
-    places: dict[tuple[str, str], dict[str, Path]] = defaultdict(dict)
-    for dataset, manifest in manifests.items():
-        for row in manifest.rows():
+    places: dict[tuple[str, str], dict[str, Dataset]] = defaultdict(dict)
+    for dataset in datasets:
+        for row in dataset.manifest.rows():
             places[row.game, row.session_id].setdefault(row.split, dataset)
-    for (game, session_id), datasets in places.items():
-        if len(set(datasets.values())) > 1:
-            where = " and ".join(f"{split} in {datasets[split]}" for split in sorted(datasets))
+    for (game, session_id), splits in places.items():
+        if len(set(splits.values())) > 1:
+            where = " and ".join(f"{split} in {splits[split]}" for split in sorted(splits))
             yield (
                 f"session {session_id} of {game} is {where}: a policy would be measured on what "
                 "it learned from; give the session one split, or another name if it is another one"
             )
 
 
-def check_frame_rates(manifests: Mapping[Path, Manifest]) -> Iterator[str]:
+def check_frame_rates(datasets: Sequence[Dataset]) -> Iterator[str]:
     """Find games that come at several frame rates."""
     rates: dict[str, dict[float, str]] = defaultdict(dict)
-    for dataset, manifest in manifests.items():
-        for row in manifest.rows():
+    for dataset in datasets:
+        for row in dataset.manifest.rows():
             rates[row.game].setdefault(row.fps, f"clip {row.clip_id} of {dataset}")
     for game, examples in sorted(rates.items()):
         if max(examples) > SAME_RATE * min(examples):
@@ -107,11 +108,9 @@ def check_frame_rates(manifests: Mapping[Path, Manifest]) -> Iterator[str]:
             )
 
 
-def check_game_names(manifests: Mapping[Path, Manifest]) -> Iterator[str]:
+def check_game_names(datasets: Sequence[Dataset]) -> Iterator[str]:
     """Find a game under several names."""
-    games = [
-        game for each in manifests.values() for game in each.table["game"].unique().to_pylist()
-    ]
+    games = [game for each in datasets for game in each.manifest.table["game"].unique().to_pylist()]
     for names in find_respelt(games):
         yield (
             f"{quote(names)} differ in their spelling alone, and are learned as different games; "
@@ -202,38 +201,40 @@ def verify_datasets(dataset_dirs: Sequence[Path], *, workers: int) -> list[Findi
         Faults and suspicions, each with what to do; empty if there is none.
     """
     findings: list[Finding] = []
-    manifests: dict[Path, Manifest] = {}
-    for dataset in dataset_dirs:
+    datasets: list[Dataset] = []
+    for dataset in map(Dataset, dataset_dirs):
         try:
-            manifests[dataset] = read_manifest(dataset)
+            dataset.manifest  # noqa: B018 - reads it
+            datasets.append(dataset)
         except (ShardError, OSError) as error:
             findings.append(
                 _fault(dataset, f"{describe_error(error)}; nothing else can be checked")
             )
     findings += [
-        Finding(level="fault", dataset="", text=text) for text in check_splits_together(manifests)
+        Finding(level="fault", dataset="", text=text) for text in check_splits_together(datasets)
     ]
     findings += [
-        Finding(level="suspicion", dataset="", text=text) for text in check_frame_rates(manifests)
-    ]
-    findings += [
-        Finding(level="suspicion", dataset="", text=text) for text in check_game_names(manifests)
+        Finding(level="suspicion", dataset="", text=text)
+        for check in (check_frame_rates, check_game_names)
+        for text in check(datasets)
     ]
     shared = SharedPlay()
-    for dataset, manifest in manifests.items():
-        findings += [_fault(dataset, text) for text in check_splits(manifest)]
-        if not is_indexed(dataset):
-            findings += [_fault(dataset, text) for text in check_shards(dataset, manifest)]
-        findings += _check_clips(dataset, manifest, shared, workers=workers)
+    for dataset in datasets:
+        folder = Path(str(dataset))
+        findings += [_fault(dataset, text) for text in check_splits(dataset.manifest)]
+        is_foreign = is_indexed(folder)
+        if not is_foreign:
+            findings += [_fault(dataset, text) for text in check_shards(folder, dataset.manifest)]
+        findings += _check_clips(dataset, shared, is_foreign=is_foreign, workers=workers)
     return findings
 
 
 def _check_clips(
-    dataset: Path, manifest: Manifest, shared: SharedPlay, *, workers: int
+    dataset: Dataset, shared: SharedPlay, *, is_foreign: bool, workers: int
 ) -> Iterator[Finding]:
-    rows = manifest.rows()
+    rows = dataset.manifest.rows()
     exams = map_in_order(
-        partial(examine_clip, dataset, is_foreign=is_indexed(dataset)), rows, workers=workers
+        partial(examine_clip, dataset, is_foreign=is_foreign), rows, workers=workers
     )
     sessions: dict[str, dict[str, Play]] = defaultdict(dict)
     for row, exam in zip(
@@ -246,9 +247,9 @@ def _check_clips(
             yield Finding(level="suspicion", dataset=str(dataset), text=text)
         play, known = Play.of_clip(exam.facts, row.fps), sessions[row.game]
         known[row.session_id] = known[row.session_id] + play if row.session_id in known else play
-    for text in find_suspicions(sessions, manifest.action_space):
+    for text in find_suspicions(sessions, dataset.manifest.action_space):
         yield Finding(level="suspicion", dataset=str(dataset), text=text)
 
 
-def _fault(dataset: Path, text: str) -> Finding:
+def _fault(dataset: Dataset, text: str) -> Finding:
     return Finding(level="fault", dataset=str(dataset), text=text)

@@ -19,8 +19,9 @@ import numpy as np
 from data_tools.lerobot.layout import FileLimits
 from data_tools.lerobot.lerobot_video import UnevenVideoError
 from data_tools.lerobot.write_lerobot import DatasetWriter, LeRobotEpisode, read_episode
+from nitrogen_train.data.dataset import Dataset
 from nitrogen_train.data.encode import frame_rate
-from nitrogen_train.data.manifest import Manifest, ManifestRow, read_manifest
+from nitrogen_train.data.manifest import Manifest, ManifestRow
 from nitrogen_train.data.schema import SPLITS, ShardError
 from nitrogen_train.runtime.atomic_files import check_folder, sync
 from nitrogen_train.runtime.processes import map_in_order
@@ -39,7 +40,7 @@ class ExportCounts:
 
 
 def export_lerobot(
-    dataset_dir: Path,
+    dataset: Dataset,
     *,
     out_dir: Path,
     games: Sequence[str] | None,
@@ -49,7 +50,7 @@ def export_lerobot(
     """Write a LeRobotDataset; the folder appears whole, or not at all.
 
     Args:
-        dataset_dir: A data set that `shard` or `ingest` made.
+        dataset: One that `shard` or `ingest` made.
         out_dir: The folder to write.
         games: Which to take; all if None.
         limits: When a file is full.
@@ -59,7 +60,7 @@ def export_lerobot(
         FileExistsError: If `out_dir` holds something.
         ShardError: If clips differ in frame rate or size, or none can be read.
     """
-    manifest = read_manifest(dataset_dir).filter(games=games)
+    manifest = dataset.manifest if games is None else dataset.manifest.keep_games(games)
     for column in ("fps", "width", "height"):
         _check_common(manifest, column)
     if out_dir.exists() and (not out_dir.is_dir() or any(out_dir.iterdir())):
@@ -80,7 +81,7 @@ def export_lerobot(
             fps=row.fps,
             limits=limits,
         ) as writer:
-            read = partial(_try_episode, dataset=str(dataset_dir))
+            read = partial(_try_episode, dataset=dataset)
             rows = (manifest.row(index) for index in order)
             with closing(map_in_order(read, rows, workers=workers)) as episodes:
                 for episode in track(episodes, label="export", unit="episode", total=len(order)):
@@ -90,7 +91,7 @@ def export_lerobot(
                     elif cast("LeRobotEpisode", episode).facts.split == "train":
                         num_train += 1
             if not writer.num_episodes:
-                raise ShardError(f"no clip of {dataset_dir} can be exported: {faults[0]}")
+                raise ShardError(f"no clip of {dataset} can be exported: {faults[0]}")
         writer.write_facts(num_train=num_train)
         temporary.replace(out_dir)
         sync(out_dir.parent)
@@ -104,7 +105,7 @@ def export_lerobot(
     )
 
 
-def _try_episode(row: ManifestRow, *, dataset: str) -> LeRobotEpisode | str:
+def _try_episode(row: ManifestRow, *, dataset: Dataset) -> LeRobotEpisode | str:
     """Read a clip, or say what is wrong with it."""
     try:
         return read_episode(row, dataset=dataset)

@@ -44,11 +44,10 @@ from data_tools.lerobot.layout import (
 from data_tools.lerobot.lerobot_video import VideoFiles
 from nitrogen_train.actions import ActionSpace
 from nitrogen_train.data.clip_record import Record
+from nitrogen_train.data.dataset import Dataset
 from nitrogen_train.data.encode import frame_rate
 from nitrogen_train.data.manifest import ManifestRow
 from nitrogen_train.data.schema import ShardError, get_space
-from nitrogen_train.data.storage import Storage
-from nitrogen_train.data.stored_clips import read_clip
 from nitrogen_train.data.video import choose_decoder
 from nitrogen_train.runtime.atomic_files import sync
 
@@ -139,17 +138,17 @@ class LeRobotEpisode:
     video: bytes
 
 
-def read_episode(row: ManifestRow, *, dataset: str) -> LeRobotEpisode:
+def read_episode(row: ManifestRow, *, dataset: Dataset) -> LeRobotEpisode:
     """Read a clip and describe it.
 
     Args:
         row: Of the manifest.
-        dataset: Folder or URL of the data set.
+        dataset: Whose clip it is.
 
     Raises:
         ShardError: If the record is damaged, or is not one of ours.
     """
-    clip = read_clip(Storage(dataset), row)
+    clip = dataset.read(row)
     if not isinstance(clip, Record):
         raise ShardError(
             f"clip {row.clip_id!r} is a foreign record that was only indexed; export takes data "

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, Float32, Int64, UInt8
@@ -11,10 +10,10 @@ from PIL import Image
 from data_tools.action_rows import CORNERS, corner_rows, hash_actions, hash_video, stick_pairs
 from nitrogen_train.actions import ActionSpace
 from nitrogen_train.data.clip_record import DEAD_ZONE, ClipActions, idle_rows
+from nitrogen_train.data.dataset import Dataset
 from nitrogen_train.data.manifest import ManifestRow
 from nitrogen_train.data.schema import ShardError, get_space
-from nitrogen_train.data.storage import Storage
-from nitrogen_train.data.stored_clips import StoredClip, read_clip
+from nitrogen_train.data.stored_clips import StoredClip
 from nitrogen_train.data.video import VideoDecoder, choose_decoder
 
 DAMAGED, OUT_OF_RANGE = "damaged", "out-of-range"
@@ -230,7 +229,7 @@ class Verdict:
     """Signature of the clip's pictures, in hexadecimal."""
 
 
-def judge_clip(dataset_dir: Path, settings: FilterSettings, row: ManifestRow) -> Verdict:
+def judge_clip(dataset: Dataset, settings: FilterSettings, row: ManifestRow) -> Verdict:
     """Read a clip, and ask the rules in turn; pictures are decoded only if the actions are kept.
 
     Raises:
@@ -238,7 +237,7 @@ def judge_clip(dataset_dir: Path, settings: FilterSettings, row: ManifestRow) ->
         OSError: If it could not be read now.
     """
     try:
-        clip = read_clip(Storage(str(dataset_dir)), row)
+        clip = dataset.read(row)
         found = _judge_actions(clip.actions, row, settings)
         if found is None and PICTURE_RULES.isdisjoint(settings.on):
             found = Verdict(clip_id=row.clip_id, rule=None)

@@ -34,10 +34,9 @@ from data_tools.shards.drop_report import DatasetReport, format_length, make_rep
 from data_tools.shards.planned_clips import Dropped
 from data_tools.shards.shard_plan import ALL, Part, Plan
 from data_tools.shards.shard_writer import StoredClip, read_finished, write_plan
-from nitrogen_train.data.clip_record import read_record
-from nitrogen_train.data.manifest import ManifestRow, read_manifest
+from nitrogen_train.data.dataset import Dataset
+from nitrogen_train.data.manifest import ManifestRow
 from nitrogen_train.data.schema import SPLITS
-from nitrogen_train.data.storage import Storage
 from nitrogen_train.runtime.atomic_files import check_folder, write_atomically
 from nitrogen_train.runtime.processes import map_in_order
 from nitrogen_train.runtime.progress import Progress, format_table
@@ -49,12 +48,12 @@ _JUDGED = ".judged"
 
 
 def judge_shards(
-    dataset_dir: Path, shards: Shards, *, settings: FilterSettings, folder: Path, workers: int
+    dataset: Dataset, shards: Shards, *, settings: FilterSettings, folder: Path, workers: int
 ) -> None:
     """Judge the clips of all shards that have no file of verdicts yet.
 
     Args:
-        dataset_dir: Where the shards lie.
+        dataset: Where the shards lie.
         shards: What is in them.
         settings: The rules.
         folder: Where the verdicts go, of just this data set and these rules.
@@ -65,7 +64,7 @@ def judge_shards(
     """
     todo = {name: rows for name, rows in shards.items() if not _path(folder, name).exists()}
     rows = [row for shard in todo.values() for row in shard]
-    verdicts = map_in_order(partial(judge_clip, dataset_dir, settings), rows, workers=workers)
+    verdicts = map_in_order(partial(judge_clip, dataset, settings), rows, workers=workers)
     with (
         contextlib.closing(verdicts),
         Progress(total=len(rows), label="judge", unit="clip") as progress,
@@ -128,7 +127,7 @@ def _path(folder: Path, shard: str) -> Path:
 
 
 def filter_dataset(
-    dataset_dir: Path,
+    dataset: Dataset,
     *,
     out_dir: Path | None,
     settings: FilterSettings,
@@ -139,7 +138,7 @@ def filter_dataset(
     """Copy the clips that break no rule to a new data set, or finish one.
 
     Args:
-        dataset_dir: Where the clips are.
+        dataset: Where the clips are.
         out_dir: The new data set's folder; None: only say what would be kept.
         settings: The rules.
         clips_per_shard: Of the new data set.
@@ -157,7 +156,7 @@ def filter_dataset(
     _check(out_dir, settings, clips_per_shard=clips_per_shard, part=part)
     if out_dir is not None:
         check_folder(out_dir)
-    manifest = read_manifest(dataset_dir)
+    manifest = dataset.manifest
     shards = _take_shards(manifest.rows(), part)
     facts = [manifest.hash, asdict(settings), clips_per_shard, part.count]
     asked = json.loads(json.dumps(asdict(settings) | {"clips_per_shard": clips_per_shard}))
@@ -171,7 +170,7 @@ def filter_dataset(
             shutil.rmtree(out_dir / _JUDGED, ignore_errors=True)
             return finished
     with _verdict_folder(out_dir, digest) as folder:
-        judge_shards(dataset_dir, shards, settings=settings, folder=folder, workers=workers)
+        judge_shards(dataset, shards, settings=settings, folder=folder, workers=workers)
         kept, dropped = _divide(shards, settings=settings, folder=folder)
     if out_dir is None:
         return make_report(kept, dropped)
@@ -183,27 +182,19 @@ def filter_dataset(
         dropped=dropped,
         settings=asked,
     )
-    copy = partial(copy_record, dataset_dir)
+    copy = partial(copy_record, dataset)
     report = write_plan(plan, encode=copy, out_dir=out_dir, workers=workers)
     _clear_verdicts(out_dir, digest, part)
     return report
 
 
-def copy_record(dataset_dir: Path, row: ManifestRow) -> StoredClip:
+def copy_record(dataset: Dataset, row: ManifestRow) -> StoredClip:
     """Read a record's bytes as they are, and its row.
 
     Raises:
         ShardError: If they are not what the manifest says.
     """
-    data = read_record(
-        Storage(str(dataset_dir)),
-        row.shard,
-        offset=row.offset,
-        size=row.size,
-        sha256=row.sha256,
-        decode=bytes,
-    )
-    return data, row
+    return dataset.read_bytes(row), row
 
 
 def _check(

@@ -54,7 +54,7 @@ from nitrogen_train.pretrained.siglip_names import refuse_what_is_no_ng
 from nitrogen_train.run.adoption import adopt_games, adopt_policy
 from nitrogen_train.run.data_of_run import choose_games, is_first_rank
 from nitrogen_train.run.start_checks import (
-    check_dataset,
+    check_datasets,
     check_output_dir,
     is_finished,
     validate,
@@ -358,8 +358,7 @@ def _evaluate(cfg: DictConfig) -> None:
         raise ValueError("nothing to evaluate: give games=[...], datasets=[...] or both")
     for game in config.games:
         choose_heldout_seeds(game, config.episodes)
-    for dataset in config.datasets:
-        check_dataset(dataset)
+    check_datasets(config)
     _refuse_other_than_policy(config.policy, hub=False)
     if config.output_dir is not None:
         check_output_dir(config.output_dir)

@@ -20,11 +20,10 @@ from jaxtyping import Bool, Float32, Int64, UInt8
 
 from nitrogen_train.actions import ActionSpace
 from nitrogen_train.data.clip_record import valid_runs
+from nitrogen_train.data.dataset import Dataset
 from nitrogen_train.data.manifest import ManifestRow
 from nitrogen_train.data.schema import ShardError
-from nitrogen_train.data.storage import Storage
-from nitrogen_train.data.stored_clips import read_clip
-from nitrogen_train.data.video import VideoDecoder
+from nitrogen_train.data.video import DecodeError, VideoDecoder
 from nitrogen_train.picture import squash
 
 _log = logging.getLogger(__name__)
@@ -195,11 +194,11 @@ class ClipReader:
         self.frame_bytes = 3 * image_size**2
         """Size of a decoded frame."""
 
-    def fetch(self, storage: Storage, row: ManifestRow, *, rows_per_action: int = 1) -> EncodedClip:
+    def fetch(self, dataset: Dataset, row: ManifestRow, *, rows_per_action: int = 1) -> EncodedClip:
         """Read a clip with one ranged read, and check all of it but the video.
 
         Args:
-            storage: Where its data set lies.
+            dataset: Whose clip it is.
             row: Its own of the manifest.
             rows_per_action: Reduce its rate by this factor.
 
@@ -209,7 +208,7 @@ class ClipReader:
             OSError: If it could not be had now.
         """
         started = time.perf_counter()
-        record = read_clip(storage, row)
+        record = dataset.read(row)
         self.report.read_s += time.perf_counter() - started
         self.report.bytes_read += row.size
         # Windows are counted by the manifest alone.
@@ -243,6 +242,11 @@ class ClipReader:
         frames = self._decoder.decode(
             clip.video, indices=None if indices is None else (indices * clip.frame_step).tolist()
         )
+        if indices is None and len(frames) < len(clip.valid):
+            raise DecodeError(
+                f"the video of clip {clip.clip_id!r} has {len(frames)} frames, its actions have "
+                f"{len(clip.valid)} rows"
+            )
         if frames.shape[1:3] != (self._image_size, self._image_size):
             frames = np.stack([squash(frame, self._image_size) for frame in frames])
         self.report.decode_s += time.perf_counter() - started

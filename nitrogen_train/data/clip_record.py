@@ -12,12 +12,9 @@ them may stand the analogue value of each trigger, and `valid`; without it every
 public labels store them in several types: see `values`.
 """
 
-import hashlib
 import io
 import tarfile
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -33,7 +30,6 @@ from nitrogen_train.data.schema import (
     check_key,
     get_space,
 )
-from nitrogen_train.data.storage import Storage
 from nitrogen_train.data.values import to_booleans, to_vectors
 
 MAX_ACTIONS_BYTES = 16 * 1024 * 1024
@@ -242,9 +238,6 @@ _MEMBER_LIMITS = {
 }
 
 
-Decoded = TypeVar("Decoded")
-
-
 @dataclass(frozen=True, kw_only=True)
 class Record:
     """A clip as it is stored, its video still encoded."""
@@ -296,63 +289,6 @@ def decode_record(data: bytes) -> Record:
     record = Record(metadata=metadata, actions=actions, video=members["mp4"])
     _check_lengths(record)
     return record
-
-
-def read_record_bytes(
-    storage: Storage, shard: str, *, offset: int, size: int, fresh: bool = False
-) -> bytes:
-    """Read a record's bytes from its shard with one ranged read.
-
-    Raises:
-        ShardError: If the shard is missing or ends too early, or the size is absurd.
-        TransientReadError: If it could not be read now.
-    """
-    if not 0 < size <= MAX_RECORD_BYTES:
-        raise ShardError(f"a record in {shard} has {size} bytes, expected 1 to {MAX_RECORD_BYTES}")
-    return storage.read(shard, offset=offset, size=size, fresh=fresh)
-
-
-def read_record(
-    storage: Storage,
-    shard: str,
-    *,
-    offset: int,
-    size: int,
-    sha256: str | None = None,
-    decode: Callable[[bytes], Decoded] = decode_record,
-) -> Decoded:
-    """Read a clip with one ranged read.
-
-    Args:
-        storage: Where the shards lie.
-        shard: File name of the tar.
-        offset: Of the record in the tar, in bytes.
-        size: Of the record, in bytes.
-        sha256: If given, the bytes must have this checksum.
-        decode: What the bytes become.
-
-    Raises:
-        ShardError: If the record cannot be read, or breaks the contract.
-        TransientReadError: If it could not be read now.
-    """
-    data = read_record_bytes(storage, shard, offset=offset, size=size)
-    if sha256 is not None and storage.is_cached and _sha256(data) != sha256:
-        # The data set may have been sharded again since the cache got these bytes.
-        data = read_record_bytes(storage, shard, offset=offset, size=size, fresh=True)
-    if sha256 is not None and _sha256(data) != sha256:
-        raise ShardError(
-            f"{shard}, byte {offset}: checksum differs from the manifest's; "
-            "the shard was damaged or changed: copy it again or shard again",
-            cause="checksum",
-        )
-    try:
-        return decode(data)
-    except ShardError as error:
-        raise ShardError(f"{shard}, byte {offset}: {error}", cause=error.cause) from error
-
-
-def _sha256(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
 
 
 def _split_members(data: bytes) -> tuple[str, dict[str, bytes]]:

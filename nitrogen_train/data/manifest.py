@@ -326,9 +326,10 @@ class Manifest:
         (values,) = self.table.slice(index, 1).to_pylist()
         return ManifestRow(**values)
 
-    def rows(self) -> list[ManifestRow]:
-        """Read all rows."""
-        return [ManifestRow(**values) for values in self.table.to_pylist()]
+    def rows(self, mask: Bool[np.ndarray, " clips"] | None = None) -> list[ManifestRow]:
+        """Read all rows, or those that are marked."""
+        table = self.table if mask is None else self.table.filter(pa.array(mask))
+        return [ManifestRow(**values) for values in table.to_pylist()]
 
     @cached_property
     def action_space(self) -> ActionSpace:
@@ -339,22 +340,16 @@ class Manifest:
         """Read one clip's id."""
         return self.table["clip_id"][index].as_py()
 
-    def filter(
-        self, *, split: Split | None = None, games: Sequence[str] | None = None
-    ) -> "Manifest":
-        """Keep the clips of one split, or of some games, in memory.
+    def keep_games(self, games: Sequence[str]) -> "Manifest":
+        """Keep the clips of some games, in memory.
 
         Raises:
             ShardError: If none is left; the message names what there is.
         """
-        table = self.table
-        for column, wanted in (("split", [split] if split else None), ("game", games)):
-            if wanted is None:
-                continue
-            known = table[column].unique().to_pylist()
-            table = table.filter(is_one_of(table[column], wanted))
-            if not table.num_rows:
-                raise ShardError(f"no clip has {column} in {list(wanted)}; there are {known}")
+        table = self.table.filter(is_one_of(self.table["game"], games))
+        if not table.num_rows:
+            known = self.table["game"].unique().to_pylist()
+            raise ShardError(f"no clip has game in {list(games)}; there are {known}")
         return Manifest(table)
 
     @cached_property

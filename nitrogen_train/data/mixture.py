@@ -1,11 +1,10 @@
 """Open the weighted data sets from which a run draws its windows.
 
-path ─► storage, manifest ─► selection ─► table of windows ─► parts with weights (games, or one)
+path ─► data set ─► selection ─► table of windows ─► parts with weights (games, or one)
 """
 
 import logging
 import math
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -14,20 +13,22 @@ from typing import Any
 import numpy as np
 
 from nitrogen_train.actions.space import SAME_RATE
-from nitrogen_train.data.manifest import MANIFEST_NAME, Manifest, open_manifest
+from nitrogen_train.data.dataset import Dataset
+from nitrogen_train.data.manifest import Manifest, ManifestRow
 from nitrogen_train.data.range_cache import RangeCache
 from nitrogen_train.data.schema import Split, find_respelt, quote
 from nitrogen_train.data.selection import NothingSelectedError, Selection
-from nitrogen_train.data.storage import Storage
 from nitrogen_train.data.windows import WindowShape, WindowTable, open_window_table
 from nitrogen_train.runtime.atomic_files import did_you_mean
 
 _log = logging.getLogger(__name__)
+SOURCES = "data.sources"
+"""The setting that holds the mixture of a run."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SourceOptions:
-    """One entry of `data.sources`."""
+    """One entry of `data.sources`, or of an evaluation's `datasets`."""
 
     path: str
     """A folder, or a URL of s3://, gs:// or http(s)://."""
@@ -58,8 +59,8 @@ class SourceOptions:
         return self.game_temperature != 1 or self.max_game_hours is not None
 
 
-def read_options(name: str, values: Mapping[str, Any]) -> SourceOptions:
-    """Read one entry of `data.sources`.
+def read_options(name: str, values: Mapping[str, Any], *, setting: str = SOURCES) -> SourceOptions:
+    """Read one entry of `data.sources`, or of another setting.
 
     Raises:
         ValueError: If a key is unknown, the path is missing, or a value is of another type.
@@ -69,7 +70,7 @@ def read_options(name: str, values: Mapping[str, Any]) -> SourceOptions:
     if unknown or "path" not in values:
         hint = did_you_mean(unknown[0], known) if unknown else ""
         raise ValueError(
-            f"data.sources.{name} needs a path and may have {', '.join(known[1:])}; "
+            f"{setting}.{name} needs a path and may have {', '.join(known[1:])}; "
             f"got {', '.join(values)}{hint}"
         )
     plain: dict[str, Any] = {**values, "path": str(values["path"])}
@@ -84,7 +85,7 @@ def read_options(name: str, values: Mapping[str, Any]) -> SourceOptions:
                 raise ValueError(f"{key} must be {expected}, got {plain[key]!r}")
         return SourceOptions(**plain)
     except (TypeError, ValueError) as error:
-        raise ValueError(f"data.sources.{name}: {error}") from error
+        raise ValueError(f"{setting}.{name}: {error}") from error
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,9 +94,7 @@ class Source:
 
     name: str
     """Identity in window ids and logs."""
-    storage: Storage
-    """Storage of its shards and its manifest."""
-    manifest: Manifest
+    dataset: Dataset
     """All of its clips."""
     selection: Selection
     """Selection of the clips that are in use."""
@@ -104,6 +103,15 @@ class Source:
     window: WindowShape
     """Shape of windows; only `action_offset` may differ between sources."""
     options: SourceOptions
+
+    @property
+    def manifest(self) -> Manifest:
+        """Return the manifest of all its clips."""
+        return self.dataset.manifest
+
+    def rows(self) -> list[ManifestRow]:
+        """Read the rows of the clips that are in use."""
+        return self.dataset.select(self.selection.expression)
 
     @property
     def starts(self) -> list[int]:
@@ -146,6 +154,7 @@ def load_sources(
     window: WindowShape,
     index_dir: Path,
     cache: RangeCache | None = None,
+    setting: str = SOURCES,
 ) -> list[Source]:
     """Open the data sets of a mixture.
 
@@ -157,6 +166,7 @@ def load_sources(
         window: How windows are cut.
         index_dir: Where manifests and tables of windows are mapped from.
         cache: Keeps what is read from URLs.
+        setting: What names the sources, for messages.
 
     Raises:
         ValueError: If no source is given, an entry is not one, no clip is left of it, or frame
@@ -168,40 +178,39 @@ def load_sources(
         )
     loaded: list[Source] = []
     for name, values in sources.items():
-        options = read_options(name, values)
+        options = read_options(name, values, setting=setting)
         offset = window.action_offset if options.action_offset is None else options.action_offset
         shape = replace(window, action_offset=offset)
-        storage = Storage(options.path, cache=cache)
+        dataset = Dataset(options.path, cache=cache, index_dir=index_dir)
         is_of_split = f"split == {split}"
         try:
-            manifest = open_stored_manifest(storage, index_dir=index_dir)
             where = f"({options.where}) and {is_of_split}" if options.where else is_of_split
             selection = Selection(where)
-            _check_split(manifest, split)
+            _check_split(dataset.manifest, split, setting=setting)
             table = open_window_table(
-                manifest,
+                dataset.manifest,
                 selection=selection,
                 window=shape,
                 cache_dir=index_dir,
                 by_game=options.is_balanced,
             )
-        except NothingSelectedError as error:
-            hint = (
-                "; without validation: data.num_val_windows=0, else shard again with more sessions "
-                "or a larger --heldout-share"
-            )
-            raise ValueError(
-                f"data.sources.{name} ({options.path}): {error}{hint if split == 'val' else ''}"
-            ) from error
         except ValueError as error:
-            raise ValueError(f"data.sources.{name} ({options.path}): {error}") from error
+            hint = ""
+            if isinstance(error, NothingSelectedError) and split == "val" and setting == SOURCES:
+                hint = (
+                    "; without validation: data.num_val_windows=0, else shard again with more "
+                    "sessions or a larger --heldout-share"
+                )
+            raise ValueError(f"{setting}.{name} ({options.path}): {error}{hint}") from error
         loaded.append(
             Source(
-                name=name, storage=storage, manifest=manifest, selection=selection, table=table,
-                window=shape, options=options,
+                name=name, dataset=dataset, selection=selection, table=table, window=shape,
+                options=options,
             )
         )  # fmt: skip
-    _refuse_mixed_rates([source for source in loaded if not source.options.any_fps])
+    _refuse_mixed_rates(
+        [source for source in loaded if not source.options.any_fps], setting=setting
+    )
     if split == "train":
         _warn_of_respelt_games(loaded)
     return loaded
@@ -222,19 +231,22 @@ def share_by_game(sources: Sequence[Source]) -> dict[str, float]:
     return shares
 
 
-def _check_split(manifest: Manifest, split: Split) -> None:
+def _check_split(manifest: Manifest, split: Split, *, setting: str) -> None:
     if split in manifest.table["split"].unique().to_pylist():
         return
     num_sessions = len(manifest.table["session_id"].unique())
-    without = "; or train without validation: data.num_val_windows=0" if split == "val" else ""
+    what, without = "evaluation", ""
+    if setting == SOURCES:
+        what = "training"
+        without = "; or train without validation: data.num_val_windows=0" * (split == "val")
     raise ValueError(
-        f"no clip is in {split!r}, and training needs train and val: sessions are never split, and "
+        f"no clip is in {split!r}, and {what} needs train and val: sessions are never split, and "
         f"there {'is 1' if num_sessions == 1 else f'are {num_sessions}'}; record more sessions and "
         f"make the data set again (--heldout-share says how many of them are val){without}"
     )
 
 
-def _refuse_mixed_rates(sources: Sequence[Source]) -> None:
+def _refuse_mixed_rates(sources: Sequence[Source], *, setting: str) -> None:
     edges = {source.name: source.table.fps_range for source in sources}
     if edges and max(high for _, high in edges.values()) > SAME_RATE * min(
         low for low, _ in edges.values()
@@ -243,9 +255,10 @@ def _refuse_mixed_rates(sources: Sequence[Source]) -> None:
             f"{name} has {low:g}" + (f" to {high:g}" if high > low else "")
             for name, (low, high) in edges.items()
         )
+        action_hz = "data.action_hz" if setting == SOURCES else "action_hz"
         raise ValueError(
-            f"data.sources: the clips' frames per second differ ({found}), and so does how long a "
-            "row of actions lasts; reduce them to one rate by data.action_hz, choose one, as by "
+            f"{setting}: the clips' frames per second differ ({found}), and so does how long a row "
+            f"of actions lasts; reduce them to one rate by {action_hz}, choose one, as by "
             'where: "fps == 60", or permit it by any_fps: true in the source that differs'
         )
 
@@ -258,18 +271,3 @@ def _warn_of_respelt_games(sources: Sequence[Source]) -> None:
             "if they are one, make one of the data sets again with the other name",
             quote(names),
         )
-
-
-def open_stored_manifest(storage: Storage, *, index_dir: Path) -> Manifest:
-    """Map a data set's manifest, wherever it lies.
-
-    Raises:
-        FileNotFoundError: If there is none.
-        ShardError: If it is not one.
-    """
-    if storage.folder is not None:
-        return open_manifest(storage.folder / MANIFEST_NAME, cache_dir=index_dir)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / MANIFEST_NAME
-        path.write_bytes(storage.read(MANIFEST_NAME))
-        return open_manifest(path, cache_dir=index_dir)

@@ -408,9 +408,7 @@ class WindowPlan:
                     index=index,
                 )
             except ValueError as error:
-                raise ValueError(
-                    f"source {source.name!r} ({source.storage.root}): {error}"
-                ) from error
+                raise ValueError(f"source {source.name!r} ({source.dataset}): {error}") from error
             self._orders.append(order)
 
     def turns(self, samples: Int64[np.ndarray, " n"]) -> Turns:

@@ -24,7 +24,6 @@ import zipfile
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import Protocol, cast, runtime_checkable
 
 import numpy as np
@@ -37,17 +36,13 @@ from nitrogen_train.data.clip_record import (
     ClipActions,
     decode_actions,
     decode_record,
-    read_record,
 )
-from nitrogen_train.data.manifest import ManifestRow
 from nitrogen_train.data.schema import (
     MAX_CLIP_FRAMES,
     MAX_METADATA_BYTES,
     ShardError,
-    get_space,
     parse_json_object,
 )
-from nitrogen_train.data.storage import Storage
 from nitrogen_train.data.values import as_number, check_booleans
 
 _CAUSE = "actions"
@@ -276,23 +271,6 @@ def split_member_name(name: str) -> tuple[str, str] | None:
     return None if match is None else (match[1], match[2].lower())
 
 
-def read_clip(storage: Storage, row: ManifestRow) -> StoredClip:
-    """Read a clip with one ranged read, and check all of it but the video.
-
-    Raises:
-        ShardError: If it cannot be had, however often one tries.
-        OSError: If it could not be had now.
-    """
-    return read_record(
-        storage,
-        row.shard,
-        offset=row.offset,
-        size=row.size,
-        sha256=row.sha256,
-        decode=partial(_decode_row, row=row),
-    )
-
-
 def decode_clip(data: bytes, space: ActionSpace) -> StoredClip:
     """Read a record of any writer.
 
@@ -328,16 +306,6 @@ def is_ours(members: Mapping[str, bytes]) -> bool:
         return "schema_version" in parse_json_object(members["json"], "a clip's metadata")
     except ShardError:
         return False
-
-
-def _decode_row(data: bytes, *, row: ManifestRow) -> StoredClip:
-    clip = decode_clip(data, get_space(row.action_space))
-    if len(clip.actions) != row.num_frames:
-        raise ShardError(
-            f"the record has {len(clip.actions)} rows of actions, the manifest expects "
-            f"{row.num_frames}: index or shard again"
-        )
-    return clip
 
 
 def _read_members(data: bytes) -> dict[str, bytes]:

@@ -1,11 +1,11 @@
 """Turn shards into `PolicyBatch`.
 
-    plan: sample i ─► window of a clip ─► visit: one ranged read, stretches decoded as they come up
-      ─► window: frames uint8, rows in model space ─► collate ─► a worker's piece of a micro-batch
+plan: sample i ─► window of a clip ─► visit: one ranged read, stretches decoded as they come up
+  ─► window: frames uint8, rows in model space ─► collate ─► a worker's piece of a micro-batch
 
-    worker 0: piece ─┐
-    worker 1: piece ─┼─► micro-batch, pinned ─► the training step
-    worker 2: piece ─┘   reports ─► summed for the log; faults ─► quarantine
+worker 0: piece ─┐
+worker 1: piece ─┼─► micro-batch, pinned ─► the training step
+worker 2: piece ─┘   reports ─► summed for the log; faults ─► quarantine
 """
 
 import os
@@ -177,7 +177,7 @@ class ValidationStream(IterableDataset[PolicyBatch]):
         try:
             row = source.manifest.row(clip)
             joined = source.window.rows_per_action(row.fps)
-            encoded = self._reader.fetch(source.storage, row, rows_per_action=joined)
+            encoded = self._reader.fetch(source.dataset, row, rows_per_action=joined)
             return self._reader.decode(encoded, np.unique(np.maximum(seen, 0)))
         except ShardError:
             return None

@@ -21,7 +21,6 @@ from nitrogen_train.data.clip_reader import ClipReader, DecodedClip, EncodedClip
 from nitrogen_train.data.mixture import Source
 from nitrogen_train.data.order import STRETCH, WindowPlan
 from nitrogen_train.data.schema import ShardError
-from nitrogen_train.data.video import DecodeError
 
 MAX_ATTEMPTS = 16
 """Windows drawn in place of one that cannot be read, before the data set is given up."""
@@ -239,7 +238,7 @@ class VisitReader:
             clips[left], frames[left] = others.clip, others.frame
         else:
             raise ShardError(
-                f"source {source.name!r} ({source.storage.root}): {MAX_ATTEMPTS} clips in a row "
+                f"source {source.name!r} ({source.dataset}): {MAX_ATTEMPTS} clips in a row "
                 f"cannot be read; the last: {fault.message if fault else ''}"
             )
         visit.stretch, visit.causes = stretch, causes
@@ -259,13 +258,7 @@ class VisitReader:
         try:
             if self._kept is not None:
                 visit.clips.clear()
-                kept = self._reader.decode(encoded)
-                if len(kept.frames) < len(kept.values):
-                    raise DecodeError(
-                        f"the video of clip {kept.clip_id!r} has {len(kept.frames)} frames, its "
-                        f"actions have {len(kept.values)} rows"
-                    )
-                self._kept[visit.source, clip] = kept
+                kept = self._kept[visit.source, clip] = self._reader.decode(encoded)
                 return kept
             seen = (source.window.frame_indices(int(frame)) for frame in frames)
             return self._reader.decode(encoded, np.unique(np.maximum(np.concatenate([*seen]), 0)))
@@ -276,7 +269,7 @@ class VisitReader:
         row = source.manifest.row(clip)
         try:
             joined = source.window.rows_per_action(row.fps)
-            return self._reader.fetch(source.storage, row, rows_per_action=joined)
+            return self._reader.fetch(source.dataset, row, rows_per_action=joined)
         except ShardError as error:
             return self._note(source, clip, error)
 

@@ -3,7 +3,8 @@
     clip of split val ─► frames up to t ─► chunk ─► its first row against row t+action_offset
 
 Noise is fixed by (seed, clip, frame), so the result depends neither on the batch size nor on the
-order. Players that see no picture are judged on the same rows, those that are valid and have a
+order. A clip that cannot be read ends the evaluation: means over fewer clips compare with nothing.
+Players that see no picture are judged on the same rows, those that are valid and have a
 valid row before them; a policy must beat them before its metrics mean anything:
 
 * `repeat`: the recorded row just before, once more;
@@ -15,8 +16,8 @@ valid row before them; a policy must beat them before its metrics mean anything:
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -24,9 +25,9 @@ from jaxtyping import Float32, Int64
 
 from nitrogen_train.actions import ActionRows, ActionSpace
 from nitrogen_train.data.clip_reader import ClipReader, DecodedClip
-from nitrogen_train.data.manifest import Manifest, read_manifest
-from nitrogen_train.data.storage import Storage
-from nitrogen_train.data.stored_clips import read_clip
+from nitrogen_train.data.manifest import ManifestRow
+from nitrogen_train.data.mixture import Source
+from nitrogen_train.data.schema import ShardError, Split
 from nitrogen_train.data.video import choose_decoder
 from nitrogen_train.data.windows import WindowShape
 from nitrogen_train.evaluation.metrics import OfflineMetrics
@@ -34,6 +35,7 @@ from nitrogen_train.models.playing import SamplingSettings, sample_chunks
 from nitrogen_train.models.visual_policy import VisualPolicy
 from nitrogen_train.runtime.progress import track
 
+_Clip = TypeVar("_Clip")
 _NUM_BINS = 401
 """The median is read off a histogram of [-1, 1]: exact to 0.0025, in constant memory."""
 
@@ -115,11 +117,21 @@ class OfflineSettings:
     seed: int
     """The noise of a window follows from it."""
 
+    def shape_windows(self, policy: VisualPolicy) -> WindowShape:
+        """Tell how a policy's windows are cut."""
+        return WindowShape(
+            num_frames=policy.num_frames,
+            frame_stride=self.frame_stride,
+            action_horizon=policy.action_horizon,
+            action_offset=self.action_offset,
+            action_hz=self.action_hz,
+        )
+
 
 def evaluate_offline(
     policy: VisualPolicy,
     *,
-    datasets: Sequence[Path],
+    sources: Mapping[Split, Sequence[Source]],
     settings: OfflineSettings,
     on_predicted: OnPredicted | None = None,
 ) -> dict[str, dict[str, Any]]:
@@ -127,7 +139,8 @@ def evaluate_offline(
 
     Args:
         policy: It is put into evaluation mode.
-        datasets: Folders with shards and a manifest.
+        sources: Those of `train`, in which the most common actions are counted, and of `val`,
+            which are predicted; their windows are as `OfflineSettings.shape_windows` has them.
         settings: Which windows, and how they are predicted.
         on_predicted: Is told what the policy predicted, clip by clip.
 
@@ -135,57 +148,57 @@ def evaluate_offline(
         By player (`policy`, `repeat`, `idle`, `most_common`), what `OfflineMetrics.compute` gives.
 
     Raises:
-        ValueError: If a data set has another action space than the policy, or no clip of a split.
+        ValueError: If a data set has another action space than the policy.
+        ShardError: If a clip cannot be read.
     """
-    manifests = [read_manifest(dataset) for dataset in datasets]
     space = policy.action_space
-    for dataset, manifest in zip(datasets, manifests, strict=True):
-        if manifest.action_space != space:
+    for source in sources["val"]:
+        if source.manifest.action_space != space:
             raise ValueError(
-                f"{dataset} has the action space {manifest.action_space.name!r}, "
+                f"{source.dataset} has the action space {source.manifest.action_space.name!r}, "
                 f"the policy {space.name!r}"
             )
-    predictor = _Predictor(policy, settings=settings)
     common = MostCommonAction(space=space)
-    for dataset, manifest in zip(datasets, manifests, strict=True):
-        _count_training_rows(
-            dataset, manifest.filter(split="train"), common, window=predictor.window
-        )
+    for source in sources["train"]:
+        for clip, row, joined in _iter_clips(source, source.dataset.read, label="count"):
+            actions = clip.actions.join(joined, space)
+            common.update(row.game, actions.rows.take(np.flatnonzero(actions.valid)))
     metrics = {player: OfflineMetrics(space=space) for player in PLAYERS}
-    for dataset, manifest in zip(datasets, manifests, strict=True):
-        for clip, rows_per_action in _iter_heldout_clips(
-            dataset, manifest, policy=policy, window=predictor.window
-        ):
+    reader = ClipReader(space=space, decoder=choose_decoder(), image_size=policy.image_size)
+    for source in sources["val"]:
+        predictor = _Predictor(policy, settings=settings, window=source.window)
+        decode = partial(_decode, reader, source)
+        for clip, _, joined in _iter_clips(source, decode, label="predict"):
             told = _measure_clip(clip, predictor=predictor, common=common, metrics=metrics)
             if on_predicted is not None and told is not None:
                 rows, actions = told
-                on_predicted(clip.clip_id, rows * rows_per_action, actions)
+                on_predicted(clip.clip_id, rows * joined, actions)
     return {player: counted.compute() for player, counted in metrics.items()}
 
 
-def _count_training_rows(
-    dataset: Path, manifest: Manifest, common: MostCommonAction, *, window: WindowShape
-) -> None:
-    storage = Storage(str(dataset))
-    rows = manifest.rows()
-    for row in track(rows, label=f"count {dataset.name}", unit="clip", total=len(rows)):
-        recorded = read_clip(storage, row).actions
-        actions = recorded.join(window.rows_per_action(row.fps), manifest.action_space)
-        common.update(row.game, actions.rows.take(np.flatnonzero(actions.valid)))
+def _iter_clips(
+    source: Source, read: Callable[[ManifestRow], _Clip], *, label: str
+) -> Iterator[tuple[_Clip, ManifestRow, int]]:
+    """Read the clips, each with how many of its stored rows become one.
+
+    Raises:
+        ShardError: If one cannot be read.
+    """
+    rows = source.rows()
+    for row in track(rows, label=f"{label} {source.dataset.name}", unit="clip", total=len(rows)):
+        try:
+            clip = read(row)
+        except ShardError as error:
+            raise ShardError(
+                f"{source.dataset}: clip {row.clip_id} cannot be read: {error}; or leave it out by "
+                f"where: clip_id != '{row.clip_id}'"
+            ) from error
+        yield clip, row, source.window.rows_per_action(row.fps)
 
 
-def _iter_heldout_clips(
-    dataset: Path, manifest: Manifest, *, policy: VisualPolicy, window: WindowShape
-) -> Iterator[tuple[DecodedClip, int]]:
-    """Read the clips, each with how many of its stored rows became one."""
-    storage, heldout = Storage(str(dataset)), manifest.filter(split="val")
-    reader = ClipReader(
-        space=policy.action_space, decoder=choose_decoder(), image_size=policy.image_size
-    )
-    rows = heldout.rows()
-    for row in track(rows, label=f"predict {dataset.name}", unit="clip", total=len(rows)):
-        joined = window.rows_per_action(row.fps)
-        yield reader.decode(reader.fetch(storage, row, rows_per_action=joined)), joined
+def _decode(reader: ClipReader, source: Source, row: ManifestRow) -> DecodedClip:
+    joined = source.window.rows_per_action(row.fps)
+    return reader.decode(reader.fetch(source.dataset, row, rows_per_action=joined))
 
 
 def _measure_clip(
@@ -218,17 +231,13 @@ def _measure_clip(
 class _Predictor:
     """The policy's first rows for windows of a clip."""
 
-    def __init__(self, policy: VisualPolicy, *, settings: OfflineSettings) -> None:
+    def __init__(
+        self, policy: VisualPolicy, *, settings: OfflineSettings, window: WindowShape
+    ) -> None:
         self._policy = policy.eval()
         self._settings = settings
         self.space = policy.action_space
-        self.window = WindowShape(
-            num_frames=policy.num_frames,
-            frame_stride=settings.frame_stride,
-            action_horizon=policy.action_horizon,
-            action_offset=settings.action_offset,
-            action_hz=settings.action_hz,
-        )
+        self.window = window
 
     def choose_windows(
         self, clip: DecodedClip

@@ -1,11 +1,13 @@
-"""Build a run's data and its order from its config, for `nitrogen-train` and `nitrogen-data`."""
+"""Open the data of a run or an evaluation by its config, and lay out a run's order."""
 
 import logging
 import os
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
-from nitrogen_train.config import DataConfig, RunConfig
+from nitrogen_train.config import DataConfig, EvaluateConfig, RunConfig
 from nitrogen_train.data.mixture import Source, load_sources, share_by_game
 from nitrogen_train.data.order import Interleaving, WindowPlan
 from nitrogen_train.data.range_cache import RangeCache
@@ -24,9 +26,6 @@ def open_sources(data: DataConfig, *, split: Split) -> list[Source]:
     """Open the data sets of a run; for a run without validation, none to validate on."""
     if split == "val" and not data.num_val_windows:
         return []
-    cache = None
-    if data.cache_dir is not None:
-        cache = RangeCache(Path(data.cache_dir), max_bytes=int(data.cache_gib * 2**30))
     window = WindowShape(
         num_frames=data.num_frames,
         frame_stride=data.frame_stride,
@@ -34,8 +33,51 @@ def open_sources(data: DataConfig, *, split: Split) -> list[Source]:
         action_offset=data.action_offset,
         action_hz=data.action_hz,
     )
-    index_dir = default_index_dir() if data.index_dir is None else Path(data.index_dir)
-    return load_sources(data.sources, split=split, window=window, index_dir=index_dir, cache=cache)
+    return load_sources(data.sources, split=split, window=window, **_find_caches(data))
+
+
+def open_datasets(config: EvaluateConfig, window: WindowShape) -> dict[Split, list[Source]]:
+    """Open the data sets of an evaluation, by split.
+
+    Raises:
+        ValueError: If one cannot be opened, lacks a split, or has other rates than asked for.
+        FileNotFoundError: If there is none in a folder.
+    """
+    named, caches = read_datasets(config), _find_caches(config)
+    open_split = partial(load_sources, named, window=window, setting="datasets", **caches)
+    return {"train": open_split(split="train"), "val": open_split(split="val")}
+
+
+def read_datasets(config: EvaluateConfig) -> dict[str, dict[str, Any]]:
+    """Read the data sets of an evaluation as `data.sources` would name them.
+
+    Rates may differ: clips are reduced to the policy's rate, if that is known.
+
+    Raises:
+        ValueError: If they are neither a list nor a mapping.
+    """
+    named = config.datasets or {}
+    if isinstance(named, list):
+        named = {str(place): {"path": path} for place, path in enumerate(named)}
+    if not isinstance(named, dict):
+        raise ValueError(f"datasets={named}: expected a list, datasets=[{named}]")
+    sources: dict[str, dict[str, Any]] = {}
+    for name, values in named.items():
+        if not isinstance(values, dict):
+            raise ValueError(
+                f"datasets.{name} is a group of settings: give +datasets.{name}.path={values}"
+            )
+        parts = [f"({part})" for part in (config.where, values.get("where")) if part]
+        sources[name] = {"any_fps": True, **values, "where": " and ".join(parts) or None}
+    return sources
+
+
+def _find_caches(config: DataConfig | EvaluateConfig) -> dict[str, Any]:
+    cache = None
+    if config.cache_dir is not None:
+        cache = RangeCache(Path(config.cache_dir), max_bytes=int(config.cache_gib * 2**30))
+    index_dir = default_index_dir() if config.index_dir is None else Path(config.index_dir)
+    return {"index_dir": index_dir, "cache": cache}
 
 
 def build_plan(config: RunConfig) -> WindowPlan:

@@ -17,12 +17,13 @@ from typing import Any, cast
 
 from hydra.utils import get_object
 
-from nitrogen_train.config import RunConfig, shape_batch
+from nitrogen_train.config import DataConfig, EvaluateConfig, RunConfig, shape_batch
 from nitrogen_train.data.manifest import MANIFEST_NAME
 from nitrogen_train.data.mixture import read_options
+from nitrogen_train.data.selection import Selection
 from nitrogen_train.data.storage import Storage
 from nitrogen_train.pretrained.places import WEIGHTS, find_last_checkpoint
-from nitrogen_train.run.data_of_run import is_first_rank
+from nitrogen_train.run.data_of_run import is_first_rank, read_datasets
 from nitrogen_train.runtime.atomic_files import did_you_mean
 from nitrogen_train.runtime.run_files import forget_error
 from nitrogen_train.training.phases import count_phases
@@ -61,9 +62,13 @@ def validate(config: RunConfig) -> None:
     for name, source in config.data.sources.items():
         path = read_options(name, source).path
         check_path(f"data.sources.{name}.path", path, then="path=data")
-    if config.data.cache_dir is not None and config.data.cache_gib <= 0:
-        raise ValueError(f"data.cache_gib must be above 0, got {config.data.cache_gib}")
+    _check_cache(config.data, "data.")
     _check_start(config)
+
+
+def _check_cache(config: DataConfig | EvaluateConfig, prefix: str) -> None:
+    if config.cache_dir is not None and config.cache_gib <= 0:
+        raise ValueError(f"{prefix}cache_gib must be above 0, got {config.cache_gib}")
 
 
 def _check_start(config: RunConfig) -> None:
@@ -267,16 +272,19 @@ def check_output_dir(path: str) -> None:
         raise ValueError(f"cannot {what} output_dir={path}: {error.strerror}") from error
 
 
-def check_dataset(path: str) -> None:
-    """Refuse what cannot be one of `datasets`.
+def check_datasets(config: EvaluateConfig) -> None:
+    """Refuse data sets of an evaluation that cannot be ones; no server is asked.
 
     Raises:
-        ValueError: If it is a URL.
-        FileNotFoundError: If it is a folder without a manifest.
+        ValueError: If an entry is not one, or `where` cannot be understood.
+        FileNotFoundError: If one is a folder without a manifest.
     """
-    if "://" in path:
-        raise ValueError(f"datasets: {path} is a URL, expected a folder; download it first")
-    check_path("datasets", path, then="datasets=[data]")
+    for name, values in read_datasets(config).items():
+        options = read_options(name, values, setting="datasets")
+        check_path("datasets", options.path, then="datasets=[data]")
+        if options.where is not None:
+            Selection(options.where)
+    _check_cache(config, "")
 
 
 def check_path(setting: str, path: str, *, then: str) -> None:

@@ -129,5 +129,6 @@ def build_once(path: Path, build: Callable[[], None]) -> None:
     except (OSError, NotImplementedError) as error:
         raise ValueError(
             f"the index {path} cannot be written ({error}); set data.index_dir to a folder on "
-            "this node's own disk with room for about 300 bytes per clip"
+            "this node's own disk with room for about 300 bytes per clip; nitrogen-eval calls it "
+            "index_dir"
         ) from error

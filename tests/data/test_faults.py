@@ -28,6 +28,7 @@ from tiers import divide
 
 from nitrogen_train.batch import PolicyBatch
 from nitrogen_train.data.clip_reader import LoadReport, Quarantine
+from nitrogen_train.data.dataset import Dataset
 from nitrogen_train.data.encode import encode_video
 from nitrogen_train.data.mixture import Source, load_sources
 from nitrogen_train.data.schema import ShardError
@@ -286,11 +287,13 @@ def test_a_source_of_which_nothing_can_be_read_stops_the_run(
 def serve(sources: Sequence[Source], server: RangeServer, **options: Any) -> list[Source]:
     """Move the bad source's shards to a server."""
     bad, good = sources
-    assert bad.storage.folder is not None
-    for path in bad.storage.folder.glob("*.tar"):
+    assert bad.dataset.storage.folder is not None
+    for path in bad.dataset.storage.folder.glob("*.tar"):
         server.files[f"/bad/{path.name}"] = path.read_bytes()
     settings: dict[str, Any] = {"attempts": 2, "first_wait_s": 0.01, "timeout_s": 2.0} | options
-    return [replace(bad, storage=Storage(f"{server.url}/bad", **settings)), good]
+    served = Dataset(f"{server.url}/bad")
+    served.storage, served.manifest = Storage(str(served), **settings), bad.manifest
+    return [replace(bad, dataset=served), good]
 
 
 @pytest.mark.slow

@@ -116,7 +116,7 @@ def test_the_hash_is_of_the_content(tmp_path: Path) -> None:
 def test_the_hash_of_a_part_does_not_depend_on_the_whole(tmp_path: Path) -> None:
     part = write_manifest(tmp_path / "part", ROWS[2:])
 
-    assert write_manifest(tmp_path / "all", ROWS).filter(split="val").hash == part.hash
+    assert write_manifest(tmp_path / "all", ROWS).keep_games(["doom_defend"]).hash == part.hash
 
 
 def test_the_hash_is_the_same_everywhere(tmp_path: Path) -> None:
@@ -124,23 +124,15 @@ def test_the_hash_is_the_same_everywhere(tmp_path: Path) -> None:
     assert write_manifest(tmp_path, ROWS).hash[:16] == "7c282fe184af7908"
 
 
-def test_a_filter_keeps_what_is_asked_for(tmp_path: Path) -> None:
-    manifest = write_manifest(tmp_path, ROWS)
-
-    assert [row.clip_id for row in manifest.filter(split="train").rows()] == [
-        "lap-0000",
-        "lap-0001",
-    ]
-    assert manifest.filter(games=["doom_defend"]).rows() == ROWS[2:]
+def test_the_clips_of_some_games_are_kept(tmp_path: Path) -> None:
+    assert write_manifest(tmp_path, ROWS).keep_games(["doom_defend"]).rows() == ROWS[2:]
 
 
-def test_an_empty_filter_names_what_there_is(tmp_path: Path) -> None:
+def test_a_game_that_is_not_there_is_refused_with_those_that_are(tmp_path: Path) -> None:
     manifest = write_manifest(tmp_path, ROWS)
 
     with pytest.raises(ShardError, match=r"game in \['pong'\]; there are .*doom_defend"):
-        manifest.filter(games=["pong"])
-    with pytest.raises(ShardError, match=r"no clip has game in .*there are \[.carracing.\]"):
-        manifest.filter(split="train", games=["doom_defend"])
+        manifest.keep_games(["pong"])
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,5 @@
 import dataclasses
+import hashlib
 import io
 import shutil
 import subprocess
@@ -10,15 +11,10 @@ from typing import Any
 
 import pytest
 
-from nitrogen_train.data.clip_record import (
-    decode_record,
-    encode_record,
-    read_record,
-    read_record_bytes,
-)
+from nitrogen_train.data.clip_record import decode_record, encode_record
+from nitrogen_train.data.dataset import Dataset
 from nitrogen_train.data.manifest import ManifestRow, read_manifest
 from nitrogen_train.data.schema import ShardError
-from nitrogen_train.data.storage import Storage
 
 
 @pytest.fixture(scope="module")
@@ -36,9 +32,7 @@ def dataset_dir(tmp_path: Path, original_dir: Path) -> Path:
 
 def row_and_bytes(dataset_dir: Path, index: int = 1) -> tuple[ManifestRow, bytes]:
     row = read_manifest(dataset_dir).row(index)
-    return row, read_record_bytes(
-        Storage(str(dataset_dir)), row.shard, offset=row.offset, size=row.size
-    )
+    return row, Dataset(dataset_dir).read_bytes(row)
 
 
 def pack(members: dict[str, bytes], *, kind: bytes = tarfile.REGTYPE) -> bytes:
@@ -59,9 +53,7 @@ def members_of(data: bytes) -> dict[str, bytes]:
 def test_one_ranged_read_gets_a_record(dataset_dir: Path) -> None:
     row, _ = row_and_bytes(dataset_dir)
 
-    record = read_record(
-        Storage(str(dataset_dir)), row.shard, offset=row.offset, size=row.size, sha256=row.sha256
-    )
+    record = Dataset(dataset_dir).read(row)
 
     assert record.metadata.clip_id == "b"
     assert len(record.actions) == record.metadata.num_frames == 30
@@ -120,13 +112,7 @@ def test_a_changed_byte_is_seen_by_the_checksum(dataset_dir: Path) -> None:
     path.write_bytes(shard)
 
     with pytest.raises(ShardError, match=f"byte {row.offset}: checksum differs"):
-        read_record(
-            Storage(str(dataset_dir)),
-            row.shard,
-            offset=row.offset,
-            size=row.size,
-            sha256=row.sha256,
-        )
+        Dataset(dataset_dir).read(row)
 
 
 def test_a_truncated_shard_names_how_much_is_missing(dataset_dir: Path) -> None:
@@ -135,25 +121,31 @@ def test_a_truncated_shard_names_how_much_is_missing(dataset_dir: Path) -> None:
     path.write_bytes(path.read_bytes()[: row.offset + 1000])
 
     with pytest.raises(ShardError, match=rf"ends after {row.offset + 1000} bytes.*copy it again"):
-        read_record(Storage(str(dataset_dir)), row.shard, offset=row.offset, size=row.size)
+        Dataset(dataset_dir).read(row)
 
 
-def test_a_missing_shard_is_named(tmp_path: Path) -> None:
+def test_a_missing_shard_is_named(dataset_dir: Path) -> None:
+    row, _ = row_and_bytes(dataset_dir)
+
     with pytest.raises(ShardError, match=r"shard-000007\.tar is missing"):
-        read_record(Storage(str(tmp_path)), "shard-000007.tar", offset=0, size=1024)
+        Dataset(dataset_dir).read(dataclasses.replace(row, shard="shard-000007.tar"))
 
 
 @pytest.mark.parametrize("size", [0, -1, 2**40])
-def test_an_absurd_size_is_refused(tmp_path: Path, size: int) -> None:
+def test_an_absurd_size_is_refused(dataset_dir: Path, size: int) -> None:
+    row, _ = row_and_bytes(dataset_dir)
+
     with pytest.raises(ShardError, match="expected 1 to"):
-        read_record(Storage(str(tmp_path)), "shard-000000.tar", offset=0, size=size)
+        Dataset(dataset_dir).read(dataclasses.replace(row, size=size))
 
 
 def test_a_wrong_offset_is_an_error(dataset_dir: Path) -> None:
     row, _ = row_and_bytes(dataset_dir)
+    data = (dataset_dir / row.shard).read_bytes()[512 : 512 + row.size]
+    row = dataclasses.replace(row, offset=512, sha256=hashlib.sha256(data).hexdigest())
 
     with pytest.raises(ShardError, match=r"shard-000000\.tar, byte 512"):
-        read_record(Storage(str(dataset_dir)), row.shard, offset=512, size=row.size)
+        Dataset(dataset_dir).read(row)
 
 
 @pytest.mark.parametrize(

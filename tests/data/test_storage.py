@@ -14,7 +14,7 @@ from moto.server import ThreadedMotoServer
 from range_server import RangeServer, serve_ranges
 
 from nitrogen_train.data import storage as remote
-from nitrogen_train.data.clip_record import encode_record, read_record
+from nitrogen_train.data.dataset import Dataset
 from nitrogen_train.data.manifest import read_manifest
 from nitrogen_train.data.mixture import load_sources
 from nitrogen_train.data.range_cache import RangeCache
@@ -160,14 +160,13 @@ def test_s3_answers_ranges_and_whole_files(s3: Any) -> None:
 
 
 def test_a_record_from_s3_is_the_local_one(s3_dataset: str, dataset_dir: Path) -> None:
-    row = read_manifest(dataset_dir).row(1)
-    place = {"offset": row.offset, "size": row.size, "sha256": row.sha256}
+    dataset, local = Dataset(s3_dataset), Dataset(dataset_dir)
 
-    record = read_record(impatient(s3_dataset), row.shard, **place)
+    (row,) = dataset.select("clip_id == b")
 
-    local = read_record(Storage(str(dataset_dir)), row.shard, **place)
-    assert encode_record(record) == encode_record(local)
-    assert record.metadata.clip_id == "b"
+    assert dataset.manifest.hash == local.manifest.hash
+    assert dataset.read_bytes(row) == local.read_bytes(row)
+    assert dataset.read(row).metadata.clip_id == "b"
 
 
 def test_a_source_may_lie_on_s3(s3_dataset: str, dataset_dir: Path, tmp_path: Path) -> None:
@@ -179,8 +178,8 @@ def test_a_source_may_lie_on_s3(s3_dataset: str, dataset_dir: Path, tmp_path: Pa
     )  # fmt: skip
 
     assert source.manifest.hash == read_manifest(dataset_dir).hash
-    assert source.storage.root == s3_dataset
-    assert source.storage.is_cached
+    assert str(source.dataset) == s3_dataset
+    assert source.dataset.storage.is_cached
 
 
 def test_a_damaged_manifest_is_named_by_its_url(s3: Any, tmp_path: Path) -> None:
@@ -461,12 +460,11 @@ def test_a_cached_record_of_a_data_set_written_anew_is_fetched_again(
     s3: Any, s3_dataset: str, dataset_dir: Path, tmp_path: Path
 ) -> None:
     row = read_manifest(dataset_dir).row(1)
-    place = {"offset": row.offset, "size": row.size, "sha256": row.sha256}
     cache = RangeCache(tmp_path, max_bytes=10**6)
     url = f"{s3_dataset}/{row.shard}"
     cache.put(url, bytes(row.size), offset=row.offset)
 
-    record = read_record(impatient(s3_dataset, cache=cache), row.shard, **place)
+    record = Dataset(s3_dataset, cache=cache).read(row)
 
     assert record.metadata.clip_id == "b"
     cached = cache.get(url, offset=row.offset, size=row.size)

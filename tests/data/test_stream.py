@@ -234,7 +234,7 @@ def test_a_second_visit_has_another_sample_seed(sources: list[Source]) -> None:
 def test_frames_of_another_size_are_squashed(sources: list[Source]) -> None:
     reader, source = build_reader(image_size=32), sources[0]
 
-    encoded = reader.fetch(source.storage, source.manifest.row(0))
+    encoded = reader.fetch(source.dataset, source.manifest.row(0))
 
     assert reader.decode(encoded).frames.shape == (20, 32, 32, 3)
     some = reader.decode(encoded, np.array([3, 7]))

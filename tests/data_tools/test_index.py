@@ -26,12 +26,12 @@ from data_tools.inspection.clip_checks import examine_clip
 from data_tools.inspection.read_run import choose_run
 from nitrogen_train.actions import GAMEPAD
 from nitrogen_train.data.clip_reader import ClipReader, Quarantine
+from nitrogen_train.data.dataset import Dataset
 from nitrogen_train.data.encode import encode_video
 from nitrogen_train.data.manifest import read_manifest
 from nitrogen_train.data.order import BatchShape, Share
 from nitrogen_train.data.schema import ShardError
-from nitrogen_train.data.storage import Storage
-from nitrogen_train.data.stored_clips import ACTION_DECODERS, read_clip
+from nitrogen_train.data.stored_clips import ACTION_DECODERS
 from nitrogen_train.data.stream import TrainingLoader, TrainingStream
 from nitrogen_train.data.video import choose_decoder
 from nitrogen_train.data.visits import WindowCollator
@@ -176,7 +176,7 @@ def test_webdatasets_own_shards_are_indexed_and_trained_from(
         ("lap1", "val"),
     } or {(row.session_id, row.split) for row in rows} == {("lap0", "val"), ("lap1", "train")}
     for row in rows:
-        clip = read_clip(Storage(str(folder)), row)
+        clip = Dataset(folder).read(row)
         np.testing.assert_array_equal(clip.actions.rows.sticks[:, 0], values()[:, STICK])
         assert clip.actions.rows.buttons[:, GAMEPAD.index("SOUTH")].tolist() == [False, True] * 10
         assert row.num_valid_rows == clip.actions.valid.sum() in (19, 20)
@@ -227,7 +227,7 @@ def test_pictures_are_clips_of_one_frame(tmp_path: Path) -> None:
         (1, 5.0, 64, 48)
     ] * 3
     for t, row in enumerate(rows):
-        clip = reader.decode(reader.fetch(Storage(str(tmp_path)), row))
+        clip = reader.decode(reader.fetch(Dataset(tmp_path), row))
         assert abs(clip.frames.mean() - 50 * t) < 2
         assert clip.values[0, STICK] == pytest.approx((t / 100 + 1) / 2)
 
@@ -258,7 +258,7 @@ def test_long_names_folders_and_other_files_are_passed_over(tmp_path: Path, form
 
     assert (tar.num_records, tar.dropped, tar.fault) == (2, {}, None)
     for row in read_manifest(tmp_path).rows():
-        assert len(read_clip(Storage(str(tmp_path)), row).actions) == row.num_frames
+        assert len(Dataset(tmp_path).read(row).actions) == row.num_frames
 
 
 BAD_RECORDS = {
@@ -572,7 +572,7 @@ def test_the_doctor_finds_nothing_wrong_with_indexed_tars(tmp_path: Path) -> Non
     index_shards(str(tmp_path), out_dir=None, facts=FACTS)
     (row,) = read_manifest(tmp_path).rows()
 
-    assert examine_clip(tmp_path, row).faults == []
-    assert examine_clip(tmp_path, replace(row, num_frames=19)).faults == [
+    assert examine_clip(Dataset(tmp_path), row).faults == []
+    assert examine_clip(Dataset(tmp_path), replace(row, num_frames=19)).faults == [
         f"clip {row.clip_id}: the video has 20 frames of 64x64, expected 19 of 64x64; index again"
     ]

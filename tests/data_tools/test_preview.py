@@ -8,6 +8,7 @@ from data_tools.__main__ import main
 from data_tools.inspection.preview import preview_clip
 from data_tools.shards.source_video import read_video_table
 from nitrogen_train.actions import GAMEPAD
+from nitrogen_train.data.dataset import Dataset
 from nitrogen_train.viewing.predictions import open_predictions
 
 
@@ -20,7 +21,7 @@ def dataset_dir(
 
 
 def test_a_preview_shows_each_frame_above_its_row(dataset_dir: Path, tmp_path: Path) -> None:
-    row = preview_clip(dataset_dir, "b", out_path=tmp_path / "b.mp4")
+    row = preview_clip(Dataset(dataset_dir), "b", out_path=tmp_path / "b.mp4")
 
     assert row.clip_id == "b"
     video = read_video_table(tmp_path / "b.mp4")
@@ -34,7 +35,7 @@ def test_a_preview_shows_each_frame_above_its_row(dataset_dir: Path, tmp_path: P
 
 
 def test_the_first_clip_is_shown_if_none_is_named(dataset_dir: Path, tmp_path: Path) -> None:
-    assert preview_clip(dataset_dir, None, out_path=tmp_path / "a.mp4").clip_id == "a"
+    assert preview_clip(Dataset(dataset_dir), None, out_path=tmp_path / "a.mp4").clip_id == "a"
 
 
 def test_a_data_set_alone_lists_its_clips(
@@ -50,18 +51,20 @@ def test_a_data_set_alone_lists_its_clips(
 def test_without_a_clip_one_that_was_predicted_is_shown(dataset_dir: Path, tmp_path: Path) -> None:
     predictions = write_predictions(tmp_path / "p.parquet", "b", [2, 3, 6])
 
-    row = preview_clip(dataset_dir, None, out_path=tmp_path / "x.mp4", predictions_path=predictions)
+    row = preview_clip(
+        Dataset(dataset_dir), None, out_path=tmp_path / "x.mp4", predictions_path=predictions
+    )
     assert row.clip_id == "b"
 
 
 def test_an_unknown_clip_is_refused(dataset_dir: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no clip 'c' among 2; did you mean"):
-        preview_clip(dataset_dir, "c", out_path=tmp_path / "c.mp4")
+        preview_clip(Dataset(dataset_dir), "c", out_path=tmp_path / "c.mp4")
 
 
 def test_only_an_mp4_is_written(dataset_dir: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="a preview is an mp4"):
-        preview_clip(dataset_dir, "a", out_path=tmp_path / "a.gif")
+        preview_clip(Dataset(dataset_dir), "a", out_path=tmp_path / "a.gif")
 
 
 def write_predictions(path: Path, clip_id: str, rows: list[int]) -> Path:
@@ -75,7 +78,9 @@ def write_predictions(path: Path, clip_id: str, rows: list[int]) -> Path:
 def test_predictions_are_a_second_pad(dataset_dir: Path, tmp_path: Path) -> None:
     predictions = write_predictions(tmp_path / "p.parquet", "b", [2, 3, 6])
 
-    preview_clip(dataset_dir, "b", out_path=tmp_path / "b.mp4", predictions_path=predictions)
+    preview_clip(
+        Dataset(dataset_dir), "b", out_path=tmp_path / "b.mp4", predictions_path=predictions
+    )
 
     video = read_video_table(tmp_path / "b.mp4")
     frames = np.stack([frame.to_ndarray(format="rgb24") for frame in video.read()]).astype(int)
@@ -94,4 +99,6 @@ def test_predictions_of_other_clips_are_refused(dataset_dir: Path, tmp_path: Pat
     predictions = write_predictions(tmp_path / "p.parquet", "a", [2])
 
     with pytest.raises(ValueError, match="has 0 predictions for clip b"):
-        preview_clip(dataset_dir, "b", out_path=tmp_path / "b.mp4", predictions_path=predictions)
+        preview_clip(
+            Dataset(dataset_dir), "b", out_path=tmp_path / "b.mp4", predictions_path=predictions
+        )

@@ -23,10 +23,9 @@ from data_tools.shards.planned_clips import Dropped, PlannedUnit
 from data_tools.shards.shard_plan import ALL, Part, ShardSettings, make_plan
 from data_tools.shards.shard_recordings import plan_recording, shard_recordings
 from data_tools.shards.shard_writer import join_parts, write_dataset
-from nitrogen_train.data.clip_record import read_record
+from nitrogen_train.data.dataset import Dataset
 from nitrogen_train.data.manifest import read_manifest
 from nitrogen_train.data.schema import ShardError
-from nitrogen_train.data.storage import Storage
 from nitrogen_train.data.video import PyAVDecoder
 
 SETTINGS = ShardSettings(size=64, clip_seconds=2.0, clips_per_shard=2)
@@ -83,7 +82,7 @@ def test_a_data_set_holds_the_recordings(dataset_dir: Path) -> None:
         *manifest.table["shard"].to_pylist(),
     }
     for row in manifest.rows():
-        record = read_record(Storage(str(dataset_dir)), row.shard, offset=row.offset, size=row.size)
+        record = Dataset(dataset_dir).read(row)
         first = record.metadata.provenance.start_frame
         times = np.arange(first, first + row.num_frames)
         np.testing.assert_allclose(record.actions.rows.sticks[:, 0], times / 100)
@@ -375,9 +374,7 @@ def test_recordings_that_lost_frames_keep_their_rate(
     for name, shown in seen.items():
         row = rows[f"{name}-0000"]
         assert row.num_frames == shown[-1] + 1
-        data = read_record(
-            Storage(str(tmp_path / "set")), row.shard, offset=row.offset, size=row.size
-        )
+        data = Dataset(tmp_path / "set").read(row)
         shades = PyAVDecoder().decode(data.video).mean(axis=(1, 2, 3)) / 2
         places = np.arange(row.num_frames)
         latest = np.searchsorted(shown, places, side="right") - 1

@@ -15,8 +15,8 @@ from nitrogen_train.data.clip_record import (
     Record,
     decode_record,
     encode_record,
-    read_record_bytes,
 )
+from nitrogen_train.data.dataset import Dataset
 from nitrogen_train.data.encode import Encoding, encode_video
 from nitrogen_train.data.manifest import (
     MANIFEST_NAME,
@@ -26,7 +26,6 @@ from nitrogen_train.data.manifest import (
     read_manifest,
     write_manifest,
 )
-from nitrogen_train.data.storage import Storage
 
 SHARD = "shard-000000.tar"
 
@@ -50,7 +49,7 @@ def rewrite(folder: Path, change: Callable[[Record], Record]) -> None:
     """Change the first clip's record, and write shard and manifest so that they agree with it."""
     rows, shard = [], b""
     for index, row in enumerate(read_manifest(folder).rows()):
-        data = read_record_bytes(Storage(str(folder)), row.shard, offset=row.offset, size=row.size)
+        data = Dataset(folder).read_bytes(row)
         record = change(decode_record(data)) if index == 0 else decode_record(data)
         data = encode_record(record)
         rows.append(describe_record(record, data, shard=SHARD, offset=len(shard), split=row.split))

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from range_server import serve_ranges
 from ready import run_ready
 from tiny_policy import build_tiny_policy
 
@@ -123,12 +124,26 @@ def test_results_are_written_and_printed(
     assert scores["settings"]["execution_horizon"] == 2
     offline = json.loads((run_dir / "eval" / "offline.json").read_text())
     assert (offline["settings"]["frame_stride"], offline["settings"]["action_offset"]) == (2, 1)
+    assert offline["datasets"] == {"0": {"any_fps": True, "path": str(dataset), "where": None}}
     assert offline["players"]["repeat"]["macro"]["onset_f1"] == 0
     printed = capsys.readouterr().out
     assert f"{game['score']:.3f}" in printed
     assert "score: 0 is random, 1 the reference, here the expert on the same seeds" in printed
     assert "an interval of 3 episodes says little: give episodes=20 or more" in printed
     assert f"{offline['players']['policy']['macro']['stick_mae']:.3f}" in printed
+
+
+def test_data_that_is_not_there_is_told_before_anything_is_played(run_dir: Path):
+    with serve_ranges() as server:
+        config = EvaluateConfig(
+            policy=str(run_dir), games=["chase_game:ChaseGame"], datasets=[f"{server.url}/none"],
+            episodes=2, execution_horizon=1,
+        )  # fmt: skip
+        with pytest.raises(ValueError, match=r"datasets\.0 .*manifest.parquet is missing") as told:
+            evaluate(config)
+
+    assert "\n" not in str(told.value)
+    assert not (run_dir / "eval").exists()
 
 
 def test_predictions_are_written_if_asked_for(run_dir: Path, dataset: Path):

@@ -1,11 +1,17 @@
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from range_server import serve_ranges
 from tiny_policy import build_tiny_policy
 
+from nitrogen_train.config import EvaluateConfig
+from nitrogen_train.data.manifest import read_manifest, write_manifest
+from nitrogen_train.data.schema import ShardError
 from nitrogen_train.evaluation.offline import PLAYERS, OfflineSettings, evaluate_offline
 from nitrogen_train.models.playing import SamplingSettings
+from nitrogen_train.run.data_of_run import open_datasets
 
 SETTINGS = OfflineSettings(
     frame_stride=1,
@@ -28,10 +34,15 @@ def dataset(tmp_path: Path, write_dataset, clip_plan) -> Path:
     return write_dataset(tmp_path / "data", plans)
 
 
-def evaluate(dataset: Path, **changes) -> dict:
-    return evaluate_offline(
-        build_tiny_policy(), datasets=[dataset], settings=replace(SETTINGS, **changes)
-    )
+def evaluate(*datasets: object, on_predicted: Any = None, where: str | None = None, **changes):
+    return evaluate_named([str(each) for each in datasets], on_predicted, where, **changes)
+
+
+def evaluate_named(named: Any, on_predicted: Any = None, where: str | None = None, **changes):
+    policy, settings = build_tiny_policy(), replace(SETTINGS, **changes)
+    config = EvaluateConfig(datasets=named, where=where)
+    sources = open_datasets(config, settings.shape_windows(policy))
+    return evaluate_offline(policy, sources=sources, settings=settings, on_predicted=on_predicted)
 
 
 def test_every_player_is_judged_on_the_valid_rows_with_a_valid_row_before(dataset: Path):
@@ -80,18 +91,20 @@ def test_the_row_judged_follows_the_offset_and_the_frames_are_thinned(dataset: P
 def test_a_data_set_without_heldout_clips_is_refused(tmp_path: Path, write_dataset, clip_plan):
     only_train = write_dataset(tmp_path / "data", [clip_plan(clip_id="train")])
 
-    with pytest.raises(ValueError, match="no clip has split in"):
+    with pytest.raises(ValueError, match="no clip is in 'val', and evaluation needs train") as told:
         evaluate(only_train)
+    assert str(told.value).startswith(f"datasets.0 ({only_train}): ")
+    assert "without validation" not in str(told.value)
 
 
 def test_what_the_policy_predicted_is_told_clip_by_clip(dataset: Path):
     told = {}
 
-    players = evaluate_offline(
-        build_tiny_policy(),
-        datasets=[dataset],
-        settings=replace(SETTINGS, action_offset=2, every_nth_frame=3),
+    players = evaluate(
+        dataset,
         on_predicted=lambda clip_id, rows, actions: told.update({clip_id: (rows, actions)}),
+        action_offset=2,
+        every_nth_frame=3,
     )
 
     rows, actions = told.pop("val")
@@ -106,12 +119,79 @@ def test_what_the_policy_predicted_is_told_clip_by_clip(dataset: Path):
 def test_of_rows_that_were_joined_the_first_is_told(dataset: Path):
     told = []
 
-    evaluate_offline(
-        build_tiny_policy(),
-        datasets=[dataset],
-        settings=replace(SETTINGS, action_hz=5.0),
+    evaluate(
+        dataset,
         on_predicted=lambda _clip_id, rows, _actions: told.extend(rows.tolist()),
+        action_hz=5.0,
     )
 
     # Pairs of the 20 rows at 10 Hz; rows 10 and 11, and those behind them, are out.
     assert told == [2, 4, 6, 8, 14, 16, 18]
+
+
+def test_a_url_gives_what_its_folder_gives(dataset: Path):
+    with serve_ranges() as server:
+        server.files |= {f"/set/{path.name}": path.read_bytes() for path in dataset.iterdir()}
+
+        assert evaluate(f"{server.url}/set") == evaluate(dataset)
+
+
+def test_only_the_clips_that_are_in_use_are_read(tmp_path: Path, write_dataset, clip_plan):
+    splits = {"train": "train", "one": "val", "other": "val"}
+    plans = [clip_plan(clip_id=name, split=split) for name, split in splits.items()]
+    folder, told = write_dataset(tmp_path / "data", plans), []
+
+    def note(clip_id, _rows, _actions):
+        told.append(clip_id)
+
+    evaluate(folder, on_predicted=note, where="clip_id != other")
+    by_name = {"mine": {"path": str(folder), "where": "clip_id != one"}}
+    evaluate_named(by_name, note)
+    assert told == ["one", "other"]
+    with pytest.raises(
+        ValueError, match=r"datasets\.mine .*no clip is left by '\(\(clip_id == one\) and"
+    ):
+        evaluate_named(by_name, note, where="clip_id == one")
+
+
+def at_rate(folder: Path, fps: float) -> Path:
+    write_manifest(folder, [replace(row, fps=fps) for row in read_manifest(folder).rows()])
+    return folder
+
+
+def test_other_rates_are_reduced_to_that_of_the_policy_or_refused(
+    tmp_path: Path, write_dataset, clip_plan
+):
+    plans = [clip_plan(clip_id=split, split=split) for split in ("train", "val")]
+    slow = write_dataset(tmp_path / "slow", plans)
+    fast = at_rate(write_dataset(tmp_path / "fast", plans), 20.0)
+
+    def count(**settings) -> int:
+        return evaluate(slow, fast, **settings)["policy"]["games"]["doom_defend"]["rows"]
+
+    assert count(action_hz=10.0) == 29 + 14
+    # Nobody knows the policy's rate: each is predicted at its own.
+    assert count() == 29 + 29
+    with pytest.raises(ValueError, match=r"datasets\.0 .*slow.*10 frames per second are no multip"):
+        count(action_hz=4.0)
+    strict = {name: {"path": str(tmp_path / name), "any_fps": False} for name in ("slow", "fast")}
+    with pytest.raises(ValueError, match=r"datasets: the clips' frames .* differ .* by action_hz,"):
+        evaluate_named(strict)
+
+
+def test_an_offset_of_a_data_set_is_its_own(dataset: Path):
+    named = {"mine": {"path": str(dataset), "action_offset": 3}}
+
+    assert evaluate_named(named, every_nth_frame=4) == evaluate(
+        dataset, action_offset=3, every_nth_frame=4
+    )
+
+
+def test_a_clip_that_cannot_be_read_is_named_and_ends_it(dataset: Path):
+    row = read_manifest(dataset).row(1)
+    shard = bytearray((dataset / row.shard).read_bytes())
+    shard[row.offset + 600] ^= 1
+    (dataset / row.shard).write_bytes(shard)
+
+    with pytest.raises(ShardError, match=r"clip val cannot be read: .*checksum differs.*!= 'val'"):
+        evaluate(dataset)

@@ -10,10 +10,9 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from jaxtyping import UInt8
 from PIL import Image
 
-from nitrogen_train.data.clip_record import Record, read_record
+from nitrogen_train.data.clip_record import Record
+from nitrogen_train.data.dataset import Dataset
 from nitrogen_train.data.encode import VideoWriter
-from nitrogen_train.data.manifest import read_manifest
-from nitrogen_train.data.storage import Storage
 from nitrogen_train.data.video import PyAVDecoder
 
 NUM_BITS = 6
@@ -42,9 +41,9 @@ def read_barcodes(frames: UInt8[np.ndarray, "f h w 3"]) -> list[int]:
 
 def read_dataset(folder: Path) -> list[tuple[Record, list[int]]]:
     """Read a data set's clips in the order of their names, each with its frames' indices."""
-    storage = Storage(str(folder))
-    rows = sorted(read_manifest(folder).rows(), key=lambda row: row.clip_id)
-    records = [read_record(storage, row.shard, offset=row.offset, size=row.size) for row in rows]
+    dataset = Dataset(folder)
+    rows = sorted(dataset.manifest.rows(), key=lambda row: row.clip_id)
+    records = [dataset.read(row) for row in rows]
     return [(record, read_barcodes(PyAVDecoder().decode(record.video))) for record in records]
 
 

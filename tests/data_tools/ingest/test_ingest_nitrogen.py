@@ -24,9 +24,9 @@ from label_maker import (
 
 from data_tools.__main__ import main
 from data_tools.shards.drop_report import read_report
-from nitrogen_train.data.clip_record import Record, read_record
+from nitrogen_train.data.clip_record import Record
+from nitrogen_train.data.dataset import Dataset
 from nitrogen_train.data.manifest import ManifestRow, read_manifest
-from nitrogen_train.data.storage import Storage
 from nitrogen_train.data.video import PyAVDecoder
 
 SLOW, FAST, VARYING, SMALL = "slow0000000", "-fast.00000", "varying0000", "small000000"
@@ -114,7 +114,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def read_clip(dataset_dir: Path, row: ManifestRow) -> Record:
-    return read_record(Storage(str(dataset_dir)), row.shard, offset=row.offset, size=row.size)
+    return Dataset(dataset_dir).read(row)
 
 
 def test_each_frames_number_is_its_rows(dataset_dir: Path) -> None:

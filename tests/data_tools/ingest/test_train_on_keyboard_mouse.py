@@ -17,6 +17,7 @@ from data_tools.inspection.preview import preview_clip
 from data_tools.shards.shard_plan import ShardSettings
 from nitrogen_train.actions.space import KEYBOARD_MOUSE
 from nitrogen_train.config import RunConfig, find_config_dir, register_schema
+from nitrogen_train.data.dataset import Dataset
 from nitrogen_train.models.load import load_policy
 from nitrogen_train.train import train
 
@@ -75,7 +76,7 @@ def test_the_tools_look_into_such_a_data_set(
 ) -> None:
     assert main(["stats", str(dataset_dir)]) == 0
     said = capsys.readouterr().out
-    row = preview_clip(dataset_dir, None, out_path=tmp_path / "clip.mp4")
+    row = preview_clip(Dataset(dataset_dir), None, out_path=tmp_path / "clip.mp4")
 
     assert re.search(r"KEY_W +50\.00%", said)
     assert "MOUSE_X" in said

@@ -13,6 +13,7 @@ from data_tools.__main__ import main
 from data_tools.inspection.stats import choose_clips, count_actions, count_dataset
 from nitrogen_train.actions import GAMEPAD
 from nitrogen_train.data.clip_record import ClipActions
+from nitrogen_train.data.dataset import Dataset
 from nitrogen_train.data.manifest import read_manifest
 
 
@@ -112,7 +113,7 @@ def test_presses_are_counted_by_their_length() -> None:
 
 @pytest.mark.slow
 def test_counts_do_not_depend_on_the_workers(dataset_dir: Path) -> None:
-    one, two = (count_dataset(dataset_dir, workers=workers) for workers in (1, 2))
+    one, two = (count_dataset(Dataset(dataset_dir), workers=workers) for workers in (1, 2))
 
     assert one.groups.keys() == two.groups.keys()
     for key, counts in one.groups.items():

@@ -68,9 +68,12 @@ def exported_dir(dataset_dir: Path) -> Path:
     """The data set as a LeRobotDataset; whoever changes it copies it first."""
     from data_tools.lerobot.export_lerobot import export_lerobot
     from data_tools.lerobot.layout import FileLimits
+    from nitrogen_train.data.dataset import Dataset
 
     out_dir = dataset_dir.parent / "exported"
-    export_lerobot(dataset_dir, out_dir=out_dir, games=None, limits=FileLimits(), workers=1)
+    export_lerobot(
+        Dataset(dataset_dir), out_dir=out_dir, games=None, limits=FileLimits(), workers=1
+    )
     return out_dir
 
 

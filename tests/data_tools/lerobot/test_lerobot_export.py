@@ -21,26 +21,24 @@ from data_tools.lerobot.write_lerobot import (
 from data_tools.shards.shard_plan import ShardSettings
 from data_tools.shards.shard_recordings import shard_recordings
 from nitrogen_train.actions import GAMEPAD
-from nitrogen_train.data.clip_record import Record, read_record
+from nitrogen_train.data.clip_record import Record
+from nitrogen_train.data.dataset import Dataset
 from nitrogen_train.data.manifest import ManifestRow, read_manifest
 from nitrogen_train.data.schema import ShardError
-from nitrogen_train.data.storage import Storage
 from nitrogen_train.data.video import choose_decoder
 
 CAMERA = "observation.images.screen"
 
 
 def export(dataset_dir: Path, out_dir: Path, games: list[str] | None = None) -> ExportCounts:
-    return export_lerobot(dataset_dir, out_dir=out_dir, games=games, limits=FileLimits(), workers=1)
+    dataset, limits = Dataset(dataset_dir), FileLimits()
+    return export_lerobot(dataset, out_dir=out_dir, games=games, limits=limits, workers=1)
 
 
 def read_in_order(dataset_dir: Path) -> list[tuple[ManifestRow, Record]]:
     """The clips as they are exported: those for training first."""
     rows = sorted(read_manifest(dataset_dir).rows(), key=lambda row: row.split)
-    storage = Storage(str(dataset_dir))
-    return [
-        (row, read_record(storage, row.shard, offset=row.offset, size=row.size)) for row in rows
-    ]
+    return [(row, Dataset(dataset_dir).read(row)) for row in rows]
 
 
 def test_the_layout_is_lerobots(exported_dir: Path) -> None:

@@ -13,11 +13,10 @@ from data_tools.lerobot.ingest_lerobot import ReadingOptions, plan_lerobot
 from data_tools.lerobot.layout import CLIP_COLUMN, EpisodeClip, FilePlace, fill_template
 from data_tools.shards.shard_plan import ALL, Plan, ShardSettings
 from data_tools.shards.shard_writer import write_dataset
-from nitrogen_train.data.clip_record import read_record
+from nitrogen_train.data.dataset import Dataset
 from nitrogen_train.data.encode import VideoWriter
 from nitrogen_train.data.manifest import read_manifest
 from nitrogen_train.data.schema import ShardError
-from nitrogen_train.data.storage import Storage
 from nitrogen_train.data.video import choose_decoder
 
 CAMERA = "observation.images.top"
@@ -114,9 +113,7 @@ def test_a_strangers_data_set_becomes_clips(robot_dir: Path, tmp_path: Path) -> 
     ]  # fmt: skip
     assert {row.session_id for row in rows} == {"robot-episode-000000", "robot-episode-000001"}
     for row in rows:
-        record = read_record(
-            Storage(str(tmp_path / "set")), row.shard, offset=row.offset, size=row.size
-        )
+        record = Dataset(tmp_path / "set").read(row)
         frame = np.arange(row.num_frames) + record.metadata.provenance.start_frame
         t = frame - (LENGTHS[0] if row.game == "place" else 0)
         shades = choose_decoder().decode(record.video).mean(axis=(1, 2, 3))

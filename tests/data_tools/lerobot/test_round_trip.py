@@ -12,21 +12,18 @@ from data_tools.lerobot.ingest_lerobot import ReadingOptions, plan_lerobot
 from data_tools.lerobot.layout import FileLimits
 from data_tools.shards.shard_plan import ALL, Part, ShardSettings
 from data_tools.shards.shard_writer import join_parts, write_dataset
-from nitrogen_train.data.clip_record import Record, read_record
+from nitrogen_train.data.clip_record import Record
+from nitrogen_train.data.dataset import Dataset
 from nitrogen_train.data.manifest import ManifestRow, read_manifest
 from nitrogen_train.data.schema import ShardError
-from nitrogen_train.data.storage import Storage
 from nitrogen_train.data.video import choose_decoder
 
 SETTINGS = ShardSettings(size=64, clips_per_shard=2)
 
 
 def read_all(dataset_dir: Path) -> dict[str, tuple[ManifestRow, Record]]:
-    storage = Storage(str(dataset_dir))
-    return {
-        row.clip_id: (row, read_record(storage, row.shard, offset=row.offset, size=row.size))
-        for row in read_manifest(dataset_dir).rows()
-    }
+    dataset = Dataset(dataset_dir)
+    return {row.clip_id: (row, dataset.read(row)) for row in dataset.manifest.rows()}
 
 
 def assert_same_play(got_dir: Path, expected_dir: Path) -> None:
@@ -79,7 +76,9 @@ def test_a_round_trip_keeps_every_action_and_every_frame(
 def test_many_small_files_give_the_same(dataset_dir: Path, tmp_path: Path) -> None:
     # Files hold one or two episodes, and chunks two files.
     limits = FileLimits(data_mb=0.006, video_mb=0.004, files_per_chunk=2)
-    export_lerobot(dataset_dir, out_dir=tmp_path / "lr", games=None, limits=limits, workers=1)
+    export_lerobot(
+        Dataset(dataset_dir), out_dir=tmp_path / "lr", games=None, limits=limits, workers=1
+    )
 
     ingest(tmp_path / "lr", tmp_path / "back")
 
@@ -93,7 +92,9 @@ def test_many_small_files_give_the_same(dataset_dir: Path, tmp_path: Path) -> No
 
 def test_parts_of_an_ingest_are_joined(dataset_dir: Path, tmp_path: Path) -> None:
     limits = FileLimits(video_mb=0.004)
-    export_lerobot(dataset_dir, out_dir=tmp_path / "lr", games=None, limits=limits, workers=1)
+    export_lerobot(
+        Dataset(dataset_dir), out_dir=tmp_path / "lr", games=None, limits=limits, workers=1
+    )
 
     for index in range(2):
         ingest(tmp_path / "lr", tmp_path / "back", part=Part(index=index, count=2))

@@ -16,10 +16,9 @@ from data_tools.shards.drop_report import DatasetReport
 from data_tools.shards.filter_clips import filter_dataset, format_rules
 from data_tools.shards.shard_plan import Part
 from data_tools.shards.shard_writer import join_parts
-from nitrogen_train.data.clip_record import read_record_bytes
+from nitrogen_train.data.dataset import Dataset
 from nitrogen_train.data.manifest import read_manifest, write_manifest
 from nitrogen_train.data.schema import ShardError
-from nitrogen_train.data.storage import Storage
 
 SIDE = 64
 IDLE: dict[str, float] = {}
@@ -71,7 +70,8 @@ def reasons(report: DatasetReport) -> dict[str, str]:
 
 
 def dry_run(folder: Path, **settings: Any) -> DatasetReport:
-    return filter_dataset(folder, out_dir=None, settings=FilterSettings(**settings), workers=1)
+    settings = FilterSettings(**settings)
+    return filter_dataset(Dataset(folder), out_dir=None, settings=settings, workers=1)
 
 
 @pytest.mark.parametrize("rule", BREAKS)
@@ -275,11 +275,8 @@ def mixed_dir(
 
 
 def read_all(folder: Path) -> dict[str, bytes]:
-    storage = Storage(str(folder))
-    return {
-        row.clip_id: read_record_bytes(storage, row.shard, offset=row.offset, size=row.size)
-        for row in read_manifest(folder).rows()
-    }
+    dataset = Dataset(folder)
+    return {row.clip_id: dataset.read_bytes(row) for row in dataset.manifest.rows()}
 
 
 def hash_files(folder: Path) -> dict[str, str]:
@@ -292,7 +289,7 @@ def hash_files(folder: Path) -> dict[str, str]:
 
 def run_filter(folder: Path, out_dir: Path, **options: Any) -> DatasetReport:
     values = {"settings": FilterSettings(), "clips_per_shard": 2, "workers": 1} | options
-    return filter_dataset(folder, out_dir=out_dir, **values)
+    return filter_dataset(Dataset(folder), out_dir=out_dir, **values)
 
 
 def test_kept_records_are_the_same_bytes_in_the_same_split(tmp_path: Path, mixed_dir: Path) -> None:
@@ -316,7 +313,7 @@ def test_kept_records_are_the_same_bytes_in_the_same_split(tmp_path: Path, mixed
 
 def test_the_report_has_a_line_per_game_and_rule(mixed_dir: Path) -> None:
     settings = FilterSettings(off=("menu",))
-    report = filter_dataset(mixed_dir, out_dir=None, settings=settings, workers=1)
+    report = filter_dataset(Dataset(mixed_dir), out_dir=None, settings=settings, workers=1)
 
     lines = [line.split() for line in format_rules(report, settings.on).splitlines()]
 
