@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
-    from data_tools.shards.drop_report import DatasetReport
+    from data_tools.shards.drop_report import DropReport
     from data_tools.shards.shard_plan import Part, ShardSettings
 
 _FEW = 8
@@ -260,19 +260,20 @@ def propose_shard(recordings: Path) -> str:
     return shlex.join(["nitrogen-data", "shard", str(recordings), "--out", free])
 
 
-def describe_dataset(out_dir: Path, part: "Part", report: "DatasetReport") -> str:
-    """Say what has been written, and what is next if there are other parts."""
-    from data_tools.shards.drop_report import (
-        describe_contents,
-        describe_lacking_split,
-        format_report,
-    )
+def describe_dataset(out_dir: Path, part: "Part", report: "DropReport") -> str:
+    """Say what has been kept and dropped, and what is next."""
+    from data_tools.shards.drop_report import format_report
 
-    if part.count == 1:
-        next_verb = shlex.join(["nitrogen-data", "verify", str(out_dir)])
-        ends = [describe_contents(out_dir), describe_lacking_split(out_dir), f"next: {next_verb}"]
-        return f"{format_report(report)}\n\n" + "\n".join(filter(None, ends))
-    return (
-        f"{format_report(report)}\n\n{out_dir} holds part {part.index} of {part.count}; "
-        f"after all of them: {shlex.join(['nitrogen-data', 'merge', str(out_dir)])}"
-    )
+    return f"{format_report(report)}\n\n{describe_end(out_dir, part)}"
+
+
+def describe_end(out_dir: Path, part: "Part") -> str:
+    """Say what has been written, and what is next, also if there are other parts."""
+    from data_tools.shards.drop_report import describe_contents, describe_lacking_split
+
+    if part.count > 1:
+        merge = shlex.join(["nitrogen-data", "merge", str(out_dir)])
+        return f"{out_dir} holds part {part.index} of {part.count}; after all of them: {merge}"
+    next_verb = shlex.join(["nitrogen-data", "verify", str(out_dir)])
+    ends = (describe_contents(out_dir), describe_lacking_split(out_dir), f"next: {next_verb}")
+    return "\n".join(filter(None, ends))

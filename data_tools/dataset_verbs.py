@@ -2,8 +2,8 @@
 
 import argparse
 import shlex
+import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from data_tools.command_line import (
     CommandParser,
@@ -11,16 +11,12 @@ from data_tools.command_line import (
     add_verb,
     add_workers,
     describe_dataset,
+    describe_end,
+    game_name,
     out_folder,
     read_shard_settings,
 )
 from data_tools.shards.clip_rules import SWITCHABLE, FilterSettings
-
-if TYPE_CHECKING:
-    from data_tools.shards.shard_plan import Part
-import sys
-
-from data_tools.command_line import game_name
 from nitrogen_train.runtime.atomic_files import describe_error
 
 
@@ -133,16 +129,6 @@ def add_filter_verbs(verbs: "argparse._SubParsersAction[CommandParser]") -> None
     add_workers(verb)
 
 
-def _describe_end(out_dir: Path, part: "Part") -> str:
-    from data_tools.shards.drop_report import describe_contents
-
-    if part.count > 1:
-        merge = shlex.join(["nitrogen-data", "merge", str(out_dir)])
-        return f"{out_dir} holds part {part.index} of {part.count}; after all of them: {merge}"
-    verify = shlex.join(["nitrogen-data", "verify", str(out_dir)])
-    return f"{describe_contents(out_dir)}\nnext: {verify}"
-
-
 def _filter(options: argparse.Namespace) -> int:
     from data_tools.shards.drop_report import format_faults
     from data_tools.shards.filter_clips import filter_dataset, format_rules
@@ -168,7 +154,7 @@ def _filter(options: argparse.Namespace) -> int:
     if report.faults:
         print(format_faults(report.faults))
     if options.out is not None:
-        print(_describe_end(options.out, part))
+        print(describe_end(options.out, part))
     return 1 if report.faults else 0
 
 
@@ -393,6 +379,7 @@ def add_ingest(formats: "argparse._SubParsersAction[CommandParser]") -> None:
 def _export(options: argparse.Namespace) -> int:
     from data_tools.lerobot.export_lerobot import export_lerobot
     from data_tools.lerobot.layout import FileLimits
+    from data_tools.shards.drop_report import format_faults
 
     counts = export_lerobot(
         options.dataset,
@@ -405,8 +392,8 @@ def _export(options: argparse.Namespace) -> int:
         f"{options.out} is a LeRobotDataset v3.0: {counts.num_episodes} episodes, "
         f"{counts.num_frames} frames, tasks {', '.join(counts.games)}"
     )
-    for fault in counts.faults:
-        print(fault)
+    if counts.faults:
+        print(format_faults(counts.faults))
     return 1 if counts.faults else 0
 
 

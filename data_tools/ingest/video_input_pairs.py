@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from data_tools.names import is_hidden
-from data_tools.shards.drop_report import DatasetReport
+from data_tools.shards.drop_report import DropReport
 from data_tools.shards.planned_clips import Dropped, PlannedUnit, list_loss
 from data_tools.shards.shard_plan import Part, ShardSettings, choose_heldout, make_plan
 from data_tools.shards.shard_recordings import Stretch, cut_stretch
@@ -178,7 +178,7 @@ def search_files(
     if not found:
         raise FileNotFoundError("; ".join(faults.values()))
     return dict(sorted(found.items())), [
-        Dropped(name=str(folder), game="unknown", seconds=0.0, reason="nothing in it", detail=text)
+        Dropped(name=str(folder), reason="nothing in it", detail=text)
         for folder, text in faults.items()
     ]
 
@@ -191,7 +191,6 @@ def _drop_repeated(pairs: Sequence[Pair]) -> tuple[list[Pair], list[Dropped]]:
         Dropped(
             name=pair.name,
             game=pair.game,
-            seconds=0.0,
             reason="it comes twice",
             detail=f"{pair.inputs_path} has the name of {first[pair.name].inputs_path}",
         )
@@ -208,7 +207,7 @@ def ingest_pairs(
     part: Part,
     workers: int,
     dropped: Sequence[Dropped] = (),
-) -> DatasetReport:
+) -> DropReport:
     """Make a data set of recordings, or finish one, or a part of one.
 
     Args:

@@ -86,8 +86,8 @@ class Dropped:
 
     name: str
     """Name of the clip that it would have been, or of the whole unit."""
-    game: str
-    seconds: float
+    game: str = "unknown"
+    seconds: float = 0.0
     """Seconds of play, as far as they are known."""
     reason: str
     """A few words, the same for all that went wrong in this way."""

@@ -177,9 +177,9 @@ def make_plan(
         split: Split = "val" if clip.metadata.session_id in heldout else "train"
         splits[split].append(replace(clip, split=split))
     per_shard = settings.clips_per_shard
-    settings_digest = _digest(SCHEMA_VERSION, asdict(settings), part.count, sorted(heldout))
+    settings_digest = hash_facts(SCHEMA_VERSION, asdict(settings), part.count, sorted(heldout))
     return Plan(
-        digest=_digest(settings_digest, part.index, [unit.digest for unit in planned]),
+        digest=hash_facts(settings_digest, part.index, [unit.digest for unit in planned]),
         units=[replace(unit, clips=[]) for unit in planned],
         settings_digest=settings_digest,
         part=part,
@@ -236,8 +236,9 @@ def _unit_hash(session_id: str) -> float:
 
 
 def _digest_units(plan: Plan[Any], digests: list[str]) -> str:
-    return _digest(plan.settings_digest, plan.part.index, digests)
+    return hash_facts(plan.settings_digest, plan.part.index, digests)
 
 
-def _digest(*facts: object) -> str:
+def hash_facts(*facts: object) -> str:
+    """Hash what JSON can hold."""
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()

@@ -31,7 +31,7 @@ from jaxtyping import Int64
 from data_tools.names import plain_name, safe_key
 from data_tools.recordings.input_log import InputLog, overlapping, read_input_log
 from data_tools.recordings.recording import Recording, search_recordings
-from data_tools.shards.drop_report import DatasetReport
+from data_tools.shards.drop_report import DropReport
 from data_tools.shards.planned_clips import Dropped, PlannedClip, PlannedUnit, list_loss
 from data_tools.shards.shard_plan import ALL, Part, ShardSettings, choose_heldout, make_plan
 from data_tools.shards.shard_writer import refuse_other_settings, write_dataset
@@ -291,7 +291,7 @@ def shard_recordings(
     settings: ShardSettings,
     part: Part = ALL,
     workers: int,
-) -> DatasetReport:
+) -> DropReport:
     """Make a data set of recordings, or finish one, or a part of one.
 
     Args:
@@ -355,6 +355,4 @@ def _try_recording(recording: Recording, *, settings: ShardSettings) -> PlannedU
 
 
 def _drop(name: str, error: Exception, *, reason: str) -> Dropped:
-    return Dropped(
-        name=name, game="unknown", seconds=0.0, reason=reason, detail=describe_error(error)
-    )
+    return Dropped(name=name, reason=reason, detail=describe_error(error))

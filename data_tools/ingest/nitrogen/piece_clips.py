@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from data_tools.ingest.nitrogen.label_tar import LabelFault, RawPiece, iter_pieces
+from data_tools.ingest.nitrogen.label_tar import RawPiece, iter_pieces
 from data_tools.ingest.nitrogen.labelled_piece import (
     MAX_STAY_S,
     Clock,
@@ -124,7 +124,7 @@ def _iter_wanted(unit: TarballUnit) -> Iterator[LabelledPiece]:
         # Faults are in the index already, from where they have come into the unit.
         if isinstance(raw, RawPiece) and raw.chunk in wanted.get(raw.video_id, ()):
             piece = read_piece(raw)
-            if not isinstance(piece, LabelFault):
+            if not isinstance(piece, Dropped):
                 yield piece
             left -= 1
         if not left:
