@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from nitrogen_train.runtime.atomic_files import did_you_mean
 
 if TYPE_CHECKING:
-    from data_tools.shards.drop_report import DatasetReport
+    from data_tools.shards.drop_report import DropReport
     from data_tools.shards.shard_plan import Part, ShardSettings
 
 _FEW = 8
@@ -249,7 +249,7 @@ def propose_shard(recordings: Path) -> str:
     return shlex.join(["nitrogen-data", "shard", str(recordings), "--out", free])
 
 
-def report_dataset(out_dir: Path, part: "Part", report: "DatasetReport") -> int:
+def report_dataset(out_dir: Path, part: "Part", report: "DropReport") -> int:
     """Print what has become of the inputs, what has been written, and what is next.
 
     Returns:

@@ -378,6 +378,7 @@ def add_ingest(formats: "argparse._SubParsersAction[CommandParser]") -> None:
 def _export(options: argparse.Namespace) -> int:
     from data_tools.lerobot.export_lerobot import export_lerobot
     from data_tools.lerobot.layout import FileLimits
+    from data_tools.shards.drop_report import format_faults
     from nitrogen_train.data.dataset import Dataset
 
     counts = export_lerobot(
@@ -391,8 +392,8 @@ def _export(options: argparse.Namespace) -> int:
         f"{options.out} is a LeRobotDataset v3.0: {counts.num_episodes} episodes, "
         f"{counts.num_frames} frames, tasks {', '.join(counts.games)}"
     )
-    for fault in counts.faults:
-        print(fault)
+    if counts.faults:
+        print(format_faults(counts.faults))
     return 1 if counts.faults else 0
 
 

@@ -39,7 +39,10 @@ class Command:
 
 
 class Journal:
-    """What has been run, how long it took, and whether it finished; kept in a file."""
+    """What has been run, how long it took, and whether it finished; kept in a file.
+
+    Times of a command add up over its starts: the file is a sum, not a list as a `Ledger` is.
+    """
 
     def __init__(self, path: Path) -> None:
         """Read what earlier starts have written."""

@@ -16,13 +16,14 @@ from typing import Any, cast
 from data_tools.ingest.video_list import (
     Attempt,
     ListedVideo,
-    add_attempt,
     find_video,
     guess_cause,
     is_gone,
+    open_ledger,
     read_attempts,
 )
 from data_tools.recordings.recording import VIDEO_SUFFIXES
+from data_tools.shards.drop_report import Dropped, iter_reasons
 from nitrogen_train.runtime.atomic_files import check_folder, write_atomically
 from nitrogen_train.runtime.progress import format_table, track, write_line
 
@@ -31,6 +32,7 @@ PARTIAL_NAME = ".downloading"
 _LONGEST_REASON = 300
 
 SURVIVAL_NAME = "survival.json"
+_STATES = ("got", "gone", "failed", "not_asked")
 _MOST_FAILURES = 5
 _MOST_REASONS = 10
 _LONGEST_WORDS = 70
@@ -224,14 +226,14 @@ def fetch_videos(
     check_folder(folder)
     folder.mkdir(parents=True, exist_ok=True)
     todo = _choose(videos, folder, is_retry=is_retry)
-    log, stop = DownloaderLog(), None
+    log, stop, ledger = DownloaderLog(), None, open_ledger(folder)
     failures = num_failed = 0
     for number, video in enumerate(track(todo, label="fetch", unit="video", total=len(todo))):
         if number:
             time.sleep(settings.pause_s)
         log.warnings.clear()
         attempt = download(video, folder, settings, log)
-        add_attempt(folder, attempt)
+        ledger.add(attempt)
         num_failed += attempt.status == "failed"
         failures = failures + 1 if attempt.status == "failed" else 0
         if failures == _MOST_FAILURES:
@@ -274,10 +276,7 @@ def write_survival(videos: Sequence[ListedVideo], folder: Path) -> list[Survival
             Survival(
                 source=source,
                 game=game,
-                got=counts["got"],
-                gone=counts["gone"],
-                failed=counts["failed"],
-                not_asked=counts["not asked"],
+                **{state: counts[state] for state in _STATES},
                 hours_got=round(
                     math.fsum(v.hours for v in members if states[v.video_id] == "got"), 4
                 ),
@@ -299,16 +298,12 @@ def format_survival(survivals: Sequence[Survival]) -> str:
     rows: list[tuple[str, ...]] = [
         (
             f"{each.game[:40]} ({each.source})",
-            str(each.got),
-            str(each.gone),
-            str(each.failed),
-            str(each.not_asked),
+            *(str(getattr(each, state)) for state in _STATES),
             f"{each.hours_got:.2f}",
         )
         for each in survivals
     ]
-    names = ("got", "gone", "failed", "not_asked")
-    totals = [str(sum(getattr(each, name) for each in survivals)) for name in names]
+    totals = [str(sum(getattr(each, state) for each in survivals)) for state in _STATES]
     rows.append(("all", *totals, f"{sum(each.hours_got for each in survivals):.2f}"))
     header = ("game (source)", "here", "gone", "failed", "not asked", "labelled hours here")
     return format_table(header, rows)
@@ -317,21 +312,18 @@ def format_survival(survivals: Sequence[Survival]) -> str:
 def format_reasons(videos: Sequence[ListedVideo], folder: Path) -> str:
     """Lay out why videos of a list are not here, the commonest reason first; empty if all are."""
     attempts = read_attempts(folder)
-    reasons: dict[tuple[str, str], list[str]] = {}
+    dropped: list[Dropped] = []
     for video in videos:
         if (state := _state(video, folder, attempts)) in ("gone", "failed"):
             # Before the words stand the site and the video's id.
             words = re.sub(r"^\[[^]]*\] [^ :]+: ", "", attempts[video.video_id].reason)
-            reasons.setdefault((state, words[:_LONGEST_WORDS]), []).append(video.video_id)
-    if not reasons:
-        return ""
-    rows = [
-        (f"{state}: {words}", str(len(ids)), ids[0])
-        for (state, words), ids in sorted(reasons.items(), key=lambda item: -len(item[1]))
-    ]
-    shown, rest = rows[:_MOST_REASONS], len(rows) - _MOST_REASONS
-    more = f"\nand {rest} more reasons" if rest > 0 else ""
-    return format_table(("not here because", "videos", "for example"), shown) + more
+            reason = f"{state}: {words[:_LONGEST_WORDS]}"
+            dropped.append(
+                Dropped(name=video.video_id, seconds=3600 * video.hours, reason=reason, detail="")
+            )
+    lines = list(iter_reasons(dropped))
+    rest = len(lines) - _MOST_REASONS
+    return "\n".join([*lines[:_MOST_REASONS], *([f"and {rest} more reasons"] if rest > 0 else [])])
 
 
 def _state(video: ListedVideo, folder: Path, attempts: dict[str, Attempt]) -> str:
@@ -339,4 +331,4 @@ def _state(video: ListedVideo, folder: Path, attempts: dict[str, Attempt]) -> st
         return "got"
     attempt = attempts.get(video.video_id)
     # One that was got and has been taken away.
-    return "not asked" if attempt is None or attempt.status == "got" else attempt.status
+    return "not_asked" if attempt is None or attempt.status == "got" else attempt.status

@@ -109,6 +109,7 @@ def add_nitrogen(formats: "argparse._SubParsersAction[CommandParser]") -> None:
 
 def _index(options: argparse.Namespace) -> int:
     from data_tools.ingest.nitrogen.label_index import build_index, describe_index, find_tarballs
+    from data_tools.shards.drop_report import format_faults
     from nitrogen_train.runtime.progress import pluralize
 
     tarballs = find_tarballs(options.tarballs)
@@ -116,9 +117,9 @@ def _index(options: argparse.Namespace) -> int:
     pieces = pluralize(sum(index.num_pieces for index in indexes), "piece")
     print(f"{describe_index(indexes)}\n\n{options.out} lists {pieces}")
     print(f"next: {shlex.join(['nitrogen-data', 'labels', 'query', str(options.out)])}")
-    faults = [fault for index in indexes for fault in index.faults if fault.name == index.path.name]
-    for fault in faults:
-        print(f"{fault.name}: {fault.detail}")
+    faults = [fault for index in indexes for fault in index.faults if fault.is_fault]
+    if faults:
+        print(format_faults(faults))
     return 1 if faults else 0
 
 

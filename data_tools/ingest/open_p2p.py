@@ -25,8 +25,7 @@ from data_tools.ingest.video_input_pairs import (
     search_files,
 )
 from data_tools.names import plain_name
-from data_tools.shards.drop_report import DatasetReport
-from data_tools.shards.planned_clips import Dropped
+from data_tools.shards.drop_report import Dropped, DropReport
 from data_tools.shards.shard_plan import ALL, Part, ShardSettings
 from data_tools.shards.shard_recordings import Stretch
 from data_tools.shards.source_video import SourceVideo
@@ -158,7 +157,7 @@ def ingest_open_p2p(
     video_name: str,
     part: Part = ALL,
     workers: int,
-) -> DatasetReport:
+) -> DropReport:
     """Make a data set of recordings, or finish one, or a part of one.
 
     Args:

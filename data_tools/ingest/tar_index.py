@@ -4,7 +4,7 @@
     tar ─► records, one pass ─► described by what they hold and by the options ─► rows
     rows of all tars ─► splits by session ─► manifest.parquet
 
-`.index` keeps the rows of the finished tars until the manifest is written: an interrupted run
+`.index` lists the rows of the finished tars until the manifest is written: an interrupted run
 continues with the next tar. A finished manifest says what it was made of: the same command again
 has nothing to do, and other options are refused. Whatever is left out is counted by its reason.
 """
@@ -22,7 +22,7 @@ from typing import Any, cast
 
 from data_tools.ingest.tar_records import RawRecord, Reads, iter_records
 from data_tools.names import is_hidden
-from data_tools.shards.drop_report import format_length
+from data_tools.shards.drop_report import Dropped, format_length, iter_reasons
 from data_tools.shards.shard_plan import choose_heldout
 from data_tools.shards.video_rate import find_video_rate
 from nitrogen_train.actions import GAMEPAD, ActionSpace
@@ -39,7 +39,8 @@ from nitrogen_train.data.schema import ShardError, refuse_respelt
 from nitrogen_train.data.storage import Storage, describe, list_folder, open_url
 from nitrogen_train.data.stored_clips import ForeignClip, decode_clip
 from nitrogen_train.data.video import OpenVideo, open_video
-from nitrogen_train.runtime.atomic_files import check_folder, describe_error, write_atomically
+from nitrogen_train.runtime.atomic_files import check_folder, describe_error
+from nitrogen_train.runtime.ledger import Ledger, name_changes
 from nitrogen_train.runtime.progress import pluralize, track
 
 _SHARD_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]*\.tar")
@@ -84,16 +85,6 @@ def list_tars(storage: Storage) -> tuple[dict[str, list[Any]], dict[str, str]]:
         if not _SHARD_NAME.fullmatch(name)
     }
     return {name: tars[name] for name in sorted(tars) if name not in bad}, bad
-
-
-def find_fault(storage: Storage, shard: str) -> str | None:
-    """Say why a local tar cannot be opened at all; what a URL refuses may pass."""
-    try:
-        if storage.folder is not None:
-            (storage.folder / shard).open("rb").close()
-    except OSError as error:
-        return describe_error(error)
-    return None
 
 
 @contextmanager
@@ -168,17 +159,19 @@ class TarIndex:
     """The index of one tar."""
 
     shard: str
+    identity: list[Any] | None = None
+    """What changes when it is another tar."""
     num_records: int = 0
     rows: list[ManifestRow] = field(default_factory=list[ManifestRow])
-    dropped: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
-    """Cause to what was wrong, one text for each record that was left out."""
+    dropped: list[Dropped] = field(default_factory=list[Dropped])
+    """Records that were left out."""
     fault: str | None = None
     """Reason why the tar could not be read to its end."""
 
-    def drop(self, record: RawRecord, error: ShardError) -> None:
+    def drop(self, place: str, reason: str, detail: str) -> None:
         """Leave a record out."""
-        text = f"{self.shard}, key {record.key[:100]!r}: {error}"
-        self.dropped.setdefault(error.cause, []).append(text)
+        name = f"{self.shard}, {place}"
+        self.dropped.append(Dropped(name=name, reason=reason, detail=detail, is_fault=False))
 
 
 def index_shards(root: str, *, out_dir: Path | None, facts: ForeignFacts) -> list[TarIndex]:
@@ -203,8 +196,13 @@ def index_shards(root: str, *, out_dir: Path | None, facts: ForeignFacts) -> lis
     check_folder(out_dir)
     tars, bad = list_tars(storage)
     progress_dir = out_dir / ".index"
+    settings = [_FORMAT, storage.root, asdict(facts)]
+    ledger = Ledger(progress_dir / "tars.jsonl", _read_tar, of=settings, earlier="*.tar.json")
+    done = {tar.shard: tar for tar in ledger}
     found = [
-        _index_once(storage, shard, identity, progress_dir, facts)
+        done[shard]
+        if shard in done and done[shard].identity == identity
+        else _index_once(storage, TarIndex(shard=shard, identity=identity), ledger, facts)
         for shard, identity in track(
             tars.items(), label=f"index {root}", unit="tar", total=len(tars)
         )
@@ -249,12 +247,8 @@ def read_finished(root: str, *, out_dir: Path | None, facts: ForeignFacts) -> st
             "or give another --out"
         )
     made = json.loads(metadata[_MADE_KEY])
-    for option, value in _describe_making(storage, out_dir, facts).items():
-        if value != (before := made["of"].get(option)):
-            raise ShardError(
-                f"{path} was made with {option} {_quote(before)}, not {_quote(value)}; give the "
-                "same options, or another --out, or remove it"
-            )
+    if how := name_changes(made["of"], _describe_making(storage, out_dir, facts)):
+        raise ShardError(f"{path} {how}; give the same options, or another --out, or remove it")
     tars, bad = list_tars(storage)
     return None if bad or tars != made["tars"] else made.get("report")
 
@@ -286,10 +280,6 @@ def _describe_making(storage: Storage, out_dir: Path, facts: ForeignFacts) -> di
     }
 
 
-def _quote(value: object) -> str:
-    return "(none)" if value is None else str(value)
-
-
 def format_report(found: Sequence[TarIndex]) -> str:
     """Say what came in, what was kept, and what was left out and why."""
     num_records = sum(tar.num_records for tar in found)
@@ -300,10 +290,7 @@ def format_report(found: Sequence[TarIndex]) -> str:
         f"({length}), "
         f"{num_records - len(rows)} dropped"
     ]
-    causes = sorted({cause for tar in found for cause in tar.dropped})
-    for cause in causes:
-        texts = [text for tar in found for text in tar.dropped.get(cause, [])]
-        lines.append(f"dropped {len(texts)} ({cause}), the first: {texts[0]}")
+    lines += iter_reasons(item for tar in found for item in tar.dropped)
     lines += [f"{tar.shard}: {tar.fault}" for tar in found if tar.fault is not None]
     return "\n".join(lines)
 
@@ -390,28 +377,29 @@ def _find_session(shard: str, key: str, pattern: str | None) -> str:
 
 
 def _index_once(
-    storage: Storage, shard: str, identity: list[Any], progress_dir: Path, facts: ForeignFacts
+    storage: Storage, tar: TarIndex, ledger: Ledger[TarIndex], facts: ForeignFacts
 ) -> TarIndex:
-    """Take what an interrupted run has found of this very tar, or read it."""
-    key = [_FORMAT, storage.root, shard, identity, asdict(facts)]
-    path = progress_dir / f"{shard}.json"
-    if path.exists():
-        saved = json.loads(path.read_bytes())
-        if saved["key"] == key:
-            rows = [ManifestRow(**values) for values in saved["tar"].pop("rows")]
-            return TarIndex(**saved["tar"], rows=rows)
-    if (fault := find_fault(storage, shard)) is not None:
-        # A permission is given without a trace in the file: asked again the next time.
-        return TarIndex(shard=shard, fault=fault)
-    tar = _index_tar(storage, shard, facts)
-    with write_atomically(path) as temporary:
-        temporary.write_text(json.dumps({"key": key, "tar": asdict(tar)}))
+    try:
+        if storage.folder is not None:
+            (storage.folder / tar.shard).open("rb").close()
+    # A permission is given without a trace in the file, and what a URL refuses may pass.
+    except OSError as error:
+        return replace(tar, fault=describe_error(error))
+    _read_records(storage, tar, facts)
+    ledger.add(tar)
     return tar
 
 
-def _index_tar(storage: Storage, shard: str, facts: ForeignFacts) -> TarIndex:
-    tar = TarIndex(shard=shard)
-    with open_tar(storage, shard) as file:
+def _read_tar(*, rows: list[Any], dropped: list[Any], **values: Any) -> TarIndex:  # noqa: ANN401
+    return TarIndex(
+        rows=[ManifestRow(**row) for row in rows],
+        dropped=[Dropped(**item) for item in dropped],
+        **values,
+    )
+
+
+def _read_records(storage: Storage, tar: TarIndex, facts: ForeignFacts) -> None:
+    with open_tar(storage, tar.shard) as file:
         records = iter_records(file)
         while True:
             try:
@@ -421,14 +409,14 @@ def _index_tar(storage: Storage, shard: str, facts: ForeignFacts) -> TarIndex:
                     # No record of it can be read by itself.
                     tar.rows.clear()
                 tar.fault = str(error)
-                return tar
+                return
             if record is None:
-                return tar
+                return
             tar.num_records += 1
             try:
-                tar.rows.append(describe_clip(record, shard=shard, facts=facts))
+                tar.rows.append(describe_clip(record, shard=tar.shard, facts=facts))
             except ShardError as error:
-                tar.drop(record, error)
+                tar.drop(f"key {record.key[:100]!r}", error.cause, str(error))
 
 
 def _drop_repeated(found: Sequence[TarIndex]) -> None:
@@ -438,8 +426,8 @@ def _drop_repeated(found: Sequence[TarIndex]) -> None:
         kept: list[ManifestRow] = []
         for row in tar.rows:
             if row.clip_id in known:
-                text = f"{tar.shard}, byte {row.offset}: another clip is named {row.clip_id!r}"
-                tar.dropped.setdefault("name", []).append(text)
+                text = f"another clip is named {row.clip_id!r}"
+                tar.drop(f"byte {row.offset}", "name", text)
             else:
                 kept.append(row)
             known.add(row.clip_id)

@@ -17,9 +17,15 @@ from pathlib import Path
 import numpy as np
 
 from data_tools.names import is_hidden
-from data_tools.shards.drop_report import DatasetReport
-from data_tools.shards.planned_clips import Dropped, PlannedUnit, list_loss
-from data_tools.shards.shard_plan import Part, ShardSettings, choose_heldout, make_plan
+from data_tools.shards.drop_report import Dropped, DropReport
+from data_tools.shards.shard_plan import (
+    Part,
+    PlannedUnit,
+    ShardSettings,
+    choose_heldout,
+    list_loss,
+    make_plan,
+)
 from data_tools.shards.shard_recordings import Stretch, cut_stretch
 from data_tools.shards.shard_writer import write_dataset
 from data_tools.shards.source_video import SourceVideo, read_video_table
@@ -177,7 +183,7 @@ def search_files(
     if not found:
         raise FileNotFoundError("; ".join(faults.values()))
     return dict(sorted(found.items())), [
-        Dropped(name=str(folder), game="unknown", seconds=0.0, reason="nothing in it", detail=text)
+        Dropped(name=str(folder), reason="nothing in it", detail=text)
         for folder, text in faults.items()
     ]
 
@@ -190,7 +196,6 @@ def _drop_repeated(pairs: Sequence[Pair]) -> tuple[list[Pair], list[Dropped]]:
         Dropped(
             name=pair.name,
             game=pair.game,
-            seconds=0.0,
             reason="it comes twice",
             detail=f"{pair.inputs_path} has the name of {first[pair.name].inputs_path}",
         )
@@ -207,7 +212,7 @@ def ingest_pairs(
     part: Part,
     workers: int,
     dropped: Sequence[Dropped] = (),
-) -> DatasetReport:
+) -> DropReport:
     """Make a data set of recordings, or finish one, or a part of one.
 
     Args:

@@ -9,17 +9,16 @@ here: without a JavaScript runtime yt-dlp finds no format of any video, and a si
 machine calls videos unavailable.
 """
 
-import json
-import os
 import re
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
 from urllib.parse import urlsplit
 
 from data_tools.recordings.recording import VIDEO_SUFFIXES
 from nitrogen_train.data.schema import ShardError, parse_json_object
+from nitrogen_train.runtime.ledger import Ledger
 
 _IS_GONE = re.compile(
     r"\bprivate video\b|\bvideo is private\b|"
@@ -69,7 +68,6 @@ _CAUSES = (
     (r"your country|your location|geo.?restrict", "the site does not show them in this country"),
 )
 
-LEDGER_NAME = "fetch.jsonl"
 VIDEO_ID = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,63}")
 
 Status = Literal["got", "gone", "failed"]
@@ -186,35 +184,20 @@ def find_video(folder: Path, video_id: str) -> Path | None:
     return next((path for path in paths if path.is_file()), None)
 
 
+def open_ledger(folder: Path) -> Ledger[Attempt]:
+    """Open the ledger of what became of each video that was asked for."""
+    return Ledger(folder / "fetch.jsonl", Attempt)
+
+
 def read_attempts(folder: Path) -> dict[str, Attempt]:
-    """Read the last attempt of each video; a line that a kill cut short is as if it never was.
+    """Read the last attempt of each video.
 
     What an earlier version has called gone for another reason than the site's word has only failed.
     """
-    attempts: dict[str, Attempt] = {}
-    path = folder / LEDGER_NAME
-    if path.exists():
-        with path.open("rb") as file:
-            for line in file:
-                try:
-                    attempt = Attempt(**json.loads(line))
-                except (ValueError, TypeError):
-                    continue
-                if attempt.status not in get_args(Status):
-                    continue
-                if attempt.status == "gone" and not is_gone(attempt.reason):
-                    attempt = replace(attempt, status="failed")
-                attempts[attempt.video_id] = attempt
-    return attempts
-
-
-def add_attempt(folder: Path, attempt: Attempt) -> None:
-    """Note what became of a video."""
-    line = json.dumps(asdict(attempt)).encode() + b"\n"
-    with (folder / LEDGER_NAME).open("ab+") as file:
-        # After a line that was cut short.
-        if file.tell() and file.seek(-1, os.SEEK_END) is not None and file.read(1) != b"\n":
-            line = b"\n" + line
-        file.write(line)
-        file.flush()
-        os.fsync(file.fileno())
+    return {
+        attempt.video_id: replace(attempt, status="failed")
+        if attempt.status == "gone" and not is_gone(attempt.reason)
+        else attempt
+        for attempt in open_ledger(folder)
+        if attempt.status in get_args(Status)
+    }

@@ -28,8 +28,7 @@ from data_tools.ingest.video_input_pairs import (
     search_files,
 )
 from data_tools.names import FileNames, has_suffix, plain_name
-from data_tools.shards.drop_report import DatasetReport
-from data_tools.shards.planned_clips import Dropped
+from data_tools.shards.drop_report import Dropped, DropReport
 from data_tools.shards.shard_plan import ALL, Part, ShardSettings
 from data_tools.shards.shard_recordings import Stretch
 from data_tools.shards.source_video import SourceVideo
@@ -233,7 +232,7 @@ def ingest_vpt(
     keep_menus: bool = False,
     part: Part = ALL,
     workers: int,
-) -> DatasetReport:
+) -> DropReport:
     """Make a data set of segments, or finish one, or a part of one.
 
     Args:

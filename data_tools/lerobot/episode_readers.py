@@ -21,8 +21,7 @@ from data_tools.lerobot.layout import (
     read_rows,
 )
 from data_tools.lerobot.read_lerobot import EpisodeRow, LeRobotFolder
-from data_tools.shards.planned_clips import PlannedClip
-from data_tools.shards.shard_plan import ShardSettings
+from data_tools.shards.shard_plan import PlannedClip, ShardSettings
 from data_tools.shards.shard_recordings import Stretch, cut_stretch
 from data_tools.shards.source_video import SourceVideo
 from nitrogen_train.actions import ActionSpace

@@ -19,6 +19,7 @@ import numpy as np
 from data_tools.lerobot.layout import FileLimits
 from data_tools.lerobot.lerobot_video import UnevenVideoError
 from data_tools.lerobot.write_lerobot import DatasetWriter, LeRobotEpisode, read_episode
+from data_tools.shards.drop_report import Dropped, format_faults
 from nitrogen_train.data.dataset import Dataset
 from nitrogen_train.data.encode import frame_rate
 from nitrogen_train.data.manifest import Manifest, ManifestRow
@@ -35,7 +36,7 @@ class ExportCounts:
     num_episodes: int
     num_frames: int
     games: list[str]
-    faults: list[str]
+    faults: list[Dropped]
     """Faults of the clips that were left out."""
 
 
@@ -70,7 +71,7 @@ def export_lerobot(
     order = np.argsort(splits, kind="stable").tolist()
     temporary = out_dir.with_name(f".{out_dir.name}.part")
     shutil.rmtree(temporary, ignore_errors=True)
-    faults: list[str] = []
+    faults: list[Dropped] = []
     num_train = 0
     try:
         row = manifest.row(0)
@@ -85,13 +86,15 @@ def export_lerobot(
             rows = (manifest.row(index) for index in order)
             with closing(map_in_order(read, rows, workers=workers)) as episodes:
                 for episode in track(episodes, label="export", unit="episode", total=len(order)):
-                    fault = episode if isinstance(episode, str) else _append(writer, episode)
+                    fault = episode if isinstance(episode, Dropped) else _append(writer, episode)
                     if fault:
                         faults.append(fault)
                     elif cast("LeRobotEpisode", episode).facts.split == "train":
                         num_train += 1
             if not writer.num_episodes:
-                raise ShardError(f"no clip of {dataset} can be exported: {faults[0]}")
+                raise ShardError(
+                    f"no clip of {dataset} can be exported: {format_faults(faults[:1])}"
+                )
         writer.write_facts(num_train=num_train)
         temporary.replace(out_dir)
         sync(out_dir.parent)
@@ -105,20 +108,25 @@ def export_lerobot(
     )
 
 
-def _try_episode(row: ManifestRow, *, dataset: Dataset) -> LeRobotEpisode | str:
+def _try_episode(row: ManifestRow, *, dataset: Dataset) -> LeRobotEpisode | Dropped:
     """Read a clip, or say what is wrong with it."""
     try:
         return read_episode(row, dataset=dataset)
     except ShardError as error:
-        return f"clip {row.clip_id}: left out: {error}"
+        return _drop(row.clip_id, row.game, row.num_frames / row.fps, error)
 
 
-def _append(writer: DatasetWriter, episode: LeRobotEpisode) -> str:
+def _append(writer: DatasetWriter, episode: LeRobotEpisode) -> Dropped | None:
     try:
         writer.append(episode)
     except UnevenVideoError as error:
-        return f"clip {episode.facts.metadata.clip_id}: left out: {error}"
-    return ""
+        clip = episode.facts.metadata
+        return _drop(clip.clip_id, clip.game, clip.num_frames / clip.fps, error)
+    return None
+
+
+def _drop(name: str, game: str, seconds: float, error: ShardError) -> Dropped:
+    return Dropped(name=name, game=game, seconds=seconds, reason=error.cause, detail=str(error))
 
 
 def _check_common(manifest: Manifest, column: str) -> None:

@@ -32,7 +32,8 @@ from data_tools.lerobot.layout import (
     read_episode_rows,
 )
 from data_tools.lerobot.read_lerobot import EpisodeRow, LeRobotFolder
-from data_tools.shards.planned_clips import Dropped, PlannedClip, PlannedUnit
+from data_tools.shards.drop_report import Dropped
+from data_tools.shards.shard_plan import PlannedClip, PlannedUnit
 from data_tools.shards.source_video import SourceVideo, read_video_table
 from nitrogen_train.data.schema import ShardError
 from nitrogen_train.data.values import to_vectors, to_whole_numbers

@@ -5,7 +5,8 @@
 
 Bursts of held random controls are injected, so that recordings show how to recover. They are stored
 as executed and listed in the facts: a disturbed row is nobody's choice, so no policy learns from
-it. `games` describes the games that can be recorded, each in a few lines.
+it. `games` describes the games that can be recorded, each in a few lines. An episode's facts, which
+are part of it and written last, say that it is done: there is no ledger beside them.
 """
 
 import contextlib

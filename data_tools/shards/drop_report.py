@@ -5,9 +5,9 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import chain
 from pathlib import Path
 
-from data_tools.shards.planned_clips import Dropped
 from nitrogen_train.data.manifest import ManifestRow, read_manifest, read_manifest_table
 from nitrogen_train.data.schema import SPLITS, find_respelt, quote
 from nitrogen_train.runtime.atomic_files import write_atomically
@@ -16,6 +16,27 @@ from nitrogen_train.runtime.progress import format_table, pluralize
 REPORT_NAME = "report.json"
 _MAX_FAULTS = 100
 """Lines on a screen; the file has all."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dropped:
+    """Play that came in and did not become a clip."""
+
+    name: str
+    """Name of the clip that it would have been, or of the whole unit."""
+    game: str = "unknown"
+    seconds: float = 0.0
+    """Seconds of play, as far as they are known."""
+    reason: str
+    """A few words, the same for all that went wrong in this way."""
+    detail: str
+    """Detail of the reason: what was expected and what came."""
+    is_fault: bool = True
+    """True if the exit status becomes 1: something that was given gave nothing, or clips of it were
+    lost to damage in its middle. Not so what was not asked for, nor the end of an input of which
+    the good part is kept: a video that was cut off, a log whose last row was."""
+    is_told: bool = False
+    """True if it has a line on the screen though it is no fault."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,8 +50,8 @@ class GameShare:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DatasetReport:
-    """The report on all that came in."""
+class DropReport:
+    """The report on all that came in: what was kept, and what was left out and why."""
 
     games: list[GameShare]
     dropped: list[Dropped]
@@ -50,28 +71,46 @@ class DatasetReport:
 
 def make_report(
     rows: Iterable[ManifestRow], dropped: Sequence[Dropped], notes: Mapping[str, int] | None = None
-) -> DatasetReport:
+) -> DropReport:
     """Sum up clips that were written, and play that was not."""
-    kept: defaultdict[str, list[float]] = defaultdict(list)
-    lost: defaultdict[str, list[float]] = defaultdict(list)
-    for row in rows:
-        kept[row.game].append(row.num_frames / row.fps)
-    for item in dropped:
-        lost[item.game].append(item.seconds)
-    return DatasetReport(
-        games=[
-            GameShare(
-                game=game,
-                num_clips=len(kept[game]),
-                # To whole microseconds, which do not depend on the order.
-                kept_s=round(math.fsum(kept[game]), 6),
-                dropped_s=round(math.fsum(lost[game]), 6),
-            )
-            for game in sorted({*kept, *lost})
-        ],
+    kept = ((row.game, 1, row.num_frames / row.fps, 0.0) for row in rows)
+    lost = ((item.game, 0, 0.0, item.seconds) for item in dropped)
+    return DropReport(
+        games=_sum_up(chain(kept, lost)),
         dropped=sorted(dropped, key=lambda item: (item.reason, item.name)),
         notes=add_notes([notes or {}]),
     )
+
+
+def join_reports(reports: Sequence[DropReport]) -> DropReport:
+    """Sum up the reports on parts of one whole."""
+    shares = (share for report in reports for share in report.games)
+    return DropReport(
+        games=_sum_up((each.game, each.num_clips, each.kept_s, each.dropped_s) for each in shares),
+        dropped=[item for report in reports for item in report.dropped],
+        notes=add_notes(report.notes for report in reports),
+    )
+
+
+def _sum_up(parts: Iterable[tuple[str, int, float, float]]) -> list[GameShare]:
+    """Add clips, kept and dropped seconds game by game."""
+    clips: Counter[str] = Counter()
+    kept: defaultdict[str, list[float]] = defaultdict(list)
+    lost: defaultdict[str, list[float]] = defaultdict(list)
+    for game, num_clips, kept_s, dropped_s in parts:
+        clips[game] += num_clips
+        kept[game].append(kept_s)
+        lost[game].append(dropped_s)
+    return [
+        GameShare(
+            game=game,
+            num_clips=clips[game],
+            # To whole microseconds, which do not depend on the order.
+            kept_s=round(math.fsum(kept[game]), 6),
+            dropped_s=round(math.fsum(lost[game]), 6),
+        )
+        for game in sorted(clips)
+    ]
 
 
 def add_notes(notes: Iterable[Mapping[str, int]]) -> dict[str, int]:
@@ -82,10 +121,10 @@ def add_notes(notes: Iterable[Mapping[str, int]]) -> dict[str, int]:
     return {words: number for words, number in sorted(total.items()) if number}
 
 
-def read_report(path: Path) -> DatasetReport:
-    """Read what `DatasetReport.write` wrote."""
+def read_report(path: Path) -> DropReport:
+    """Read what `DropReport.write` wrote."""
     values = json.loads(path.read_bytes())
-    return DatasetReport(
+    return DropReport(
         games=[GameShare(**game) for game in values["games"]],
         # Reports have been written without these.
         dropped=[Dropped(**({"is_fault": False} | item)) for item in values["dropped"]],
@@ -93,36 +132,15 @@ def read_report(path: Path) -> DatasetReport:
     )
 
 
-def format_report(report: DatasetReport) -> str:
-    """Lay the report out: a line per game, one per reason, one per fault or loss."""
-    lines = [
-        format_table(
-            ("game", "clips", "kept", "dropped"),
-            [
-                (
-                    share.game,
-                    str(share.num_clips),
-                    format_length(share.kept_s),
-                    format_length(share.dropped_s),
-                )
-                for share in report.games
-            ],
-        )
+def format_report(report: DropReport) -> str:
+    """Lay a report out: a line per game, one per reason, one per fault or loss."""
+    rows = [
+        (share.game, str(share.num_clips), *map(format_length, (share.kept_s, share.dropped_s)))
+        for share in report.games
     ]
-    reasons: defaultdict[str, list[Dropped]] = defaultdict(list)
-    for item in report.dropped:
-        reasons[item.reason].append(item)
-    if reasons:
-        rows = [
-            (
-                reason,
-                str(len(items)),
-                format_length(sum(item.seconds for item in items)),
-                items[0].name,
-            )
-            for reason, items in sorted(reasons.items())
-        ]
-        lines.append(format_table(("dropped because", "number", "length", "for example"), rows))
+    lines = [format_table(("game", "clips", "kept", "dropped"), rows)]
+    if reasons := "\n".join(iter_reasons(report.dropped)):
+        lines.append(reasons)
     if report.notes:
         noted = [(words, str(number)) for words, number in report.notes.items()]
         lines.append(format_table(("noted", "number"), noted))
@@ -133,6 +151,18 @@ def format_report(report: DatasetReport) -> str:
     if told := [item for item in report.dropped if item.is_fault or item.is_told]:
         lines.append(format_faults(told))
     return "\n\n".join(lines)
+
+
+def iter_reasons(dropped: Iterable[Dropped]) -> Iterator[str]:
+    """Say for each reason how much was dropped, with an example; the commonest is first."""
+    groups: defaultdict[str, list[Dropped]] = defaultdict(list)
+    for item in dropped:
+        groups[item.reason].append(item)
+    for reason, items in sorted(groups.items(), key=lambda group: (-len(group[1]), group[0])):
+        seconds = math.fsum(item.seconds for item in items)
+        length = f" ({format_length(seconds)})" if seconds else ""
+        example = ": ".join(filter(None, (items[0].name, items[0].detail)))
+        yield f"dropped {len(items)}{length}: {reason}; for example {example}"
 
 
 def describe_lacking_split(dataset_dir: Path) -> str:
@@ -158,17 +188,15 @@ def describe_lacking_split(dataset_dir: Path) -> str:
 
 def format_faults(faults: Sequence[Dropped]) -> str:
     """Lay out what could not be used, or not all of it, a line for each."""
-    return "\n".join(_iter_faults(faults))
-
-
-def _iter_faults(faults: Sequence[Dropped]) -> Iterator[str]:
     # One damaged file may cost many pieces.
     faults = list({item.detail: item for item in reversed(faults)}.values())[::-1]
-    for item in faults[:_MAX_FAULTS]:
-        text = f"{item.name}: {'dropped' if item.is_fault else 'kept in part'}: {item.detail}"
-        yield "".join(letter if letter.isprintable() else "?" for letter in text)
+    lines = [
+        f"{item.name}: {'dropped' if item.is_fault else 'kept in part'}: {item.detail}"
+        for item in faults[:_MAX_FAULTS]
+    ]
     if len(faults) > _MAX_FAULTS:
-        yield f"and {len(faults) - _MAX_FAULTS} more, all in {REPORT_NAME}"
+        lines.append(f"and {len(faults) - _MAX_FAULTS} more, all in {REPORT_NAME}")
+    return "\n".join("".join(c if c.isprintable() else "?" for c in line) for line in lines)
 
 
 def describe_contents(dataset_dir: Path) -> str:

@@ -2,17 +2,16 @@
 
 manifest ─► judge each clip (worker processes) ─► drop copies ─► copy the kept records
 
-Verdicts are written to one file per shard, so that an interrupted run continues. The report counts,
-game by game, what each rule has dropped.
+Verdicts are kept in a ledger, so that an interrupted run continues. The report counts, game by
+game, what each rule has dropped.
 """
 
 import contextlib
-import hashlib
 import json
 import math
 import shutil
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from itertools import islice
@@ -30,62 +29,65 @@ from data_tools.shards.clip_rules import (
     are_same,
     judge_clip,
 )
-from data_tools.shards.drop_report import DatasetReport, format_length, make_report
-from data_tools.shards.planned_clips import Dropped
-from data_tools.shards.shard_plan import ALL, Part, Plan
+from data_tools.shards.drop_report import Dropped, DropReport, format_length, make_report
+from data_tools.shards.shard_plan import ALL, Part, Plan, hash_facts
 from data_tools.shards.shard_writer import StoredClip, read_finished, write_plan
 from nitrogen_train.data.dataset import Dataset
 from nitrogen_train.data.manifest import ManifestRow
 from nitrogen_train.data.schema import SPLITS
-from nitrogen_train.runtime.atomic_files import check_folder, write_atomically
+from nitrogen_train.runtime.atomic_files import check_folder
+from nitrogen_train.runtime.ledger import Ledger
 from nitrogen_train.runtime.processes import map_in_order
 from nitrogen_train.runtime.progress import Progress, format_table
 
-Shards = Mapping[str, Sequence[ManifestRow]]
-"""The rows of each shard, by its name."""
+_LINES_AT_ONCE = 64
+"""Verdicts that wait for the disk once."""
 
 _JUDGED = ".judged"
 
 
-def judge_shards(
-    dataset: Dataset, shards: Shards, *, settings: FilterSettings, folder: Path, workers: int
+def judge_clips(
+    dataset: Dataset,
+    rows: Sequence[ManifestRow],
+    *,
+    settings: FilterSettings,
+    ledger: Ledger[Verdict],
+    workers: int,
 ) -> None:
-    """Judge the clips of all shards that have no file of verdicts yet.
+    """Judge the clips that have no verdict yet.
 
     Args:
         dataset: Where the shards lie.
-        shards: What is in them.
+        rows: The clips.
         settings: The rules.
-        folder: Where the verdicts go, of just this data set and these rules.
+        ledger: Where the verdicts go, in the order of the clips.
         workers: Processes.
 
     Raises:
         ShardError: If a shard is missing.
     """
-    todo = {name: rows for name, rows in shards.items() if not _path(folder, name).exists()}
-    rows = [row for shard in todo.values() for row in shard]
-    verdicts = map_in_order(partial(judge_clip, dataset, settings), rows, workers=workers)
+    known = {verdict.clip_id for verdict in ledger}
+    todo = [row for row in rows if row.clip_id not in known]
+    verdicts = map_in_order(partial(judge_clip, dataset, settings), todo, workers=workers)
     with (
         contextlib.closing(verdicts),
-        Progress(total=len(rows), label="judge", unit="clip") as progress,
+        Progress(total=len(todo), label="judge", unit="clip") as progress,
     ):
         judged = progress.count(verdicts)
-        for name, shard in todo.items():
-            found = [asdict(verdict) for verdict in islice(judged, len(shard))]
-            with write_atomically(_path(folder, name)) as path:
-                path.write_text(json.dumps(found))
+        while found := list(islice(judged, _LINES_AT_ONCE)):
+            ledger.add(*found)
 
 
 def iter_verdicts(
-    shards: Shards, *, settings: FilterSettings, folder: Path
+    rows: Sequence[ManifestRow], *, settings: FilterSettings, ledger: Ledger[Verdict]
 ) -> Iterator[tuple[ManifestRow, Verdict]]:
     """Read the verdicts, and drop copies: of clips that are the same, the first is kept.
 
     Only clips whose actions come more than once are held in memory.
     """
-    repeated = _find_repeated(shards, folder) if COPY in settings.on else set()
+    repeated = _find_repeated(ledger) if COPY in settings.on else set()
     kept: dict[int, list[tuple[Verdict, UInt8[np.ndarray, " k"]]]] = {}
-    for row, verdict in _read(shards, folder):
+    for row, verdict in _read(rows, ledger):
         key = _key(verdict)
         if verdict.rule is not None or key not in repeated:
             yield row, verdict
@@ -102,10 +104,20 @@ def iter_verdicts(
         yield row, replace(verdict, rule=COPY, detail=detail)
 
 
-def _find_repeated(shards: Shards, folder: Path) -> set[int]:
+def _read(
+    rows: Sequence[ManifestRow], ledger: Ledger[Verdict]
+) -> Iterator[tuple[ManifestRow, Verdict]]:
+    # Two processes that judge the same clips have each written a line.
+    left = {row.clip_id: row for row in rows}
+    for verdict in ledger:
+        if (row := left.pop(verdict.clip_id, None)) is not None:
+            yield row, verdict
+
+
+def _find_repeated(ledger: Ledger[Verdict]) -> set[int]:
     seen: set[int] = set()
     repeated: set[int] = set()
-    for _, verdict in _read(shards, folder):
+    for verdict in ledger:
         if verdict.rule is None:
             key = _key(verdict)
             (repeated if key in seen else seen).add(key)
@@ -116,16 +128,6 @@ def _key(verdict: Verdict) -> int:
     return int(verdict.actions_hash[:16] or "0", 16)
 
 
-def _read(shards: Shards, folder: Path) -> Iterator[tuple[ManifestRow, Verdict]]:
-    for name, rows in shards.items():
-        values = json.loads(_path(folder, name).read_bytes())
-        yield from zip(rows, (Verdict(**value) for value in values), strict=True)
-
-
-def _path(folder: Path, shard: str) -> Path:
-    return folder / f"{shard}.json"
-
-
 def filter_dataset(
     dataset: Dataset,
     *,
@@ -134,7 +136,7 @@ def filter_dataset(
     clips_per_shard: int = 64,
     part: Part = ALL,
     workers: int,
-) -> DatasetReport:
+) -> DropReport:
     """Copy the clips that break no rule to a new data set, or finish one.
 
     Args:
@@ -157,11 +159,11 @@ def filter_dataset(
     if out_dir is not None:
         check_folder(out_dir)
     manifest = dataset.manifest
-    shards = _take_shards(manifest.rows(), part)
+    rows = _take_rows(manifest.rows(), part)
     facts = [manifest.hash, asdict(settings), clips_per_shard, part.count]
     asked = json.loads(json.dumps(asdict(settings) | {"clips_per_shard": clips_per_shard}))
-    settings_digest = _digest(facts)
-    digest = _digest([*facts, part.index])
+    settings_digest = hash_facts(*facts)
+    digest = hash_facts(*facts, part.index)
     if out_dir is not None:
         finished = read_finished(
             out_dir, is_ours=lambda made, _: made == digest, part=part, settings=asked
@@ -169,9 +171,9 @@ def filter_dataset(
         if finished is not None:
             shutil.rmtree(out_dir / _JUDGED, ignore_errors=True)
             return finished
-    with _verdict_folder(out_dir, digest) as folder:
-        judge_shards(dataset, shards, settings=settings, folder=folder, workers=workers)
-        kept, dropped = _divide(shards, settings=settings, folder=folder)
+    with _open_ledger(out_dir, digest) as ledger:
+        judge_clips(dataset, rows, settings=settings, ledger=ledger, workers=workers)
+        kept, dropped = _divide(rows, settings=settings, ledger=ledger)
     if out_dir is None:
         return make_report(kept, dropped)
     plan = Plan(
@@ -211,20 +213,18 @@ def _check(
         raise ValueError("a dry run is not made in parts; leave --part out")
 
 
-def _take_shards(rows: list[ManifestRow], part: Part) -> Shards:
+def _take_rows(rows: list[ManifestRow], part: Part) -> list[ManifestRow]:
     shards: dict[str, list[ManifestRow]] = defaultdict(list)
     for row in rows:
         shards[row.shard].append(row)
-    return {name: shards[name] for name in part.take(sorted(shards))}
+    return [row for name in part.take(sorted(shards)) for row in shards[name]]
 
 
 @contextlib.contextmanager
-def _verdict_folder(out_dir: Path | None, digest: str) -> Iterator[Path]:
-    if out_dir is not None:
-        yield out_dir / _JUDGED / digest[:16]
-        return
-    with TemporaryDirectory() as folder:
-        yield Path(folder)
+def _open_ledger(out_dir: Path | None, digest: str) -> Iterator[Ledger[Verdict]]:
+    with TemporaryDirectory() as temporary:
+        folder = Path(temporary) if out_dir is None else out_dir / _JUDGED / digest[:16]
+        yield Ledger(folder / "verdicts.jsonl", Verdict, of=digest, earlier="*.tar.json")
 
 
 def _clear_verdicts(out_dir: Path, digest: str, part: Part) -> None:
@@ -239,11 +239,11 @@ def _clear_verdicts(out_dir: Path, digest: str, part: Part) -> None:
 
 
 def _divide(
-    shards: Shards, *, settings: FilterSettings, folder: Path
+    rows: Sequence[ManifestRow], *, settings: FilterSettings, ledger: Ledger[Verdict]
 ) -> tuple[list[ManifestRow], list[Dropped]]:
     kept: list[ManifestRow] = []
     dropped: list[Dropped] = []
-    for row, verdict in iter_verdicts(shards, settings=settings, folder=folder):
+    for row, verdict in iter_verdicts(rows, settings=settings, ledger=ledger):
         if verdict.rule is None:
             kept.append(row)
             continue
@@ -270,11 +270,7 @@ def _lay_out(rows: list[ManifestRow], per_shard: int) -> list[list[ManifestRow]]
     ]
 
 
-def _digest(facts: list[object]) -> str:
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
-
-
-def format_rules(report: DatasetReport, rules: tuple[str, ...]) -> str:
+def format_rules(report: DropReport, rules: tuple[str, ...]) -> str:
     """Lay a filter's report out: a line for each game and rule that dropped some of it.
 
     Args:
@@ -289,18 +285,11 @@ def format_rules(report: DatasetReport, rules: tuple[str, ...]) -> str:
         left = game.kept_s + game.dropped_s
         rows.append((game.game, "", "", "", format_length(left)))
         for rule in rules:
-            if not (dropped := lost[game.game, rule]):
-                continue
-            left -= math.fsum(dropped)
-            rows.append(
-                (
-                    "",
-                    rule,
-                    str(len(dropped)),
-                    format_length(math.fsum(dropped)),
-                    format_length(left),
-                )
-            )
+            if dropped := lost[game.game, rule]:
+                seconds = math.fsum(dropped)
+                left -= seconds
+                lengths = (format_length(seconds), format_length(left))
+                rows.append(("", rule, str(len(dropped)), *lengths))
     came_in = math.fsum(game.kept_s + game.dropped_s for game in report.games)
     kept = math.fsum(game.kept_s for game in report.games)
     head = ("game", "rule", "clips dropped", "dropped", "left")

@@ -31,9 +31,17 @@ from jaxtyping import Int64
 from data_tools.names import plain_name, safe_key
 from data_tools.recordings.input_log import InputLog, overlapping, read_input_log
 from data_tools.recordings.recording import Recording, search_recordings
-from data_tools.shards.drop_report import DatasetReport
-from data_tools.shards.planned_clips import Dropped, PlannedClip, PlannedUnit, list_loss
-from data_tools.shards.shard_plan import ALL, Part, ShardSettings, choose_heldout, make_plan
+from data_tools.shards.drop_report import Dropped, DropReport
+from data_tools.shards.shard_plan import (
+    ALL,
+    Part,
+    PlannedClip,
+    PlannedUnit,
+    ShardSettings,
+    choose_heldout,
+    list_loss,
+    make_plan,
+)
 from data_tools.shards.shard_writer import refuse_other_settings, write_dataset
 from data_tools.shards.source_video import SourceVideo, read_video_table
 from data_tools.shards.video_rate import find_places, round_to_steps
@@ -290,7 +298,7 @@ def shard_recordings(
     settings: ShardSettings,
     part: Part = ALL,
     workers: int,
-) -> DatasetReport:
+) -> DropReport:
     """Make a data set of recordings, or finish one, or a part of one.
 
     Args:
@@ -354,6 +362,4 @@ def _try_recording(recording: Recording, *, settings: ShardSettings) -> PlannedU
 
 
 def _drop(name: str, error: Exception, *, reason: str) -> Dropped:
-    return Dropped(
-        name=name, game="unknown", seconds=0.0, reason=reason, detail=describe_error(error)
-    )
+    return Dropped(name=name, reason=reason, detail=describe_error(error))

@@ -4,7 +4,7 @@
       ─► the part's manifest and report ─► joined with those of the other parts: manifest.parquet
 
 What a run has finished, the next one keeps. Until the parts are joined, `.progress/PART` holds the
-plan's digest, the contents of each finished shard, and in the end the part's manifest and report.
+ledger of the finished shards' contents, and in the end the part's manifest and report.
 
 Make the square video of a clip from a stretch of a recorded video.
 
@@ -17,11 +17,9 @@ which makes the frames that a policy sees at play.
 
 import contextlib
 import json
-import math
 import shutil
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -31,14 +29,14 @@ import pyarrow as pa
 
 from data_tools.shards.drop_report import (
     REPORT_NAME,
-    DatasetReport,
-    GameShare,
-    add_notes,
+    Dropped,
+    DropReport,
+    iter_reasons,
+    join_reports,
     make_report,
     read_report,
 )
-from data_tools.shards.planned_clips import Dropped, PlannedClip
-from data_tools.shards.shard_plan import Clip, Part, Plan
+from data_tools.shards.shard_plan import Clip, Part, Plan, PlannedClip
 from data_tools.shards.shown_picture import PictureFilter, filter_pictures
 from data_tools.shards.source_video import SourceVideo
 from nitrogen_train.data.clip_record import SHARD_END, Record, encode_record
@@ -54,6 +52,7 @@ from nitrogen_train.data.manifest import (
 )
 from nitrogen_train.data.schema import Box, ShardError, Split
 from nitrogen_train.runtime.atomic_files import write_atomically
+from nitrogen_train.runtime.ledger import Ledger, name_changes
 from nitrogen_train.runtime.processes import map_in_order
 from nitrogen_train.runtime.progress import Progress
 
@@ -156,11 +155,12 @@ _ASKED_KEY = b"asked"
 class _Shard:
     """The contents of a finished shard, and what was meant to be in it."""
 
+    name: str
     rows: list[ManifestRow]
     dropped: list[Dropped]
 
 
-def write_dataset(plan: Plan[PlannedClip], *, out_dir: Path, workers: int) -> DatasetReport:
+def write_dataset(plan: Plan[PlannedClip], *, out_dir: Path, workers: int) -> DropReport:
     """Write a plan's shards, or what is missing of them; a plan of all parts becomes a data set.
 
     Args:
@@ -180,7 +180,7 @@ def write_plan(
     encode: Callable[[Clip], ReadyClip | Dropped],
     out_dir: Path,
     workers: int,
-) -> DatasetReport:
+) -> DropReport:
     """Write clips as `write_dataset` does; `encode` prepares them in worker processes.
 
     Raises:
@@ -192,9 +192,9 @@ def write_plan(
     if plan.part.count == 1 and not plan.shards:
         raise ShardError(_describe_nothing(out_dir, plan.dropped))
     progress_dir = out_dir / _PROGRESS / _name(plan.part)
-    _claim(out_dir, progress_dir, plan)
+    ledger = _claim(out_dir, progress_dir, plan)
     if not (progress_dir / MANIFEST_NAME).exists():
-        shards = _write_shards(out_dir, progress_dir, plan, encode=encode, workers=workers)
+        shards = _write_shards(out_dir, ledger, plan, encode=encode, workers=workers)
         rows = [row for shard in shards for row in shard.rows]
         dropped = [*plan.dropped, *(item for shard in shards for item in shard.dropped)]
         report = make_report(rows, dropped, plan.notes)
@@ -222,7 +222,7 @@ def refuse_other_settings(out_dir: Path, settings: Mapping[str, Any]) -> None:
     """
     if (out_dir / MANIFEST_NAME).exists():
         facts = read_manifest_table(out_dir).schema.metadata or {}
-        if how := _name_changes(json.loads(facts.get(_ASKED_KEY, b"{}")), settings):
+        if how := name_changes(json.loads(facts.get(_ASKED_KEY, b"{}")), settings):
             raise ShardError(f"{out_dir} {how}; choose another --out")
 
 
@@ -232,7 +232,7 @@ def read_finished(
     is_ours: Callable[[str, Sequence[Dropped]], bool],
     part: Part,
     settings: Mapping[str, Any],
-) -> DatasetReport | None:
+) -> DropReport | None:
     """Read the report of a data set if the plan in question has made it; None if it is not done.
 
     Args:
@@ -250,7 +250,7 @@ def read_finished(
     plans: list[str] = json.loads(facts.get(_PLANS_KEY, b"[]"))
     report = read_report(out_dir / REPORT_NAME) if len(plans) == part.count else None
     if report is None or not is_ours(plans[part.index], report.dropped):
-        how = _name_changes(json.loads(facts.get(_ASKED_KEY, b"{}")), settings) or (
+        how = name_changes(json.loads(facts.get(_ASKED_KEY, b"{}")), settings) or (
             "is a data set of other recordings or settings, or one that was left out has been "
             "mended"
         )
@@ -259,7 +259,7 @@ def read_finished(
     return report
 
 
-def join_parts(out_dir: Path) -> DatasetReport:
+def join_parts(out_dir: Path) -> DropReport:
     """Join finished parts to one data set.
 
     Args:
@@ -281,7 +281,7 @@ def join_parts(out_dir: Path) -> DatasetReport:
             f"the parts in {out_dir} differ in their settings or in their list of sessions; "
             "remove the folder and write all of them again"
         )
-    report = _add_reports([read_report(folder / REPORT_NAME) for folder in folders])
+    report = join_reports([read_report(folder / REPORT_NAME) for folder in folders])
     table = pa.concat_tables([table.replace_schema_metadata(None) for table in tables])
     if not table.num_rows:
         raise ShardError(_describe_nothing(out_dir, report.dropped))
@@ -297,8 +297,7 @@ def join_parts(out_dir: Path) -> DatasetReport:
 
 
 def _describe_nothing(out_dir: Path, dropped: Sequence[Dropped]) -> str:
-    reasons = {item.reason: f"{item.reason} ({item.detail})" for item in dropped}
-    why = "; ".join(reasons[reason] for reason in sorted(reasons))
+    why = "; ".join(iter_reasons(dropped))
     return f"{out_dir} would hold no clip: {why or 'nothing came in'}"
 
 
@@ -306,40 +305,41 @@ def _name(part: Part) -> str:
     return part.name or "all"
 
 
-def _name_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    changed = [
-        f"--{name.replace('_', '-')} {before[name]}, now {now[name]}"
-        for name in before
-        if name in now and before[name] != now[name]
-    ]
-    return f"was made with {'; '.join(changed)}" if changed else ""
-
-
-def _claim(out_dir: Path, progress_dir: Path, plan: Plan[Clip]) -> None:
+def _claim(out_dir: Path, progress_dir: Path, plan: Plan[Clip]) -> Ledger[_Shard]:
     """Take the folder for this plan, or find that an interrupted run of it has.
 
     Raises:
         ShardError: If it holds something else.
     """
-    plan_path = progress_dir / "plan"
+    of = {"plan": plan.digest, "asked": plan.settings}
+    # A part that is finished is not written again.
+    earlier = None if (progress_dir / MANIFEST_NAME).exists() else "*.tar.json"
+    ledger = Ledger(progress_dir / "shards.jsonl", _read_shard, of=of, earlier=earlier)
+    before = ledger.read_settings() or _read_earlier(progress_dir)
     others = {path.name.rpartition("-")[2] for path in (out_dir / _PROGRESS).glob("*")}
-    asked_path = progress_dir / "asked.json"
     if others - {progress_dir.name.rpartition("-")[2]} or (
-        plan_path.exists() and not plan.has_made(plan_path.read_text())
+        before and not plan.has_made(before["plan"])
     ):
-        before = json.loads(asked_path.read_bytes()) if asked_path.exists() else {}
-        how = _name_changes(before, plan.settings) or (
+        how = name_changes(before.get("asked", {}), plan.settings) or (
             "holds an unfinished data set of other recordings or settings, or one that was left "
             "out has been mended"
         )
         raise ShardError(f"{out_dir} {how}; choose another --out")
     if not others and any(out_dir.glob("*.tar")):
         raise ShardError(f"{out_dir} holds tars of unknown origin; choose another --out")
-    if not plan_path.exists():
-        with write_atomically(asked_path) as path:
-            path.write_text(json.dumps(plan.settings))
-        with write_atomically(plan_path) as path:
-            path.write_text(plan.digest)
+    ledger.add()
+    return ledger
+
+
+def _read_earlier(progress_dir: Path) -> dict[str, Any]:
+    """Read the settings that an earlier version has written in two files."""
+    if not (progress_dir / "plan").exists():
+        return {}
+    asked = progress_dir / "asked.json"
+    return {
+        "plan": (progress_dir / "plan").read_text(),
+        "asked": json.loads(asked.read_bytes()) if asked.exists() else {},
+    }
 
 
 def _find_parts(out_dir: Path) -> list[Path]:
@@ -361,42 +361,20 @@ def _find_parts(out_dir: Path) -> list[Path]:
     return folders
 
 
-def _add_reports(reports: Sequence[DatasetReport]) -> DatasetReport:
-    if len(reports) == 1:
-        return reports[0]
-    games: defaultdict[str, list[GameShare]] = defaultdict(list)
-    for report in reports:
-        for share in report.games:
-            games[share.game].append(share)
-    return DatasetReport(
-        games=[
-            GameShare(
-                game=game,
-                num_clips=sum(share.num_clips for share in shares),
-                kept_s=round(math.fsum(share.kept_s for share in shares), 6),
-                dropped_s=round(math.fsum(share.dropped_s for share in shares), 6),
-            )
-            for game, shares in sorted(games.items())
-        ],
-        dropped=[item for report in reports for item in report.dropped],
-        notes=add_notes(report.notes for report in reports),
-    )
-
-
 def _write_shards(
     out_dir: Path,
-    progress_dir: Path,
+    ledger: Ledger[_Shard],
     plan: Plan[Clip],
     *,
     encode: Callable[[Clip], ReadyClip | Dropped],
     workers: int,
 ) -> list[_Shard]:
     names = [plan.part.shard_name(number) for number in range(len(plan.shards))]
-    todo = {
-        name: clips
-        for name, clips in zip(names, plan.shards, strict=True)
-        if not _is_finished(out_dir / name, progress_dir)
+    # A shard has its name only after its line: a kill between them leaves it to be written again.
+    done = {
+        shard.name: shard for shard in ledger if (out_dir / shard.name).exists() or not shard.rows
     }
+    todo = {name: clips for name, clips in zip(names, plan.shards, strict=True) if name not in done}
     clips = [clip for shard in todo.values() for clip in shard]
     # One stream of clips through all shards: no worker waits for a shard's end.
     encoded = map_in_order(encode, clips, workers=workers)
@@ -406,11 +384,13 @@ def _write_shards(
     ):
         counted = progress.count(encoded)
         for name, shard in todo.items():
-            _write_shard(out_dir / name, progress_dir, islice(counted, len(shard)))
-    return [_read_shard(progress_dir, name) for name in names]
+            done[name] = _write_shard(out_dir / name, ledger, islice(counted, len(shard)))
+    return [done[name] for name in names]
 
 
-def _write_shard(path: Path, progress_dir: Path, clips: Iterator[ReadyClip | Dropped]) -> None:
+def _write_shard(
+    path: Path, ledger: Ledger[_Shard], clips: Iterator[ReadyClip | Dropped]
+) -> _Shard:
     rows: list[ManifestRow] = []
     dropped: list[Dropped] = []
     with contextlib.ExitStack() as stack:
@@ -428,24 +408,14 @@ def _write_shard(path: Path, progress_dir: Path, clips: Iterator[ReadyClip | Dro
         if file is not None:
             file.write(SHARD_END)
         # Before the shard has its name: from then on it is never opened again.
-        with write_atomically(_contents_path(progress_dir, path.name)) as contents_path:
-            contents_path.write_text(json.dumps(asdict(_Shard(rows=rows, dropped=dropped))))
+        shard = _Shard(name=path.name, rows=rows, dropped=dropped)
+        ledger.add(shard)
+    return shard
 
 
-def _is_finished(path: Path, progress_dir: Path) -> bool:
-    contents_path = _contents_path(progress_dir, path.name)
-    if not contents_path.exists():
-        return False
-    return path.exists() or not _read_shard(progress_dir, path.name).rows
-
-
-def _read_shard(progress_dir: Path, name: str) -> _Shard:
-    values = json.loads(_contents_path(progress_dir, name).read_bytes())
+def _read_shard(*, name: str, rows: list[Any], dropped: list[Any]) -> _Shard:
     return _Shard(
-        rows=[ManifestRow(**row) for row in values["rows"]],
-        dropped=[Dropped(**item) for item in values["dropped"]],
+        name=name,
+        rows=[ManifestRow(**row) for row in rows],
+        dropped=[Dropped(**item) for item in dropped],
     )
-
-
-def _contents_path(progress_dir: Path, shard: str) -> Path:
-    return progress_dir / f"{shard}.json"

@@ -6,14 +6,11 @@
 What loading cost and what went wrong is counted where it happens, and summed where it is logged.
 """
 
-import json
 import logging
 import time
 from collections import Counter
-from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float32, Int64, UInt8
@@ -25,6 +22,7 @@ from nitrogen_train.data.manifest import ManifestRow
 from nitrogen_train.data.schema import ShardError
 from nitrogen_train.data.video import DecodeError, VideoDecoder
 from nitrogen_train.picture import squash
+from nitrogen_train.runtime.ledger import Ledger
 
 _log = logging.getLogger(__name__)
 
@@ -32,7 +30,8 @@ _FEWEST_WINDOWS = 1000
 """Delivered before their share is judged."""
 
 
-class Fault(NamedTuple):
+@dataclass(frozen=True, order=True)
+class Fault:
     """A clip that cannot be read, however often one tries."""
 
     source: str
@@ -92,20 +91,15 @@ class Quarantine:
             max_share: Of windows that may stand in for others before the run is stopped.
         """
         self._path = path
+        self._ledger = Ledger(path, Fault)
         self._max_share = max_share
         self._windows = 0
         self._replaced: Counter[tuple[str, str]] = Counter()
-        self._listed: set[tuple[str, str]] = set()
-        for listed in path.parent.glob(f"*{path.suffix}"):
-            text = listed.read_text(encoding="utf-8")
-            for line in text.splitlines():
-                # A full disk or a crash may have cut the last one short.
-                with suppress(ValueError, KeyError, TypeError):
-                    entry = json.loads(line)
-                    self._listed.add((entry["source"], entry["clip_id"]))
-            if listed == path and text and not text.endswith("\n"):
-                with path.open("a", encoding="utf-8") as file:
-                    file.write("\n")
+        self._listed = {
+            (fault.source, fault.clip_id)
+            for listed in path.parent.glob(f"*{path.suffix}")
+            for fault in Ledger(listed, Fault)
+        }
 
     def add(self, report: LoadReport) -> None:
         """List new faults, and judge their share.
@@ -135,9 +129,7 @@ class Quarantine:
             return
         self._listed.add((fault.source, fault.clip_id))
         _log.warning("replaced from now on: %s", fault.message)
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(fault._asdict()) + "\n")
+        self._ledger.add(fault)
 
 
 @dataclass(frozen=True, kw_only=True)

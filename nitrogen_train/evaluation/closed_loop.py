@@ -1,8 +1,8 @@
 """Let random player, expert and policy play the same held-out seeds of real games.
 
-    seeds ─► groups played in lock step, each by one of several processes ─► journal ─► scores
+    seeds ─► groups played in lock step, each by one of several processes ─► ledger ─► scores
 
-A finished group of episodes is written to a journal and not played again. Groups follow from the
+A finished group of episodes is written to a ledger and not played again. Groups follow from the
 settings alone, so an evaluation that was interrupted ends with the scores that it would have had.
 
 Turn the scores of episodes into one comparable number per game.
@@ -19,11 +19,10 @@ Source:
 
 import functools
 import hashlib
-import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import as_completed
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -37,11 +36,12 @@ from nitrogen_train.games import choose_heldout_seeds, load_game
 from nitrogen_train.models.load import PolicySource
 from nitrogen_train.models.playing import PlaySettings
 from nitrogen_train.models.visual_policy import VisualPolicy
-from nitrogen_train.runtime.atomic_files import write_atomically
+from nitrogen_train.runtime.ledger import Ledger
 from nitrogen_train.runtime.processes import open_pool, submit
 from nitrogen_train.runtime.progress import Progress
 
 CONFIDENCE = 0.95
+LEDGER_NAME = "episodes.jsonl"
 _NUM_RESAMPLES = 10_000
 
 
@@ -157,8 +157,6 @@ def bootstrap_runs(values: Float64[np.ndarray, "runs games episodes"]) -> tuple[
 
 PlayerName = Literal["policy", "expert", "random"]
 
-JOURNAL_FILE = "episodes.jsonl"
-
 
 @dataclass(frozen=True, kw_only=True)
 class PlayedEpisode:
@@ -175,53 +173,13 @@ class PlayedEpisode:
     """Rows that were acted."""
 
 
-class Journal:
-    """A JSON-lines file of episodes that is whole at any moment."""
+Scores = dict[tuple[PlayerName, str, str, int], float]
+"""Scores of what has been played, by player, fingerprint, game and seed."""
 
-    def __init__(self, path: Path, *, known: Path | None = None) -> None:
-        """Read what an earlier call left.
 
-        Args:
-            path: The file.
-            known: Another journal, whose episodes count as played; it is only read.
-
-        Raises:
-            ValueError: If a file holds something else.
-            FileNotFoundError: If there is no other journal.
-        """
-        self._path = path
-        self._scores: dict[tuple[PlayerName, str, str, int], float] = {}
-        if known is not None:
-            self._read(known)
-        self._lines = self._read(path) if path.exists() else []
-
-    def score(self, player: PlayerName, *, fingerprint: str, game: str, seed: int) -> float | None:
-        """Look an episode's score up; None if it has not been played."""
-        return self._scores.get((player, fingerprint, game, seed))
-
-    def add(self, episodes: Iterable[PlayedEpisode]) -> None:
-        """Keep finished episodes, on disk before this returns."""
-        for episode in episodes:
-            self._remember(episode)
-            self._lines.append(json.dumps(asdict(episode)))
-        with write_atomically(self._path) as temporary:
-            temporary.write_text("".join(f"{line}\n" for line in self._lines))
-
-    def _read(self, path: Path) -> list[str]:
-        lines = path.read_text().splitlines()
-        for number, line in enumerate(lines, start=1):
-            try:
-                self._remember(PlayedEpisode(**json.loads(line)))
-            except (TypeError, ValueError) as error:
-                raise ValueError(
-                    f"{path}, line {number} is no episode ({error}); "
-                    "move the file away to play again"
-                ) from error
-        return lines
-
-    def _remember(self, episode: PlayedEpisode) -> None:
-        key = (episode.player, episode.fingerprint, episode.game, episode.seed)
-        self._scores[key] = episode.score
+def read_scores(episodes: Iterable[PlayedEpisode]) -> Scores:
+    """Collect the scores of episodes, such as those of a ledger."""
+    return {(each.player, each.fingerprint, each.game, each.seed): each.score for each in episodes}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -282,11 +240,25 @@ def evaluate_closed_loop(
     for game in games:
         # Before any process starts: a misfit should cost a second, not an evaluation.
         Agent(_load(source), game=load_game(game).info, settings=settings)
-    known = None if known_dir is None else known_dir / JOURNAL_FILE
-    journal = Journal(output_dir / JOURNAL_FILE, known=known)
+    ledger = Ledger(output_dir / LEDGER_NAME, PlayedEpisode)
+    scores = read_scores(ledger)
+    if known_dir is not None:
+        (known_dir / LEDGER_NAME).stat()
+        scores = read_scores(Ledger(known_dir / LEDGER_NAME, PlayedEpisode)) | scores
     play = functools.partial(_play_group, source=source, settings=settings)
-    _play_missing(groups, play, journal=journal, num_processes=num_processes)
-    return {game: _score(game, groups, journal) for game in games}
+    missing = [
+        replace(group, seeds=seeds)
+        for group in groups
+        if (seeds := tuple(seed for seed in group.seeds if _look_up(group, seed, scores) is None))
+    ]
+    total = sum(len(group.seeds) for group in groups)
+    done = total - sum(len(group.seeds) for group in missing)
+    with Progress(total=total, initial=done, label="play", unit="episode") as progress:
+        for episodes in _play_groups(missing, play, num_processes=num_processes):
+            ledger.add(*episodes)
+            scores |= read_scores(episodes)
+            progress.update(len(episodes), note=_running_mean(episodes[0], groups, scores))
+    return {game: _score(game, groups, scores) for game in games}
 
 
 def _cut_groups(
@@ -310,26 +282,6 @@ def _cut_groups(
         )
         for first in range(0, num_episodes, group_size)
     ]
-
-
-def _play_missing(
-    groups: Sequence[_Group],
-    play: Callable[[_Group], list[PlayedEpisode]],
-    *,
-    journal: Journal,
-    num_processes: int,
-) -> None:
-    missing = [
-        replace(group, seeds=seeds)
-        for group in groups
-        if (seeds := tuple(seed for seed in group.seeds if _look_up(group, seed, journal) is None))
-    ]
-    total = sum(len(group.seeds) for group in groups)
-    done = total - sum(len(group.seeds) for group in missing)
-    with Progress(total=total, initial=done, label="play", unit="episode") as progress:
-        for episodes in _play_groups(missing, play, num_processes=num_processes):
-            journal.add(episodes)
-            progress.update(len(episodes), note=_running_mean(episodes[0], groups, journal))
 
 
 def _play_groups(
@@ -381,12 +333,12 @@ def _load(source: PolicySource) -> VisualPolicy:
     return source.load()
 
 
-def _look_up(group: _Group, seed: int, journal: Journal) -> float | None:
-    return journal.score(group.player, fingerprint=group.fingerprint, game=group.game, seed=seed)
+def _look_up(group: _Group, seed: int, scores: Scores) -> float | None:
+    return scores.get((group.player, group.fingerprint, group.game, seed))
 
 
-def _scores(
-    game: str, player: PlayerName, groups: Sequence[_Group], journal: Journal
+def _choose_scores(
+    game: str, player: PlayerName, groups: Sequence[_Group], scores: Scores
 ) -> dict[int, float]:
     """Collect what a player has reached so far, by seed."""
     return {
@@ -394,22 +346,24 @@ def _scores(
         for group in groups
         if (group.game, group.player) == (game, player)
         for seed in group.seeds
-        if (score := _look_up(group, seed, journal)) is not None
+        if (score := _look_up(group, seed, scores)) is not None
     }
 
 
-def _running_mean(episode: PlayedEpisode, groups: Sequence[_Group], journal: Journal) -> str:
-    scores = _scores(episode.game, episode.player, groups, journal).values()
-    return f"{episode.game} {episode.player} {np.mean(list(scores)):.4g}"
+def _running_mean(episode: PlayedEpisode, groups: Sequence[_Group], scores: Scores) -> str:
+    chosen = _choose_scores(episode.game, episode.player, groups, scores).values()
+    return f"{episode.game} {episode.player} {np.mean(list(chosen)):.4g}"
 
 
-def _score(game: str, groups: Sequence[_Group], journal: Journal) -> GameScore:
-    scores = {player: _scores(game, player, groups, journal) for player in get_args(PlayerName)}
+def _score(game: str, groups: Sequence[_Group], scores: Scores) -> GameScore:
+    by_player = {
+        player: _choose_scores(game, player, groups, scores) for player in get_args(PlayerName)
+    }
     return score_game(
-        seeds=list(scores["policy"]),
-        random_scores=list(scores["random"].values()),
-        expert_scores=list(scores["expert"].values()),
-        policy_scores=list(scores["policy"].values()),
+        seeds=list(by_player["policy"]),
+        random_scores=list(by_player["random"].values()),
+        expert_scores=list(by_player["expert"].values()),
+        policy_scores=list(by_player["policy"].values()),
         published=load_game(game).info.reference_score,
     )
 

@@ -111,7 +111,10 @@ def dropped(folder: Path, facts: ForeignFacts = FACTS) -> dict[str, list[str]]:
     pack(folder / "sound.tar", [("a.mp4", video()), ("a.npy", npy(values()))])
     found = index_shards(str(folder), out_dir=None, facts=facts)
     assert sum(len(tar.rows) for tar in found) == len(read_manifest(folder)) >= 1
-    return {cause: texts for tar in found for cause, texts in tar.dropped.items()}
+    texts: dict[str, list[str]] = {}
+    for item in (item for tar in found for item in tar.dropped):
+        texts.setdefault(item.reason, []).append(f"{item.name}: {item.detail}")
+    return texts
 
 
 def test_a_clips_rate_is_that_of_its_frames_not_the_average(tmp_path: Path) -> None:
@@ -256,7 +259,7 @@ def test_long_names_folders_and_other_files_are_passed_over(tmp_path: Path, form
         str(tmp_path), out_dir=None, facts=ForeignFacts(game="g", source="s", fps=1.0)
     )
 
-    assert (tar.num_records, tar.dropped, tar.fault) == (2, {}, None)
+    assert (tar.num_records, tar.dropped, tar.fault) == (2, [], None)
     for row in read_manifest(tmp_path).rows():
         assert len(Dataset(tmp_path).read(row).actions) == row.num_frames
 
@@ -396,9 +399,9 @@ def test_a_tar_that_came_later_is_indexed(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--game", "cart"], "with --game kart, not cart"),
-        (["--game", "kart", "--fps", "30"], "with --fps (none), not 30.0"),
-        (["--game", "kart", "--val-share", "0"], "with --val-share 0.15, not 0.0"),
+        (["--game", "cart"], "with --game kart, now cart"),
+        (["--game", "kart", "--fps", "30"], "with --fps (none), now 30.0"),
+        (["--game", "kart", "--val-share", "0"], "with --val-share 0.15, now 0.0"),
     ],
 )
 def test_an_index_with_other_options_replaces_nothing(
@@ -498,10 +501,11 @@ def test_a_second_start_reads_only_what_is_left(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="directory"):
         index_shards(str(tmp_path), out_dir=None, facts=FACTS)
     (tmp_path / "manifest.parquet").rmdir()
-    saved = tmp_path / ".index" / "a.tar.json"
-    content = json.loads(saved.read_bytes())
-    content["tar"]["rows"][0]["source"] = "taken over"
-    saved.write_text(json.dumps(content))
+    saved = tmp_path / ".index" / "tars.jsonl"
+    head, one, two = saved.read_text().splitlines(keepends=True)
+    content = json.loads(one)
+    content["rows"][0]["source"] = "taken over"
+    saved.write_text(f"{head}{json.dumps(content)}\n{two}")
     pack(second, [("b.mp4", video()), ("b.npy", npy(values()))])
 
     index_shards(str(tmp_path), out_dir=None, facts=FACTS)

@@ -11,8 +11,15 @@ import pytest
 
 from data_tools.names import safe_key
 from data_tools.recordings.recording import find_recordings
-from data_tools.shards.planned_clips import Dropped, PlannedUnit
-from data_tools.shards.shard_plan import ALL, Plan, ShardSettings, choose_heldout, make_plan
+from data_tools.shards.drop_report import Dropped
+from data_tools.shards.shard_plan import (
+    ALL,
+    Plan,
+    PlannedUnit,
+    ShardSettings,
+    choose_heldout,
+    make_plan,
+)
 from data_tools.shards.shard_recordings import plan_recording
 from nitrogen_train.data.schema import ShardError
 from nitrogen_train.runtime.atomic_files import describe_error

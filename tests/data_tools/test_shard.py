@@ -1,3 +1,4 @@
+import json
 import shutil
 import subprocess
 import sys
@@ -18,9 +19,8 @@ from tiers import divide
 
 from data_tools.__main__ import main
 from data_tools.recordings.recording import Recording, find_recordings
-from data_tools.shards.drop_report import DatasetReport, format_report, read_report
-from data_tools.shards.planned_clips import Dropped, PlannedUnit
-from data_tools.shards.shard_plan import ALL, Part, ShardSettings, make_plan
+from data_tools.shards.drop_report import Dropped, DropReport, format_report, read_report
+from data_tools.shards.shard_plan import ALL, Part, PlannedUnit, ShardSettings, make_plan
 from data_tools.shards.shard_recordings import plan_recording, shard_recordings
 from data_tools.shards.shard_writer import join_parts, write_dataset
 from nitrogen_train.data.dataset import Dataset
@@ -54,7 +54,7 @@ def dataset_dir(tmp_path_factory: pytest.TempPathFactory, recordings_dir: Path) 
     return folder
 
 
-def shard(folders: list[Path], out_dir: Path, *, part: Part = ALL, **changes: Any) -> DatasetReport:
+def shard(folders: list[Path], out_dir: Path, *, part: Part = ALL, **changes: Any) -> DropReport:
     settings = ShardSettings(**(vars(SETTINGS) | changes))
     return shard_recordings(folders, out_dir=out_dir, settings=settings, part=part, workers=1)
 
@@ -486,6 +486,28 @@ def test_a_killed_run_goes_on_to_the_same_data_set(
 
     assert contents(out_dir) == contents(dataset_dir)
     assert {path: path.stat().st_mtime_ns for path in finished} == finished
+
+
+def test_what_the_version_before_left_is_written_again_and_said(
+    dataset_dir: Path, recordings_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out_dir = tmp_path / "set"
+    half_written(recordings_dir, out_dir)
+    (progress_dir,) = (out_dir / ".progress").iterdir()
+    of = json.loads((progress_dir / "shards.jsonl").read_text())["of"]
+    (progress_dir / "shards.jsonl").unlink()
+    (progress_dir / "plan").write_text(of["plan"])
+    (progress_dir / "asked.json").write_text(json.dumps(of["asked"]))
+    (progress_dir / "shard-000000.tar.json").write_text('{"rows": [], "dropped": []}')
+    (out_dir / "shard-000000.tar").write_bytes(b"a shard")
+    with pytest.raises(ShardError, match="was made with --size 64, now 96"):
+        shard([recordings_dir], out_dir, size=96)
+    capsys.readouterr()
+
+    shard([recordings_dir], out_dir)
+
+    assert f"{progress_dir} is of an earlier version" in capsys.readouterr().err
+    assert contents(out_dir) == contents(dataset_dir)
 
 
 def test_an_unfinished_data_set_of_other_settings_is_not_mixed(

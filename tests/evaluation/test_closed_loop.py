@@ -4,7 +4,7 @@ import pytest
 from chase_game import ChaseGame, UncountableGame
 from tiny_policy import build_tiny_policy
 
-from nitrogen_train.evaluation.closed_loop import JOURNAL_FILE, GameScore, evaluate_closed_loop
+from nitrogen_train.evaluation.closed_loop import LEDGER_NAME, GameScore, evaluate_closed_loop
 from nitrogen_train.evaluation.play import ExpertPlayer, RandomPlayer, play_episodes
 from nitrogen_train.models.load import PolicySource
 from nitrogen_train.models.playing import PlaySettings, SamplingSettings
@@ -89,7 +89,7 @@ def test_an_interrupted_evaluation_plays_only_what_is_missing_and_ends_the_same(
     monkeypatch.setenv("MARKS_DIR", str(tmp_path))
     game = "chase_game:CountedGame"
     whole = evaluate(policy_dir, tmp_path / "out", game=game)
-    journal = tmp_path / "out" / JOURNAL_FILE
+    journal = tmp_path / "out" / LEDGER_NAME
     lines = journal.read_text().splitlines(keepends=True)
     journal.write_text("".join(lines[:8]))
     (tmp_path / "marks").unlink()
@@ -113,6 +113,25 @@ def test_another_policy_plays_anew_and_random_and_expert_do_not(
 
     marks = (tmp_path / "marks").read_text().split()
     assert sorted(marks) == ["100", "101", "102", "103", "104"]
+
+
+def test_episodes_of_another_evaluation_count_and_stay_where_they_are(
+    policy_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("MARKS_DIR", str(tmp_path))
+    game = "chase_game:CountedGame"
+    first = evaluate(policy_dir, tmp_path / "known", game=game)
+    lines = (tmp_path / "known" / LEDGER_NAME).read_text()
+    (tmp_path / "marks").unlink()
+
+    again = evaluate(policy_dir, tmp_path / "out", game=game, known_dir=tmp_path / "known")
+
+    assert again == first
+    assert not (tmp_path / "marks").exists()
+    assert not (tmp_path / "out").exists()
+    assert (tmp_path / "known" / LEDGER_NAME).read_text() == lines
+    with pytest.raises(FileNotFoundError, match="none"):
+        evaluate(policy_dir, tmp_path / "out", game=game, known_dir=tmp_path / "none")
 
 
 @pytest.mark.parametrize("num_episodes", [1, 13])

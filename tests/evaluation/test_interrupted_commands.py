@@ -13,7 +13,7 @@ EVALUATE = (
 )  # fmt: skip
 PLAY = ("games=[chase_game:ChaseGame]", "episodes=4", "group_size=1")
 COMMANDS = {
-    "play": ((*EVALUATE, *PLAY, "num_processes=2"), r"rename episodes\.jsonl$"),
+    "play": ((*EVALUATE, *PLAY, "num_processes=2"), r"open episodes\.jsonl$"),
     "play, starting processes": ((*EVALUATE, *PLAY, "num_processes=2"), r"worker ^numpy$"),
     "play in this process": ((*EVALUATE, *PLAY, "num_processes=1"), r"rename scores\.json$"),
     "predict": ((*EVALUATE, "datasets=[DATASET]"), r"rename offline\.json$"),

@@ -24,8 +24,7 @@ from data_tools.ingest.nitrogen.label_index import (
 from data_tools.ingest.nitrogen.piece_clips import TarballUnit, plan_tarball
 from data_tools.names import is_hidden
 from data_tools.recordings.recording import VIDEO_SUFFIXES
-from data_tools.shards.drop_report import DatasetReport
-from data_tools.shards.planned_clips import Dropped
+from data_tools.shards.drop_report import Dropped, DropReport
 from data_tools.shards.shard_plan import ALL, Part, ShardSettings, choose_heldout, make_plan
 from data_tools.shards.shard_writer import write_dataset
 from data_tools.shards.video_container import is_cut_off, open_container
@@ -65,7 +64,7 @@ def ingest_nitrogen(
     settings: ShardSettings,
     part: Part = ALL,
     workers: int,
-) -> DatasetReport:
+) -> DropReport:
     """Make a data set of public labels and the videos that are at hand, or finish one.
 
     Args:
@@ -198,17 +197,7 @@ def choose_pieces(
                 pc.SetLookupOptions(value_set=pa.array(list(videos), pa.string())),
             )
         )
-        dropped = [
-            Dropped(
-                name=fault.name,
-                game="unknown",
-                seconds=0.0,
-                reason=fault.reason,
-                detail=fault.detail,
-                is_fault=fault.name == index.path.name,
-            )
-            for fault in index.faults
-        ]
+        dropped = [*index.faults]
         dropped += _sum_up(table, ~is_wanted, "not selected", f"left out by {where!r}")
         ids = np.asarray(table["video_id"])
         is_section = np.isin(ids, list(sections))

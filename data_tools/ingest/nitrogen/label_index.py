@@ -3,14 +3,14 @@
     TARBALL.tar.gz ─► INDEX/TARBALL.faults.json, INDEX/TARBALL.parquet ─► hours, lists of videos
 
 A tarball is read once, from its start to its end. It is done when its table has its name; the
-table's own metadata says of which bytes it was made, so that another tarball of that name is read.
+table's own metadata says of which bytes it was made, so that another tarball of that name is read:
+a ledger would say the same again.
 Questions to an index select pieces, and count hours per game and source.
 """
 
 import hashlib
 import json
 import re
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -23,9 +23,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from jaxtyping import Bool
 
-from data_tools.ingest.nitrogen.label_tar import LabelBox, LabelFault, iter_pieces
+from data_tools.ingest.nitrogen.label_tar import LabelBox, iter_pieces
 from data_tools.ingest.nitrogen.labelled_piece import LabelledPiece, read_piece
 from data_tools.names import has_suffix, is_hidden, safe_key
+from data_tools.shards.drop_report import Dropped, iter_reasons
 from nitrogen_train.data.schema import ShardError
 from nitrogen_train.data.selection import Selection
 from nitrogen_train.runtime.atomic_files import check_folder, describe_error, write_atomically
@@ -38,6 +39,7 @@ _SUFFIXES = (".tar.gz", ".tgz", ".tar")
 _ENDS_BYTES = 2**20
 _BATCH_ROWS = 5_000
 _MAX_FAULTS = 100_000
+_FAULT = ("name", "reason", "detail")
 _CORNERS = pa.list_(pa.float32(), 4)
 
 INDEX_SCHEMA = pa.schema(
@@ -80,7 +82,7 @@ class TarballIndex:
     fingerprint: str
     """Empty if the tarball cannot be read at all."""
     num_pieces: int
-    faults: list[LabelFault]
+    faults: list[Dropped]
 
     def read_table(self, columns: Sequence[str] | None = None) -> pa.Table:
         """Read the pieces, or some of their columns."""
@@ -151,7 +153,7 @@ def index_tarball(path: Path, *, index_dir: Path) -> TarballIndex:
     try:
         fingerprint = _fingerprint(path)
     except OSError as error:
-        fault = LabelFault(
+        fault = Dropped(
             name=path.name, reason="the tarball cannot be read", detail=describe_error(error)
         )
         return TarballIndex(
@@ -159,7 +161,7 @@ def index_tarball(path: Path, *, index_dir: Path) -> TarballIndex:
         )
     faults_path = table_path.with_suffix(".faults.json")
     if not _is_indexed(table_path, faults_path, fingerprint):
-        faults: list[LabelFault] = []
+        faults: list[Dropped] = []
         facts = {"version": _VERSION, "fingerprint": fingerprint}
         with (
             write_atomically(table_path) as temporary,
@@ -170,14 +172,17 @@ def index_tarball(path: Path, *, index_dir: Path) -> TarballIndex:
             _write_pieces(path, writer, faults)
             # Before the table has its name: from then on the tarball is not read again.
             with write_atomically(faults_path) as temporary_faults:
-                values = [asdict(fault) for fault in faults]
+                values = [{name: getattr(fault, name) for name in _FAULT} for fault in faults]
                 temporary_faults.write_text(json.dumps(values, indent=0) + "\n")
     return TarballIndex(
         path=path,
         index_path=table_path,
         fingerprint=fingerprint,
         num_pieces=pq.ParquetFile(table_path).metadata.num_rows,
-        faults=[LabelFault(**values) for values in json.loads(faults_path.read_bytes())],
+        faults=[
+            Dropped(**values, is_fault=values["name"] == path.name)
+            for values in json.loads(faults_path.read_bytes())
+        ],
     )
 
 
@@ -203,16 +208,16 @@ def read_index(index_dir: Path, columns: Sequence[str] | None = None) -> pa.Tabl
         raise ShardError(f"{index_dir} holds a damaged table, index again: {error}") from error
 
 
-def _write_pieces(path: Path, writer: pq.ParquetWriter, faults: list[LabelFault]) -> None:
+def _write_pieces(path: Path, writer: pq.ParquetWriter, faults: list[Dropped]) -> None:
     rows: list[dict[str, object]] = []
     for raw in iter_pieces(path):
-        piece = raw if isinstance(raw, LabelFault) else read_piece(raw)
+        piece = raw if isinstance(raw, Dropped) else read_piece(raw)
         if isinstance(piece, LabelledPiece):
             rows.append(_describe(piece, path))
         elif len(faults) < _MAX_FAULTS:
             faults.append(piece)
         else:
-            faults[-1] = LabelFault(
+            faults[-1] = Dropped(
                 name=path.name, reason="more faults", detail="the rest is not listed"
             )
         if len(rows) == _BATCH_ROWS:
@@ -274,17 +279,9 @@ def _is_indexed(table_path: Path, faults_path: Path, fingerprint: str) -> bool:
 def describe_index(indexes: Sequence[TarballIndex]) -> str:
     """Lay out pieces and faults per tarball, and each kind of fault with an example."""
     rows = [(index.path.name, str(index.num_pieces), str(len(index.faults))) for index in indexes]
-    tables = [format_table(("tarball", "pieces", "faults"), rows)]
-    reasons: defaultdict[str, list[LabelFault]] = defaultdict(list)
-    for index in indexes:
-        for fault in index.faults:
-            reasons[fault.reason].append(fault)
-    if reasons:
-        lines = [
-            (reason, str(len(faults)), faults[0].name) for reason, faults in sorted(reasons.items())
-        ]
-        tables.append(format_table(("left out because", "number", "for example"), lines))
-    return "\n\n".join(tables)
+    table = format_table(("tarball", "pieces", "faults"), rows)
+    reasons = "\n".join(iter_reasons(fault for index in indexes for fault in index.faults))
+    return "\n\n".join(filter(None, (table, reasons)))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,6 +19,7 @@ from typing import IO, cast
 
 from data_tools.ingest.tar_records import Reads
 from data_tools.ingest.video_list import VIDEO_ID
+from data_tools.shards.drop_report import Dropped
 from nitrogen_train.data.clip_record import MAX_ACTIONS_BYTES
 from nitrogen_train.data.schema import MAX_METADATA_BYTES, ShardError, parse_json_object
 from nitrogen_train.data.values import as_number, as_whole_number
@@ -239,19 +240,7 @@ class RawPiece:
         return f"{self.video_id}_chunk_{self.chunk:04d}"
 
 
-@dataclass(frozen=True, kw_only=True)
-class LabelFault:
-    """A fault of a piece, a member or the tarball, which gives no labels then."""
-
-    name: str
-    """Name of the piece or the member, shortened to what can be printed."""
-    reason: str
-    """A few words, the same for all that is wrong in this way."""
-    detail: str
-    """Detail of the fault: what was expected and what came."""
-
-
-def iter_pieces(path: Path) -> Iterator[RawPiece | LabelFault]:
+def iter_pieces(path: Path) -> Iterator[RawPiece | Dropped]:
     """Read a tarball from its start to its end, or to where it is damaged.
 
     Args:
@@ -264,7 +253,7 @@ def iter_pieces(path: Path) -> Iterator[RawPiece | LabelFault]:
     current: tuple[str, int] | None = None
     piece: RawPiece | None = None
     for member in _iter_members(path):
-        if isinstance(member, LabelFault):
+        if isinstance(member, Dropped):
             yield member
             continue
         (video_id, chunk, file_name), data = member
@@ -288,11 +277,11 @@ def iter_pieces(path: Path) -> Iterator[RawPiece | LabelFault]:
         yield piece
 
 
-def _twice(name: str) -> LabelFault:
-    return LabelFault(name=name, reason="it comes twice", detail="the first of two is used")
+def _twice(name: str) -> Dropped:
+    return Dropped(name=name, reason="it comes twice", detail="the first of two is used")
 
 
-def _iter_members(path: Path) -> Iterator[tuple[tuple[str, int, str], bytes] | LabelFault]:
+def _iter_members(path: Path) -> Iterator[tuple[tuple[str, int, str], bytes] | Dropped]:
     with path.open("rb") as file:
         is_gzip = file.read(2) == b"\x1f\x8b"
         file.seek(0)
@@ -319,8 +308,8 @@ def _iter_members(path: Path) -> Iterator[tuple[tuple[str, int, str], bytes] | L
             yield _tarball_fault(path, f"a header makes no sense: {error}")
 
 
-def _tarball_fault(path: Path, detail: str) -> LabelFault:
-    return LabelFault(
+def _tarball_fault(path: Path, detail: str) -> Dropped:
+    return Dropped(
         name=path.name,
         reason="the tarball is damaged or cut short",
         detail=f"{path.name} ends where it is damaged, get it again: {detail}"[:300],
@@ -329,29 +318,29 @@ def _tarball_fault(path: Path, detail: str) -> LabelFault:
 
 def _read_member(
     archive: tarfile.TarFile, entry: tarfile.TarInfo
-) -> tuple[tuple[str, int, str], bytes] | LabelFault:
+) -> tuple[tuple[str, int, str], bytes] | Dropped:
     name = printable(entry.name)
     parts = entry.name.removeprefix("./").split("/")
     if not entry.isreg() or entry.issparse():
-        return LabelFault(
+        return Dropped(
             name=name, reason="not a plain file", detail="links and devices are not read"
         )
     if entry.name.startswith("/") or any(part in ("", ".", "..") for part in parts):
-        return LabelFault(
+        return Dropped(
             name=name,
             reason="hostile path",
             detail="a member's name leads out of the tarball; it is not read",
         )
     found = _parse_name(parts)
     if found is None:
-        return LabelFault(
+        return Dropped(
             name=name,
             reason="not in the card's layout",
             detail="expected VIDEO_ID/VIDEO_ID_chunk_NNNN/{actions_raw.parquet, "
             "actions_processed.parquet, metadata.json}",
         )
     if entry.size > (limit := _MAX_BYTES[found[2]]):
-        return LabelFault(
+        return Dropped(
             name=name,
             reason="the file is too large",
             detail=f"it has {entry.size} bytes, expected up to {limit}",

@@ -32,12 +32,12 @@ from jaxtyping import Bool, Float64, Int64
 
 from data_tools.ingest.nitrogen.label_tar import (
     LabelBox,
-    LabelFault,
     PieceMetadata,
     RawPiece,
     parse_piece_metadata,
     printable,
 )
+from data_tools.shards.drop_report import Dropped
 from data_tools.shards.shard_recordings import find_shown
 from data_tools.shards.source_video import SourceVideo
 from nitrogen_train.actions import GAMEPAD, ActionRows
@@ -158,13 +158,13 @@ class LabelledPiece:
         return float(idle_rows(self.actions.rows).mean())
 
 
-def read_piece(piece: RawPiece) -> LabelledPiece | LabelFault:
+def read_piece(piece: RawPiece) -> LabelledPiece | Dropped:
     """Read a piece: the processed actions if there are any, else the raw ones."""
     if "metadata.json" not in piece.files:
-        return LabelFault(name=piece.name, reason="no metadata", detail="metadata.json is missing")
+        return Dropped(name=piece.name, reason="no metadata", detail="metadata.json is missing")
     labels: Labels = "processed" if _FILES["processed"] in piece.files else "raw"
     if _FILES[labels] not in piece.files:
-        return LabelFault(
+        return Dropped(
             name=piece.name,
             reason="no labels",
             detail="neither actions_processed.parquet nor actions_raw.parquet is there",
@@ -174,9 +174,9 @@ def read_piece(piece: RawPiece) -> LabelledPiece | LabelFault:
         actions = decode_actions(piece.files[_FILES[labels]], GAMEPAD)
     except ShardError as error:
         reason = _REASONS.get(error.cause, "the labels are not in the card's columns")
-        return LabelFault(name=piece.name, reason=reason, detail=printable_detail(error))
+        return Dropped(name=piece.name, reason=reason, detail=printable_detail(error))
     if (metadata.video_id, metadata.chunk) != (piece.video_id, piece.chunk):
-        return LabelFault(
+        return Dropped(
             name=piece.name,
             reason="the metadata is of another piece",
             detail=f"it says {printable(metadata.video_id)}, chunk {metadata.chunk}",
@@ -184,7 +184,7 @@ def read_piece(piece: RawPiece) -> LabelledPiece | LabelFault:
     num_frames = metadata.end_frame - metadata.start_frame
     # One of room: the card does not say whether end_frame is within the piece.
     if len(actions) != metadata.num_rows or not 0 <= len(actions) - num_frames <= 1:
-        return LabelFault(
+        return Dropped(
             name=piece.name,
             reason="rows and frames differ in number",
             detail=f"{len(actions)} rows, chunk_size {metadata.num_rows}, {num_frames} frames",

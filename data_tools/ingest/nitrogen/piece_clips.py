@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from data_tools.ingest.nitrogen.label_tar import LabelFault, RawPiece, iter_pieces
+from data_tools.ingest.nitrogen.label_tar import RawPiece, iter_pieces
 from data_tools.ingest.nitrogen.labelled_piece import (
     MAX_STAY_S,
     Clock,
@@ -26,8 +26,8 @@ from data_tools.ingest.nitrogen.labelled_piece import (
     time_rows,
 )
 from data_tools.names import safe_key
-from data_tools.shards.planned_clips import Dropped, PlannedClip, PlannedUnit, list_loss
-from data_tools.shards.shard_plan import ShardSettings
+from data_tools.shards.drop_report import Dropped
+from data_tools.shards.shard_plan import PlannedClip, PlannedUnit, ShardSettings, list_loss
 from data_tools.shards.shard_recordings import Stretch, cut_stretch
 from data_tools.shards.source_video import SourceVideo, read_video_table
 from nitrogen_train.data.schema import ShardError
@@ -124,7 +124,7 @@ def _iter_wanted(unit: TarballUnit) -> Iterator[LabelledPiece]:
         # Faults are in the index already, from where they have come into the unit.
         if isinstance(raw, RawPiece) and raw.chunk in wanted.get(raw.video_id, ()):
             piece = read_piece(raw)
-            if not isinstance(piece, LabelFault):
+            if not isinstance(piece, Dropped):
                 yield piece
             left -= 1
         if not left:

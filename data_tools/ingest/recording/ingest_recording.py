@@ -2,8 +2,8 @@
 
     videos, logs ─► the log of each video ─► convert ─► files of the recording ─► a line per video
 
-What is there already is kept; a video that cannot be used is dropped with a reason, and stops no
-other.
+What is there already is kept: a recording's facts and notes say so, which may be moved with it, and
+no ledger does. A video that cannot be used is dropped with a reason, and stops no other.
 """
 
 import errno
@@ -44,6 +44,7 @@ from nitrogen_train.runtime.atomic_files import (
     hash_file,
     write_atomically,
 )
+from nitrogen_train.runtime.ledger import name_changes
 
 _NOTES_SUFFIX = ".ingest.json"
 _OPTIONS = {
@@ -195,10 +196,6 @@ def _read_one(job: _Job, video_path: Path, log_path: Path) -> IngestOutcome | tu
     return converted, digest
 
 
-def _say(value: object) -> object:
-    return "(none)" if value is None else value
-
-
 def _check_video(path: Path) -> None:
     """Refuse what is no video by its name, with what to do about it.
 
@@ -259,13 +256,9 @@ def _read_notes(
     notes: dict[str, Any] = json.loads(notes_path.read_bytes()) if notes_path.exists() else {}
     before: dict[str, Any] = notes.pop("settings", {})
     if notes.pop("digest", None) != digest:
-        changed = [
-            f"{_OPTIONS.get(name) or '--' + name.replace('_', '-')} "
-            f"{_say(before[name])}, now {_say(value)}"
-            for name, value in settings.items()
-            if name in before and before[name] != value
-        ]
-        how = f"was made with {'; '.join(changed)}" if changed else "is of another video or log"
+        options = {_OPTIONS.get(name, name): value for name, value in settings.items()}
+        made = {_OPTIONS.get(name, name): value for name, value in before.items()}
+        how = name_changes(made, options) or "is of another video or log"
         raise ShardError(f"{facts_path} {how}; choose another --out, or remove it")
     ignored, said = tuple(notes.pop("ignored")), tuple(notes.pop("notes"))
     return IngestOutcome(**notes | {"video": video_path, "ignored": ignored, "notes": said})

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from data_tools.__main__ import main
-from data_tools.ingest.video_list import Attempt, add_attempt, read_attempts, read_list
+from data_tools.ingest.video_list import Attempt, open_ledger, read_attempts, read_list
 
 VIDEO = bytes(range(256)) * 4000
 
@@ -216,8 +216,8 @@ def test_why_videos_are_not_here_is_counted_by_cause_on_the_terminal(
 
     said = capsys.readouterr().out
     (line,) = [line for line in said.splitlines() if "HTTP Error 500" in line]
-    assert line.startswith("failed: ")
-    assert line.split()[-2:] == ["2", "one"]
+    assert line.startswith("dropped 2: failed: ")
+    assert line.endswith("; for example one")
     assert "HTTP Error 403" in said
 
 
@@ -257,7 +257,7 @@ def test_what_an_earlier_version_called_gone_is_asked_for_again_unless_the_site_
         "private": "[youtube] private: Private video. Sign in if you've been granted access",
     }
     for name, reason in reasons.items():
-        add_attempt(out_dir, Attempt(video_id=name, status="gone", reason=reason))
+        open_ledger(out_dir).add(Attempt(video_id=name, status="gone", reason=reason))
 
     assert fetch(path, out_dir) == 0
 
@@ -292,10 +292,10 @@ def test_a_video_listed_twice_is_refused(site: Site, tmp_path: Path) -> None:
 
 
 def test_a_line_cut_short_by_a_kill_is_as_if_it_never_was(tmp_path: Path) -> None:
-    add_attempt(tmp_path, Attempt(video_id="a", status="gone", reason="Private video"))
+    open_ledger(tmp_path).add(Attempt(video_id="a", status="gone", reason="Private video"))
     with (tmp_path / "fetch.jsonl").open("ab") as file:
         file.write(b'{"video_id": "b", "sta')
-    add_attempt(tmp_path, Attempt(video_id="c", status="got"))
+    open_ledger(tmp_path).add(Attempt(video_id="c", status="got"))
 
     assert {key: attempt.status for key, attempt in read_attempts(tmp_path).items()} == {
         "a": "gone",

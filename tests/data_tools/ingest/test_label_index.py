@@ -76,8 +76,8 @@ def test_the_command_lists_faults_and_goes_on(
     assert main(["labels", "index", str(labels_dir), "--out", out_dir, "--workers", "1"]) == 0
 
     out = capsys.readouterr().out
-    assert "the metadata is not readable       1  mixed000000_chunk_0002" in out
-    assert "not in the card's layout           1               README.md" in out
+    assert "dropped 1: the metadata is not readable; for example mixed000000_chunk_0002: " in out
+    assert "dropped 1: not in the card's layout; for example README.md: " in out
     faults = json.loads((tmp_path / "index" / "SHARD_0001.faults.json").read_text())
     assert [fault["reason"] for fault in faults] == ["not in the card's layout"]
 

@@ -5,15 +5,16 @@ from pathlib import Path
 import pytest
 from label_maker import TarballMaker
 
-from data_tools.ingest.nitrogen.label_tar import LabelFault, RawPiece, iter_pieces
+from data_tools.ingest.nitrogen.label_tar import RawPiece, iter_pieces
+from data_tools.shards.drop_report import Dropped
 
 VIDEO = "aaaaaaaaaaa"
 
 
-def read(path: Path) -> tuple[list[str], list[LabelFault]]:
+def read(path: Path) -> tuple[list[str], list[Dropped]]:
     found = list(iter_pieces(path))
     pieces = [item.name for item in found if isinstance(item, RawPiece)]
-    return pieces, [item for item in found if isinstance(item, LabelFault)]
+    return pieces, [item for item in found if isinstance(item, Dropped)]
 
 
 @pytest.fixture

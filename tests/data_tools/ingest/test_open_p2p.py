@@ -10,7 +10,7 @@ from remuxed_videos import crash
 from data_tools.__main__ import main
 from data_tools.ingest.open_p2p import ingest_open_p2p, read_annotation, read_game
 from data_tools.ingest.video_input_pairs import UnusableError
-from data_tools.shards.drop_report import DatasetReport
+from data_tools.shards.drop_report import DropReport
 from data_tools.shards.shard_plan import ShardSettings
 from nitrogen_train.actions.space import KEYBOARD_MOUSE, MOUSE_SCALE, WHEEL_SCALE
 from nitrogen_train.data.clip_record import Record
@@ -20,7 +20,7 @@ GOOD = "good"
 BAD = "01993060-06a0-7352-ac0b-d77d50a1aba7"
 
 
-def ingest(folder: Path, **options: Any) -> DatasetReport:
+def ingest(folder: Path, **options: Any) -> DropReport:
     return ingest_open_p2p(
         [folder],
         out_dir=folder / "set",
@@ -28,7 +28,7 @@ def ingest(folder: Path, **options: Any) -> DatasetReport:
     )
 
 
-def read_one(folder: Path, frames: list[dict[str, Any]]) -> tuple[Record, DatasetReport]:
+def read_one(folder: Path, frames: list[dict[str, Any]]) -> tuple[Record, DropReport]:
     report = ingest(write_p2p(folder, frames, num_frames=len(frames)))
     [(record, _)] = read_dataset(folder / "set")
     return record, report

@@ -12,8 +12,7 @@ import pytest
 from data_tools.__main__ import main
 from data_tools.ingest.recording.controls import choose_labels, recognize_control
 from data_tools.recordings.recording import find_recordings
-from data_tools.shards.planned_clips import PlannedClip
-from data_tools.shards.shard_plan import ShardSettings
+from data_tools.shards.shard_plan import PlannedClip, ShardSettings
 from data_tools.shards.shard_recordings import plan_recording
 from nitrogen_train.actions import GAMEPAD
 from nitrogen_train.data.encode import VideoWriter

@@ -9,7 +9,7 @@ from remuxed_videos import crash
 
 from data_tools.__main__ import main
 from data_tools.ingest.vpt import find_segments, ingest_vpt
-from data_tools.shards.drop_report import DatasetReport, format_report
+from data_tools.shards.drop_report import DropReport, format_report
 from data_tools.shards.shard_plan import Part, ShardSettings
 from data_tools.shards.shard_writer import join_parts
 from nitrogen_train.actions.space import KEYBOARD_MOUSE, MOUSE_SCALE
@@ -20,7 +20,7 @@ from nitrogen_train.data.schema import ShardError
 SETTINGS = ShardSettings(size=64, clip_seconds=0.6, heldout_share=0.0)
 
 
-def ingest(folder: Path, **options: Any) -> DatasetReport:
+def ingest(folder: Path, **options: Any) -> DropReport:
     return ingest_vpt(
         [folder], out_dir=folder / "set", **({"settings": SETTINGS, "workers": 1} | options)
     )

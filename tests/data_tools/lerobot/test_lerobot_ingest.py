@@ -445,7 +445,7 @@ def test_nothing_left_is_one_line(robot_dir: Path, tmp_path: Path) -> None:
     (video,) = robot_dir.rglob("*.mp4")
     video.unlink()
 
-    with pytest.raises(ShardError, match="would hold no clip: the video is missing"):
+    with pytest.raises(ShardError, match=r"would hold no clip: .*: the video is missing"):
         write_dataset(plan(robot_dir), out_dir=tmp_path / "set", workers=1)
 
 

@@ -12,7 +12,7 @@ from dataset_faults import list_faults
 
 from data_tools.__main__ import main
 from data_tools.shards.clip_rules import RULES, FilterSettings
-from data_tools.shards.drop_report import DatasetReport
+from data_tools.shards.drop_report import DropReport
 from data_tools.shards.filter_clips import filter_dataset, format_rules
 from data_tools.shards.shard_plan import Part
 from data_tools.shards.shard_writer import join_parts
@@ -65,11 +65,11 @@ BREAKS: dict[str, tuple[dict[str, Any], str]] = {
 }
 
 
-def reasons(report: DatasetReport) -> dict[str, str]:
+def reasons(report: DropReport) -> dict[str, str]:
     return {item.name: item.reason for item in report.dropped}
 
 
-def dry_run(folder: Path, **settings: Any) -> DatasetReport:
+def dry_run(folder: Path, **settings: Any) -> DropReport:
     settings = FilterSettings(**settings)
     return filter_dataset(Dataset(folder), out_dir=None, settings=settings, workers=1)
 
@@ -287,7 +287,7 @@ def hash_files(folder: Path) -> dict[str, str]:
     }
 
 
-def run_filter(folder: Path, out_dir: Path, **options: Any) -> DatasetReport:
+def run_filter(folder: Path, out_dir: Path, **options: Any) -> DropReport:
     values = {"settings": FilterSettings(), "clips_per_shard": 2, "workers": 1} | options
     return filter_dataset(Dataset(folder), out_dir=out_dir, **values)
 
@@ -348,7 +348,7 @@ def test_verdicts_of_an_interrupted_run_are_kept(
     with pytest.raises(KeyboardInterrupt):
         run_filter(mixed_dir, tmp_path / "new")
     monkeypatch.undo()
-    (verdicts,) = (tmp_path / "new" / ".judged").glob("*/*.json")
+    (verdicts,) = (tmp_path / "new" / ".judged").glob("*/*.jsonl")
     verdicts.write_text(verdicts.read_text().replace('"idle"', '"menu"'))
 
     report = run_filter(mixed_dir, tmp_path / "new")
@@ -428,7 +428,7 @@ def test_nothing_kept_is_no_data_set(
 ) -> None:
     folder = write_clips(tmp_path / "set", [make_clip("idle", states=[IDLE] * 40)])
 
-    with pytest.raises(ShardError, match="would hold no clip: idle"):
+    with pytest.raises(ShardError, match=r"would hold no clip: dropped 1 \(4\.0 s\): idle; "):
         run_filter(folder, tmp_path / "new")
 
 

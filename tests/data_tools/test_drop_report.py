@@ -1,0 +1,71 @@
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from data_tools.shards.drop_report import (
+    Dropped,
+    DropReport,
+    GameShare,
+    format_faults,
+    format_report,
+    iter_reasons,
+    join_reports,
+    make_report,
+    read_report,
+)
+
+IDLE = [Dropped(name=f"clip-{n}", game="doom", seconds=60.0, reason="idle", detail="0 % active",
+                is_fault=False) for n in range(3)]  # fmt: skip
+LOST = Dropped(name="run-1", reason="no video", detail="run-1.mp4 does not exist")
+
+
+def test_the_commonest_reason_is_first_with_number_length_and_example() -> None:
+    assert list(iter_reasons([LOST, *IDLE])) == [
+        "dropped 3 (3.0 min): idle; for example clip-0: 0 % active",
+        "dropped 1: no video; for example run-1: run-1.mp4 does not exist",
+    ]
+    assert list(iter_reasons([])) == []
+
+
+def test_reports_of_parts_join_to_that_of_the_whole() -> None:
+    parts = [
+        make_report([], IDLE[:1], {"rows": 1}),
+        make_report([], [*IDLE[1:], LOST], {"rows": 2}),
+    ]
+
+    assert join_reports(parts) == make_report([], [*IDLE, LOST], {"rows": 3})
+    assert join_reports(parts[:1]) == parts[0]
+
+
+def test_a_report_shows_games_reasons_notes_and_faults() -> None:
+    report = DropReport(
+        games=[GameShare(game="doom", num_clips=2, kept_s=7200.0, dropped_s=180.0)],
+        dropped=[*IDLE, LOST],
+        notes={"rows with MOUSE_X clipped to 512": 4},
+    )
+
+    text = format_report(report)
+
+    assert text.splitlines()[1].split() == ["doom", "2", "2.00", "h", "3.0", "min"]
+    assert "dropped 3 (3.0 min): idle" in text
+    assert "rows with MOUSE_X clipped to 512       4" in text
+    assert text.splitlines()[-1] == "run-1: dropped: run-1.mp4 does not exist"
+
+
+def test_a_report_is_read_as_it_was_written_also_by_an_earlier_version(tmp_path: Path) -> None:
+    report = make_report([], [*IDLE, LOST])
+    report.write(tmp_path / "report.json")
+    assert read_report(tmp_path / "report.json") == report
+    values = asdict(report)
+    del values["notes"]
+    for item in values["dropped"]:
+        del item["is_fault"], item["is_told"]
+    (tmp_path / "report.json").write_text(json.dumps(values))
+
+    assert read_report(tmp_path / "report.json").faults == []
+
+
+def test_one_damaged_file_is_told_once_and_signs_are_harmless() -> None:
+    twins = [Dropped(name=name, reason="r", detail="a.tar\x1b ends") for name in ("a", "b")]
+
+    assert format_faults(twins) == "a: dropped: a.tar? ends"

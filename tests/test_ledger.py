@@ -1,0 +1,152 @@
+import json
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from nitrogen_train.runtime.ledger import Ledger
+
+
+@dataclass(frozen=True)
+class Piece:
+    name: str
+    sizes: list[int] = field(default_factory=list[int])
+
+
+def names(ledger: Ledger[Piece]) -> list[str]:
+    return [piece.name for piece in ledger]
+
+
+def test_what_was_added_is_read_in_order_by_the_next_start(tmp_path: Path) -> None:
+    path = tmp_path / "folder" / "done.jsonl"
+    assert names(Ledger(path, Piece)) == []
+
+    Ledger(path, Piece).add(Piece("b", [1, 2]), Piece("a"))
+    Ledger(path, Piece).add(Piece("c"))
+
+    assert list(Ledger(path, Piece)) == [Piece("b", [1, 2]), Piece("a"), Piece("c")]
+    assert [json.loads(line)["name"] for line in path.read_text().splitlines()] == ["b", "a", "c"]
+
+
+@pytest.mark.parametrize("torn", [b'{"name": "b', b'{"name": "b"}', b"{", b"\0\0\0"])
+def test_a_line_that_was_cut_short_costs_no_other(tmp_path: Path, torn: bytes) -> None:
+    path = tmp_path / "done.jsonl"
+    Ledger(path, Piece).add(Piece("a"))
+    with path.open("ab") as file:
+        file.write(torn)
+    before = names(Ledger(path, Piece))
+
+    Ledger(path, Piece).add(Piece("c"))
+
+    assert before[0] == "a"
+    assert names(Ledger(path, Piece)) == [*before, "c"]
+
+
+def test_a_first_line_that_was_cut_short_begins_anew(tmp_path: Path) -> None:
+    path = tmp_path / "done.jsonl"
+    path.write_bytes(b'{"of": {"size')
+    ledger = Ledger(path, Piece, of={"size": 1})
+    assert names(ledger) == []
+
+    ledger.add(Piece("a"))
+
+    assert names(Ledger(path, Piece, of={"size": 1})) == ["a"]
+
+
+def test_other_settings_find_nothing_and_replace_it_only_when_they_add(tmp_path: Path) -> None:
+    path = tmp_path / "done.jsonl"
+    Ledger(path, Piece, of=("size", 1)).add(Piece("a"))
+
+    other = Ledger(path, Piece, of=("size", 2))
+
+    assert names(other) == []
+    assert other.read_settings() == ["size", 1]
+    assert names(Ledger(path, Piece, of=("size", 1))) == ["a"]
+    other.add(Piece("b"))
+    assert names(other) == ["b"]
+    assert names(Ledger(path, Piece, of=("size", 1))) == []
+
+
+def test_settings_alone_claim_the_file(tmp_path: Path) -> None:
+    Ledger(tmp_path / "done.jsonl", Piece, of="plan").add()
+
+    claimed = Ledger(tmp_path / "done.jsonl", Piece, of="plan")
+
+    assert claimed.read_settings() == "plan"
+    assert names(claimed) == []
+
+
+@pytest.mark.parametrize("line", ["{}", "[1]", "no json", '{"name": "a", "more": 1}'])
+def test_a_file_of_another_kind_is_refused_by_line(tmp_path: Path, line: str) -> None:
+    (tmp_path / "done.jsonl").write_text('{"name": "a"}\n' + line + "\n")
+
+    with pytest.raises(ValueError, match=r"done\.jsonl, line 2 is not of this file's kind"):
+        list(Ledger(tmp_path / "done.jsonl", Piece))
+
+
+WRITER = """
+import sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[3])
+from test_ledger import Ledger, Piece
+for number in range(200):
+    Ledger(Path(sys.argv[1]), Piece, of="both").add(Piece(f"{sys.argv[2]}-{number}", [7] * 999))
+"""
+
+
+def test_two_processes_add_to_one_file(tmp_path: Path) -> None:
+    path = tmp_path / "done.jsonl"
+    command = [sys.executable, "-c", WRITER, str(path)]
+
+    started = [
+        subprocess.Popen([*command, name, str(Path(__file__).parent)]) for name in ("a", "b")
+    ]
+    assert [process.wait() for process in started] == [0, 0]
+
+    found = list(Ledger(path, Piece, of="both"))
+    assert {piece.name for piece in found} == {f"{p}-{n}" for p in "ab" for n in range(200)}
+    assert len(found) == 400
+    assert all(len(piece.sizes) == 999 for piece in found)
+
+
+LIMITED = """
+import resource, signal, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[2])
+from test_ledger import Ledger, Piece
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (200, 200))
+ledger = Ledger(Path(sys.argv[1]), Piece)
+ledger.add(Piece("a"))
+try:
+    ledger.add(Piece("b" * 500))
+except OSError as error:
+    print(error.strerror)
+"""
+
+
+def test_a_full_disk_keeps_what_was_there_and_the_next_start_goes_on(tmp_path: Path) -> None:
+    path = tmp_path / "done.jsonl"
+    command = [sys.executable, "-c", LIMITED, str(path), str(Path(__file__).parent)]
+
+    run = subprocess.run(command, capture_output=True, text=True, check=True)
+
+    assert run.stdout == "File too large\n"
+    assert path.stat().st_size == 200
+    assert names(Ledger(path, Piece)) == ["a"]
+    Ledger(path, Piece).add(Piece("c"))
+    assert names(Ledger(path, Piece)) == ["a", "c"]
+
+
+def test_what_an_earlier_version_kept_is_told_to_be_done_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a.tar.json").write_text("{}")
+    Ledger(tmp_path / "done.jsonl", Piece, earlier="*.tar.json").add(Piece("a"))
+    assert "is of an earlier version: what it lists is done again" in capsys.readouterr().err
+
+    Ledger(tmp_path / "done.jsonl", Piece, earlier="*.tar.json")
+
+    assert capsys.readouterr().err == ""
