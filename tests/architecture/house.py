@@ -23,6 +23,8 @@ class House:
     num_lines: int
     num_modules: int
     with_one_importer: list[str]
+    on_demand: list[str]
+    """Those with one importer that a function imports when it needs them: the work of a command."""
     closure_of_train: list[str]
     top_files: list[str]
     names_taken_twice: list[str]
@@ -34,7 +36,8 @@ class House:
             [
                 f"source files: {self.num_files}, lines: {self.num_lines}",
                 f"modules with one importer: {len(self.with_one_importer)} of {self.num_modules} "
-                f"({share:.0%}): {', '.join(self.with_one_importer)}",
+                f"({share:.0%}), {len(self.on_demand)} of them the work of a command, on demand; "
+                f"the others: {', '.join(sorted({*self.with_one_importer} - {*self.on_demand}))}",
                 f"import closure of train: {len(self.closure_of_train)} files",
                 f"files at the top of nitrogen_train: {', '.join(self.top_files)}",
                 f"names taken twice: {', '.join(self.names_taken_twice) or 'none'}",
@@ -56,11 +59,20 @@ def measure(root: Path = ROOT) -> House:
         for each in used:
             importers[each].add(name)
     modules = [name for name, path in paths.items() if path.stem not in ("__init__", "__main__")]
+    with_one_importer = sorted(name for name in modules if len(importers[name]) == 1)
     return House(
         num_files=len(paths),
         num_lines=sum(len(path.read_text("utf-8").splitlines()) for path in paths.values()),
         num_modules=len(modules),
-        with_one_importer=sorted(name for name in modules if len(importers[name]) == 1),
+        with_one_importer=with_one_importer,
+        on_demand=[
+            name
+            for name in with_one_importer
+            if name
+            not in set(
+                _list_imports(_without_functions(trees[next(iter(importers[name]))]), trees, homes)
+            )
+        ],
         closure_of_train=sorted(_close("nitrogen_train.train", imports)),
         top_files=sorted(path.name for path in (root / "nitrogen_train").glob("*.py")),
         names_taken_twice=sorted(_find_twice(modules, trees)),
@@ -102,6 +114,11 @@ def _walk_what_is_imported(tree: ast.Module) -> Iterator[ast.AST]:
     for statement in tree.body:
         if not (isinstance(statement, ast.If) and ast.unparse(statement.test) == _STARTED):
             yield from ast.walk(statement)
+
+
+def _without_functions(tree: ast.Module) -> ast.Module:
+    kept = [each for each in tree.body if not isinstance(each, ast.FunctionDef | ast.ClassDef)]
+    return ast.Module(body=kept, type_ignores=[])
 
 
 def _close(start: str, imports: dict[str, set[str]]) -> set[str]:
