@@ -8,7 +8,8 @@ The file `range-usage` holds how many bytes the folder has; its lock guards coun
 names. A writer adds its bytes before it writes them, so the count is never below the truth and the
 folder never above its limit.
 
-Nothing is synced to the disk: an entry that a power cut has torn is fetched again.
+Nothing is synced to the disk: an entry that a power cut has torn is fetched again. The caches of
+fsspec are not used: none of them is bounded, checks what it has kept and is shared by processes.
 """
 
 import fcntl

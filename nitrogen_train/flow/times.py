@@ -1,7 +1,7 @@
 """Distribute the path times on which a policy trains.
 
 A distribution maps uniform numbers to path times (an inverse CDF), so that any source of
-uniforms can drive it: a generator, or the seed that a sample carries (`flow.noise`).
+uniforms can drive it: a generator, or the seed that a sample carries (`sample_uniform`).
 """
 
 import math

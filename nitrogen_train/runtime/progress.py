@@ -27,7 +27,10 @@ _NOTICEABLE_S = 3.0
 
 
 def format_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, num_left: int = 1) -> str:
-    """Lay text out in columns, the first `num_left` to the left, the others to the right."""
+    """Lay text out in columns, the first `num_left` to the left, the others to the right.
+
+    A pipe gets what a terminal gets, at any width; rich would wrap or cut the rows.
+    """
     widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
     lines = [
         "  ".join(
