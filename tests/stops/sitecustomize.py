@@ -46,3 +46,9 @@ def _text(argument) -> str:
 
 if "STOP_AT" in os.environ:
     _install(os.environ["STOP_AT"], Path(os.environ["STOP_FOLDER"]))
+
+if mark := os.environ.get("NITROGEN_TEST_TERMINAL"):
+    from multiprocessing import process
+
+    # So that the semaphores of this command can be told from those of its neighbours.
+    process.current_process()._config["semprefix"] = f"/mp-{mark}"
