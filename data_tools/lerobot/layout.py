@@ -7,8 +7,8 @@
 A table of the episodes says which file holds one, and from when to when. The last two paths are
 templates in `info.json`, which may come from a stranger; so may every parquet file, of which only
 the columns asked for are read, up to a bound. Rows of ours become features and come back bit by
-bit. What LeRobot has no place for is a line of JSON beside each episode that was a clip of ours. The
-library lerobot is not used: it needs torch, and trusts the files it reads.
+bit. What LeRobot has no place for is a line of JSON beside each episode that was a clip of ours.
+The library lerobot is not used: it needs torch, and trusts the files it reads.
 """
 
 import json
