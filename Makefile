@@ -55,8 +55,8 @@ lock: $(VENV)/.installed  ## write slurm/requirements.lock from what is installe
 	mv $(VENV)/requirements.lock slurm/requirements.lock
 
 # Tiny tensors: more threads would only wait for each other. Tests that share one service say so by group;
-# what waits for a service comes first (tests/conftest.py), so no reordering.
-PYTEST := $(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
+# what waits for a service comes first (tests/conftest.py), so no reordering. Three workers on two cores: one often waits.
+PYTEST := $(BIN)/python -m pytest -n 3 --dist loadgroup --no-loadscope-reorder
 # Of every call: the shapes and types of the tensors in its signature. This makes the tests half as slow again.
 SHAPES := --jaxtyping-packages=nitrogen_train,data_tools,beartype.beartype
 test test-full: export OMP_NUM_THREADS = 1

@@ -249,8 +249,7 @@ def test_a_connection_that_trickles_ends(server: RangeServer, root: str) -> None
 def test_after_the_last_attempt_the_cause_is_told(
     server: RangeServer, root: str, fault: str, cause: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    # No attempt is to succeed: how busy the processor is does not matter.
-    storage = impatient(root, attempts=3, timeout_s=0.5 if fault == "stall" else 5.0)
+    storage = hurried(root, server, attempts=3)
     server.faults = [fault] * 10
 
     with pytest.raises(TransientReadError) as raised:
