@@ -135,6 +135,8 @@ def _filter(options: argparse.Namespace) -> int:
 
     if options.dry_run == (options.out is not None):
         raise ValueError("give either --out FOLDER or --dry-run")
+    if options.out is not None and options.out.resolve() == Path(options.dataset).resolve():
+        raise ValueError(f"--out {options.out} is the data set itself: name another folder")
     settings = FilterSettings(
         off=tuple(sorted(set(options.off))),
         idle_window_s=options.idle_window,

@@ -150,3 +150,41 @@ def test_what_an_earlier_version_kept_is_told_to_be_done_again(
     Ledger(tmp_path / "done.jsonl", Piece, earlier="*.tar.json")
 
     assert capsys.readouterr().err == ""
+
+
+def test_settings_of_another_kind_are_refused_by_line(tmp_path: Path) -> None:
+    path = tmp_path / "done.jsonl"
+    path.write_text('{"of": "x"}\n')
+
+    with pytest.raises(ValueError, match=r"done\.jsonl, line 1 .*\(settings of another kind\)"):
+        Ledger(path, Piece, of={"size": 1}).add(Piece("a"))
+
+    assert path.read_text() == '{"of": "x"}\n'
+
+
+HOLDS = """
+import sys
+from pathlib import Path
+from nitrogen_train.runtime.ledger import Ledger
+with Ledger(Path(sys.argv[1]), dict).hold():
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_what_a_process_holds_no_other_gets_until_it_ends(tmp_path: Path) -> None:
+    path = tmp_path / "set" / ".progress" / "done.jsonl"
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLDS, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"held\n"
+        with (
+            pytest.raises(ValueError, match=r"another process .* in .*set: wait for it"),
+            Ledger(path, Piece).hold(),
+        ):
+            pass
+        process.kill()
+
+    with Ledger(path, Piece).hold():
+        Ledger(path, Piece).add(Piece("a"))

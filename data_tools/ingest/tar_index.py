@@ -198,15 +198,16 @@ def index_shards(root: str, *, out_dir: Path | None, facts: ForeignFacts) -> lis
     progress_dir = out_dir / ".index"
     settings = [_FORMAT, storage.root, asdict(facts)]
     ledger = Ledger(progress_dir / "tars.jsonl", _read_tar, of=settings, earlier="*.tar.json")
-    done = {tar.shard: tar for tar in ledger}
-    found = [
-        done[shard]
-        if shard in done and done[shard].identity == identity
-        else _index_once(storage, TarIndex(shard=shard, identity=identity), ledger, facts)
-        for shard, identity in track(
-            tars.items(), label=f"index {root}", unit="tar", total=len(tars)
-        )
-    ]
+    with ledger.hold():
+        done = {tar.shard: tar for tar in ledger}
+        found = [
+            done[shard]
+            if shard in done and done[shard].identity == identity
+            else _index_once(storage, TarIndex(shard=shard, identity=identity), ledger, facts)
+            for shard, identity in track(
+                tars.items(), label=f"index {root}", unit="tar", total=len(tars)
+            )
+        ]
     found += [TarIndex(shard=shard, fault=fault) for shard, fault in bad.items()]
     _drop_repeated(found)
     rows = [row for tar in found for row in tar.rows]

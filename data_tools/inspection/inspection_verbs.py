@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import re
 import sys
 from collections.abc import Iterable
 from dataclasses import asdict
@@ -151,6 +152,9 @@ def _verify(options: argparse.Namespace) -> int:
     from data_tools.inspection.verify import summarize, verify_datasets, write_findings
     from data_tools.shards.drop_report import describe_contents
 
+    for dataset in options.datasets:
+        if re.match(r"\w+:/", str(dataset)):
+            raise ValueError(f"{dataset} is a URL: verify reads every byte, of folders alone")
     findings = verify_datasets(options.datasets, workers=options.workers)
     for finding in findings:
         is_named = len(options.datasets) > 1 and finding.dataset

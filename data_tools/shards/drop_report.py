@@ -9,7 +9,7 @@ from itertools import chain
 from pathlib import Path
 
 from nitrogen_train.data.manifest import ManifestRow, read_manifest, read_manifest_table
-from nitrogen_train.data.schema import SPLITS, find_respelt, quote
+from nitrogen_train.data.schema import SPLITS, ShardError, find_respelt, quote
 from nitrogen_train.runtime.atomic_files import write_atomically
 from nitrogen_train.runtime.progress import format_table, pluralize
 
@@ -122,14 +122,24 @@ def add_notes(notes: Iterable[Mapping[str, int]]) -> dict[str, int]:
 
 
 def read_report(path: Path) -> DropReport:
-    """Read what `DropReport.write` wrote."""
-    values = json.loads(path.read_bytes())
-    return DropReport(
-        games=[GameShare(**game) for game in values["games"]],
-        # Reports have been written without these.
-        dropped=[Dropped(**({"is_fault": False} | item)) for item in values["dropped"]],
-        notes=values.get("notes", {}),
-    )
+    """Read what `DropReport.write` wrote.
+
+    Raises:
+        ShardError: If it is gone or damaged.
+    """
+    try:
+        values = json.loads(path.read_bytes())
+        return DropReport(
+            games=[GameShare(**game) for game in values["games"]],
+            # Reports have been written without these.
+            dropped=[Dropped(**({"is_fault": False} | item)) for item in values["dropped"]],
+            notes=values.get("notes", {}),
+        )
+    except (FileNotFoundError, ValueError, KeyError, TypeError) as error:
+        raise ShardError(
+            f"{path} is {'gone' if isinstance(error, FileNotFoundError) else 'damaged'}: what the "
+            "data set was made of is no longer known; make it again, in another --out"
+        ) from error
 
 
 def format_report(report: DropReport) -> str:

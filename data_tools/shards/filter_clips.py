@@ -224,7 +224,9 @@ def _take_rows(rows: list[ManifestRow], part: Part) -> list[ManifestRow]:
 def _open_ledger(out_dir: Path | None, digest: str) -> Iterator[Ledger[Verdict]]:
     with TemporaryDirectory() as temporary:
         folder = Path(temporary) if out_dir is None else out_dir / _JUDGED / digest[:16]
-        yield Ledger(folder / "verdicts.jsonl", Verdict, of=digest, earlier="*.tar.json")
+        ledger = Ledger(folder / "verdicts.jsonl", Verdict, of=digest, earlier="*.tar.json")
+        with ledger.hold():
+            yield ledger
 
 
 def _clear_verdicts(out_dir: Path, digest: str, part: Part) -> None:

@@ -192,7 +192,19 @@ def write_plan(
     if plan.part.count == 1 and not plan.shards:
         raise ShardError(_describe_nothing(out_dir, plan.dropped))
     progress_dir = out_dir / _PROGRESS / _name(plan.part)
-    ledger = _claim(out_dir, progress_dir, plan)
+    with _claim(out_dir, progress_dir, plan) as ledger:
+        return _write_claimed(plan, ledger, encode=encode, out_dir=out_dir, workers=workers)
+
+
+def _write_claimed(
+    plan: Plan[Clip],
+    ledger: "Ledger[_Shard]",
+    *,
+    encode: Callable[[Clip], ReadyClip | Dropped],
+    out_dir: Path,
+    workers: int,
+) -> DropReport:
+    progress_dir = out_dir / _PROGRESS / _name(plan.part)
     if not (progress_dir / MANIFEST_NAME).exists():
         shards = _write_shards(out_dir, ledger, plan, encode=encode, workers=workers)
         rows = [row for shard in shards for row in shard.rows]
@@ -305,11 +317,13 @@ def _name(part: Part) -> str:
     return part.name or "all"
 
 
-def _claim(out_dir: Path, progress_dir: Path, plan: Plan[Clip]) -> Ledger[_Shard]:
-    """Take the folder for this plan, or find that an interrupted run of it has.
+@contextlib.contextmanager
+def _claim(out_dir: Path, progress_dir: Path, plan: Plan[Clip]) -> Iterator[Ledger[_Shard]]:
+    """Hold the folder for this plan, which an interrupted run of it may have taken.
 
     Raises:
         ShardError: If it holds something else.
+        ValueError: If another process holds it.
     """
     of = {"plan": plan.digest, "asked": plan.settings}
     # A part that is finished is not written again.
@@ -327,8 +341,9 @@ def _claim(out_dir: Path, progress_dir: Path, plan: Plan[Clip]) -> Ledger[_Shard
         raise ShardError(f"{out_dir} {how}; choose another --out")
     if not others and any(out_dir.glob("*.tar")):
         raise ShardError(f"{out_dir} holds tars of unknown origin; choose another --out")
-    ledger.add()
-    return ledger
+    with ledger.hold():
+        ledger.add()
+        yield ledger
 
 
 def _read_earlier(progress_dir: Path) -> dict[str, Any]:

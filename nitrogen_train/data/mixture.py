@@ -68,10 +68,15 @@ def read_options(name: str, values: Mapping[str, Any], *, setting: str = SOURCES
     known = [item.name for item in fields(SourceOptions)]
     unknown = [key for key in values if key not in known]
     if unknown or "path" not in values:
-        hint = did_you_mean(unknown[0], known) if unknown else ""
+        got = (
+            f"got {', '.join(unknown)}{did_you_mean(unknown[0], known)}" if unknown else "got none"
+        )
         raise ValueError(
-            f"{setting}.{name} needs a path and may have {', '.join(known[1:])}; "
-            f"got {', '.join(values)}{hint}"
+            f"{setting}.{name} needs a path and may have {', '.join(known[1:])}; {got}"
+        )
+    if type(values["path"]) not in (str, int, float) or values["path"] == "":
+        raise ValueError(
+            f"{setting}.{name}.path must be a folder or a URL, got {values['path'] or 'nothing'}"
         )
     plain: dict[str, Any] = {**values, "path": str(values["path"])}
     try:

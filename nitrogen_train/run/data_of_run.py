@@ -14,7 +14,7 @@ from nitrogen_train.data.range_cache import RangeCache
 from nitrogen_train.data.schema import Split
 from nitrogen_train.data.windows import WindowShape
 from nitrogen_train.pretrained.places import find_last_checkpoint, read_run_config
-from nitrogen_train.runtime.atomic_files import default_index_dir, did_you_mean
+from nitrogen_train.runtime.atomic_files import default_index_dir, describe_error, did_you_mean
 from nitrogen_train.runtime.progress import pluralize
 
 _log = logging.getLogger(__name__)
@@ -58,6 +58,13 @@ def read_datasets(config: EvaluateConfig) -> dict[str, dict[str, Any]]:
     """
     named = config.datasets or {}
     if isinstance(named, list):
+        if groups := [each for each in named if isinstance(each, dict | list)]:
+            raise ValueError(
+                f"datasets holds {groups[0]}: a list is of folders and URLs alone, for more give "
+                "+datasets.NAME.path=FOLDER and the like"
+            )
+        if repeated := {str(each) for each in named if named.count(each) > 1}:
+            raise ValueError(f"datasets names {sorted(repeated)[0]} twice")
         named = {str(place): {"path": path} for place, path in enumerate(named)}
     if not isinstance(named, dict):
         raise ValueError(f"datasets={named}: expected a list, datasets=[{named}]")
@@ -75,7 +82,12 @@ def read_datasets(config: EvaluateConfig) -> dict[str, dict[str, Any]]:
 def _find_caches(config: DataConfig | EvaluateConfig) -> dict[str, Any]:
     cache = None
     if config.cache_dir is not None:
-        cache = RangeCache(Path(config.cache_dir), max_bytes=int(config.cache_gib * 2**30))
+        try:
+            cache = RangeCache(Path(config.cache_dir), max_bytes=int(config.cache_gib * 2**30))
+        except OSError as error:
+            raise ValueError(
+                f"cache_dir={config.cache_dir} cannot be written: {describe_error(error)}"
+            ) from error
     index_dir = default_index_dir() if config.index_dir is None else Path(config.index_dir)
     return {"index_dir": index_dir, "cache": cache}
 

@@ -4,15 +4,18 @@
 
 The first line may say what the work is of: lines that were written for anything else do not count.
 A line that a kill or a full disk has cut short is as if it never was, and the next one is written
-behind it. Several processes may add lines to one file.
+behind it. Several processes may add lines to one file; who wants it alone holds it.
 """
 
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
+
+from filelock import FileLock, Timeout
 
 from nitrogen_train.runtime.atomic_files import sync
 from nitrogen_train.runtime.progress import write_line
@@ -48,8 +51,35 @@ class Ledger(Generic[Record]):
             write_line(f"{path.parent} is of an earlier version: what it lists is done again")
 
     def read_settings(self) -> Any:  # noqa: ANN401 - as JSON has them
-        """Read the settings that the file was begun with; None if there are none."""
-        return next(self._read(), (0, {}))[1].get(_OF)
+        """Read the settings that the file was begun with; None if there are none.
+
+        Raises:
+            ValueError: If they are of another kind than those of now.
+        """
+        settings = next(self._read(), (0, {}))[1].get(_OF)
+        if settings is not None and type(settings) is not type(self._of):
+            raise self._refuse(1, "settings of another kind")
+        return settings
+
+    @contextmanager
+    def hold(self) -> Iterator[None]:
+        """Keep other processes from the same work for the block.
+
+        Raises:
+            ValueError: If one is at it.
+        """
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self._path.with_suffix(".lock"), timeout=0)
+        try:
+            lock.acquire()
+        except Timeout as error:
+            raise ValueError(
+                f"another process is at the same work in {self._path.parent.parent}: wait for it"
+            ) from error
+        try:
+            yield
+        finally:
+            lock.release()
 
     def __iter__(self) -> Iterator[Record]:
         """Read what is done, in the order in which it was added; nothing of other settings.
@@ -64,7 +94,9 @@ class Ledger(Generic[Record]):
                 continue
             try:
                 yield self._decode(**values)
-            except (TypeError, ValueError) as error:
+            except TypeError as error:
+                raise self._refuse(number, "other fields") from error
+            except ValueError as error:
                 raise self._refuse(number, error) from error
 
     def add(self, *records: Record) -> None:

@@ -23,7 +23,7 @@ WINDOW = WindowShape(num_frames=1, frame_stride=1, action_horizon=4, action_offs
         ({"action_offset": 1.5}, "action_offset must be a whole number, got 1.5"),
         ({"action_offset": "x"}, "action_offset must be a whole number, got 'x'"),
         ({"any_fps": 60}, "any_fps must be true or false, got 60"),
-        ({"heft": 2}, r"needs a path and may have weight, .*; got path, heft"),
+        ({"heft": 2}, r"needs a path and may have weight, .*; got heft"),
     ],
 )
 def test_a_wrong_option_names_its_source(values: Mapping[str, Any], message: str) -> None:

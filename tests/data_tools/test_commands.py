@@ -84,6 +84,26 @@ def test_missing_recordings_are_one_line(
     assert "is not a folder of recordings" in line
 
 
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["verify", "http://127.0.0.1:9/set"], "is a URL: verify reads every byte, of folders"),
+        (["filter", ".", "--out", "../{here}"], "is the data set itself: name another folder"),
+    ],
+)
+def test_what_a_verb_cannot_do_with_a_place_is_one_line(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    words: list[str],
+    line: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    assert main([word.format(here=tmp_path.name) for word in words]) == 2
+    assert line in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("verb", ["stats", "preview"])
 def test_a_missing_data_set_is_one_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], verb: str

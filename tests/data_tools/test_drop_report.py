@@ -2,6 +2,8 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
+import pytest
+
 from data_tools.shards.drop_report import (
     Dropped,
     DropReport,
@@ -13,6 +15,7 @@ from data_tools.shards.drop_report import (
     make_report,
     read_report,
 )
+from nitrogen_train.data.schema import ShardError
 
 IDLE = [Dropped(name=f"clip-{n}", game="doom", seconds=60.0, reason="idle", detail="0 % active",
                 is_fault=False) for n in range(3)]  # fmt: skip
@@ -63,6 +66,19 @@ def test_a_report_is_read_as_it_was_written_also_by_an_earlier_version(tmp_path:
     (tmp_path / "report.json").write_text(json.dumps(values))
 
     assert read_report(tmp_path / "report.json").faults == []
+
+
+@pytest.mark.parametrize(
+    ("text", "message"), [('{"a": 1}', "damaged"), ("x", "damaged"), (None, "gone")]
+)
+def test_a_report_that_cannot_be_read_is_one_line(
+    tmp_path: Path, text: str | None, message: str
+) -> None:
+    if text is not None:
+        (tmp_path / "report.json").write_text(text)
+
+    with pytest.raises(ShardError, match=rf"report\.json is {message}: .*make it again"):
+        read_report(tmp_path / "report.json")
 
 
 def test_one_damaged_file_is_told_once_and_signs_are_harmless() -> None:

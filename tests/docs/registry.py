@@ -319,7 +319,7 @@ _BUCKET = "needs a bucket; tests/data/test_storage.py reads from an S3 server of
 _NODES = "needs several nodes; tests/training/test_strategies.py runs the strategies"
 _MAKE = "a target of its own, of minutes to hours; CI runs check and test"
 _BENCHMARK = "takes minutes; tests/benchmark and tests/benchmarks/data_tools run it smaller"
-_PERSON = "needs a person with a gamepad and a screen; tests/data_tools/capture plays one"
+_PERSON = "needs a person with a gamepad and a screen; tests/data_tools/recordings plays one"
 _MENTION = "the name of a thing that its page explains, not a whole command"
 
 NOT_RUN = {
@@ -448,7 +448,7 @@ NOT_RUN = {
             "nitrogen-data videos fetch videos.jsonl --out videos --rate-mb 5 "
             "--cookies cookies.txt",
         ),
-        "needs the internet; tests/data_tools/videos fetches from a server of its own",
+        "needs the internet; tests/data_tools/ingest fetches from a server of its own",
     ),
     "python tests/docs/config_page.py > docs/config.md": (
         "writes into the repository; tests/docs/test_config_page.py compares what it would write"
