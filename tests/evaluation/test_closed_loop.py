@@ -157,7 +157,7 @@ def test_two_processes_reach_the_scores_of_one(policy_dir: Path, tmp_path: Path)
     assert two == one
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_process_that_dies_ends_the_evaluation_with_one_error(policy_dir: Path, tmp_path: Path):
     with pytest.raises(ChildProcessError, match="has died, perhaps out of memory"):
         evaluate(policy_dir, tmp_path, game="chase_game:DyingGame", num_processes=2)

@@ -46,6 +46,7 @@ def test_sampling_is_one_graph_with_the_same_numbers(
     )
 
 
+@pytest.mark.full
 def test_the_default_compiler_gives_the_same_numbers(
     build_policy: BuildPolicy, build_batch: BuildBatch
 ) -> None:
