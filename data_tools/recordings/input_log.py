@@ -8,10 +8,9 @@ A row of a log names controls and their values from `t_ns` on. A control that it
 keeps its value, so a log may hold whole states or changes alone, at any rate. It reaches from the
 first frame to the last; a log of changes ends with an empty row, which says that it was running.
 
-Read text logs in whatever encoding a program wrote them, up to where they were cut.
-
-PowerShell writes UTF-16, many editors a mark at the start; a program that is killed leaves half a
-row at the end, a machine that loses its power leaves zeros there.
+A text log is read in whatever encoding a program wrote it, up to where it was cut: PowerShell
+writes UTF-16, many editors a mark at the start; a program that is killed leaves half a row at the
+end, a machine that loses its power leaves zeros there.
 """
 
 import codecs

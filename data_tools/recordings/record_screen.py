@@ -7,13 +7,12 @@ The gamepad is read in a thread of its own, since the kernel keeps only some 64 
 come when they can and are put at a constant rate; every departure from it is counted. The facts are
 written last: until then a killed recorder leaves hidden `.part` files, which nothing reads.
 
-Grab an X11 screen, a part of it or a window, as pictures with the times they were taken.
-
-FFmpeg's `x11grab` stamps a picture with the wall clock, in microseconds, right before it copies it.
-That is turned into CLOCK_MONOTONIC, the gamepad's clock, by the picture's age: both clocks are
-read when it arrives. A wall clock that is set meanwhile, within milliseconds, would be seen as an
-error of that one picture; a drift of it does not enter. What is not known from here is how long
-the game and the X server took before the picture could be copied: see `docs/record.md`.
+Pictures of an X11 screen, a part of it or a window come with the times they were taken: FFmpeg's
+`x11grab` stamps a picture with the wall clock, in microseconds, right before it copies it. That is
+turned into CLOCK_MONOTONIC, the gamepad's clock, by the picture's age: both clocks are read when it
+arrives. A wall clock that is set meanwhile, within milliseconds, would be seen as an error of that
+one picture; a drift of it does not enter. What is not known from here is how long the game and the
+X server took before the picture could be copied: see `docs/record.md`.
 """
 
 import contextlib

@@ -1,6 +1,6 @@
 """Build a data set of recordings, in one process or in parts.
 
-Cut a recording evenly into clips: its video at a constant rate, its inputs as rows.
+A recording is cut evenly into clips: its video at a constant rate, its inputs as rows.
 
     video:     0     1  2  3        4     5      (when each frame is shown)
     grid:      |     |     |     |     |     |   (times of the constant rate)

@@ -6,7 +6,7 @@
 What a run has finished, the next one keeps. Until the parts are joined, `.progress/PART` holds the
 ledger of the finished shards' contents, and in the end the part's manifest and report.
 
-Make the square video of a clip from a stretch of a recorded video.
+The square video of a clip is made of a stretch of a recorded video.
 
     planned clip ─► frames ─► boxes blacked out, the game cut out ─► scaled ─► encoded ─► record
 

@@ -15,7 +15,8 @@ There are two layouts that files and checkpoints may name. `gamepad` has buttons
 its names are those of Linux's input-event-codes.h, and a key is named by its place on a US
 keyboard. `docs/keyboard_mouse.md` says which keys there are, and why.
 
-Compare rates of frames: which are equal, and how many rows of one make a row of another.
+Rates of rows are compared here as well: which are equal, and how many rows of one make one of
+another.
 """
 
 import difflib

@@ -3,8 +3,7 @@
     words ─► help, or a config ─► checked ─► the file of the command is imported, and torch with it
 
 A mistake is reported within a second that way, and before anything is written.
-
-Write what `--help` of our Hydra commands prints: a sentence, examples, groups, settings.
+`--help` prints a sentence, examples, groups and settings.
 """
 
 import ast

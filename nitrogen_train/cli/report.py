@@ -4,8 +4,6 @@ The table shows what the runs differ in and where each has come to, the best fir
 all curves goes to `report.html`, which fetches nothing, and each run to `report.csv`. Runs may
 still train.
 
-Lay the runs of a folder out as a table in the terminal, a page with their curves, and a CSV.
-
 Runs that differ only in the seed make one row, mean ± 95 % interval, with the runs below it.
 """
 

@@ -4,12 +4,11 @@ A shard is the plain concatenation of its records and a tar's end mark, so `webd
 read it with no help from us, and one ranged read gets a record whole. webdataset's writer lays a
 record out, with fixed times and owners: the same clips give the same bytes.
 
-`KEY.actions.parquet`: one row per frame of a clip.
-
-The gamepad has the columns of NitroGen's public labels: 17 booleans named like the buttons in lower
-case, and `j_left` and `j_right`, lists of [x, y]. Another space has one column per control. Beside
-them may stand the analogue value of each trigger, and `valid`; without it every row is valid. The
-public labels store them in several types: see `values`.
+The member `KEY.actions.parquet` has one row per frame of a clip. The gamepad has the columns of
+NitroGen's public labels: 17 booleans named like the buttons in lower case, and `j_left` and
+`j_right`, lists of [x, y]. Another space has one column per control. Beside them may stand the
+analogue value of each trigger, and `valid`; without it every row is valid. The public labels store
+them in several types: see `values`.
 """
 
 import io

@@ -4,8 +4,7 @@ Everything read here may come from a stranger: sizes are bounded before anything
 value is checked, and a fault is a `ShardError` that says what was expected and what came.
 
 A game has one spelling in its name, or a policy would learn it as two.
-
-Name a window; commands without torch need the name too.
+The name of a window is defined here, for commands without torch need it too.
 """
 
 import json

@@ -5,7 +5,7 @@
 A finished group of episodes is written to a ledger and not played again. Groups follow from the
 settings alone, so an evaluation that was interrupted ends with the scores that it would have had.
 
-Turn the scores of episodes into one comparable number per game.
+The scores of a game's episodes become one number that can be compared.
 
     normalized = (policy - random) / (reference - random)
 

@@ -12,12 +12,11 @@ global batch, and give the gradients of one batch.
 Velocity, x_1 and the logits of a binary x_1 determine each other along the path: a network may
 return any of them, apart for buttons and for sticks, and the solver sees a velocity.
 
-Draw random numbers that belong to a sample, not to a place in a batch.
+Random numbers belong to a sample, not to a place in a batch: each is a hash of (seed, stream,
+index): the same wherever and with whatever else the sample is batched, on any device. Streams keep
+the uses of one seed apart.
 
-Each number is a hash of (seed, stream, index): the same wherever and with whatever else the
-sample is batched, on any device. Streams keep the uses of one seed apart.
-
-Follow a velocity field from noise to actions, from time 0 to time 1.
+Sampling follows the velocity field from noise at time 0 to actions at time 1.
 
     noise ─► velocity, with and without the condition ─► guided velocity ─► a step ─► … ─► actions
 

@@ -1,12 +1,10 @@
-"""Find where a policy lies on this machine, and read its `config.json`; no torch, no server.
+"""Find where a policy lies, on this machine or the hub, and read its `config.json`; no torch.
 
     name ─► policy folder | file | run folder | checkpoint | `owner/name` of the hub ─► Place
     config.json ─► settings, how the policy is used, an ng.pt's header
 
 A name is a policy's own folder or file, a run folder, or a checkpoint of a run; anything else that
-could be `owner/name` is left to the Hugging Face hub.
-
-Download the files of a policy from a repository of the Hugging Face hub.
+could be `owner/name` is left to the Hugging Face hub, from which its files are downloaded.
 """
 
 import json

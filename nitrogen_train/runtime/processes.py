@@ -6,7 +6,7 @@
 Ctrl-C in a terminal reaches every process of the group. Workers ignore it: whoever has started them
 decides, and tells them by SIGTERM.
 
-Run work in several processes, and return results in order.
+Work that is spread over processes gives its results in the order of the tasks.
 """
 
 import ctypes

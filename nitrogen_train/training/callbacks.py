@@ -1,6 +1,6 @@
-"""List the callbacks of every run.
+"""List the callbacks of every run, and define the guards among them.
 
-Judge each step before the optimizer takes it, and compare the ranks now and then.
+The guards judge each step before the optimizer takes it, and compare the ranks now and then.
 
     loss, gradient norm ─► finite? ─► a spike? ─► step taken | skipped | run stopped
     weights, plan ─► sums of every rank ─► equal, or the run stops

@@ -7,11 +7,9 @@ Patterns are those of a shell (`fnmatch`): `encoder.*` is every parameter whose 
 fixed function: no dropout, no new norm statistics, and no backward pass through it unless something
 in front of it learns. Schedules count optimizer steps.
 
-Average the weights exponentially, as one more state of the optimizer.
-
-The average lives beside Adam's moments, so it is sharded, saved and restored wherever the optimizer
-is, and costs no communication. It stays in fp32: at a decay of 0.9999 a bf16 average would stand
-still.
+The exponential average of the weights is one more state of the optimizer. It lives beside Adam's
+moments, so it is sharded, saved and restored wherever the optimizer is, and costs no communication.
+It stays in fp32: at a decay of 0.9999 a bf16 average would stand still.
 """
 
 import difflib

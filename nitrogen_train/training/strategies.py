@@ -3,7 +3,7 @@
 Parts of the policy are compiled one by one, so that the names of weights stay as they are, and may
 compute activations twice instead of keeping them.
 
-Run DeepSpeed's ZeRO under Lightning with our checkpoints, precision and average.
+DeepSpeed's ZeRO runs under Lightning with our checkpoints, precision and average.
 """
 
 import importlib

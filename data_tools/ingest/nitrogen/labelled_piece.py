@@ -1,8 +1,7 @@
 """Turn a piece's files into its rows, or into the reason why it has none.
 
 Boxes of the labels, such as the pad's, become pixels of the video that is at hand.
-
-Find when in its video each row of a piece is, and which frame is shown then.
+It is found when in its video each row is, and which frame is shown then.
 
     piece, video ─► one clock if the labels' and the video's agree ─► row i ─► time ─► frame
                  └► two clocks ─► the pad in the picture as a witness ─► the right one, or no piece
