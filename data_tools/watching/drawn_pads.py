@@ -27,6 +27,7 @@ from data_tools.watching.pad_styles import PadStyle, random_style
 from data_tools.watching.skin import (
     DPAD_LOOKS,
     Button,
+    Direction,
     Dpad,
     Element,
     Look,
@@ -65,7 +66,14 @@ _ARROWS = {"DPAD_UP": 0.0, "DPAD_RIGHT": 0.5, "DPAD_DOWN": 1.0, "DPAD_LEFT": -0.
 _DIRECTIONS = {"DPAD_UP": (0, -1), "DPAD_RIGHT": (1, 0), "DPAD_DOWN": (0, 1), "DPAD_LEFT": (-1, 0)}
 
 
-def draw_pad(layout: Layout, style: PadStyle, rng: np.random.Generator, *, name: str = "") -> Skin:
+def draw_pad(
+    layout: Layout,
+    style: PadStyle,
+    rng: np.random.Generator,
+    *,
+    name: str = "",
+    is_complete: bool = False,
+) -> Skin:
     """Draw a pad.
 
     Args:
@@ -73,8 +81,9 @@ def draw_pad(layout: Layout, style: PadStyle, rng: np.random.Generator, *, name:
         style: How it looks.
         rng: Decides about places and sizes, and what is not shown.
         name: The skin's name; empty takes the layout's and the style's.
+        is_complete: Whether every control is shown.
     """
-    plan = plan_pad(layout, rng)
+    plan = plan_pad(layout, rng, is_complete=is_complete)
     return _Artist(plan, style, rng).draw(name or f"{layout}-{style.kind}")
 
 
@@ -100,6 +109,18 @@ class _Artist:
         self.unit = width / 100
         self.pen = max(1.0, style.stroke * self.unit)
         self.elements: list[Element] = []
+        # Both sides of a pad look alike.
+        self.has_well = style.stick == "dot" or bool(rng.random() < 0.75)
+        self.is_well_square = bool(rng.random() < 0.12)
+        self.is_well_filled = style.kind != "outline" or bool(rng.random() < 0.3)
+        self.is_well_lined = style.kind == "outline" or bool(rng.random() < 0.6)
+        self.dot_size = float(rng.uniform(0.2, 0.38))
+        self.dot_reach = float(rng.uniform(0.7, 1.0))
+        self.shows_thumbs = bool(rng.random() < 0.92)
+        turn = rng.random()
+        self.trigger_direction: Direction = (
+            "up" if turn < 0.7 else "down" if turn < 0.85 else "right"
+        )
 
     def draw(self, name: str) -> Skin:
         """Paint all elements in their order."""
@@ -147,7 +168,7 @@ class _Artist:
         if body[3] > 0:
             brush.fill(shape, body, shade=style.shade)
         self._decorate(brush, has_panel=has_panel)
-        if style.grain:
+        if style.grain and not self.is_pixel:
             brush.grain(style.grain, self.rng)
         if style.kind == "outline" or self.rng.random() < 0.65:
             brush.stroke(shape, self.pen * float(self.rng.uniform(1, 1.6)), style.edge)
@@ -231,9 +252,7 @@ class _Artist:
         else:
             paint = partial(self._paint_filled, shape=shape, glyph=glyph)
         at, up, down = self._pair([shape], paint)
-        turn = self.rng.random()
-        direction = "up" if turn < 0.7 else "down" if turn < 0.85 else "right"
-        self.elements.append(Trigger(control, at, up, down, mode, direction))
+        self.elements.append(Trigger(control, at, up, down, mode, self.trigger_direction))
 
     def _add_dpad(self) -> None:
         if self.plan.dpad is None:
@@ -333,28 +352,26 @@ class _Artist:
         cap, well = plan.cap_radius * self.unit, plan.well_radius * self.unit
         travel = min(style.stick_travel * self.unit, 0.8 * cap)
         if style.stick == "dot":
-            cap = max(1.5, well * float(self.rng.uniform(0.2, 0.38)))
-            travel = (well - cap) * float(self.rng.uniform(0.7, 1.0))
-        if style.stick == "dot" or self.rng.random() < 0.75:
+            cap = max(1.5, well * self.dot_size)
+            travel = (well - cap) * self.dot_reach
+        if self.has_well:
             self._add_well(x, y, well)
         shape = ellipse(x, y, cap)
         at, up, down = self._pair([shape], partial(self._paint_cap, x=x, y=y, cap=cap))
-        press = f"{side}_THUMB" if self.rng.random() < 0.92 else None
+        press = f"{side}_THUMB" if self.shows_thumbs else None
         names = f"{side}_STICK_X", f"{side}_STICK_Y"
         self.elements.append(Stick(*names, press, at, travel, up, down if press else None))
 
     def _add_well(self, x: float, y: float, radius: float) -> None:
         style = self.style
-        kind = self.rng.random()
-        if kind < 0.12:
+        shape = ellipse(x, y, radius)
+        if self.is_well_square:
             shape = rounded_box(x - radius, y - radius, 2 * radius, 2 * radius, 0.1 * radius)
-        else:
-            shape = ellipse(x, y, radius)
         at, brush = self._canvas([shape], 2 * self.pen)
-        if style.kind != "outline" or kind > 0.7:
+        if self.is_well_filled:
             dark = _mix(style.body, (0, 0, 0, 1), 0.5)
             brush.fill(shape, (*dark[:3], max(0.3, style.body[3])), shade=-style.shade)
-        if style.kind == "outline" or self.rng.random() < 0.6:
+        if self.is_well_lined:
             brush.stroke(shape, self.pen, style.edge)
         if style.stick in ("dot", "cross"):
             brush.stroke(np.array(((x - radius, y), (x + radius, y))), 0.5 * self.pen, style.edge)

@@ -19,7 +19,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import numpy as np
 from PIL import Image
@@ -27,6 +27,7 @@ from PIL import Image
 from data_tools.watching.skin import (
     DPAD_LOOKS,
     Button,
+    Direction,
     Dpad,
     Element,
     Look,
@@ -86,7 +87,6 @@ _EXTENDED_KEYS = {
     0xE04D: "RIGHT", 0xE050: "DOWN",
 }  # fmt: skip
 
-Direction = Literal["up", "down", "left", "right"]
 _DIRECTIONS: dict[int, Direction] = {1: "up", 2: "down", 3: "left", 4: "right"}
 
 

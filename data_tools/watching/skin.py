@@ -26,6 +26,7 @@ from jaxtyping import Float32, Float64, UInt8
 
 Look = UInt8[np.ndarray, "h w 4"]
 """A sprite: RGBA with straight alpha."""
+Direction = Literal["up", "down", "left", "right"]
 Place = tuple[float, float]
 """The left and the top edge of a sprite, in native pixels."""
 Box = tuple[int, int, int, int]
@@ -99,7 +100,7 @@ class Trigger:
     mode: Literal["binary", "crop", "opacity"]
     """`binary` shows one look or the other; `crop` lays a part of `down` over `up`, as large as the
     value; `opacity` lays all of `down` over `up`, as opaque as the value."""
-    direction: Literal["up", "down", "left", "right"] = "up"
+    direction: Direction = "up"
     """Where a cropped look grows to."""
 
 
