@@ -65,9 +65,9 @@ _LINES = replace(
     stick="ring",
 )
 _NAMED: dict[str, tuple[Layout, PadStyle, int]] = {
-    "xbox": ("xbox", _PLAIN, 0),
-    "playstation": ("playstation", _WHITE, 0),
-    "switch": ("switch", _LINES, 0),
+    "xbox": ("xbox", _PLAIN, 3),
+    "playstation": ("playstation", _WHITE, 1),
+    "switch": ("switch", _LINES, 3),
 }
 SKINS = tuple(_NAMED)
 """The names of the fixed skins."""
