@@ -35,11 +35,14 @@ from data_tools.watching.skin import (
     Skin,
     Stick,
     Trigger,
+    premultiply,
 )
 
 _PIXEL_WIDTHS = (56, 130)
 """Native widths of pixel art, before its pixels are enlarged."""
 _PIXEL_ART_WIDTH = 480
+_LEAST_CHANGE = 0.05
+"""Mean change that a press makes to the pixels of a control."""
 
 _Glyph = str | tuple[Points, ...]
 """A text, or shapes around (0, 0) of radius 1, which are drawn as lines."""
@@ -200,7 +203,7 @@ class _Artist:
 
     def _add_small(self, control: str, spot: Spot) -> None:
         x, y = (value * self.unit for value in spot)
-        radius = max(1.0, self.plan.small_radius * self.unit)
+        radius = max(1.5, self.plan.small_radius * self.unit)
         if control == "GUIDE":
             shape = ellipse(x, y, 1.5 * radius)
         elif self.plan.layout == "playstation":
@@ -241,6 +244,10 @@ class _Artist:
         """Add a button with the looks that the style gives it."""
         paint = partial(self._paint_control, shape=shape, glyph=glyph, colour=colour)
         at, up, down = self._pair([shape], paint)
+        if not _differ(up, down):
+            at, up, down = self._pair(
+                [shape], partial(self._paint_filled, shape=shape, glyph=glyph)
+            )
         if self.style.hides_released:
             self.elements.append(Picture(at, up))
         self.elements.append(Button(control, at, None if self.style.hides_released else up, down))
@@ -358,7 +365,7 @@ class _Artist:
             self._add_well(x, y, well)
         shape = ellipse(x, y, cap)
         at, up, down = self._pair([shape], partial(self._paint_cap, x=x, y=y, cap=cap))
-        press = f"{side}_THUMB" if self.shows_thumbs else None
+        press = f"{side}_THUMB" if self.shows_thumbs and _differ(up, down) else None
         names = f"{side}_STICK_X", f"{side}_STICK_Y"
         self.elements.append(Stick(*names, press, at, travel, up, down if press else None))
 
@@ -422,7 +429,9 @@ class _Artist:
         if fill[3] > 0:
             brush.fill(shape, fill, shade=self.style.shade)
         if self.style.kind == "outline" or self.style.stroke > 0.6:
-            brush.stroke(shape, self.pen, self.style.edge)
+            # The line leaves room for the fill.
+            pen = min(self.pen, 0.22 * float(np.ptp(shape, axis=0).min()))
+            brush.stroke(shape, pen, self.style.edge)
 
     def _paint_filled(
         self, brush: Brush, *, is_pressed: bool, shape: Points, glyph: _Glyph | None
@@ -516,6 +525,13 @@ class _Artist:
         origin = float(left), float(top)
         brush = Brush(right - left, bottom - top, origin, has_hard_edges=self.is_pixel)
         return origin, brush
+
+
+def _differ(up: Look, down: Look) -> bool:
+    """Tell whether a press can be seen: some sizes leave no room for a dot or a letter."""
+    first, second = premultiply(up), premultiply(down)
+    visible = np.maximum(first[..., 3], second[..., 3]).sum()
+    return float(np.abs(first - second).max(axis=-1).sum()) > _LEAST_CHANGE * float(visible)
 
 
 def _plus(x: float, y: float, radius: float, half: float) -> Points:

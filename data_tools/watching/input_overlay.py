@@ -177,7 +177,7 @@ def _read_atlas(path: Path) -> Look:
     except (OSError, SyntaxError, ValueError, EOFError, KeyError, IndexError) as error:
         if isinstance(error, PresetError):
             raise
-        raise PresetError(f"{path}: this is no PNG that can be read: {error}") from error
+        raise PresetError(f"{path}: this is no PNG that can be read") from error
 
 
 Rectangle = tuple[int, int, int, int]
