@@ -22,8 +22,8 @@ def add_overlay_verbs(verbs: "argparse._SubParsersAction[CommandParser]") -> Non
         _draw,
         examples=[
             "rec --out drawn --skin xbox",
-            "rec --out drawn --skin presets/dualsense.json --width 200 --at top-left",
-            "rec/doom_gather-000001.mp4 --out drawn --skin drawn-7 --bitrate 2M --fps 60",
+            "rec --out drawn --skin dualsense.json --at top-left",
+            "rec/a.mp4 --out drawn --skin drawn-7 --bitrate 2M",
         ],
     )
     draw.add_argument(
