@@ -82,6 +82,19 @@ def test_controls_stay_inside_of_the_pad(pads: list[Skin]) -> None:
                 assert element.at[1] < skin.height
 
 
+def test_a_state_is_drawn_the_same_whatever_is_left_as_it_was_at_rest(pads: list[Skin]) -> None:
+    rng = np.random.default_rng(1)
+    for number, skin in enumerate(pads):
+        renderer = Renderer(skin, (130.5, 260, 1200)[number % 3], offset=(0.3, 0.0))
+        across, along = renderer._axes
+        for _ in range(3):
+            state = {name: rng.uniform(-1, 1) for name in skin.controls if "STICK" in name}
+            state |= {n: 1.0 for n in skin.controls if n not in state and rng.random() < 0.4}
+            whole = renderer._compose((0, 0, across.count, along.count), state)
+
+            np.testing.assert_allclose(renderer.render(state), renderer._resample(whole), atol=1e-5)
+
+
 def test_pads_differ(pads: list[Skin]) -> None:
     assert {pad.layout for pad in pads} == set(LAYOUTS)
     kinds = {type(element) for pad in pads for element in pad.elements}
