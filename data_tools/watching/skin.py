@@ -22,7 +22,7 @@ from functools import cached_property
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Float32, Float64, UInt8
+from jaxtyping import Float32, Float64, Int64, UInt8
 
 Look = UInt8[np.ndarray, "h w 4"]
 """A sprite: RGBA with straight alpha."""
@@ -283,6 +283,41 @@ class _Layer:
     controls: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class _Taps:
+    """A way to scale native rows to rows of display, as a few weighted rows for each."""
+
+    rows: tuple[Int64[np.ndarray, " k"], ...]
+    weights: tuple[Float32[np.ndarray, "k 1 1"], ...]
+
+    @classmethod
+    def make(cls, shown: _Axis, num_rows: int) -> "_Taps":
+        """Choose the weights: means where rows shrink, lines between two where they grow."""
+        starts = shown.edges(0, shown.count - 1)
+        if shown.step < 1:
+            starts = starts + shown.step / 2 - 0.5
+        first = np.floor(starts).astype(np.int64)
+        rows, weights = [], []
+        for tap in range(math.ceil(shown.step) + 1):
+            places = first + tap
+            if shown.step < 1:
+                share = 1 - np.abs(places - starts)
+            else:
+                ends = np.minimum(places + 1, starts + shown.step)
+                share = (ends - np.maximum(places, starts)) / shown.step
+            is_there = (places >= 0) & (places < num_rows)
+            rows.append(np.clip(places, 0, num_rows - 1))
+            weights.append((np.maximum(share, 0) * is_there).astype(np.float32)[:, None, None])
+        return cls(tuple(rows), tuple(weights))
+
+    def apply(self, canvas: Float32[np.ndarray, "n m 4"]) -> Float32[np.ndarray, "k m 4"]:
+        """Scale the first axis."""
+        out = canvas[self.rows[0]] * self.weights[0]
+        for rows, weights in zip(self.rows[1:], self.weights[1:], strict=True):
+            out += canvas[rows] * weights
+        return out
+
+
 class Renderer:
     """Draw the states of a skin at one size.
 
@@ -383,9 +418,16 @@ class Renderer:
         if self._is_halved:
             rows = canvas[::2] + canvas[1::2]
             return (rows[:, ::2] + rows[:, 1::2]) * np.float32(0.25)
-        for shown in reversed(self._shown):
-            canvas = _resample(canvas, shown).swapaxes(0, 1)
-        return canvas
+        across, along = self._taps
+        return across.apply(along.apply(canvas).swapaxes(0, 1)).swapaxes(0, 1)
+
+    @cached_property
+    def _taps(self) -> tuple[_Taps, _Taps]:
+        across, along = (
+            _Taps.make(shown, axis.count)
+            for shown, axis in zip(self._shown, self._axes, strict=True)
+        )
+        return across, along
 
     def _make_layer(self, element: Element) -> _Layer:
         return _Layer(
@@ -494,24 +536,6 @@ def _crop(trigger: Trigger, value: float) -> _Crop:
             return width - wide, 0, width, height
         case "right":
             return 0, 0, wide, height
-
-
-def _resample(canvas: Float32[np.ndarray, "n m 4"], shown: _Axis) -> Float32[np.ndarray, "k m 4"]:
-    """Scale native rows to rows of display: means where they shrink, a line where they grow."""
-    first, last = 0, shown.count
-    if shown.step == 1 and shown.start == 0:
-        return canvas[first:last]
-    if shown.step < 1:
-        middles = shown.edges(first, last - 1) + shown.step / 2 - 0.5
-        padded = np.concatenate([canvas[:1] * 0, canvas, canvas[:1] * 0])
-        places = np.clip(middles + 1, 0, len(padded) - 1)
-        whole = np.minimum(places.astype(int), len(padded) - 2)
-        part = (places - whole).astype(np.float32)[:, None, None]
-        return padded[whole] * (1 - part) + padded[whole + 1] * part
-    sums = np.zeros((len(canvas) + 1, *canvas.shape[1:]))
-    np.cumsum(canvas, axis=0, out=sums[1:], dtype=np.float64)
-    places = np.clip(shown.edges(first, last), 0, len(canvas))
-    return (_difference(sums, places) / shown.step).astype(np.float32)
 
 
 def _bounds(element: Element) -> _Crop:
