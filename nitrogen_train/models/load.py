@@ -2,16 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 
-from nitrogen_train.models.baselines import Recurrent, Regression
-from nitrogen_train.models.nitrogen import NitroGen
 from nitrogen_train.models.visual_policy import VisualPolicy
+from nitrogen_train.pretrained.places import KINDS
 from nitrogen_train.pretrained.read_policy import read_policy
-
-_KINDS: dict[str, type[VisualPolicy]] = {
-    kind.__name__: kind for kind in (NitroGen, Regression, Recurrent)
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,8 +48,10 @@ def load_policy(
     """
     files = read_policy(name_or_path, vision_num_heads=vision_num_heads, games=games)
     kind = files.config.settings.get("policy")
-    if not isinstance(kind, str) or kind not in _KINDS:
+    if not isinstance(kind, str) or kind not in KINDS:
         raise ValueError(
-            f"{name_or_path} holds a policy of the kind {kind!r}; known: {', '.join(_KINDS)}"
+            f"{name_or_path} holds a policy of the kind {kind!r}; known: {', '.join(KINDS)}"
         )
-    return _KINDS[kind].from_files(files, where=name_or_path)
+    module, _, name = KINDS[kind].rpartition(".")
+    policy: type[VisualPolicy] = getattr(import_module(module), name)
+    return policy.from_files(files, where=name_or_path)

@@ -136,6 +136,12 @@ FORMAT_VERSION = 3
 READABLE_VERSIONS = (2, 3)
 """2 has no usage."""
 
+KINDS = {
+    "NitroGen": "nitrogen_train.models.nitrogen.NitroGen",
+    "Regression": "nitrogen_train.models.baselines.Regression",
+    "Recurrent": "nitrogen_train.models.baselines.Recurrent",
+}
+"""Classes of policies by the name that `config.json` has for them; each lies in `conf/model`."""
 _MOVED_CLASSES = {
     "nitrogen_train.models.mixer.Mixer": "nitrogen_train.models.dit.Mixer",
     "nitrogen_train.models.recurrent.Recurrent": "nitrogen_train.models.baselines.Recurrent",

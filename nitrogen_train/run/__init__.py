@@ -1,1 +1,1 @@
-"""Build one training run: which data it opens, and which policy it begins from."""
+"""Build a run: whether it can work, its data, the policy it starts from, what it would cost."""

@@ -21,6 +21,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from nitrogen_train.pretrained.places import (
     CONFIG,
+    KINDS,
     NG_FILE,
     Place,
     PolicyConfig,
@@ -35,11 +36,6 @@ from nitrogen_train.pretrained.places import (
 
 _log = logging.getLogger(__name__)
 
-_KINDS = {
-    "NitroGen": "nitrogen_train.models.nitrogen.NitroGen",
-    "Regression": "nitrogen_train.models.baselines.Regression",
-    "Recurrent": "nitrogen_train.models.baselines.Recurrent",
-}
 _PARTS = {
     "encoder": "nitrogen_train.models.encoder.VisionEncoder",
     "mixer": "nitrogen_train.models.dit.Mixer",
@@ -149,10 +145,10 @@ def to_node(settings: Mapping[str, Any]) -> dict[str, Any]:
         ValueError: If they are of no kind that this version knows.
     """
     kind = settings.get("policy")
-    if kind not in _KINDS:
-        raise ValueError(f"a policy of the kind {kind!r}; known: {', '.join(_KINDS)}")
+    if kind not in KINDS:
+        raise ValueError(f"a policy of the kind {kind!r}; known: {', '.join(KINDS)}")
     try:
-        node = {"_target_": _KINDS[kind], **settings}
+        node = {"_target_": KINDS[kind], **settings}
         del node["format_version"], node["policy"]
         for part in _PARTS.keys() & node.keys():
             node[part] = {"_target_": _PARTS[part], **node[part]}

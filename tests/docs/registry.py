@@ -431,6 +431,7 @@ NOT_RUN = {
                     "encoding VIDEO...",
                 )
             ),
+            "python -m benchmarks strategies",
             "python -m benchmarks.alignment play/*",
             "nitrogen-data record doom_gather --episodes 8 --out play/doom_gather",
             "python -m benchmarks.data_tools --seconds 60",
@@ -460,6 +461,7 @@ NOT_RUN = {
         ),
         "needs the internet; tests/data_tools/ingest fetches from a server of its own",
     ),
+    "python tests/architecture/house.py": "tests/architecture/test_house.py holds what it prints",
     "python tests/docs/config_page.py > docs/config.md": (
         "writes into the repository; tests/docs/test_config_page.py compares what it would write"
     ),

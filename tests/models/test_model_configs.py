@@ -6,10 +6,12 @@ import pytest
 import torch
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
+from omegaconf import OmegaConf
 
 from nitrogen_train.batch import PolicyBatch, WindowId
 from nitrogen_train.config import find_config_dir, register_schema
 from nitrogen_train.models.visual_policy import VisualPolicy
+from nitrogen_train.pretrained.places import KINDS
 
 LARGE = {"base", "nitrogen"}
 MODELS = sorted(path.stem for path in Path(find_config_dir(), "model").glob("*.yaml"))
@@ -44,3 +46,12 @@ def test_a_configured_policy_trains_and_plays(name: str) -> None:
     assert isinstance(policy, VisualPolicy)
     assert chunk.buttons.shape == (2, cfg.data.action_horizon, 21)
     assert all(p.grad is not None for p in policy.parameters() if p.requires_grad)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_policy_that_can_be_trained_can_be_loaded(model: str) -> None:
+    from nitrogen_train.pretrained.places import KINDS
+
+    target = OmegaConf.load(Path(find_config_dir(), "model", f"{model}.yaml")).get("_target_")
+
+    assert target is None or KINDS[target.rpartition(".")[2]] == target
