@@ -50,8 +50,6 @@ def test_a_configured_policy_trains_and_plays(name: str) -> None:
 
 @pytest.mark.parametrize("model", MODELS)
 def test_a_policy_that_can_be_trained_can_be_loaded(model: str) -> None:
-    from nitrogen_train.pretrained.places import KINDS
-
     target = OmegaConf.load(Path(find_config_dir(), "model", f"{model}.yaml")).get("_target_")
 
     assert target is None or KINDS[target.rpartition(".")[2]] == target
