@@ -31,13 +31,13 @@ _LUMA_NOISE, _CHROMA_NOISE = 4.0, 3.0
 """Levels by which a codec at a stream's bit rate is off, at each pixel."""
 _LUMA_DETAIL, _CHROMA_DETAIL = 14.0, 5.0
 """Levels of a game's picture that a few waves do not describe."""
-_LUMA_SPREAD, _CHROMA_SPREAD = 60.0, 15.0
+_LUMA_SPREAD, _CHROMA_SPREAD = 60.0, 30.0
 """Levels of a game's picture that they describe."""
 _SHIFT = 3.0
 """Levels by which a whole patch may be off."""
 _WAVES = 4
 _FILL_STEPS = 16
-_LARGEST_RANK = 28
+_LARGEST_RANK = 56
 _PLACES_PER_AXIS = 49
 _WEAKEST = 3.0
 """Distance between two states, in standard deviations of the noise, below which a control cannot
@@ -336,7 +336,8 @@ def _build_reader(
     shown: _FamilyPictures, places: Int64[np.ndarray, " n"], patterns: np.ndarray | None
 ) -> FamilyReader | None:
     left, top, right, bottom = shown.box
-    disturbance = Disturbance((bottom - top, right - left), shown.cover, patterns)
+    shape = (bottom - top, right - left)
+    disturbance = Disturbance(shape, shown.cover, patterns)
     mean = shown.levels.mean(axis=0)
     apart = (shown.levels - mean).T
     whitened = disturbance.whiten_twice(apart)

@@ -101,9 +101,11 @@ class Patch:
 
     def over(self, background: "Background") -> Vector:
         """Lay the patch over a plain background."""
-        num_luma = len(self.levels) * 2 // 3
-        plain = np.full_like(self.levels, background.chroma)
-        plain[:num_luma] = background.luma
+        num_luma, num_chroma = len(self.levels) * 2 // 3, len(self.levels) // 6
+        plain = np.repeat(
+            np.array([background.luma, background.u, background.v], np.float32),
+            [num_luma, num_chroma, num_chroma],
+        )
         return self.levels + (1 - self.cover) * plain
 
 
@@ -112,7 +114,8 @@ class Background:
     """A plain background, in levels of the video."""
 
     luma: float = 110.0
-    chroma: float = 128.0
+    u: float = 128.0
+    v: float = 128.0
 
 
 @dataclass(eq=False)

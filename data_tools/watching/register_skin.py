@@ -23,6 +23,7 @@ from scipy.optimize import least_squares
 
 from data_tools.watching.pad_pictures import (
     MATRICES,
+    Background,
     PadPictures,
     Placement,
     control_extents,
@@ -381,3 +382,26 @@ def _choose_matrix(moments: Sequence[Moment], skin: Skin, placement: Placement) 
         errors[matrix] = float(np.sum(cover * np.abs(seen - levels - (1 - cover) * 128)))
     return replace(placement, matrix=min(MATRICES, key=lambda matrix: errors[matrix]))
 
+
+
+def find_background(moments: Sequence[Moment], skin: Skin, placement: Placement) -> Background:
+    """Estimate what is behind a pad on average, from where it shows through and around it."""
+    height, width = moments[0].luma.shape
+    left, top, right, bottom = placement.box(skin, width=width, height=height)
+    box = make_even((left - 8, top - 8, right + 8, bottom + 8), width=width, height=height)
+    patch = PadPictures(skin, placement).patch(box, {})
+    seen = []
+    for name, step in (("luma", 1), ("u", 2), ("v", 2)):
+        left, top, right, bottom = (edge // step for edge in box)
+        planes = [getattr(moment, name)[top:bottom, left:right] for moment in moments]
+        seen.append(np.mean(planes, axis=0).ravel())
+    values = np.concatenate(seen)
+    shown = 1 - patch.cover
+    ends = np.cumsum([0, *[len(plane) for plane in seen]])
+    means = []
+    for start, stop in zip(ends, ends[1:], strict=False):
+        part = slice(start, stop)
+        weights = shown[part] + 1e-3
+        means.append(float(np.sum(weights * (values[part] - patch.levels[part]))
+                           / np.sum(weights * shown[part] + 1e-6)))  # fmt: skip
+    return Background(*(min(max(mean, 0.0), 255.0) for mean in means))
