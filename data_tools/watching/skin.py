@@ -16,7 +16,7 @@ as a small one. Both agree except where the edges of two elements cross within o
 
 import itertools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
@@ -126,6 +126,8 @@ class Skin:
     height: float
     elements: tuple[Element, ...]
     """In the order of drawing."""
+    notes: tuple[str, ...] = ()
+    """Sentences about what the artwork has and this model does not show."""
 
     @property
     def controls(self) -> tuple[str, ...]:
@@ -289,18 +291,13 @@ class Renderer:
     def boxes(self) -> dict[str, Box]:
         """Where each control can change the picture, sticks at any place of their travel."""
         boxes: dict[str, Box] = {}
+        # Enlarged, a native pixel is blended with its neighbours.
+        margin = 1.0 if self.scale > 1 else 0.0
         for element in self.skin.elements:
-            extent = _extent(element)
-            if extent is None:
-                continue
-            # Enlarged, a native pixel is blended with its neighbours.
-            margin = 1.0 if self.scale > 1 else 0.0
-            left, top, right, bottom = extent
-            x0, x1 = self._shown[0].cover(left - margin, right - left + 2 * margin)
-            y0, y1 = self._shown[1].cover(top - margin, bottom - top + 2 * margin)
-            for name in _controls(element):
-                a, b, c, d = boxes.get(name, (x0, y0, x1, y1))
-                boxes[name] = min(a, x0), min(b, y0), max(c, x1), max(d, y1)
+            for name, (left, top, right, bottom) in _extents(element).items():
+                x0, x1 = self._shown[0].cover(left - margin, right - left + 2 * margin)
+                y0, y1 = self._shown[1].cover(top - margin, bottom - top + 2 * margin)
+                boxes[name] = _join([boxes.get(name), (x0, y0, x1, y1)]) or (x0, y0, x1, y1)
         return boxes
 
     def render(self, state: State) -> Float32[np.ndarray, "h w 4"]:
@@ -355,11 +352,9 @@ class Renderer:
             x = stick.at[0] + stick.travel * state.get(stick.x, 0.0)
             y = stick.at[1] + stick.travel * state.get(stick.y, 0.0)
             press = state.get(stick.press, 0.0) if stick.press else 0.0
-            looks = [
-                sprite.sample(x, y, *self._axes) if share > 0 else None
-                for sprite, share in ((up, 1 - press), (down, press))
-            ]
-            _lay_mixed(canvas, *looks, press)
+            released = up.sample(x, y, *self._axes) if press < 1 else None
+            pressed = down.sample(x, y, *self._axes) if press > 0 else None
+            _lay_mixed(canvas, released, pressed, press)
 
         return draw
 
@@ -406,7 +401,8 @@ def _lay_mixed(
     patches = [(patch, part) for patch, part in ((up, 1 - share), (down, share)) if patch]
     if not patches:
         return
-    left, top = (min(patch[i] for patch, _ in patches) for i in (0, 1))
+    left = min(x for (x, _, _), _ in patches)
+    top = min(y for (_, y, _), _ in patches)
     right = max(x + sprite.shape[1] for (x, _, sprite), _ in patches)
     bottom = max(y + sprite.shape[0] for (_, y, sprite), _ in patches)
     mixed = np.zeros((bottom - top, right - left, 4), np.float32)
@@ -449,32 +445,67 @@ def _resample(canvas: Float32[np.ndarray, "n m 4"], shown: _Axis) -> Float32[np.
     return (_difference(sums, places) / shown.step).astype(np.float32)
 
 
-def _extent(element: Element) -> _Crop | None:
-    """Find the native pixels that an element's looks can touch."""
+def _extents(element: Element) -> dict[str, _Crop]:
+    """Find the native pixels that each control of an element can change."""
+    x, y = element.at
+    found: dict[str, Box | None] = {}
+    reach = 0.0
     match element:
         case Picture():
-            return None
-        case Button() | Trigger() | Stick():
+            pass
+        case Button():
+            found[element.control] = _difference_box(element.up, element.down)
+        case Trigger():
+            looks = (element.up, element.down) if element.mode == "binary" else (None, element.down)
+            found[element.control] = _difference_box(*looks)
+        case Stick():
+            reach = element.travel
             looks = [look for look in (element.up, element.down) if look is not None]
+            box = _join([_difference_box(None, look) for look in looks])
+            found = dict.fromkeys(_controls(element), box)
         case Dpad():
-            looks = list(element.looks)
-    reach = element.travel if isinstance(element, Stick) else 0.0
-    boxes = [box for box in map(_visible, looks) if box]
-    if not boxes:
-        return None
-    left, top, right, bottom = (
-        choose(edges)
-        for choose, edges in zip((min, min, max, max), zip(*boxes, strict=True), strict=True)
-    )
-    x, y = element.at
-    return x + left - reach, y + top - reach, x + right + reach, y + bottom + reach
+            for control, pairs in _DPAD_PAIRS.items():
+                boxes = [_difference_box(element.looks[a], element.looks[b]) for a, b in pairs]
+                found[control] = _join(boxes)
+    return {
+        control: (x + box[0] - reach, y + box[1] - reach, x + box[2] + reach, y + box[3] + reach)
+        for control, box in found.items()
+        if box is not None
+    }
 
 
-def _visible(look: Look) -> Box | None:
-    rows, columns = (np.flatnonzero(look[..., 3].any(axis=axis)) for axis in (1, 0))
+_DPAD_PAIRS = {
+    "DPAD_LEFT": ((0, 1), (3, 5), (4, 7), (0, 2)),
+    "DPAD_RIGHT": ((0, 2), (3, 6), (4, 8), (0, 1)),
+    "DPAD_UP": ((0, 3), (1, 5), (2, 6), (0, 4)),
+    "DPAD_DOWN": ((0, 4), (1, 7), (2, 8), (0, 3)),
+}
+"""Looks that a direction alone makes of each other; the last pair is what it takes back from the
+opposite one."""
+
+
+def _difference_box(first: Look | None, second: Look) -> Box | None:
+    """Find where two looks differ; None is transparent everywhere."""
+    if first is None:
+        differs = second[..., 3] > 0
+    elif first.shape != second.shape:
+        return _join([_difference_box(None, first), _difference_box(None, second)])
+    else:
+        visible = (first[..., 3] > 0) | (second[..., 3] > 0)
+        differs = visible & (first != second).any(axis=-1)
+    rows, columns = np.flatnonzero(differs.any(axis=1)), np.flatnonzero(differs.any(axis=0))
     if not len(rows):
         return None
     return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
+
+
+def _join(boxes: Sequence[Box | None]) -> Box | None:
+    """Find the smallest box around boxes."""
+    there = [box for box in boxes if box is not None]
+    if not there:
+        return None
+    left, top, right, bottom = zip(*there, strict=True)
+    return min(left), min(top), max(right), max(bottom)
 
 
 def composite(
