@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Float32, Int64
+from jaxtyping import Bool, Float32, Int64
 from scipy.ndimage import zoom
 
 from data_tools.watching.pad_pictures import Background, PadPictures, vector_places
@@ -109,8 +109,12 @@ class FamilyReader:
     """The states in the dimensions that tell them apart."""
     values: Float32[np.ndarray, "k c"]
     """The controls' values of each state."""
-    can_click: bool = True
-    """Whether the click of a stick shows."""
+
+    @property
+    def controls(self) -> tuple[str, ...]:
+        """Name the controls that can be told; the click of a stick may not show."""
+        is_mute = self.family.kind == "stick" and len(self.points) == _PLACES_PER_AXIS**2
+        return self.family.controls[:2] if is_mute else self.family.controls
 
     def read(self, chunk: Float32[np.ndarray, "f n"]) -> tuple[np.ndarray, np.ndarray]:
         """Return values and confidences of the family's controls, both [frames, controls]."""
@@ -159,13 +163,11 @@ class FamilyReader:
         spread = float(np.mean(np.sum(self.points**2, axis=1)))
         sure = np.clip(1 - away / max(spread, 1e-6), 0, 1)
         confidences = [sure, sure]
-        if len(self.family.controls) > 2:
+        if len(self.controls) > 2:
             values.append(click.astype(np.float32))
-            gap = 0.0
-            if best_of_click.shape[1] > 1:
-                apart = np.sum((points[0, place] - points[1, place]) ** 2, axis=1)
-                gap = 2 * np.abs(best_of_click[:, 1] - best_of_click[:, 0]) / apart
-            confidences.append(np.clip(gap, 0, 1) * np.ones(len(rows)))
+            apart = np.sum((points[0, place] - points[1, place]) ** 2, axis=1)
+            gap = 2 * np.abs(best_of_click[:, 1] - best_of_click[:, 0]) / np.maximum(apart, 1e-6)
+            confidences.append(np.clip(gap, 0, 1))
         return np.stack(values, axis=1), np.stack(confidences, axis=1)
 
 
@@ -210,14 +212,31 @@ class Disturbance:
         shown = 1 - cover
         noise = np.where(is_luma, _LUMA_NOISE, _CHROMA_NOISE)
         detail = np.where(is_luma, _LUMA_DETAIL, _CHROMA_DETAIL)
-        self._inverse = (1 / (noise**2 + (shown * detail) ** 2)).astype(np.float32)
         columns = [_waves(shape) * shown[:, None], _shifts(shape)]
         if patterns is not None:
             columns.append(patterns)
-        basis = np.concatenate(columns, axis=1)
-        self._scaled = self._inverse[:, None] * basis
+        self._prepare(
+            (1 / (noise**2 + (shown * detail) ** 2)).astype(np.float32),
+            np.concatenate(columns, axis=1),
+        )
+
+    def _prepare(self, inverse: np.ndarray, basis: np.ndarray) -> None:
+        self._inverse, self._basis = inverse, basis
+        self._scaled = inverse[:, None] * basis
         inner = np.eye(basis.shape[1]) + basis.T @ self._scaled
         self._solved = np.linalg.solve(inner, self._scaled.T.astype(np.float64)).astype(np.float32)
+
+    def keep(self, use: Bool[np.ndarray, " n"]) -> "Disturbance":
+        """Keep some of the numbers."""
+        part = object.__new__(Disturbance)
+        part._prepare(self._inverse[use], self._basis[use])
+        return part
+
+    def split(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the inverse noise of each number, and patterns that are orthonormal by it."""
+        scale = np.sqrt(self._inverse)
+        vectors, sizes, _ = np.linalg.svd(scale[:, None] * self._basis, full_matrices=False)
+        return scale, vectors[:, sizes > 1]
 
     def whiten_twice(self, patterns: Float32[np.ndarray, "n k"]) -> Float32[np.ndarray, "n k"]:
         """Multiply by the inverse of the covariance."""

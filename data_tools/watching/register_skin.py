@@ -36,6 +36,8 @@ Plane = Float32[np.ndarray, "h w"]
 
 FOUND_ABOVE = 0.33
 """Correlation of edges above which the skin is there. Other skins reach 0.3."""
+_PRESENT = 0.6
+"""Share of the best moment's correlation that a moment with the pad has."""
 _COARSE_WIDTH = 480
 _FINE_PAD_WIDTH = 220
 _COARSE_PAD_WIDTH = 110
@@ -112,7 +114,21 @@ def find_placement(
     best = max(finds, key=lambda find: find.match, default=None)
     if best is None or best.match < FOUND_ABOVE:
         return None
-    return _fit(moments, skin, neutral, best, is_full_range=is_full_range)
+    present = _moments_with(moments, neutral, best)
+    return _fit(present or moments, skin, neutral, best, is_full_range=is_full_range)
+
+
+def _moments_with(
+    moments: Sequence[Moment], neutral: _NeutralPicture, find: _Find
+) -> list[Moment]:
+    """Choose the moments that show the skin at a place."""
+    matches = []
+    for moment in moments:
+        found = _search_finely([moment], neutral, find)
+        is_there = found is not None and max(abs(found.x - find.x), abs(found.y - find.y)) < 3
+        matches.append(found.match if found is not None and is_there else 0.0)
+    least = _PRESENT * max(matches)
+    return [m for m, match in zip(moments, matches, strict=True) if match > max(least, 0.1)]
 
 
 def _grow(box: Box, width: int, height: int) -> Box:
