@@ -89,7 +89,7 @@ def _list_states(family: Family, travel_px: float) -> tuple[list[dict[str, float
         left, right, up, down = DPAD_CONTROLS
         across, along = [{}, {left: 1.0}, {right: 1.0}], [{}, {up: 1.0}, {down: 1.0}]
         return [a | b for a in across for b in along], 0
-    count = 2 * min(6, max(2, math.ceil(travel_px))) + 1
+    count = 2 * min(6, max(3, math.ceil(travel_px / 2))) + 1
     x, y, *press = family.controls
     places = np.linspace(-1, 1, count).tolist()
     clicks = [{}, {press[0]: 1.0}] if press else [{}]
@@ -389,7 +389,9 @@ def _interpolate_places(
     grid = points.reshape(-1, count, count, rank)
     if len(grid) > 1 and np.sum((grid[1] - grid[0]) ** 2, axis=-1).mean() < _WEAKEST**2:
         grid = grid[:1]
-    fine = np.stack([zoom(each, (size / count, size / count, 1), order=3) for each in grid])
+    # One matrix for all: zooming is linear.
+    spline = np.stack([zoom(unit, size / count, order=3) for unit in np.eye(count)], axis=1)
+    fine = np.einsum("ya,xb,gabr->gyxr", spline, spline, grid, optimize=True)
     axis = np.linspace(-1, 1, size)
     x, y = np.tile(axis, size), np.repeat(axis, size)
     columns = [np.tile(x, len(grid)), np.tile(y, len(grid))]

@@ -8,7 +8,8 @@ then V at half the resolution.
 """
 
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -26,6 +27,7 @@ from data_tools.watching.skin import (
     Skin,
     State,
     Stick,
+    premultiply,
 )
 
 Vector = Float32[np.ndarray, " n"]
@@ -34,6 +36,8 @@ Matrix = Literal["bt601", "bt709"]
 _LUMA = {"bt601": (0.299, 0.587, 0.114), "bt709": (0.2126, 0.7152, 0.0722)}
 MATRICES: tuple[Matrix, ...] = ("bt601", "bt709")
 _BLUR_REACH = 3
+_FINENESS = 3.8
+"""Native pixels per pixel of the video that are fine enough. The renderer composes at two."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,13 +122,87 @@ class Background:
     v: float = 128.0
 
 
+@lru_cache(maxsize=64)
+def _cut_renderer(
+    skin: Skin, x: float, y: float, width: float, box: Box, margin: int
+) -> tuple[Renderer, tuple[int, int]]:
+    """Make a renderer of the part of the skin around a box, and say where its picture lies.
+
+    Args:
+        skin: The whole skin.
+        x: The left edge of the skin in pixels of the video.
+        y: The top edge.
+        width: The width of the skin.
+        box: The part wanted.
+        margin: Pixels around it.
+    """
+    factor = max(1, int(skin.width / width / _FINENESS))
+    skin = shrink_skin(skin, factor)
+    scale = width / skin.width
+    starts = [
+        math.floor((low - margin - place) / scale) - 1 for place, low in ((x, box[0]), (y, box[1]))
+    ]
+    stops = [
+        math.ceil((high + margin - place) / scale) + 2 for place, high in ((x, box[2]), (y, box[3]))
+    ]
+    part = cut_skin(skin, (starts[0], starts[1], stops[0], stops[1]))
+    edges = x + starts[0] * scale, y + starts[1] * scale
+    whole = (math.floor(edges[0]), math.floor(edges[1]))
+    offset = (edges[0] - whole[0], edges[1] - whole[1])
+    return Renderer(part, part.width * scale, offset), whole
+
+
+@lru_cache(maxsize=4)
+def shrink_skin(skin: Skin, factor: int) -> Skin:
+    """Make a skin smaller by averaging native pixels: many places of it are rendered then."""
+    if factor == 1:
+        return skin
+    return replace(
+        skin,
+        width=skin.width / factor,
+        height=skin.height / factor,
+        elements=tuple(_shrink_element(element, factor) for element in skin.elements),
+    )
+
+
+def _shrink_element(element: Element, factor: int) -> Element:
+    x, y = (math.floor(place / factor) for place in element.at)
+    left, top = element.at[0] - x * factor, element.at[1] - y * factor
+    whole = (int(left), int(top))
+    at = (x + (left - whole[0]) / factor, y + (top - whole[1]) / factor)
+
+    def shrink(look: Look | None) -> Look | None:
+        return None if look is None else _shrink_look(look, factor, whole)
+
+    if isinstance(element, Picture):
+        return Picture(at, _shrink_look(element.look, factor, whole))
+    if isinstance(element, Dpad):
+        looks = tuple(_shrink_look(look, factor, whole) for look in element.looks)
+        return replace(element, at=at, looks=looks)
+    changed = replace(element, at=at, up=shrink(element.up), down=shrink(element.down))
+    if isinstance(changed, Stick):
+        return replace(changed, travel=changed.travel / factor)
+    return changed
+
+
+def _shrink_look(look: Look, factor: int, before: tuple[int, int]) -> Look:
+    height, width = look.shape[:2]
+    left, top = before
+    right, bottom = -(left + width) % factor, -(top + height) % factor
+    picture = np.pad(premultiply(look), ((top, bottom), (left, right), (0, 0)))
+    tall, wide = picture.shape[0] // factor, picture.shape[1] // factor
+    small = picture.reshape(tall, factor, wide, factor, 4).mean((1, 3))
+    alpha = small[..., 3:]
+    small[..., :3] /= np.maximum(alpha, 1e-6)
+    return np.rint(small * 255).astype(np.uint8)
+
+
 @dataclass(eq=False)
 class PadPictures:
     """Renders parts of a skin at one placement."""
 
     skin: Skin
     placement: Placement
-    _renderers: dict[Box, tuple[Renderer, tuple[int, int]]] = field(default_factory=dict)
 
     @property
     def scale(self) -> float:
@@ -159,32 +237,12 @@ class PadPictures:
         return found
 
     def _render(self, box: Box, state: State, margin: int) -> Float32[np.ndarray, "h w 4"]:
-        if box not in self._renderers:
-            self._renderers[box] = self._cut(box, margin)
-        renderer, (x, y) = self._renderers[box]
+        place = self.placement
+        renderer, (x, y) = _cut_renderer(self.skin, place.x, place.y, place.width, box, margin)
         picture = renderer.render(state)
         left, top = box[0] - margin - x, box[1] - margin - y
         right, bottom = box[2] + margin - x, box[3] + margin - y
         return picture[top:bottom, left:right]
-
-    def _cut(self, box: Box, margin: int) -> tuple[Renderer, tuple[int, int]]:
-        """Make a renderer of the part of the skin around a box, and say where its picture lies."""
-        starts, stops = [], []
-        for place, low, high in (
-            (self.placement.x, box[0], box[2]),
-            (self.placement.y, box[1], box[3]),
-        ):
-            starts.append(math.floor((low - margin - place) / self.scale) - 1)
-            stops.append(math.ceil((high + margin - place) / self.scale) + 2)
-        region = (starts[0], starts[1], stops[0], stops[1])
-        part = cut_skin(self.skin, region)
-        edges = (
-            self.placement.x + starts[0] * self.scale,
-            self.placement.y + starts[1] * self.scale,
-        )
-        whole = (math.floor(edges[0]), math.floor(edges[1]))
-        offset = (edges[0] - whole[0], edges[1] - whole[1])
-        return Renderer(part, part.width * self.scale, offset), whole
 
     def _to_planes(self, picture: Float32[np.ndarray, "h w 4"]) -> Patch:
         red, green, blue = _LUMA[self.placement.matrix]

@@ -94,7 +94,7 @@ class PadReader:
         self.placement = placement
         self.box: Box = placement.box(skin, width=width, height=height)
         pictures = PadPictures(skin, placement)
-        background = find_background(moments, skin, placement)
+        background = find_background(moments, pictures, self.box)
         self.readers, changes = build_readers(pictures, self.box, background)
         self.tiles = StillTiles(pictures, self.box, background, changes)
 

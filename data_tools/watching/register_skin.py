@@ -13,6 +13,7 @@ that is smooth.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 from jaxtyping import Float32, UInt8
@@ -28,6 +29,7 @@ from data_tools.watching.pad_pictures import (
     Placement,
     control_extents,
     make_even,
+    shrink_skin,
 )
 from data_tools.watching.reading import Box
 from data_tools.watching.skin import Renderer, Skin
@@ -79,20 +81,35 @@ class _NeutralPicture:
     """A skin at rest, as luma and opacity, to be drawn at any size fast."""
 
     def __init__(self, skin: Skin) -> None:
-        width = min(skin.width, _NEUTRAL_WIDTH)
-        picture = Renderer(skin, width).render({})
-        self.luma = picture[..., :3] @ np.array([0.299, 0.587, 0.114], np.float32)
-        self.alpha = np.ascontiguousarray(picture[..., 3])
+        self.width = min(skin.width, _NEUTRAL_WIDTH)
+        small = shrink_skin(skin, max(1, int(skin.width / self.width)))
+        picture = Renderer(small, self.width).render({})
+        luma = picture[..., :3] @ np.array([0.299, 0.587, 0.114], np.float32)
         self.aspect = skin.height / skin.width
+        self._levels = [(luma, np.ascontiguousarray(picture[..., 3]))]
+        while self._levels[-1][0].shape[1] > 64:
+            planes = [_shrink(plane, 2) for plane in self._levels[-1]]
+            self._levels.append((planes[0], planes[1]))
+
+    def source(self, width: float) -> tuple[Plane, Plane]:
+        """Return luma, multiplied by opacity, and opacity, at 2.5 to 5 times a width or less."""
+        wide = [level for level in self._levels if level[0].shape[1] >= 2.5 * width]
+        return wide[-1] if wide else self._levels[0]
 
     def draw(self, width: float) -> tuple[Plane, Plane]:
         """Draw luma in [0, 1], multiplied by opacity, and opacity, with a margin of a pixel."""
         size = (max(4, round(width)), max(3, round(width * self.aspect)))
         planes = [
             np.pad(np.asarray(Image.fromarray(plane).resize(size, Image.Resampling.BILINEAR)), 1)
-            for plane in (self.luma, self.alpha)
+            for plane in self.source(width)
         ]
         return planes[0], planes[1]
+
+
+@lru_cache(maxsize=4)
+def _draw_neutral(skin: Skin) -> _NeutralPicture:
+    """Draw a skin at rest; large skins take a while, and many videos have the same."""
+    return _NeutralPicture(skin)
 
 
 def find_placement(
@@ -108,7 +125,7 @@ def find_placement(
     """
     height, width = moments[0].luma.shape
     region = (0, 0, width, height) if box is None else _grow(box, width, height)
-    neutral = _NeutralPicture(skin)
+    neutral = _draw_neutral(skin)
     coarse = _search_coarsely(moments, neutral, region, box)
     finds = [find for each in coarse if (find := _search_finely(moments, neutral, each))]
     best = max(finds, key=lambda find: find.match, default=None)
@@ -122,11 +139,7 @@ def _moments_with(
     moments: Sequence[Moment], neutral: _NeutralPicture, find: _Find
 ) -> list[Moment]:
     """Choose the moments that show the skin at a place."""
-    matches = []
-    for moment in moments:
-        found = _search_finely([moment], neutral, find)
-        is_there = found is not None and max(abs(found.x - find.x), abs(found.y - find.y)) < 3
-        matches.append(found.match if found is not None and is_there else 0.0)
+    matches = [_match_at(moment, neutral, find) for moment in moments]
     least = _PRESENT * max(matches)
     return [m for m, match in zip(moments, matches, strict=True) if match > max(least, 0.1)]
 
@@ -135,6 +148,27 @@ def _grow(box: Box, width: int, height: int) -> Box:
     reach = round(_BOX_ERROR * max(box[2] - box[0], box[3] - box[1])) + 4
     grown = (box[0] - reach, box[1] - reach, box[2] + reach, box[3] + reach)
     return make_even(grown, width=width, height=height)
+
+
+def _match_at(moment: Moment, neutral: _NeutralPicture, find: _Find) -> float:
+    """Correlate the edges of one moment with those of the skin at a place."""
+    height, width = moment.luma.shape
+    luma, alpha = neutral.draw(find.width)
+    x, y = round(find.x) - 1, round(find.y) - 1
+    left, top = max(0, x), max(0, y)
+    right, bottom = min(width, x + luma.shape[1]), min(height, y + luma.shape[0])
+    if right - left < 8 or bottom - top < 8:
+        return 0.0
+    cut = (slice(top - y, bottom - y), slice(left - x, right - x))
+    seen = moment.luma[top:bottom, left:right].astype(np.float32)
+    edges = []
+    for plane in (seen, 255 * luma[cut] + (1 - alpha[cut]) * float(seen.mean())):
+        across, along = _slopes(plane)
+        share = (alpha[cut] > 0.1) / (np.hypot(across, along) + _SOFT)
+        edges.append((across * share, along * share))
+    (a, b), (c, d) = edges
+    norm = np.sum(a**2 + b**2) * np.sum(c**2 + d**2)
+    return float(np.sum(a * c + b * d) / np.sqrt(norm + 1e-6))
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,7 +195,7 @@ def _edges_of(moments: Sequence[Moment], region: Box, factor: int) -> tuple[_Edg
     return _Edges(across * share, along * share), float(np.mean(total) / len(moments))
 
 
-def _shrink(plane: UInt8[np.ndarray, "h w"], factor: int) -> Plane:
+def _shrink(plane: UInt8[np.ndarray, "h w"] | Plane, factor: int) -> Plane:
     height, width = (side // factor * factor for side in plane.shape)
     cut = plane[:height, :width].astype(np.float32)
     if factor == 1:
@@ -313,10 +347,13 @@ class _MeanFit:
         """Draw luma and opacity at (x, y, width, blur, opacity) into the region."""
         x, y, width, blur, opacity = (float(value) for value in values)
         neutral, (height, wide) = self._neutral, self.mean.shape
-        scale = width / neutral.luma.shape[1]
-        across = _averaging(wide, neutral.luma.shape[1], x - self.region[0], scale, blur)
-        along = _averaging(height, neutral.luma.shape[0], y - self.region[1], scale, blur)
-        luma, alpha = (along @ plane @ across.T for plane in (neutral.luma, neutral.alpha))
+        source = neutral.source(self._start.width)
+        tall, long = source[0].shape
+        # Halving leaves an odd row or column out, so sides say nothing of the scale.
+        scale = width / neutral.width * round(neutral.width / long)
+        across = _averaging(wide, long, x - self.region[0], scale, blur)
+        along = _averaging(height, tall, y - self.region[1], scale, blur)
+        luma, alpha = (along @ plane @ across.T for plane in source)
         return opacity * (self.wide * luma + self.black * alpha), opacity * alpha
 
     def residuals(self, values: np.ndarray) -> np.ndarray:
@@ -346,7 +383,7 @@ class _MeanFit:
             lambda units: self.residuals(start + (units - _UNIT) * _STEPS),
             np.full(5, _UNIT),
             bounds=(_UNIT + (low - start) / _STEPS, _UNIT + (high - start) / _STEPS),
-            loss="soft_l1", f_scale=4.0, diff_step=0.05 / _UNIT, max_nfev=25, ftol=1e-4, xtol=1e-5,
+            loss="soft_l1", f_scale=4.0, diff_step=0.05 / _UNIT, max_nfev=12, ftol=1e-3, xtol=2e-4,
         )  # fmt: skip
         return start + (best.x - _UNIT) * _STEPS, math.sqrt(float(np.mean(best.fun**2)))
 
@@ -400,12 +437,9 @@ def _choose_matrix(moments: Sequence[Moment], skin: Skin, placement: Placement) 
 
 
 
-def find_background(moments: Sequence[Moment], skin: Skin, placement: Placement) -> Background:
-    """Estimate what is behind a pad on average, from where it shows through and around it."""
-    height, width = moments[0].luma.shape
-    left, top, right, bottom = placement.box(skin, width=width, height=height)
-    box = make_even((left - 8, top - 8, right + 8, bottom + 8), width=width, height=height)
-    patch = PadPictures(skin, placement).patch(box, {})
+def find_background(moments: Sequence[Moment], pictures: PadPictures, box: Box) -> Background:
+    """Estimate what is behind a pad on average, from where it shows through its box."""
+    patch = pictures.patch(box, {})
     seen = []
     for name, step in (("luma", 1), ("u", 2), ("v", 2)):
         left, top, right, bottom = (edge // step for edge in box)

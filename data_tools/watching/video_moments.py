@@ -17,7 +17,7 @@ from data_tools.shards.video_container import VideoContainer, open_container
 from data_tools.watching.reading import Box
 from data_tools.watching.register_skin import Moment
 
-_NUM_MOMENTS = 25
+_NUM_MOMENTS = 16
 _ENOUGH_MOMENTS = 8
 _LARGEST_MOMENTS = 40_000_000
 """Pixels of all moments together, so that large pictures need no more memory than small ones."""
