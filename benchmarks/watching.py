@@ -23,6 +23,7 @@ from data_tools.watching.drawn_pads import random_pad
 from data_tools.watching.input_overlay import load_preset
 from data_tools.watching.read_known import read_overlay
 from data_tools.watching.reading import Reading, ReadingError
+from data_tools.watching.refine import refine
 from data_tools.watching.skin import Skin
 from nitrogen_train.runtime.atomic_files import write_atomically
 
@@ -98,7 +99,7 @@ def measure(path: Path, case: Case, skin: Skin, states: States) -> Score:
     decode_s = time.process_time() - start
     start = time.process_time()
     try:
-        reading = read_overlay(path, skin)
+        reading, _ = refine(read_overlay(path, skin))
     except ReadingError:
         reading = None
     return score(case.name, reading, skin, states, decode_s, time.process_time() - start)

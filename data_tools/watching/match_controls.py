@@ -37,6 +37,7 @@ _SHIFT = 3.0
 """Levels by which a whole patch may be off."""
 _WAVES = 4
 _FILL_STEPS = 16
+_FILLS = 65
 _LARGEST_RANK = 56
 _PLACES_PER_AXIS = 49
 _WEAKEST = 3.0
@@ -304,9 +305,9 @@ class _FamilyPictures:
         if self.family.kind == "stick":
             ends = [{self.family.controls[axis]: end} for axis in (0, 1) for end in (-1.0, 1.0)]
             states = [{}, *ends, *self.states[-1:]]
-        levels = np.stack([
-            self._pictures.patch(box, state).over(self._background) for state in states
-        ])
+        levels = np.stack(
+            [self._pictures.patch(box, state).over(self._background) for state in states]
+        )
         return (levels[1:] - levels[0]).T
 
 
@@ -371,6 +372,9 @@ def _build_reader(
     table = np.array([[s.get(name, 0.0) for name in family.controls] for s in shown.states])
     if family.kind == "stick":
         points, table = _interpolate_places(points, shown.grid, len(family.controls))
+    elif family.kind == "fill":
+        spline = _spline(len(points), _FILLS)
+        points, table = spline @ points, np.linspace(0, 1, _FILLS)[:, None]
     return FamilyReader(
         family=family,
         places=places,
@@ -389,8 +393,7 @@ def _interpolate_places(
     grid = points.reshape(-1, count, count, rank)
     if len(grid) > 1 and np.sum((grid[1] - grid[0]) ** 2, axis=-1).mean() < _WEAKEST**2:
         grid = grid[:1]
-    # One matrix for all: zooming is linear.
-    spline = np.stack([zoom(unit, size / count, order=3) for unit in np.eye(count)], axis=1)
+    spline = _spline(count, size)
     fine = np.einsum("ya,xb,gabr->gyxr", spline, spline, grid, optimize=True)
     axis = np.linspace(-1, 1, size)
     x, y = np.tile(axis, size), np.repeat(axis, size)
@@ -398,3 +401,8 @@ def _interpolate_places(
     if num_controls > 2:
         columns.append(np.repeat(np.arange(len(grid)), size * size))
     return fine.reshape(-1, rank), np.stack(columns, axis=1)
+
+
+def _spline(count: int, size: int) -> np.ndarray:
+    """Make the matrix that interpolates `count` values to `size`; the ends stay where they are."""
+    return np.stack([zoom(unit, size / count, order=3) for unit in np.eye(count)], axis=1)

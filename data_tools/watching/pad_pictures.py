@@ -59,6 +59,16 @@ class Placement:
     match: float = 0.0
     """Correlation of edges, see `PadStretch`."""
 
+    def scaled(self, factor: float) -> "Placement":
+        """Say where the skin is in a video whose pixels are `factor` times smaller."""
+        return replace(
+            self,
+            x=self.x * factor,
+            y=self.y * factor,
+            width=self.width * factor,
+            blur_px=self.blur_px * factor,
+        )
+
     def box(self, skin: Skin, *, width: int, height: int) -> Box:
         """Find the smallest box on even pixels that holds the skin, within the picture."""
         scale = self.width / skin.width
@@ -72,7 +82,10 @@ def make_even(box: Box, *, width: int, height: int) -> Box:
     """Grow a box to even pixels, within a picture; the last odd column or row is left out."""
     left, top, right, bottom = box
     left, top = max(0, left) // 2 * 2, max(0, top) // 2 * 2
-    right, bottom = min(right + right % 2, width // 2 * 2), min(bottom + bottom % 2, height // 2 * 2)
+    right, bottom = (
+        min(right + right % 2, width // 2 * 2),
+        min(bottom + bottom % 2, height // 2 * 2),
+    )
     return left, top, max(left, right), max(top, bottom)
 
 

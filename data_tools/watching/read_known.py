@@ -23,10 +23,12 @@ from data_tools.watching.reading import Box, PadStretch, Reading, ReadingError
 from data_tools.watching.register_skin import Moment, find_background, find_placement
 from data_tools.watching.skin import Skin
 from data_tools.watching.still_tiles import StillTiles, judge_rows
-from data_tools.watching.video_moments import cut_planes, is_full_range, read_moments
+from data_tools.watching.video_moments import cut_planes, is_full_range, read_moments, shrink_plane
 from nitrogen_train.actions import GAMEPAD
 from nitrogen_train.data.schema import ShardError
 
+_LARGE = 280
+"""Pixels. A pad that is at least so wide is read from the means of two by two pixels, or more."""
 _CHUNK = 64
 """Frames that are read together."""
 _LOOK_AGAIN_S = 1.5
@@ -53,8 +55,7 @@ class _Rows:
     @classmethod
     def empty(cls, count: int) -> "_Rows":
         buttons, sticks = (
-            np.zeros((count, len(names)), np.float32)
-            for names in (GAMEPAD.buttons, GAMEPAD.sticks)
+            np.zeros((count, len(names)), np.float32) for names in (GAMEPAD.buttons, GAMEPAD.sticks)
         )
         return cls(
             buttons, buttons.copy(), sticks, sticks.copy(),
@@ -93,10 +94,18 @@ class PadReader:
         height, width = moments[0].luma.shape
         self.placement = placement
         self.box: Box = placement.box(skin, width=width, height=height)
-        pictures = PadPictures(skin, placement)
-        background = find_background(moments, pictures, self.box)
-        self.readers, changes = build_readers(pictures, self.box, background)
-        self.tiles = StillTiles(pictures, self.box, background, changes)
+        self.factor = 1
+        while placement.width / self.factor >= _LARGE:
+            self.factor *= 2
+        small = [moment.shrunk(self.factor) for moment in moments]
+        height, width = small[0].luma.shape
+        pictures = PadPictures(skin, placement.scaled(1 / self.factor))
+        inner = pictures.placement.box(skin, width=width, height=height)
+        self._outer = tuple(edge * self.factor for edge in inner)
+        background = find_background(small, pictures, inner)
+        self.readers, changes = build_readers(pictures, inner, background)
+        self.tiles = StillTiles(pictures, inner, background, changes)
+        self._size = vector_size(inner)
 
     @property
     def drawn(self) -> frozenset[str]:
@@ -105,11 +114,14 @@ class PadReader:
 
     def iter_chunks(self, video: SourceVideo) -> Iterator[UInt8[np.ndarray, "f n"]]:
         """Decode a video and cut the box from its frames, some frames together."""
-        chunk = np.empty((_CHUNK, vector_size(self.box)), np.uint8)
+        chunk = np.empty((_CHUNK, self._size), np.uint8)
         filled = 0
         try:
             for frame in video.read():
-                parts = [plane.ravel() for plane in cut_planes(frame, self.box)]
+                parts = [
+                    shrink_plane(plane, self.factor).ravel()
+                    for plane in cut_planes(frame, self._outer)
+                ]
                 np.concatenate(parts, out=chunk[filled])
                 filled += 1
                 if filled == _CHUNK:
@@ -209,17 +221,13 @@ def _look(video: SourceVideo, skin: Skin, box: Box | None) -> PadReader | None:
     if third >= 2:
         parts += [moments[:third], moments[third : 2 * third], moments[2 * third :]]
     for part in parts:
-        placement = find_placement(
-            part, skin, box=box, is_full_range=is_full_range(video.path)
-        )
+        placement = find_placement(part, skin, box=box, is_full_range=is_full_range(video.path))
         if placement is not None:
             return PadReader(skin, placement, part)
     return None
 
 
-def _look_elsewhere(
-    video: SourceVideo, skin: Skin, rows: _Rows, box: Box
-) -> list[PadStretch]:
+def _look_elsewhere(video: SourceVideo, skin: Skin, rows: _Rows, box: Box) -> list[PadStretch]:
     """Look for the pad at other places in the stretches in which it could not be read."""
     found: list[PadStretch] = []
     least = round(_LOOK_AGAIN_S * video.fps)

@@ -84,4 +84,6 @@ class Reading:
         """
         place = GAMEPAD.index(name)
         num_buttons = len(GAMEPAD.buttons)
-        return self.buttons[:, place] if place < num_buttons else self.sticks[:, place - num_buttons]
+        return (
+            self.buttons[:, place] if place < num_buttons else self.sticks[:, place - num_buttons]
+        )

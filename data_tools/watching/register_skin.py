@@ -40,6 +40,7 @@ FOUND_ABOVE = 0.33
 """Correlation of edges above which the skin is there. Other skins reach 0.3."""
 _PRESENT = 0.6
 """Share of the best moment's correlation that a moment with the pad has."""
+_LARGE = 240
 _COARSE_WIDTH = 480
 _FINE_PAD_WIDTH = 220
 _COARSE_PAD_WIDTH = 110
@@ -62,6 +63,18 @@ class Moment:
     luma: UInt8[np.ndarray, "h w"]
     u: UInt8[np.ndarray, "k l"]
     v: UInt8[np.ndarray, "k l"]
+
+    def shrunk(self, factor: int) -> "Moment":
+        """Take the means of `factor` times `factor` pixels."""
+        if factor == 1:
+            return self
+        planes = [
+            np.rint(_shrink(plane, factor)).astype(np.uint8)
+            for plane in (self.luma, self.u, self.v)
+        ]
+        height, width = (side // 2 * 2 for side in planes[0].shape)
+        small = [plane[: height // 2, : width // 2] for plane in planes[1:]]
+        return Moment(planes[0][:height, :width], small[0], small[1])
 
 
 @dataclass(frozen=True)
@@ -131,13 +144,15 @@ def find_placement(
     best = max(finds, key=lambda find: find.match, default=None)
     if best is None or best.match < FOUND_ABOVE:
         return None
-    present = _moments_with(moments, neutral, best)
-    return _fit(present or moments, skin, neutral, best, is_full_range=is_full_range)
+    # Half of the pixels are enough for a large pad, and cost a quarter.
+    factor = 2 if best.width >= _LARGE else 1
+    small = [moment.shrunk(factor) for moment in moments]
+    best = best.scaled(1 / factor)
+    present = _moments_with(small, neutral, best)
+    return _fit(present or small, skin, neutral, best, is_full_range=is_full_range).scaled(factor)
 
 
-def _moments_with(
-    moments: Sequence[Moment], neutral: _NeutralPicture, find: _Find
-) -> list[Moment]:
+def _moments_with(moments: Sequence[Moment], neutral: _NeutralPicture, find: _Find) -> list[Moment]:
     """Choose the moments that show the skin at a place."""
     matches = [_match_at(moment, neutral, find) for moment in moments]
     least = _PRESENT * max(matches)
@@ -196,11 +211,19 @@ def _edges_of(moments: Sequence[Moment], region: Box, factor: int) -> tuple[_Edg
 
 
 def _shrink(plane: UInt8[np.ndarray, "h w"] | Plane, factor: int) -> Plane:
+    """Take means of `factor` times `factor` pixels."""
     height, width = (side // factor * factor for side in plane.shape)
-    cut = plane[:height, :width].astype(np.float32)
+    cut = plane[:height, :width]
     if factor == 1:
-        return cut
-    return cut.reshape(height // factor, factor, width // factor, factor).mean((1, 3))
+        return cut.astype(np.float32)
+    # Added slice by slice, which is several times faster than a mean over two axes.
+    rows = cut[::factor].astype(np.float32)
+    for start in range(1, factor):
+        rows += cut[start::factor]
+    total = rows[:, ::factor].copy()
+    for start in range(1, factor):
+        total += rows[:, start::factor]
+    return total / np.float32(factor**2)
 
 
 def _slopes(plane: Plane) -> tuple[Plane, Plane]:
@@ -324,7 +347,9 @@ class _MeanFit:
         right, bottom = math.ceil(find.x + find.width) + 6, math.ceil(find.y + tall) + 6
         self.region = make_even((left, top, right, bottom), width=width, height=height)
         left, top, right, bottom = self.region
-        self.mean = np.mean([m.luma[top:bottom, left:right] for m in moments], axis=0, dtype=np.float32)
+        self.mean = np.mean(
+            [m.luma[top:bottom, left:right] for m in moments], axis=0, dtype=np.float32
+        )
         self._neutral = neutral
         self._weights = self._find_weights()
         rows, columns = (np.linspace(-1, 1, count, dtype=np.float32) for count in self.mean.shape)
@@ -422,10 +447,12 @@ def _choose_matrix(moments: Sequence[Moment], skin: Skin, placement: Placement) 
     height, width = moments[0].luma.shape
     box = placement.box(skin, width=width, height=height)
     left, top, right, bottom = (edge // 2 for edge in box)
-    seen = np.concatenate([
-        np.mean([plane[top:bottom, left:right] for plane in planes], axis=0).ravel()
-        for planes in ([m.u for m in moments], [m.v for m in moments])
-    ])
+    seen = np.concatenate(
+        [
+            np.mean([plane[top:bottom, left:right] for plane in planes], axis=0).ravel()
+            for planes in ([m.u for m in moments], [m.v for m in moments])
+        ]
+    )
     errors = {}
     pictures = PadPictures(skin, placement)
     for matrix in MATRICES:
@@ -434,7 +461,6 @@ def _choose_matrix(moments: Sequence[Moment], skin: Skin, placement: Placement) 
         levels, cover = (part[-len(seen) :] for part in (patch.levels, patch.cover))
         errors[matrix] = float(np.sum(cover * np.abs(seen - levels - (1 - cover) * 128)))
     return replace(placement, matrix=min(MATRICES, key=lambda matrix: errors[matrix]))
-
 
 
 def find_background(moments: Sequence[Moment], pictures: PadPictures, box: Box) -> Background:

@@ -149,10 +149,12 @@ def judge_rows(
     if gains.shape[1] == 0:
         return np.ones(len(gains), bool), np.zeros(len(gains), np.float32)
     there = np.abs(gains - 1) < _GAIN_OFF
-    usual = np.array([
-        np.median(error[here]) if here.any() else np.inf
-        for error, here in zip(errors.T, there.T, strict=True)
-    ])
+    usual = np.array(
+        [
+            np.median(error[here]) if here.any() else np.inf
+            for error, here in zip(errors.T, there.T, strict=True)
+        ]
+    )
     relative = errors / np.maximum(usual, 0.3)
     whole = there & (relative < _ERROR_OFF)
     whole = median_filter(whole.astype(np.uint8), (_STEADY_ROWS, 1), mode="nearest") > 0

@@ -89,6 +89,18 @@ def cut_planes(frame: VideoFrame, box: Box) -> list[UInt8[np.ndarray, "h w"]]:
     return planes
 
 
+def shrink_plane(plane: UInt8[np.ndarray, "h w"], factor: int) -> UInt8[np.ndarray, "k l"]:
+    """Take means of two by two pixels, as often as `factor`, a power of two, says."""
+    while factor > 1:
+        total = plane[::2, ::2].astype(np.uint16)
+        total += plane[1::2, ::2]
+        total += plane[::2, 1::2]
+        total += plane[1::2, 1::2]
+        plane = ((total + 2) >> 2).astype(np.uint8)
+        factor //= 2
+    return plane
+
+
 def is_full_range(path: Path) -> bool:
     """Tell whether a video says that its black is 0 and its white 255."""
     with open_container(path) as opened:
