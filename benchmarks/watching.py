@@ -71,8 +71,8 @@ def list_cases(
         name = list(skins)[seed % len(skins)]
         width = _WIDTHS[seed % len(_WIDTHS)]
         tall = width * skins[name].height / skins[name].width
-        right, low = 1280 - width - 2, 720 - tall - 2
-        at = (int(rng.integers(2, right)), int(rng.choice([rng.integers(2, 60), int(low) - 8])))
+        right, low = round(1280 - width) - 2, round(720 - tall) - 2
+        at = (int(rng.integers(2, right)), int(rng.integers(2, 60)) if seed % 3 else low - 8)
         cases.append(
             Case(
                 skin=name,

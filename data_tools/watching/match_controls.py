@@ -217,10 +217,7 @@ class Disturbance:
         if patterns is not None:
             columns.append(patterns)
         self._prepare(
-            (
-                1
-                / (noise**2 + (shown * detail) ** 2)
-            ).astype(np.float32),
+            (1 / (noise**2 + (shown * detail) ** 2)).astype(np.float32),
             np.concatenate(columns, axis=1),
         )
 
@@ -400,7 +397,7 @@ def _interpolate_places(
     fine = np.einsum("ya,xb,gabr->gyxr", spline, spline, grid, optimize=True)
     axis = np.linspace(-1, 1, size)
     x, y = np.tile(axis, size), np.repeat(axis, size)
-    columns = [np.tile(x, len(grid)), np.tile(y, len(grid))]
+    columns: list[np.ndarray] = [np.tile(x, len(grid)), np.tile(y, len(grid))]
     if num_controls > 2:
         columns.append(np.repeat(np.arange(len(grid)), size * size))
     return fine.reshape(-1, rank), np.stack(columns, axis=1)
@@ -408,4 +405,5 @@ def _interpolate_places(
 
 def _spline(count: int, size: int) -> np.ndarray:
     """Make the matrix that interpolates `count` values to `size`; the ends stay where they are."""
-    return np.stack([zoom(unit, size / count, order=3) for unit in np.eye(count)], axis=1)
+    columns = [np.asarray(zoom(unit, size / count, order=3)) for unit in np.eye(count)]
+    return np.stack(columns, axis=1)

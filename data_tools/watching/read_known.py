@@ -101,7 +101,8 @@ class PadReader:
         height, width = small[0].luma.shape
         pictures = PadPictures(skin, placement.scaled(1 / self.factor))
         inner = pictures.placement.box(skin, width=width, height=height)
-        self._outer = tuple(edge * self.factor for edge in inner)
+        left, top, right, bottom = (edge * self.factor for edge in inner)
+        self._outer: Box = left, top, right, bottom
         background = find_background(small, pictures, inner)
         self.readers, changes = build_readers(pictures, inner, background)
         self.tiles = StillTiles(pictures, inner, background, changes)

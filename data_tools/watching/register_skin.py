@@ -282,8 +282,8 @@ def _correlate(
     # Room for a pad that the picture's edge cuts by a quarter.
     reach = round(max(widths) * 0.25)
     shape = tuple(next_fast_len(side + reach + 2, real=True) for side in (height, width))
-    fields = [rfft2(plane, shape) for plane in (edges.across, edges.along)]
-    energy = rfft2(edges.across**2 + edges.along**2, shape)
+    fields = [_spectrum(plane, shape) for plane in (edges.across, edges.along)]
+    energy = _spectrum(edges.across**2 + edges.along**2, shape)
     finds: list[_Find] = []
     for wanted in widths:
         luma, alpha = neutral.draw(wanted)
@@ -294,14 +294,17 @@ def _correlate(
         across, along = across / (steep + _SOFT), along / (steep + _SOFT)
         norm = float(np.sum(across**2 + along**2))
         mask = maximum_filter(alpha > 0.1, 3).astype(np.float32)
-        spectrum = fields[0] * np.conj(rfft2(across, shape)) + fields[1] * np.conj(
-            rfft2(along, shape)
-        )
-        local = irfft2(energy * np.conj(rfft2(mask, shape)), shape)
+        spectrum = fields[0] * np.conj(_spectrum(across, shape))
+        spectrum = spectrum + fields[1] * np.conj(_spectrum(along, shape))
+        local = np.asarray(irfft2(energy * np.conj(_spectrum(mask, shape)), shape))
         floor = 0.02 * float(mask.sum())
-        scores = irfft2(spectrum, shape) / np.sqrt(norm * np.maximum(local, floor))
+        scores = np.asarray(irfft2(spectrum, shape)) / np.sqrt(norm * np.maximum(local, floor))
         finds += _peaks(scores, wanted, alpha.shape, (height, width), num_best)
     return _distinct(finds, num_best)
+
+
+def _spectrum(plane: Plane, shape: tuple[int, int]) -> np.ndarray:
+    return np.asarray(rfft2(plane, shape))
 
 
 def _peaks(
@@ -374,7 +377,7 @@ class _MeanFit:
     def pad_at(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Draw luma and opacity at (x, y, width, blur, opacity) into the region."""
         x, y, width, blur, opacity = (float(value) for value in values)
-        neutral, (height, wide) = self._neutral, self.mean.shape
+        neutral, height, wide = self._neutral, len(self.mean), self.mean.shape[1]
         source = neutral.source(self._start.width)
         tall, long = source[0].shape
         # Halving leaves an odd row or column out, so sides say nothing of the scale.

@@ -10,6 +10,7 @@ for it in this video.
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from jaxtyping import Bool, Float32, Int64
@@ -107,8 +108,8 @@ def _split(box: Box) -> list[Box]:
     rows = np.linspace(top // 2, bottom // 2, _ROWS + 1).astype(int) * 2
     return [
         (int(x0), int(y0), int(x1), int(y1))
-        for y0, y1 in zip(rows, rows[1:], strict=False)
-        for x0, x1 in zip(columns, columns[1:], strict=False)
+        for y0, y1 in pairwise(rows)
+        for x0, x1 in pairwise(columns)
         if x0 < x1 and y0 < y1
     ]
 
