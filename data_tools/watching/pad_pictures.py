@@ -36,6 +36,8 @@ Matrix = Literal["bt601", "bt709"]
 _LUMA = {"bt601": (0.299, 0.587, 0.114), "bt709": (0.2126, 0.7152, 0.0722)}
 MATRICES: tuple[Matrix, ...] = ("bt601", "bt709")
 _BLUR_REACH = 3
+_TINY = 0.05
+"""Pixels by which a place is uncertain anyway."""
 _FINENESS = 3.8
 """Native pixels per pixel of the video that are fine enough. The renderer composes at two."""
 
@@ -72,9 +74,10 @@ class Placement:
     def box(self, skin: Skin, *, width: int, height: int) -> Box:
         """Find the smallest box on even pixels that holds the skin, within the picture."""
         scale = self.width / skin.width
-        left, top = max(0, math.floor(self.x)), max(0, math.floor(self.y))
-        right = min(width, math.ceil(self.x + self.width))
-        bottom = min(height, math.ceil(self.y + skin.height * scale))
+        left = max(0, math.floor(self.x + _TINY))
+        top = max(0, math.floor(self.y + _TINY))
+        right = min(width, math.ceil(self.x + self.width - _TINY))
+        bottom = min(height, math.ceil(self.y + skin.height * scale - _TINY))
         return make_even((left, top, right, bottom), width=width, height=height)
 
 

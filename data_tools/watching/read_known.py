@@ -193,6 +193,8 @@ def read_overlay(
         )
     stretches = [reader.read(video, rows, 0, progress)]
     stretches += _look_elsewhere(video, skin, rows, stretches[0].box)
+    if not rows.readable.any():
+        raise ReadingError(f"{path}: no pad of the skin {skin.name!r} was found in it")
     rows.clear(~rows.readable)
     edges_s = video.edges_ns(0) / 1e9
     return Reading(

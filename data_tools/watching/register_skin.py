@@ -54,6 +54,8 @@ _STEPS = np.array([1.0, 1.0, 1.0, 0.5, 0.2])
 """Of x, y, width, blur and opacity: what least squares take for one."""
 _SMALLEST, _LARGEST = 0.06, 0.5
 """Width of the pad as a share of the picture's, where no box is given."""
+_SMALLEST_PX = 60.0
+"""Of a smaller pad no stick can be read."""
 _BOX_ERROR = 0.2
 _SOFT = 6.0
 """Levels per pixel: much weaker edges count little, stronger ones count alike."""
@@ -242,6 +244,7 @@ def _search_coarsely(
     if box is None:
         factor = max(1, round((region[2] - region[0]) / _COARSE_WIDTH))
         low, high = ((region[2] - region[0]) * share for share in (_SMALLEST, _LARGEST))
+        low, high = max(low, _SMALLEST_PX), max(high, 2 * _SMALLEST_PX)
     else:
         factor = max(1, round((box[2] - box[0]) / _COARSE_PAD_WIDTH))
         low, high = ((box[2] - box[0]) * share for share in (1 - _BOX_ERROR, 1 + _BOX_ERROR))
