@@ -20,7 +20,7 @@ from data_tools.shards.source_video import SourceVideo, read_video_table
 from data_tools.watching.match_controls import FamilyReader, build_readers
 from data_tools.watching.pad_pictures import PadPictures, Placement, vector_size
 from data_tools.watching.reading import Box, PadStretch, Reading, ReadingError
-from data_tools.watching.register_skin import Moment, find_background, find_placement
+from data_tools.watching.register_skin import VideoMoment, find_background, find_placement
 from data_tools.watching.skin import Skin
 from data_tools.watching.still_tiles import StillTiles, judge_rows
 from data_tools.watching.video_moments import cut_planes, is_full_range, read_moments, shrink_plane
@@ -90,7 +90,7 @@ class PadReader:
         moments: Frames of the video.
     """
 
-    def __init__(self, skin: Skin, placement: Placement, moments: Sequence[Moment]) -> None:
+    def __init__(self, skin: Skin, placement: Placement, moments: Sequence[VideoMoment]) -> None:
         height, width = moments[0].luma.shape
         self.placement = placement
         self.box: Box = placement.box(skin, width=width, height=height)

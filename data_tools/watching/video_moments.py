@@ -15,7 +15,7 @@ from data_tools.shards.shown_picture import show_pictures
 from data_tools.shards.source_video import SourceVideo
 from data_tools.shards.video_container import VideoContainer, open_container
 from data_tools.watching.reading import Box
-from data_tools.watching.register_skin import Moment
+from data_tools.watching.register_skin import VideoMoment
 
 _NUM_MOMENTS = 16
 _ENOUGH_MOMENTS = 8
@@ -24,7 +24,7 @@ _LARGEST_MOMENTS = 40_000_000
 _DIRECT_FORMATS = frozenset({"yuv420p", "yuvj420p"})
 
 
-def read_moments(video: SourceVideo) -> list[Moment]:
+def read_moments(video: SourceVideo) -> list[VideoMoment]:
     """Decode a few frames from all over a video, most of them at key frames, which cost least."""
     number = max(6, min(_NUM_MOMENTS, _LARGEST_MOMENTS // max(1, video.width * video.height)))
     with open_container(video.path) as opened:
@@ -71,10 +71,10 @@ def _iter_spread_frames(
             continue
 
 
-def _cut_moment(frame: VideoFrame) -> Moment:
+def _cut_moment(frame: VideoFrame) -> VideoMoment:
     height, width = frame.height // 2 * 2, frame.width // 2 * 2
     luma, u, v = cut_planes(frame, (0, 0, width, height))
-    return Moment(luma.copy(), u.copy(), v.copy())
+    return VideoMoment(luma.copy(), u.copy(), v.copy())
 
 
 def cut_planes(frame: VideoFrame, box: Box) -> list[UInt8[np.ndarray, "h w"]]:

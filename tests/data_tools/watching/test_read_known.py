@@ -42,6 +42,7 @@ def test_all_states_of_a_clean_video_are_read(tmp_path: Path, states) -> None:
     assert off < 0.05
 
 
+@pytest.mark.slow
 def test_a_pad_is_found_to_a_tenth_of_a_pixel(tmp_path: Path, states) -> None:
     path = draw_video(tmp_path / "a.mp4", SKIN, states, opacity=0.8)
 
@@ -51,6 +52,7 @@ def test_a_pad_is_found_to_a_tenth_of_a_pixel(tmp_path: Path, states) -> None:
     assert stretch.opacity == pytest.approx(0.8, abs=0.06)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("opacity", [1.0, 0.65])
 def test_states_are_read_at_a_low_rate(tmp_path: Path, states, opacity: float) -> None:
     path = draw_video(tmp_path / "a.mp4", SKIN, states, opacity=opacity, crf=30)
@@ -61,6 +63,7 @@ def test_states_are_read_at_a_low_rate(tmp_path: Path, states, opacity: float) -
     assert off < 0.1
 
 
+@pytest.mark.slow
 def test_a_box_that_is_a_little_wrong_is_enough(tmp_path: Path, states) -> None:
     path = draw_video(tmp_path / "a.mp4", SKIN, states)
 
@@ -80,6 +83,7 @@ def test_a_pad_that_is_away_is_not_read(tmp_path: Path, states) -> None:
     assert compare(reading, states)[0] == 1.0
 
 
+@pytest.mark.slow
 def test_a_pad_that_moves_is_read_at_both_places(tmp_path: Path) -> None:
     states = make_states(SKIN, 180)
     path = draw_video(tmp_path / "a.mp4", SKIN, states, moved=range(120, 180))
@@ -100,6 +104,7 @@ def test_a_video_without_a_pad_is_refused_in_one_line(tmp_path: Path, states) ->
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_a_button_that_is_held_is_not_taken_for_rest(tmp_path: Path, states) -> None:
     held = [
         state | {"SOUTH": float(row > 8), "LEFT_STICK_X": 0.7} for row, state in enumerate(states)
@@ -118,6 +123,7 @@ def test_what_is_no_video_is_refused(tmp_path: Path) -> None:
         read_overlay(tmp_path / "a.mp4", SKIN)
 
 
+@pytest.mark.slow
 def test_a_video_that_is_cut_off_is_read_up_to_there(tmp_path: Path, states) -> None:
     path = draw_video(tmp_path / "a.mp4", SKIN, states)
     whole = path.read_bytes()
