@@ -10,6 +10,7 @@ import argparse
 import json
 import sys
 import time
+import zlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -24,7 +25,7 @@ from data_tools.watching.input_overlay import load_preset
 from data_tools.watching.read_known import read_overlay
 from data_tools.watching.reading import Reading, ReadingError
 from data_tools.watching.refine import refine
-from data_tools.watching.skin import Skin
+from data_tools.watching.skin import Renderer, Skin
 from nitrogen_train.runtime.atomic_files import write_atomically
 
 _WIDTHS = (260.0, 160.0, 400.0, 200.0, 130.0, 320.0)
@@ -192,7 +193,10 @@ def main() -> None:
             seed=case.seed,
             is_held=case.is_held,
         )
-        path = arguments.clips / f"{case.name}.mp4"
+        # Of another drawing of the pad, or another player, an old clip would be no truth.
+        looks = Renderer(skins[case.skin], 128.0).render({}).tobytes()
+        check = zlib.crc32(looks + json.dumps([states, case.at, case.offset]).encode())
+        path = arguments.clips / f"{case.name}-{check:08x}.mp4"
         draw_clip(path, case, skins[case.skin], states)
         scores.append(measure(path, case, skins[case.skin], states))
         sys.stderr.write(describe(scores[-1:]).splitlines()[1] + "\n")

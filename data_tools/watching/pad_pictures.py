@@ -206,8 +206,9 @@ def _shrink_look(look: Look, factor: int, before: tuple[int, int]) -> Look:
     left, top = before
     right, bottom = -(left + width) % factor, -(top + height) % factor
     picture = np.pad(premultiply(look), ((top, bottom), (left, right), (0, 0)))
-    tall, wide = picture.shape[0] // factor, picture.shape[1] // factor
-    small = picture.reshape(tall, factor, wide, factor, 4).mean((1, 3))
+    # Added slice by slice, which is several times faster than a mean over two axes.
+    rows = sum(picture[start::factor] for start in range(factor))
+    small = np.asarray(sum(rows[:, start::factor] for start in range(factor))) / factor**2
     alpha = small[..., 3:]
     small[..., :3] /= np.maximum(alpha, 1e-6)
     return np.rint(small * 255).astype(np.uint8)
