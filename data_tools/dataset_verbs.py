@@ -19,6 +19,19 @@ from data_tools.command_line import (
 from data_tools.shards.clip_rules import SWITCHABLE, FilterSettings
 from nitrogen_train.runtime.atomic_files import describe_error
 
+_NUMBERS = {
+    "min_active": "idle: share of the rows that must not be idle",
+    "dead_zone": "idle: of an axis",
+    "corner_share": "corner: share of the rows with a stick in one corner",
+    "black_level": "black: brightness of the brightest part of a black picture, of 255",
+    "black_share": "black: share of the pictures",
+    "frozen_share": "frozen: share of the time with input in which nothing moves",
+    "constant_share": "menu: share of the picture that never changes while another part does",
+    "same_level": "copy: largest difference in brightness of any part, of 255",
+    "sample_hz": "pictures that are looked at, per second",
+}
+_HOSTS = ("youtube.com", "youtu.be", "twitch.tv")
+
 
 def add_shard_verbs(verbs: "argparse._SubParsersAction[CommandParser]") -> None:
     """Add `shard` and `merge` to the command line."""
@@ -74,21 +87,8 @@ def _merge(options: argparse.Namespace) -> int:
     return report_dataset(options.dataset, ALL, report)
 
 
-_NUMBERS = {
-    "min_active": "idle: share of the rows that must not be idle",
-    "dead_zone": "idle: of an axis",
-    "corner_share": "corner: share of the rows with a stick in one corner",
-    "black_level": "black: brightness of the brightest part of a black picture, of 255",
-    "black_share": "black: share of the pictures",
-    "frozen_share": "frozen: share of the time with input in which nothing moves",
-    "constant_share": "menu: share of the picture that never changes while another part does",
-    "same_level": "copy: largest difference in brightness of any part, of 255",
-    "sample_hz": "pictures that are looked at, per second",
-}
-
-
 def add_filter_verbs(verbs: "argparse._SubParsersAction[CommandParser]") -> None:
-    """Add it to the command line."""
+    """Add `filter` to the command line."""
     verb = add_verb(
         verbs,
         "filter",
@@ -236,11 +236,8 @@ def _index(options: argparse.Namespace) -> int:
     return 1 if is_faulty else 0
 
 
-_HOSTS = ("youtube.com", "youtu.be", "twitch.tv")
-
-
 def add_video_verbs(verbs: "argparse._SubParsersAction[CommandParser]") -> None:
-    """Add it to the command line."""
+    """Add `videos fetch` to the command line."""
     summary = "Get videos from where they were published."
     verb = verbs.add_parser("videos", help=summary, description=summary)
     actions = verb.add_subparsers(dest="action", required=True, metavar="ACTION")
@@ -248,7 +245,7 @@ def add_video_verbs(verbs: "argparse._SubParsersAction[CommandParser]") -> None:
         actions,
         "fetch",
         "Get the videos of a list; starts where it stopped.",
-        _fetch,
+        _fetch_videos,
         examples=[
             "videos.jsonl --out videos",
             "videos.jsonl --out videos --limit 10",
@@ -289,7 +286,7 @@ def add_video_verbs(verbs: "argparse._SubParsersAction[CommandParser]") -> None:
     )
 
 
-def _fetch(options: argparse.Namespace) -> int:
+def _fetch_videos(options: argparse.Namespace) -> int:
     from data_tools.ingest.fetch_videos import (
         SURVIVAL_NAME,
         DownloadSettings,
@@ -326,7 +323,7 @@ def add_lerobot_verbs(verbs: "argparse._SubParsersAction[CommandParser]") -> Non
         formats,
         "lerobot",
         "Write a LeRobotDataset v3.0.",
-        _export,
+        _export_lerobot,
         examples=["data --out back", "data --out back --game celeste --game hades"],
     )
     verb.add_argument("dataset", metavar="DATASET", help="folder or URL of a data set")
@@ -345,14 +342,14 @@ def add_lerobot_verbs(verbs: "argparse._SubParsersAction[CommandParser]") -> Non
     add_workers(verb)
 
 
-def add_ingest(formats: "argparse._SubParsersAction[CommandParser]") -> None:
-    """Add the format to those that `ingest` reads."""
+def add_lerobot(formats: "argparse._SubParsersAction[CommandParser]") -> None:
+    """Add `lerobot` to the formats of `ingest`."""
     verb = add_verb(
         formats,
         "lerobot",
         "Make a data set of a LeRobotDataset v3.0; of an export of ours, the same clips in the "
         "same splits.",
-        _ingest,
+        _ingest_lerobot,
         examples=[
             "back --out data",
             "robot --out data --map x=LEFT_STICK_X",
@@ -377,7 +374,7 @@ def add_ingest(formats: "argparse._SubParsersAction[CommandParser]") -> None:
     add_shard_settings(verb)
 
 
-def _export(options: argparse.Namespace) -> int:
+def _export_lerobot(options: argparse.Namespace) -> int:
     from data_tools.lerobot.export_lerobot import export_lerobot
     from data_tools.lerobot.layout import FileLimits
     from data_tools.shards.drop_report import format_faults
@@ -399,7 +396,7 @@ def _export(options: argparse.Namespace) -> int:
     return 1 if counts.faults else 0
 
 
-def _ingest(options: argparse.Namespace) -> int:
+def _ingest_lerobot(options: argparse.Namespace) -> int:
     from data_tools.lerobot.ingest_lerobot import ReadingOptions, plan_lerobot
     from data_tools.shards.shard_plan import Part
     from data_tools.shards.shard_writer import write_dataset

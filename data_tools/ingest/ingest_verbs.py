@@ -22,7 +22,7 @@ from data_tools.command_line import (
     read_shard_settings,
     report_dataset,
 )
-from data_tools.dataset_verbs import add_ingest as add_lerobot
+from data_tools.dataset_verbs import add_lerobot
 
 if TYPE_CHECKING:
     from data_tools.ingest.recording.convert import IngestOutcome

@@ -16,7 +16,7 @@ _FIRST_WINDOWS = 20
 
 
 def add_inspection_verbs(verbs: "argparse._SubParsersAction[CommandParser]") -> None:
-    """Add them to the command line."""
+    """Add `verify`, `stats`, `preview`, `order` and `mixture` to the command line."""
     _add_readers(verbs)
     _add_preview(verbs)
     _add_order(verbs)

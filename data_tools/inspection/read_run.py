@@ -19,6 +19,12 @@ from nitrogen_train.data.mixture import Source
 from nitrogen_train.data.order import BatchShape, Share, WindowPlan
 from nitrogen_train.data.windows import number_games
 
+_BLOCK_SAMPLES = 2**14
+"""Samples that are planned at once: enough that numpy's calls cost little."""
+_MAX_SAMPLES = 2**22
+"""Above it, every n-th step is counted."""
+_MIXTURE_BLOCK = 2**18
+
 
 def choose_run(
     *,
@@ -81,10 +87,6 @@ def _name_sources(datasets: Sequence[str]) -> dict[str, dict[str, Any]]:
             )
         sources[name] = {"path": dataset}
     return sources
-
-
-_BLOCK_SAMPLES = 2**14
-"""Samples that are planned at once: enough that numpy's calls cost little."""
 
 
 def split_rank(
@@ -159,11 +161,6 @@ def iter_order(plan: WindowPlan, share: Share, *, start: int, num_steps: int) ->
         window_ids = plan.window_ids(np.concatenate(pieces))
         for place, window_id in zip(places, window_ids, strict=True):
             yield json.dumps(place | window_id._asdict())
-
-
-_MAX_SAMPLES = 2**22
-"""Above it, every n-th step is counted."""
-_MIXTURE_BLOCK = 2**18
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -31,6 +31,13 @@ IDLE_EDGES = np.arange(11) / 10
 CLIP_EDGES_S = np.linspace(0, MAX_CLIP_SECONDS, 11)
 PRESS_EDGES_S = np.array([0, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, np.inf])
 
+_MOST_GAMES = 30
+"""Games with a section of their own, the longest first; the table has all."""
+_PICTURES_PER_GAME = 4
+_PICTURE_WIDTH_PX = 400
+_ACCENT = (26, 155, 148)
+"""Stands out on light and dark paper."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class PlayCounts:
@@ -211,14 +218,6 @@ def _describe(
 
 def _used(names: tuple[str, ...], values: np.ndarray) -> dict[str, float]:
     return {name: float(value) for name, value in zip(names, values, strict=True) if value > 0}
-
-
-_MOST_GAMES = 30
-"""Games with a section of their own, the longest first; the table has all."""
-_PICTURES_PER_GAME = 4
-_PICTURE_WIDTH_PX = 400
-_ACCENT = (26, 155, 148)
-"""Stands out on light and dark paper."""
 
 
 def write_stats_page(output_path: Path, counts: DatasetCounts) -> None:

@@ -39,6 +39,11 @@ from data_tools.recordings.recording import RecordingFacts, check_game_name
 from nitrogen_train.data.encode import Encoding, VideoWriter
 from nitrogen_train.runtime.atomic_files import write_atomically
 
+_LOOK_UP_S = 0.05
+
+LIVE_ENCODING = Encoding(crf=15, preset="ultrafast", num_threads=min(4, os.cpu_count() or 1))
+"""The least work that x264 can do: what saves bytes later must not cost the game now."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ScreenPart:
@@ -176,12 +181,6 @@ class ScreenGrab:
                 f"cannot record {part}: {error.strerror}; is the X server there, does $XAUTHORITY "
                 "let this user in, and does the region or the window lie on the screen?"
             ) from error
-
-
-_LOOK_UP_S = 0.05
-
-LIVE_ENCODING = Encoding(crf=15, preset="ultrafast", num_threads=min(4, os.cpu_count() or 1))
-"""The least work that x264 can do: what saves bytes later must not cost the game now."""
 
 
 @dataclass(kw_only=True)

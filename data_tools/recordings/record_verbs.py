@@ -28,7 +28,7 @@ _WORKERS = 2
 
 
 def add_record_verbs(verbs: "argparse._SubParsersAction[CommandParser]") -> None:
-    """Add them to the command line."""
+    """Add `games` and `record` to the command line."""
     _add_games(verbs)
     _add_record(verbs)
 
@@ -199,7 +199,7 @@ def _record_human(options: argparse.Namespace) -> "list[RecordingFacts]":
 
 
 def add_capture_verbs(verbs: "argparse._SubParsersAction[CommandParser]") -> None:
-    """Add them to the command line."""
+    """Add `gamepads` and `record-screen` to the command line."""
     _add_gamepads(verbs)
     _add_record_screen(verbs)
 

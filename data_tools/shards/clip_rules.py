@@ -25,6 +25,17 @@ PICTURE_RULES = frozenset({BLACK, FROZEN, MENU, COPY})
 SWITCHABLE = RULES[2:]
 """Rules that may be switched off; a clip that breaks the others cannot be learned from at all."""
 
+GRID = 16
+"""A picture is looked at in this many parts, per side."""
+_LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
+
+# Grey levels of 255: below it is what encoders make of a picture that does not change.
+_STILL_LEVEL = 2.0
+_CHANGED_LEVEL = 8.0
+_FEWEST_INTERVALS = 2
+_FEWEST_PICTURES = 4
+_SIGNATURE_PICTURES = 4
+
 
 @dataclass(frozen=True, kw_only=True)
 class FilterSettings:
@@ -78,18 +89,6 @@ class FilterSettings:
     def on(self) -> tuple[str, ...]:
         """Return the rules that are asked."""
         return tuple(rule for rule in RULES if rule not in self.off)
-
-
-GRID = 16
-"""A picture is looked at in this many parts, per side."""
-_LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
-
-# Grey levels of 255: below it is what encoders make of a picture that does not change.
-_STILL_LEVEL = 2.0
-_CHANGED_LEVEL = 8.0
-_FEWEST_INTERVALS = 2
-_FEWEST_PICTURES = 4
-_SIGNATURE_PICTURES = 4
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -208,7 +208,7 @@ def _shrink_look(look: Look, factor: int, before: tuple[int, int]) -> Look:
     right, bottom = -(left + width) % factor, -(top + height) % factor
     picture = np.pad(premultiply(look), ((top, bottom), (left, right), (0, 0)))
     # Added slice by slice, which is several times faster than a mean over two axes.
-    rows = sum(picture[start::factor] for start in range(factor))
+    rows = np.asarray(sum(picture[start::factor] for start in range(factor)))
     small = np.asarray(sum(rows[:, start::factor] for start in range(factor))) / factor**2
     alpha = small[..., 3:]
     small[..., :3] /= np.maximum(alpha, 1e-6)

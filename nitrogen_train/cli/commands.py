@@ -69,6 +69,7 @@ from nitrogen_train.training.run_folder import (
     refuse_locked,
 )
 
+_log = logging.getLogger(__name__)
 _WIDTH = 80
 _COMMENTS = {
     "optimizer.lr": "The learning rate.",
@@ -76,6 +77,9 @@ _COMMENTS = {
 }
 """Comments on keys that no dataclass of ours has."""
 _EXPERIMENT_TITLE = re.compile(r"^# (?!@package)(.*)", re.MULTILINE)
+_IMPORTS = "starting: importing torch"
+_SILENT_S = 1.0
+"""Seconds that imports may take in silence; others come before them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -229,12 +233,6 @@ EXPORT = CommandHelp(
     settings=tuple(item.name for item in fields(ExportConfig) if item.name != "debug"),
     asked=(("output_dir", "FOLDER"),),
 )
-
-
-_log = logging.getLogger(__name__)
-_IMPORTS = "starting: importing torch"
-_SILENT_S = 1.0
-"""Seconds that imports may take in silence; others come before them."""
 
 
 def train() -> None:

@@ -40,6 +40,8 @@ _LONGEST = 24
 _NAMED = 8
 """Most columns without room that are named."""
 _NONE = "–"
+_NO_TERMINAL = 160
+"""Characters in a line that goes to a file or another program."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -320,10 +322,6 @@ def _page_table(runs: Sequence[Run]) -> Table:
             f"{'member ' if row.is_in_group else ''}key{row.colour % NUM_COLOURS}" for row in rows
         ],
     )
-
-
-_NO_TERMINAL = 160
-"""Characters in a line that goes to a file or another program."""
 
 
 def report(folder: Path, *, width: int) -> str:

@@ -41,6 +41,16 @@ _TRIGGER_COLUMNS = ("left_trigger_value", "right_trigger_value")
 _ROOM = 1e-6
 """Distance above its range to which a value may be rounded."""
 
+MAX_RECORD_BYTES = 1024**3
+SHARD_END = bytes(2 * tarfile.BLOCKSIZE)
+"""Closes a tar."""
+
+_MEMBER_LIMITS = {
+    "actions.parquet": MAX_ACTIONS_BYTES,
+    "json": MAX_METADATA_BYTES,
+    "mp4": MAX_RECORD_BYTES,
+}
+
 
 @dataclass(frozen=True, kw_only=True)
 class ClipActions:
@@ -224,17 +234,6 @@ def _floats(
         cause="range",
     )
     return values.astype(np.float32).clip(low, 1)
-
-
-MAX_RECORD_BYTES = 1024**3
-SHARD_END = bytes(2 * tarfile.BLOCKSIZE)
-"""Closes a tar."""
-
-_MEMBER_LIMITS = {
-    "actions.parquet": MAX_ACTIONS_BYTES,
-    "json": MAX_METADATA_BYTES,
-    "mp4": MAX_RECORD_BYTES,
-}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -30,6 +30,10 @@ from nitrogen_train.data.visits import VisitReader, Window, WindowCollator
 from nitrogen_train.runtime.processes import end_with
 
 _COUNTED_SAMPLES = 1024
+_LOST_WORKER = re.compile(
+    r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\) "
+    r"(is killed by signal: [\w ]+\w|exited unexpectedly)"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,12 +190,6 @@ class ValidationStream(IterableDataset[PolicyBatch]):
         """Build a window whose mask is all False."""
         clip = self._reader.blank()
         return Window(source, clip, 0, WindowId(source.name, clip.clip_id, 0), occurrence=0)
-
-
-_LOST_WORKER = re.compile(
-    r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\) "
-    r"(is killed by signal: [\w ]+\w|exited unexpectedly)"
-)
 
 
 class TrainingLoader:

@@ -44,6 +44,11 @@ CONFIDENCE = 0.95
 LEDGER_NAME = "episodes.jsonl"
 _NUM_RESAMPLES = 10_000
 
+PlayerName = Literal["policy", "expert", "random"]
+
+Scores = dict[tuple[PlayerName, str, str, int], float]
+"""Scores of what has been played, by player, fingerprint, game and seed."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class GameScore:
@@ -70,94 +75,6 @@ class GameScore:
     """Raw scores, in the order of `seeds`."""
 
 
-def score_game(
-    *,
-    seeds: Sequence[int],
-    random_scores: Sequence[float],
-    expert_scores: Sequence[float],
-    policy_scores: Sequence[float],
-    published: float | None,
-) -> GameScore:
-    """Normalize a policy's scores.
-
-    Args:
-        seeds: The episodes, played by all three.
-        random_scores: Sums of rewards of the random player, in the order of `seeds`.
-        expert_scores: Those of the scripted expert.
-        policy_scores: Those of the policy.
-        published: The game's `reference_score`.
-
-    Raises:
-        ValueError: If there are fewer than two episodes, or the reference is no better than random.
-    """
-    if len(seeds) < 2:
-        raise ValueError(f"an interval over episodes needs at least 2 of them, got {len(seeds)}")
-    random, expert = float(np.mean(random_scores)), float(np.mean(expert_scores))
-    reference = max(expert, published if published is not None else expert)
-    if reference <= random:
-        raise ValueError(
-            f"the scale has no length: random reaches {random:g} and the reference {reference:g}; "
-            "play more episodes, or give the game a better expert"
-        )
-    normalized = (np.asarray(policy_scores, dtype=np.float64) - random) / (reference - random)
-    low, high = bootstrap_interval(normalized)
-    return GameScore(
-        score=float(normalized.mean()),
-        low=low,
-        high=high,
-        random=random,
-        expert=expert,
-        policy=float(np.mean(policy_scores)),
-        reference=reference,
-        reference_source=(
-            "published expert score" if reference > expert else "expert on the same seeds"
-        ),
-        episodes=len(seeds),
-        seeds=list(seeds),
-        random_scores=list(random_scores),
-        expert_scores=list(expert_scores),
-        policy_scores=list(policy_scores),
-    )
-
-
-def bootstrap_interval(values: np.ndarray) -> tuple[float, float]:
-    """Bound the mean of independent values, the same way each time it is asked.
-
-    Args:
-        values: At least two. If all are equal, so are the bounds.
-    """
-    if np.ptp(values) == 0:
-        return float(values[0]), float(values[0])
-    interval = bootstrap(
-        (values,),
-        np.mean,
-        n_resamples=_NUM_RESAMPLES,
-        confidence_level=CONFIDENCE,
-        method="percentile",
-        rng=np.random.default_rng(0),
-    ).confidence_interval
-    return float(interval.low), float(interval.high)
-
-
-def bootstrap_runs(values: Float64[np.ndarray, "runs games episodes"]) -> tuple[float, float]:
-    """Bound the mean over training runs: they are drawn again, and in each of them its episodes.
-
-    Args:
-        values: At least two runs and two episodes.
-    """
-    rng = np.random.default_rng(0)
-    runs, games, episodes = values.shape
-    drawn_runs = rng.integers(runs, size=(_NUM_RESAMPLES, runs, 1, 1))
-    drawn_episodes = rng.integers(episodes, size=(_NUM_RESAMPLES, runs, games, episodes))
-    drawn = values[drawn_runs, np.arange(games)[:, None], drawn_episodes]
-    bounds = [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2]
-    low, high = np.quantile(drawn.mean(axis=(1, 2, 3)), bounds)
-    return float(low), float(high)
-
-
-PlayerName = Literal["policy", "expert", "random"]
-
-
 @dataclass(frozen=True, kw_only=True)
 class PlayedEpisode:
     """A game that was played to its end."""
@@ -171,10 +88,6 @@ class PlayedEpisode:
     """Sum of the rewards."""
     num_rows: int
     """Rows that were acted."""
-
-
-Scores = dict[tuple[PlayerName, str, str, int], float]
-"""Scores of what has been played, by player, fingerprint, game and seed."""
 
 
 def read_scores(episodes: Iterable[PlayedEpisode]) -> Scores:
@@ -380,3 +293,88 @@ def _hash_file(path: Path) -> str:
 
 def _hash(*parts: str) -> str:
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+
+
+def score_game(
+    *,
+    seeds: Sequence[int],
+    random_scores: Sequence[float],
+    expert_scores: Sequence[float],
+    policy_scores: Sequence[float],
+    published: float | None,
+) -> GameScore:
+    """Normalize a policy's scores.
+
+    Args:
+        seeds: The episodes, played by all three.
+        random_scores: Sums of rewards of the random player, in the order of `seeds`.
+        expert_scores: Those of the scripted expert.
+        policy_scores: Those of the policy.
+        published: The game's `reference_score`.
+
+    Raises:
+        ValueError: If there are fewer than two episodes, or the reference is no better than random.
+    """
+    if len(seeds) < 2:
+        raise ValueError(f"an interval over episodes needs at least 2 of them, got {len(seeds)}")
+    random, expert = float(np.mean(random_scores)), float(np.mean(expert_scores))
+    reference = max(expert, published if published is not None else expert)
+    if reference <= random:
+        raise ValueError(
+            f"the scale has no length: random reaches {random:g} and the reference {reference:g}; "
+            "play more episodes, or give the game a better expert"
+        )
+    normalized = (np.asarray(policy_scores, dtype=np.float64) - random) / (reference - random)
+    low, high = bootstrap_interval(normalized)
+    return GameScore(
+        score=float(normalized.mean()),
+        low=low,
+        high=high,
+        random=random,
+        expert=expert,
+        policy=float(np.mean(policy_scores)),
+        reference=reference,
+        reference_source=(
+            "published expert score" if reference > expert else "expert on the same seeds"
+        ),
+        episodes=len(seeds),
+        seeds=list(seeds),
+        random_scores=list(random_scores),
+        expert_scores=list(expert_scores),
+        policy_scores=list(policy_scores),
+    )
+
+
+def bootstrap_interval(values: np.ndarray) -> tuple[float, float]:
+    """Bound the mean of independent values, the same way each time it is asked.
+
+    Args:
+        values: At least two. If all are equal, so are the bounds.
+    """
+    if np.ptp(values) == 0:
+        return float(values[0]), float(values[0])
+    interval = bootstrap(
+        (values,),
+        np.mean,
+        n_resamples=_NUM_RESAMPLES,
+        confidence_level=CONFIDENCE,
+        method="percentile",
+        rng=np.random.default_rng(0),
+    ).confidence_interval
+    return float(interval.low), float(interval.high)
+
+
+def bootstrap_runs(values: Float64[np.ndarray, "runs games episodes"]) -> tuple[float, float]:
+    """Bound the mean over training runs: they are drawn again, and in each of them its episodes.
+
+    Args:
+        values: At least two runs and two episodes.
+    """
+    rng = np.random.default_rng(0)
+    runs, games, episodes = values.shape
+    drawn_runs = rng.integers(runs, size=(_NUM_RESAMPLES, runs, 1, 1))
+    drawn_episodes = rng.integers(episodes, size=(_NUM_RESAMPLES, runs, games, episodes))
+    drawn = values[drawn_runs, np.arange(games)[:, None], drawn_episodes]
+    bounds = [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2]
+    low, high = np.quantile(drawn.mean(axis=(1, 2, 3)), bounds)
+    return float(low), float(high)

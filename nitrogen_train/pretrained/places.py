@@ -48,6 +48,40 @@ A policy that plays games from what is on the screen, written by `nitrogen-train
     policy = load_policy("{repo_id}")
 """
 
+FORMAT_VERSION = 3
+"""Counted up when an older reader would misread or refuse the file."""
+READABLE_VERSIONS = (2, 3)
+"""2 has no usage."""
+
+KINDS = {
+    "NitroGen": "nitrogen_train.models.nitrogen.NitroGen",
+    "Regression": "nitrogen_train.models.baselines.Regression",
+    "Recurrent": "nitrogen_train.models.baselines.Recurrent",
+}
+"""Classes of policies by the name that `config.json` has for them; each lies in `conf/model`."""
+_MOVED_CLASSES = {
+    "nitrogen_train.models.mixer.Mixer": "nitrogen_train.models.dit.Mixer",
+    "nitrogen_train.models.recurrent.Recurrent": "nitrogen_train.models.baselines.Recurrent",
+    "nitrogen_train.models.regression.Regression": "nitrogen_train.models.baselines.Regression",
+    "nitrogen_train.training.schedule.warmup_stable_decay": (
+        "nitrogen_train.training.optimization.warmup_stable_decay"
+    ),
+}
+"""Classes of runs of November 2026 and before: their old names, and their names of now."""
+_NG_HEADER = "ng_header"
+_USAGE = "usage"
+_LEAST = {"action_offset": 0, "frame_stride": 1, "num_sampling_steps": 1}
+
+CONFIG = "config.json"
+WEIGHTS = "model.safetensors"
+NG_FILE = "ng.pt"
+
+_FILE_SUFFIXES = (".pt", ".pth", ".safetensors", ".ckpt", ".json")
+_NAMED = 8
+"""Most runs of a sweep that are named."""
+_FOLDERS_OF_RUNS = ("policy", "checkpoints")
+_HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
+
 
 def download_file(
     repo_id: str,
@@ -129,41 +163,6 @@ def push_files(repo_id: str, folder: Path, *, names: list[str], private: bool) -
         (folder / _CARD).write_text(_CARD_TEXT.format(repo_id=repo_id))
         names = [*names, _CARD]
     hub.upload_folder(repo_id=repo_id, folder_path=folder, allow_patterns=names)
-
-
-FORMAT_VERSION = 3
-"""Counted up when an older reader would misread or refuse the file."""
-READABLE_VERSIONS = (2, 3)
-"""2 has no usage."""
-
-KINDS = {
-    "NitroGen": "nitrogen_train.models.nitrogen.NitroGen",
-    "Regression": "nitrogen_train.models.baselines.Regression",
-    "Recurrent": "nitrogen_train.models.baselines.Recurrent",
-}
-"""Classes of policies by the name that `config.json` has for them; each lies in `conf/model`."""
-_MOVED_CLASSES = {
-    "nitrogen_train.models.mixer.Mixer": "nitrogen_train.models.dit.Mixer",
-    "nitrogen_train.models.recurrent.Recurrent": "nitrogen_train.models.baselines.Recurrent",
-    "nitrogen_train.models.regression.Regression": "nitrogen_train.models.baselines.Regression",
-    "nitrogen_train.training.schedule.warmup_stable_decay": (
-        "nitrogen_train.training.optimization.warmup_stable_decay"
-    ),
-}
-"""Classes of runs of November 2026 and before: their old names, and their names of now."""
-_NG_HEADER = "ng_header"
-_USAGE = "usage"
-_LEAST = {"action_offset": 0, "frame_stride": 1, "num_sampling_steps": 1}
-
-CONFIG = "config.json"
-WEIGHTS = "model.safetensors"
-NG_FILE = "ng.pt"
-
-_FILE_SUFFIXES = (".pt", ".pth", ".safetensors", ".ckpt", ".json")
-_NAMED = 8
-"""Most runs of a sweep that are named."""
-_FOLDERS_OF_RUNS = ("policy", "checkpoints")
-_HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -146,6 +146,11 @@ def choose_games(config: RunConfig) -> list[str]:
     return games
 
 
+def is_first_rank() -> bool:
+    """Tell whether this process is the one that speaks for all; before torch knows."""
+    return all(os.environ.get(name, "0") == "0" for name in _RANKS)
+
+
 def _describe_work(config: RunConfig, sources: Sequence[Source]) -> str:
     counts = [count for source in sources for count in source.table.game_counts if count.num_clips]
     names = sorted({count.game for count in counts})
@@ -173,11 +178,6 @@ def _refuse_unknown_games(games: list[str], shares: Mapping[str, float]) -> None
                 f"data.games: no clip to train on is of {game!r}{hint} the data has {there}; leave "
                 "data.games out to take them all"
             )
-
-
-def is_first_rank() -> bool:
-    """Tell whether this process is the one that speaks for all; before torch knows."""
-    return all(os.environ.get(name, "0") == "0" for name in _RANKS)
 
 
 def _warn_of_untold_games(games: list[str], shares: Mapping[str, float]) -> None:

@@ -70,6 +70,39 @@ _BUCKET_VALUES = 50_000_000
 """reduce_bucket_size of `conf/strategy`, where the configured strategy has none."""
 
 
+def plan_run(config: RunConfig) -> str:
+    """Describe what a run would take, on its own cluster and on others.
+
+    Raises:
+        ValueError: If the batch does not divide over the configured GPUs, or the strategy is one
+            that no forecast knows.
+    """
+    forecasts = forecast_run(config)
+    data, setup = config.data, forecasts[0].setup
+    refusals = [
+        f"cannot run on {size} GPUs: {shape}"
+        for size, shape in _fit_sizes(config).items()
+        if isinstance(shape, ValueError)
+    ]
+    title = (
+        f"{setup.strategy} on {setup.num_gpus} GPU(s), {data.global_batch_size} samples a step, "
+        f"micro-batches of {setup.micro_batch_size}"
+    )
+    return describe_plan(forecasts[0].cost, forecasts, refusals, title=title)
+
+
+def forecast_run(config: RunConfig) -> list[Forecast]:
+    """Compute the configured job, and every strategy at the sizes that can share its batch.
+
+    Raises:
+        ValueError: As `plan_run` says.
+    """
+    dtype = torch.bfloat16 if config.trainer["precision"] == "bf16-mixed" else torch.float32
+    cost = measure_cost(lambda: _build_policy(config), dtype=dtype)
+    setups = [_configured(config), *_list_setups(config)]
+    return [forecast(cost, setup) for setup in setups]
+
+
 def advise(wanted: Forecast, gpu: Gpu) -> str:
     """Name the smallest change that fits, and what it takes then; in the words of a command."""
     for setup in _list_changes(wanted.setup):
@@ -276,39 +309,6 @@ def _size(size: float | int, *, unit: str) -> str:
 def _flop(operations: int | float) -> str:
     size, unit = (1e9, "GFLOP") if operations >= 1e10 else (1e6, "MFLOP")
     return f"{operations / size:.0f} {unit}"
-
-
-def plan_run(config: RunConfig) -> str:
-    """Describe what a run would take, on its own cluster and on others.
-
-    Raises:
-        ValueError: If the batch does not divide over the configured GPUs, or the strategy is one
-            that no forecast knows.
-    """
-    forecasts = forecast_run(config)
-    data, setup = config.data, forecasts[0].setup
-    refusals = [
-        f"cannot run on {size} GPUs: {shape}"
-        for size, shape in _fit_sizes(config).items()
-        if isinstance(shape, ValueError)
-    ]
-    title = (
-        f"{setup.strategy} on {setup.num_gpus} GPU(s), {data.global_batch_size} samples a step, "
-        f"micro-batches of {setup.micro_batch_size}"
-    )
-    return describe_plan(forecasts[0].cost, forecasts, refusals, title=title)
-
-
-def forecast_run(config: RunConfig) -> list[Forecast]:
-    """Compute the configured job, and every strategy at the sizes that can share its batch.
-
-    Raises:
-        ValueError: As `plan_run` says.
-    """
-    dtype = torch.bfloat16 if config.trainer["precision"] == "bf16-mixed" else torch.float32
-    cost = measure_cost(lambda: _build_policy(config), dtype=dtype)
-    setups = [_configured(config), *_list_setups(config)]
-    return [forecast(cost, setup) for setup in setups]
 
 
 def _configured(config: RunConfig) -> Setup:

@@ -1,4 +1,4 @@
-"""List the callbacks of every run, and define the guards among them.
+"""List the callbacks of every run in `build_callbacks`, and define the guards among them.
 
 The guards judge each step before the optimizer takes it, and compare the ranks now and then.
 
@@ -42,6 +42,18 @@ _MIN_HISTORY = 20
 """Steps before the first judgement: a run's first losses fall steeply."""
 
 _INTEGERS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
+
+
+class RankMismatchError(ValueError):
+    """Ranks that should be equal are not."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Guards:
+    """The settings of the guards of a run; see `RunConfig`."""
+
+    skip_loss_above: float | None
+    check_ranks_every_n_steps: int
 
 
 class SpikeDetector:
@@ -252,10 +264,6 @@ def _measure_norm(module: nn.Module) -> Tensor:
     return nn.utils.get_total_norm(gradients)
 
 
-class RankMismatchError(ValueError):
-    """Ranks that should be equal are not."""
-
-
 class RankCheckCallback(L.Callback):
     """Compares the ranks at the start and every so many steps; a pass over the weights each time.
 
@@ -355,14 +363,6 @@ def _gather(value: Tensor) -> Sequence[Tensor]:
     table = [torch.empty_like(value) for _ in range(torch.distributed.get_world_size())]
     torch.distributed.all_gather(table, value)
     return [row.cpu() for row in table]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Guards:
-    """The settings of the guards of a run; see `RunConfig`."""
-
-    skip_loss_above: float | None
-    check_ranks_every_n_steps: int
 
 
 def build_callbacks(

@@ -28,6 +28,9 @@ from nitrogen_train.training.checkpoints import describe_failed_save, replace_fo
 from nitrogen_train.training.optimization import ema_weights
 from nitrogen_train.training.zero_checkpoint import ZeroState, fill, open_states, write_shard
 
+_TIMEOUT = timedelta(minutes=30)
+"""Timeout of a collective operation: torch's own, enough for a slow first read of much data."""
+
 
 class ZeroPrecision(DeepSpeedPrecision):
     """Leaves the batch as it is, and the accumulation to Lightning.
@@ -199,10 +202,6 @@ class CpuZeroStrategy(ZeroStrategy):
         backend.build_shm_op = lambda: None  # pyright: ignore[reportAttributeAccessIssue]
         self.set_world_ranks()
         self._init_deepspeed_distributed()
-
-
-_TIMEOUT = timedelta(minutes=30)
-"""Timeout of a collective operation: torch's own, enough for a slow first read of much data."""
 
 
 def compile_parts(policy: nn.Module) -> None:

@@ -57,6 +57,39 @@ _FILES: dict[Labels, str] = {
     "raw": "actions_raw.parquet",
 }
 
+_AROUND_S = 2.0
+"""Shifts that are looked at before the first start and after the last."""
+_CELLS = 24
+_LEAST_EVENTS = 10
+_NEAR_ROWS = 2
+"""A start this near the best shift is the right one: the grids of rows and frames differ."""
+_PEAK_ROWS = 5
+"""Half the width of a peak."""
+_LEAST_CORRELATION = 0.2
+_LEAST_LEAD = 0.1
+"""Lead of the best shift's correlation over the next best's; 1200 rows reach 0.1 by chance."""
+_LEAST_MOVE = 0.05
+"""Least way of a stick: less is noise."""
+
+Clock = Literal["labels", "video"]
+
+_STEADY_TOLERANCE = 0.03
+"""Share of the labels' rate by which that of a steady video may be off."""
+_VARYING_TOLERANCE = 0.25
+"""Share by which a piece may have fewer or more frames than rows."""
+_OWN_RATE_TOLERANCE = 0.005
+"""Share of the labels' rate: so near, the rate of a video that lacks frames may be its own."""
+MAX_STAY_S = 0.1
+"""A row whose frame is older may not be learned from."""
+_LATEST_START_S = 0.5
+_SAME_FRAMES = 1.0
+"""Clocks that differ by no more are one."""
+_TELLING_FRAMES = 5.0
+"""So far apart two starts can be told apart in the picture."""
+_MOST_APART_S = 60.0
+"""All between two starts is decoded, and a stranger may name any."""
+_MAX_WITNESSES = 3
+
 
 @dataclass(frozen=True, kw_only=True)
 class PictureBoxes:
@@ -203,40 +236,6 @@ def read_piece(piece: RawPiece) -> LabelledPiece | Dropped:
 def printable_detail(error: Exception) -> str:
     """Write an error about a stranger's file as one bounded line."""
     return "".join(sign if sign.isprintable() else " " for sign in str(error)[:300])
-
-
-_AROUND_S = 2.0
-"""Shifts that are looked at before the first start and after the last."""
-_CELLS = 24
-_LEAST_EVENTS = 10
-_NEAR_ROWS = 2
-"""A start this near the best shift is the right one: the grids of rows and frames differ."""
-_PEAK_ROWS = 5
-"""Half the width of a peak."""
-_LEAST_CORRELATION = 0.2
-_LEAST_LEAD = 0.1
-"""Lead of the best shift's correlation over the next best's; 1200 rows reach 0.1 by chance."""
-_LEAST_MOVE = 0.05
-"""Least way of a stick: less is noise."""
-
-Clock = Literal["labels", "video"]
-
-_STEADY_TOLERANCE = 0.03
-"""Share of the labels' rate by which that of a steady video may be off."""
-_VARYING_TOLERANCE = 0.25
-"""Share by which a piece may have fewer or more frames than rows."""
-_OWN_RATE_TOLERANCE = 0.005
-"""Share of the labels' rate: so near, the rate of a video that lacks frames may be its own."""
-MAX_STAY_S = 0.1
-"""A row whose frame is older may not be learned from."""
-_LATEST_START_S = 0.5
-_SAME_FRAMES = 1.0
-"""Clocks that differ by no more are one."""
-_TELLING_FRAMES = 5.0
-"""So far apart two starts can be told apart in the picture."""
-_MOST_APART_S = 60.0
-"""All between two starts is decoded, and a stranger may name any."""
-_MAX_WITNESSES = 3
 
 
 def tell_start(
