@@ -1,0 +1,209 @@
+"""`python -m benchmarks.watching FOLDER...`: how well, and how fast, a known skin is read.
+
+Each folder holds recordings of one game. Pads are drawn onto their videos as a stream shows them:
+720p, H.264 at a constant bit rate, pads of several widths and opacities, all controls used at
+random. They are read with the skin known and the place unknown, and compared with what was drawn.
+Processor time of reading is divided by that of decoding alone, in the same run.
+"""
+
+import argparse
+import json
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.machine import describe_machine
+from benchmarks.watching_clips import Case, States, draw_clip, play_at_random
+from data_tools.recordings.recording import find_recordings
+from data_tools.shards.source_video import read_video_table
+from data_tools.watching.drawn_pads import random_pad
+from data_tools.watching.input_overlay import load_preset
+from data_tools.watching.read_known import read_overlay
+from data_tools.watching.reading import Reading, ReadingError
+from data_tools.watching.refine import refine
+from data_tools.watching.skin import Skin
+from nitrogen_train.runtime.atomic_files import write_atomically
+
+_WIDTHS = (260.0, 160.0, 400.0, 200.0, 130.0, 320.0)
+_OPACITIES = (1.0, 0.65, 0.85)
+_MBITS = (4.0, 2.0, 6.0)
+_RATES = (30, 30, 60)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score:
+    """How well one clip was read."""
+
+    case: str
+    accuracy: float
+    """Of all buttons and rows."""
+    press_f1: float
+    onsets: float
+    """Share of the presses that were read to begin within a frame."""
+    stick_r2: dict[str, float]
+    button_f1: dict[str, float]
+    readable: float
+    """Share of the rows; all were."""
+    decode_s: float
+    read_s: float
+
+    @property
+    def ratio(self) -> float:
+        """Return the processor time of reading by that of decoding alone."""
+        return self.read_s / self.decode_s
+
+    @property
+    def worst_button(self) -> str:
+        """Name the button with the lowest F1."""
+        return min(self.button_f1, key=lambda name: self.button_f1[name])
+
+
+def list_cases(
+    skins: dict[str, Skin], plays: list[Path], *, number: int, seconds: float
+) -> list[Case]:
+    """Spread widths, opacities, bit rates, rates and places over skins and games."""
+    rng = np.random.default_rng(14)
+    cases = []
+    for seed in range(number):
+        name = list(skins)[seed % len(skins)]
+        width = _WIDTHS[seed % len(_WIDTHS)]
+        tall = width * skins[name].height / skins[name].width
+        right, low = 1280 - width - 2, 720 - tall - 2
+        at = (int(rng.integers(2, right)), int(rng.choice([rng.integers(2, 60), int(low) - 8])))
+        cases.append(
+            Case(
+                skin=name,
+                width=width,
+                opacity=_OPACITIES[seed % 3],
+                mbit=_MBITS[(seed // 2) % 3],
+                fps=_RATES[(seed // 3) % 3],
+                play=plays[(seed // 2) % len(plays)],
+                at=at,
+                offset=(0.0, 0.0) if seed % 2 else (0.4, 0.7),
+                seed=seed,
+                seconds=seconds,
+                is_held=seed % 4 == 3,
+            )
+        )
+    return cases
+
+
+def measure(path: Path, case: Case, skin: Skin, states: States) -> Score:
+    """Read a clip, and compare."""
+    start = time.process_time()
+    for _ in read_video_table(path).read():
+        pass
+    decode_s = time.process_time() - start
+    start = time.process_time()
+    try:
+        reading, _ = refine(read_overlay(path, skin))
+    except ReadingError:
+        reading = None
+    return score(case.name, reading, skin, states, decode_s, time.process_time() - start)
+
+
+def score(
+    name: str, reading: Reading | None, skin: Skin, states: States, decode_s: float, read_s: float
+) -> Score:
+    """Compare a reading with the states that were drawn."""
+    buttons, sticks = [], {}
+    for control in skin.controls:
+        true = np.array([state.get(control, 0.0) for state in states], np.float32)
+        read = np.zeros_like(true) if reading is None else reading.control(control)
+        if "STICK" in control:
+            sticks[control] = 1 - float(np.mean((read - true) ** 2) / max(np.var(true), 1e-9))
+        else:
+            buttons.append((control, true > 0.5, read > 0.5))
+    f1 = {control: _f1(true, read) for control, true, read in buttons}
+    every_true, every_read = (np.concatenate([each[i] for each in buttons]) for i in (1, 2))
+    begun = [_onsets_met(true, read) for _, true, read in buttons]
+    return Score(
+        case=name,
+        accuracy=float(np.mean(every_true == every_read)),
+        press_f1=_f1(every_true, every_read),
+        onsets=sum(met for met, _ in begun) / max(1, sum(all_ for _, all_ in begun)),
+        stick_r2=sticks,
+        button_f1=f1,
+        readable=0.0 if reading is None else float(reading.readable.mean()),
+        decode_s=decode_s,
+        read_s=read_s,
+    )
+
+
+def _f1(true: np.ndarray, read: np.ndarray) -> float:
+    return float(2 * np.sum(true & read) / max(1, np.sum(true) + np.sum(read)))
+
+
+def _onsets_met(true: np.ndarray, read: np.ndarray) -> tuple[int, int]:
+    starts = [np.flatnonzero(np.diff(np.r_[0, each.astype(int)]) == 1) for each in (true, read)]
+    met = [bool(np.any(np.abs(starts[1] - start) <= 1)) for start in starts[0]]
+    return sum(met), len(met)
+
+
+def describe(scores: list[Score]) -> str:
+    """Write one line per clip, and the means."""
+    lines = [
+        f"{'clip':<62} {'acc':>7} {'F1':>6} {'onset':>6} {'R2':>6} {'read':>6} {'time':>5}  worst"
+    ]
+    for each in scores:
+        r2 = min(each.stick_r2.values(), default=1.0)
+        worst = each.worst_button
+        lines.append(
+            f"{each.case:<62} {each.accuracy:7.4f} {each.press_f1:6.3f} {each.onsets:6.3f} "
+            f"{r2:6.3f} {each.readable:6.3f} {each.ratio:5.2f}  {worst} {each.button_f1[worst]:.3f}"
+        )
+    ratio = sum(each.read_s for each in scores) / sum(each.decode_s for each in scores)
+    r2 = [value for each in scores for value in each.stick_r2.values()]
+    lines.append(
+        f"{'mean':<62} {np.mean([s.accuracy for s in scores]):7.4f} "
+        f"{np.mean([s.press_f1 for s in scores]):6.3f} {np.mean([s.onsets for s in scores]):6.3f} "
+        f"{np.mean(r2):6.3f} {np.mean([s.readable for s in scores]):6.3f} {ratio:5.2f}"
+    )
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Draw, read, compare and print."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.watching", description=__doc__)
+    parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER", help="recordings")
+    parser.add_argument("--skins", nargs="*", type=Path, default=[], help="input-overlay presets")
+    parser.add_argument("--pads", type=int, default=8, help="pads drawn by code (8)")
+    parser.add_argument("--first-pad", type=int, default=1000, help="the first one's seed (1000)")
+    parser.add_argument("--cases", type=int, default=12, help="clips (12)")
+    parser.add_argument("--seconds", type=float, default=20.0, help="length of a clip (20)")
+    parser.add_argument("--clips", type=Path, default=Path("clips"), help="where clips are kept")
+    parser.add_argument("--json", type=Path, help="also write the results here")
+    arguments = parser.parse_args()
+    skins = {path.stem: load_preset(path) for path in arguments.skins}
+    for seed in range(arguments.first_pad, arguments.first_pad + arguments.pads):
+        skins[f"pad{seed}"] = random_pad(seed)
+    plays = [recording.video_path for recording in find_recordings(arguments.folders)]
+    arguments.clips.mkdir(parents=True, exist_ok=True)
+    scores = []
+    cases = list_cases(skins, plays, number=arguments.cases, seconds=arguments.seconds)
+    for case in cases:
+        states = play_at_random(
+            skins[case.skin],
+            round(arguments.seconds * case.fps),
+            fps=case.fps,
+            seed=case.seed,
+            is_held=case.is_held,
+        )
+        path = arguments.clips / f"{case.name}.mp4"
+        draw_clip(path, case, skins[case.skin], states)
+        scores.append(measure(path, case, skins[case.skin], states))
+        sys.stderr.write(describe(scores[-1:]).splitlines()[1] + "\n")
+    machine = describe_machine()
+    sys.stdout.write(", ".join(f"{name} {value}" for name, value in machine.items()) + "\n")
+    sys.stdout.write(describe(scores))
+    if arguments.json is not None:
+        with write_atomically(arguments.json) as temporary:
+            content = {"machine": machine, "watching": [asdict(each) for each in scores]}
+            temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

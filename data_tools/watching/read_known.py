@@ -1,0 +1,267 @@
+"""Read an overlay whose skin is known: a video and a skin in, a row of controls per frame out.
+
+    video ─► moments ─► place of the skin ─► each frame: box ─► controls, still tiles ─► Reading
+                  ▲                                                    │
+                  └── rows that could not be read for long: look again ┘
+
+All frames are decoded once; stretches in which the pad was not where it was found are looked at
+again, once per place. Memory does not grow with the video, but for the rows themselves.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Bool, Float32, UInt8
+
+from data_tools.shards.source_video import SourceVideo, read_video_table
+from data_tools.watching.match_controls import FamilyReader, build_readers
+from data_tools.watching.pad_pictures import PadPictures, Placement, vector_size
+from data_tools.watching.reading import Box, PadStretch, Reading, ReadingError
+from data_tools.watching.register_skin import Moment, find_background, find_placement
+from data_tools.watching.skin import Skin
+from data_tools.watching.still_tiles import StillTiles, judge_rows
+from data_tools.watching.video_moments import cut_planes, is_full_range, read_moments, shrink_plane
+from nitrogen_train.actions import GAMEPAD
+from nitrogen_train.data.schema import ShardError
+
+_LARGE = 280
+"""Pixels. A pad that is at least so wide is read from the means of two by two pixels, or more."""
+_CHUNK = 64
+"""Frames that are read together."""
+_LOOK_AGAIN_S = 1.5
+"""Rows that could not be read for so long are looked at again, for the pad at another place."""
+_MOST_PLACES = 8
+_FEWEST_READABLE = 0.2
+"""Share of the rows of a stretch that must be readable for its place to be kept."""
+
+Progress = Callable[[int], None]
+"""Is told how many further frames have been read."""
+
+
+@dataclass(eq=False)
+class _Rows:
+    """What has been read so far, row by row."""
+
+    buttons: Float32[np.ndarray, "rows b"]
+    button_confidence: Float32[np.ndarray, "rows b"]
+    sticks: Float32[np.ndarray, "rows s"]
+    stick_confidence: Float32[np.ndarray, "rows s"]
+    readable: Bool[np.ndarray, " rows"]
+    residual: Float32[np.ndarray, " rows"]
+
+    @classmethod
+    def empty(cls, count: int) -> "_Rows":
+        buttons, sticks = (
+            np.zeros((count, len(names)), np.float32) for names in (GAMEPAD.buttons, GAMEPAD.sticks)
+        )
+        return cls(
+            buttons, buttons.copy(), sticks, sticks.copy(),
+            np.zeros(count, bool), np.full(count, 100, np.float32),
+        )  # fmt: skip
+
+    def clear(self, where: np.ndarray) -> None:
+        for values in (self.buttons, self.button_confidence, self.sticks, self.stick_confidence):
+            values[where] = 0
+
+    def put(self, start: int, reader: FamilyReader, chunk: np.ndarray) -> None:
+        """Read a family's controls from a chunk into the rows from `start` on."""
+        values, sure = reader.read(chunk[:, reader.places].astype(np.float32))
+        rows = slice(start, start + len(chunk))
+        for column, name in enumerate(reader.controls):
+            place = GAMEPAD.index(name)
+            if place < len(GAMEPAD.buttons):
+                self.buttons[rows, place] = values[:, column]
+                self.button_confidence[rows, place] = sure[:, column]
+            else:
+                place -= len(GAMEPAD.buttons)
+                self.sticks[rows, place] = values[:, column]
+                self.stick_confidence[rows, place] = sure[:, column]
+
+
+class PadReader:
+    """Reads the box of a pad at one place.
+
+    Args:
+        skin: The skin.
+        placement: Where it is.
+        moments: Frames of the video.
+    """
+
+    def __init__(self, skin: Skin, placement: Placement, moments: Sequence[Moment]) -> None:
+        height, width = moments[0].luma.shape
+        self.placement = placement
+        self.box: Box = placement.box(skin, width=width, height=height)
+        self.factor = 1
+        while placement.width / self.factor >= _LARGE:
+            self.factor *= 2
+        small = [moment.shrunk(self.factor) for moment in moments]
+        height, width = small[0].luma.shape
+        pictures = PadPictures(skin, placement.scaled(1 / self.factor))
+        inner = pictures.placement.box(skin, width=width, height=height)
+        self._outer = tuple(edge * self.factor for edge in inner)
+        background = find_background(small, pictures, inner)
+        self.readers, changes = build_readers(pictures, inner, background)
+        self.tiles = StillTiles(pictures, inner, background, changes)
+        self._size = vector_size(inner)
+
+    @property
+    def drawn(self) -> frozenset[str]:
+        """Name the controls that can be told."""
+        return frozenset(name for reader in self.readers for name in reader.controls)
+
+    def iter_chunks(self, video: SourceVideo) -> Iterator[UInt8[np.ndarray, "f n"]]:
+        """Decode a video and cut the box from its frames, some frames together."""
+        chunk = np.empty((_CHUNK, self._size), np.uint8)
+        filled = 0
+        try:
+            for frame in video.read():
+                parts = [
+                    shrink_plane(plane, self.factor).ravel()
+                    for plane in cut_planes(frame, self._outer)
+                ]
+                np.concatenate(parts, out=chunk[filled])
+                filled += 1
+                if filled == _CHUNK:
+                    yield chunk
+                    filled = 0
+        except ShardError:
+            # What follows a damaged frame is left unreadable.
+            pass
+        if filled:
+            yield chunk[:filled]
+
+    def read(
+        self, video: SourceVideo, rows: _Rows, start: int, progress: Progress | None
+    ) -> PadStretch:
+        """Read all frames of a video into the rows from `start` on."""
+        gains, errors = [], []
+        row = start
+        for chunk in self.iter_chunks(video):
+            for reader in self.readers:
+                rows.put(row, reader, chunk)
+            measured = self.tiles.measure(chunk)
+            gains.append(measured[0].astype(np.float16))
+            errors.append(measured[1].astype(np.float16))
+            row += len(chunk)
+            if progress is not None:
+                progress(len(chunk))
+        if gains:
+            readable, residual = judge_rows(
+                np.concatenate(gains).astype(np.float32),
+                np.concatenate(errors).astype(np.float32),
+                self.tiles.sizes,
+            )
+            rows.readable[start:row], rows.residual[start:row] = readable, residual
+        return PadStretch(
+            start=start,
+            stop=start + len(video),
+            box=self.box,
+            opacity=self.placement.opacity,
+            blur_px=self.placement.blur_px,
+            match=self.placement.match,
+        )
+
+
+def read_overlay(
+    path: Path, skin: Skin, *, box: Box | None = None, progress: Progress | None = None
+) -> Reading:
+    """Read a known skin from a video.
+
+    Args:
+        path: The video.
+        skin: The skin of the pad in it.
+        box: Where the pad is, to a fifth of its size; None searches the whole picture.
+        progress: Is told of frames as they are read.
+
+    Raises:
+        ReadingError: If the skin is nowhere in the video, or shows no control that can be told.
+        ShardError: If it is no video, or cannot be decoded.
+    """
+    video = read_video_table(path)
+    rows = _Rows.empty(len(video))
+    reader = _look(video, skin, box)
+    if reader is None:
+        raise ReadingError(f"{path}: no pad of the skin {skin.name!r} was found in it")
+    if not reader.readers:
+        raise ReadingError(
+            f"{path}: the pad is {reader.box[2] - reader.box[0]} pixels wide, too small to tell "
+            "any of its controls"
+        )
+    stretches = [reader.read(video, rows, 0, progress)]
+    stretches += _look_elsewhere(video, skin, rows, stretches[0].box)
+    rows.clear(~rows.readable)
+    edges_s = video.edges_ns(0) / 1e9
+    return Reading(
+        layout=skin.layout,
+        drawn=reader.drawn,
+        width=video.width,
+        height=video.height,
+        fps=video.fps,
+        times_s=edges_s[:-1],
+        buttons=rows.buttons,
+        button_confidence=rows.button_confidence,
+        sticks=rows.sticks,
+        stick_confidence=rows.stick_confidence,
+        readable=rows.readable,
+        residual=rows.residual,
+        stretches=tuple(_part(stretches)),
+    )
+
+
+def _look(video: SourceVideo, skin: Skin, box: Box | None) -> PadReader | None:
+    """Find the pad in all of a video, or else in a third of it."""
+    moments = read_moments(video)
+    if not moments:
+        return None
+    third = len(moments) // 3
+    parts = [moments]
+    if third >= 2:
+        parts += [moments[:third], moments[third : 2 * third], moments[2 * third :]]
+    for part in parts:
+        placement = find_placement(part, skin, box=box, is_full_range=is_full_range(video.path))
+        if placement is not None:
+            return PadReader(skin, placement, part)
+    return None
+
+
+def _look_elsewhere(video: SourceVideo, skin: Skin, rows: _Rows, box: Box) -> list[PadStretch]:
+    """Look for the pad at other places in the stretches in which it could not be read."""
+    found: list[PadStretch] = []
+    least = round(_LOOK_AGAIN_S * video.fps)
+    todo = [run for run in _runs(~rows.readable) if run[1] - run[0] >= least]
+    while todo and len(found) < _MOST_PLACES:
+        start, stop = todo.pop(0)
+        part = video.cut(start, stop)
+        reader = _look(part, skin, None)
+        if reader is None or not reader.readers or reader.box == box:
+            continue
+        before = rows.readable[start:stop].sum()
+        stretch = reader.read(part, rows, start, None)
+        share = (rows.readable[start:stop].sum() - before) / (stop - start)
+        if share < _FEWEST_READABLE * min(1.0, least / (stop - start)):
+            rows.readable[start:stop] = False
+            continue
+        found.append(stretch)
+        rest = _runs(~rows.readable[start:stop])
+        todo += [(start + a, start + b) for a, b in rest if least <= b - a < stop - start]
+    return found
+
+
+def _runs(marks: Bool[np.ndarray, " rows"]) -> list[tuple[int, int]]:
+    """List the stretches of rows that are marked."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], marks.astype(np.int8), [0]])))
+    return [(int(start), int(stop)) for start, stop in edges.reshape(-1, 2)]
+
+
+def _part(stretches: list[PadStretch]) -> list[PadStretch]:
+    """Let stretches follow each other: a later find takes its rows from an earlier one."""
+    owner = np.zeros(max(stretch.stop for stretch in stretches), int)
+    for number, stretch in enumerate(stretches):
+        owner[stretch.start : stretch.stop] = number
+    edges = [0, *(np.flatnonzero(np.diff(owner)) + 1).tolist(), len(owner)]
+    return [
+        replace(stretches[owner[start]], start=start, stop=stop) for start, stop in pairwise(edges)
+    ]

@@ -1,0 +1,144 @@
+"""Refine a reading by what only the whole video tells.
+
+    Reading ─► looks as this video shows them ─► presses, without flicker ─► possible states
+      ─► sticks, still at rest ─► rate of the display ─► Reading, DisplayFacts
+
+A codec weakens what it shows: a press may reach 0.8 of the picture that the skin has of it, in all
+of a video. So released and pressed are taken from the values that a control has most of the time.
+Presses are never averaged over time: that would move and shorten them.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from jaxtyping import Bool, Float32
+
+from data_tools.watching.reading import Reading
+from nitrogen_train.actions import GAMEPAD
+
+_FEWEST_ROWS = 5
+"""Rows in which a button must be seen down before its look is taken from the video."""
+_MIDDLE = 0.45
+_STRAY_SHARE = 0.15
+"""Values between released and pressed, above which a control is graded and left as it is."""
+_DOUBTFUL = 0.2
+"""A press or a release of one row that passes the middle by less is flicker."""
+_OPPOSITE = (("DPAD_LEFT", "DPAD_RIGHT"), ("DPAD_UP", "DPAD_DOWN"))
+_REST_REACH = 0.12
+_REST_SHARE = 0.02
+_SMALLEST_REST, _LARGEST_REST = 0.01, 0.06
+_CHANGE = 0.12
+_FEWEST_CHANGES = 20
+_HALF_RATE_SHARE = 0.93
+_HIGH_RATE = 45.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class DisplayFacts:
+    """What a video showed of its display, over all readable rows."""
+
+    down_levels: dict[str, float]
+    """The value that a press of a button was read as, where presses were seen."""
+    stick_reach: dict[str, float]
+    """The 99th percentile of an axis' size."""
+    stick_dead_zone: dict[str, float]
+    """The smallest value that an axis has besides rest, where smaller ones are missing."""
+    display_fps: float | None
+    """The rate of the display, if it is half of the video's."""
+
+
+def refine(reading: Reading) -> tuple[Reading, DisplayFacts]:
+    """Return a reading as the whole video explains it, and what it shows of the display."""
+    good = reading.readable
+    rate = _find_display_rate(reading)
+    buttons, levels = reading.buttons.copy(), {}
+    for name in sorted(reading.drawn & set(GAMEPAD.buttons)):
+        column = GAMEPAD.buttons.index(name)
+        values, level = _rescale(buttons[:, column], good)
+        if level is not None:
+            levels[name] = level
+        buttons[:, column] = _drop_flicker(values, good)
+    _part_opposites(buttons)
+    sticks, reach, dead = reading.sticks.copy(), {}, {}
+    for column, name in enumerate(GAMEPAD.sticks):
+        if name in reading.drawn and good.any():
+            sticks[:, column] = _settle(sticks[:, column], good)
+            size = np.abs(sticks[good, column])
+            reach[name] = float(np.percentile(size, 99))
+            dead[name] = _find_dead_zone(size)
+    refined = replace(reading, buttons=buttons, sticks=sticks, display_fps=rate)
+    facts = DisplayFacts(
+        down_levels=levels, stick_reach=reach, stick_dead_zone=dead, display_fps=rate
+    )
+    return refined, facts
+
+
+def _rescale(
+    values: Float32[np.ndarray, " rows"], good: Bool[np.ndarray, " rows"]
+) -> tuple[Float32[np.ndarray, " rows"], float | None]:
+    """Set the usual released value to 0 and the usual pressed one to 1; graded ones stay."""
+    seen = values[good]
+    low, high = seen[seen < _MIDDLE], seen[seen >= _MIDDLE]
+    if len(high) < _FEWEST_ROWS or len(low) < _FEWEST_ROWS:
+        return values, None
+    up, down = float(np.median(low)), float(np.median(high))
+    share = (seen - up) / (down - up)
+    if np.mean((share > 0.2) & (share < 0.8)) > _STRAY_SHARE * min(1, len(high) / len(seen) + 0.05):
+        return values, down
+    return np.where(good, np.clip((values - up) / (down - up), 0, 1), 0).astype(np.float32), down
+
+
+def _drop_flicker(
+    values: Float32[np.ndarray, " rows"], good: Bool[np.ndarray, " rows"]
+) -> Float32[np.ndarray, " rows"]:
+    """Take back presses and releases of one row that hardly pass the middle."""
+    pressed = values > 0.5
+    alone = np.zeros(len(values), bool)
+    alone[1:-1] = (pressed[1:-1] != pressed[:-2]) & (pressed[1:-1] != pressed[2:])
+    alone[1:-1] &= good[:-2] & good[2:]
+    alone &= np.abs(values - 0.5) < _DOUBTFUL
+    return np.where(alone, np.where(pressed, 0.5, 0.51), values).astype(np.float32)
+
+
+def _part_opposites(buttons: Float32[np.ndarray, "rows b"]) -> None:
+    """Release the weaker of two directions that exclude each other."""
+    for names in _OPPOSITE:
+        one, other = (GAMEPAD.buttons.index(name) for name in names)
+        both = (buttons[:, one] > 0.5) & (buttons[:, other] > 0.5)
+        is_one = buttons[:, one] >= buttons[:, other]
+        buttons[both & is_one, other] = 0
+        buttons[both & ~is_one, one] = 0
+
+
+def _settle(
+    values: Float32[np.ndarray, " rows"], good: Bool[np.ndarray, " rows"]
+) -> Float32[np.ndarray, " rows"]:
+    """Set an axis to 0 where it differs from rest by no more than reading does."""
+    resting = values[good & (np.abs(values) < _REST_REACH)]
+    if len(resting) < max(_FEWEST_ROWS, _REST_SHARE * good.sum()):
+        return values
+    off = 1.5 * float(np.percentile(np.abs(resting), 75))
+    still = np.abs(values) < np.clip(off, _SMALLEST_REST, _LARGEST_REST)
+    return np.where(still, 0, np.clip(values, -1, 1)).astype(np.float32)
+
+
+def _find_dead_zone(size: Float32[np.ndarray, " rows"]) -> float:
+    moved = size[size > _LARGEST_REST]
+    if len(moved) < _FEWEST_CHANGES:
+        return 0.0
+    least = float(np.percentile(moved, 1))
+    return least if least > 0.15 else 0.0
+
+
+def _find_display_rate(reading: Reading) -> float | None:
+    """Tell whether the display changes in every second row only."""
+    if reading.fps < _HIGH_RATE:
+        return None
+    values = np.concatenate([reading.buttons, reading.sticks], axis=1)
+    steps = np.abs(np.diff(values, axis=0)).max(axis=1)
+    steps[~(reading.readable[1:] & reading.readable[:-1])] = 0
+    changes = np.flatnonzero(steps > _CHANGE)
+    if len(changes) < _FEWEST_CHANGES:
+        return None
+    odd = float(np.mean(changes % 2))
+    return reading.fps / 2 if max(odd, 1 - odd) >= _HALF_RATE_SHARE else None

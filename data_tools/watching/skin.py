@@ -1,0 +1,535 @@
+"""Model a controller overlay as sprites, and render the picture of one state.
+
+    Skin (elements, native pixels) + width ─► Renderer ─► .render(state) ─► pad, premultiplied RGBA
+                                                      └─► .boxes: where each control can be seen
+
+A skin is a list of elements, drawn in the order of the list: still pictures, buttons with two
+looks, sticks that are shifted, triggers that fill, and direction pads with nine looks. Controls
+are named as in `GAMEPAD`, by their place on the pad and not by the letter printed on them.
+
+A look is a `uint8` picture [h, w, 4], RGBA with straight alpha. A streaming program composes the
+elements at the skin's native size and scales the result down to the size of display by the mean of
+the pixels that fall together. The renderer does the same, but composes at twice the size of
+display where the native size is larger: a pad of 2048 pixels shown 200 pixels wide costs as much
+as a small one. Both agree except where the edges of two elements cross within one pixel.
+"""
+
+import itertools
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float32, Float64, UInt8
+
+Look = UInt8[np.ndarray, "h w 4"]
+"""A sprite: RGBA with straight alpha."""
+Place = tuple[float, float]
+"""The left and the top edge of a sprite, in native pixels."""
+Box = tuple[int, int, int, int]
+"""Left, top, right and bottom in pixels of display; right and bottom are excluded."""
+State = Mapping[str, float]
+"""Controls by name: buttons and triggers in [0, 1], axes in [-1, 1] with down positive.
+What is not named is released or centred."""
+
+BINARY_TRIGGER_ABOVE = 0.1
+"""A trigger that is shown pressed or not is pressed from this value on."""
+
+DPAD_CONTROLS = ("DPAD_LEFT", "DPAD_RIGHT", "DPAD_UP", "DPAD_DOWN")
+DPAD_LOOKS = (
+    "centre",
+    "left",
+    "right",
+    "up",
+    "down",
+    "up_left",
+    "up_right",
+    "down_left",
+    "down_right",
+)
+"""The order of the looks of a `Dpad`."""
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """A sprite that never changes."""
+
+    at: Place
+    look: Look
+
+
+@dataclass(frozen=True, eq=False)
+class Button:
+    """A control that shows one of two looks, or a mixture of both while it fades."""
+
+    control: str
+    at: Place
+    up: Look | None
+    """None shows nothing while the button is released."""
+    down: Look
+
+
+@dataclass(frozen=True, eq=False)
+class Stick:
+    """A sprite that follows two axes, with another look while the stick is pressed."""
+
+    x: str
+    y: str
+    press: str | None
+    """The button that clicks the stick."""
+    at: Place
+    """The place at rest."""
+    travel: float
+    """Native pixels that an axis of 1 shifts the sprite by."""
+    up: Look
+    down: Look | None
+    """None shows `up` also while pressed."""
+
+
+@dataclass(frozen=True, eq=False)
+class Trigger:
+    """A control that shows how far it is pulled."""
+
+    control: str
+    at: Place
+    up: Look | None
+    down: Look
+    mode: Literal["binary", "crop", "opacity"]
+    """`binary` shows one look or the other; `crop` lays a part of `down` over `up`, as large as the
+    value; `opacity` lays all of `down` over `up`, as opaque as the value."""
+    direction: Literal["up", "down", "left", "right"] = "up"
+    """Where a cropped look grows to."""
+
+
+@dataclass(frozen=True, eq=False)
+class Dpad:
+    """A direction pad that shows one of nine looks."""
+
+    at: Place
+    looks: tuple[Look, ...]
+    """In the order of `DPAD_LOOKS`."""
+
+
+Element = Picture | Button | Stick | Trigger | Dpad
+
+
+@dataclass(frozen=True, eq=False)
+class Skin:
+    """The artwork of a controller overlay."""
+
+    name: str
+    layout: str
+    """The kind of pad: `xbox`, `playstation`, `switch` or `generic`."""
+    width: float
+    height: float
+    elements: tuple[Element, ...]
+    """In the order of drawing."""
+    notes: tuple[str, ...] = ()
+    """Sentences about what the artwork has and this model does not show."""
+
+    @property
+    def controls(self) -> tuple[str, ...]:
+        """The names of the controls that the skin shows, sorted."""
+        return tuple(sorted({name for element in self.elements for name in _controls(element)}))
+
+
+def _controls(element: Element) -> tuple[str, ...]:
+    match element:
+        case Picture():
+            return ()
+        case Button() | Trigger():
+            return (element.control,)
+        case Stick():
+            return (element.x, element.y, *([element.press] if element.press else []))
+        case Dpad():
+            return DPAD_CONTROLS
+
+
+def choose_dpad_look(state: State) -> int:
+    """Tell which look of `DPAD_LOOKS` a direction pad shows; opposite directions cancel out."""
+    left, right, up, down = (state.get(name, 0.0) >= 0.5 for name in DPAD_CONTROLS)
+    across, along = int(right) - int(left), int(down) - int(up)
+    column = {-1: "left", 0: "", 1: "right"}[across]
+    row = {-1: "up", 0: "", 1: "down"}[along]
+    return DPAD_LOOKS.index("_".join(filter(None, (row, column))) or "centre")
+
+
+@dataclass(frozen=True)
+class _Axis:
+    """Equally wide pixels laid over native pixels, along one direction."""
+
+    start: float
+    """The native place of the first pixel's edge."""
+    step: float
+    """Native pixels per pixel."""
+    count: int
+
+    def cover(self, at: float, size: float) -> tuple[int, int]:
+        """Find the pixels that a span of native pixels touches: first, and last plus one."""
+        first = math.floor((at - self.start) / self.step + 1e-6)
+        last = math.ceil((at + size - self.start) / self.step - 1e-6)
+        return max(first, 0), min(last, self.count)
+
+    def edges(self, first: int, last: int) -> Float64[np.ndarray, " n"]:
+        return self.start + self.step * np.arange(first, last + 1)
+
+
+_Crop = tuple[float, float, float, float]
+"""Left, top, right and bottom of a part of a sprite, in native pixels."""
+Patch = tuple[int, int, Float32[np.ndarray, "h w 4"]]
+
+
+class _Sprite:
+    """A look, ready to be averaged over any pixels at any place.
+
+    The mean over a pixel is a difference of running sums, which are linear between native pixels:
+    so a sprite is shifted by parts of a pixel without another blur.
+    """
+
+    def __init__(self, look: Look) -> None:
+        self.height, self.width = look.shape[:2]
+        sums = np.zeros((self.height + 1, self.width + 1, 4))
+        sums[1:, 1:] = premultiply(look)
+        np.cumsum(sums, axis=0, out=sums)
+        self._sums = np.cumsum(sums, axis=1, out=sums)
+
+    def sample(
+        self, x: float, y: float, across: _Axis, along: _Axis, crop: _Crop | None = None
+    ) -> Patch | None:
+        """Average the sprite at native place (x, y), or its `crop`; None lies off the canvas."""
+        left, top, right, bottom = crop or (0, 0, self.width, self.height)
+        x0, x1 = across.cover(x + left, right - left)
+        y0, y1 = along.cover(y + top, bottom - top)
+        if x0 >= x1 or y0 >= y1:
+            return None
+        rows = np.clip(along.edges(y0, y1) - y, top, bottom)
+        columns = np.clip(across.edges(x0, x1) - x, left, right)
+        sums = _difference(self._sums, rows).swapaxes(0, 1)
+        mean = _difference(sums, columns).swapaxes(0, 1) / (across.step * along.step)
+        return x0, y0, mean.astype(np.float32)
+
+
+def _difference(
+    sums: Float64[np.ndarray, "n m 4"], places: Float64[np.ndarray, " k"]
+) -> Float64[np.ndarray, "l m 4"]:
+    """Take running sums between neighbouring places along the first axis."""
+    whole = np.minimum(places.astype(int), len(sums) - 2)
+    part = (places - whole)[:, None, None]
+    return np.diff(sums[whole] * (1 - part) + sums[whole + 1] * part, axis=0)
+
+
+def premultiply(look: Look) -> Float32[np.ndarray, "h w 4"]:
+    """Turn a look into colours in [0, 1] that are multiplied by their opacity."""
+    picture = look.astype(np.float32) / 255
+    picture[..., :3] *= picture[..., 3:]
+    return picture
+
+
+def _lay_over(
+    canvas: Float32[np.ndarray, "h w 4"], patch: Patch | None, opacity: float = 1.0
+) -> None:
+    if patch is None or opacity <= 0:
+        return
+    x, y, sprite = patch
+    if opacity < 1:
+        sprite = sprite * np.float32(opacity)
+    below = canvas[y : y + sprite.shape[0], x : x + sprite.shape[1]]
+    below *= 1 - sprite[..., 3:]
+    below += sprite
+
+
+Draw = Callable[[Float32[np.ndarray, "h w 4"], State], None]
+
+
+class Renderer:
+    """Draw the states of a skin at one size.
+
+    Args:
+        skin: The skin to draw.
+        width: The width of the whole skin in pixels of display; it need not be a whole number.
+        offset: The place of the skin's top left corner in the picture returned, each in [0, 1);
+            a skin that is placed between pixels has parts of a pixel.
+
+    Example:
+        >>> red = np.full((10, 10, 4), (255, 0, 0, 255), np.uint8)
+        >>> skin = Skin("dot", "generic", 40, 20, (Button("SOUTH", (10, 0), None, red),))
+        >>> renderer = Renderer(skin, 20)
+        >>> renderer.boxes, renderer.render({"SOUTH": 1.0})[:, 7, 0].tolist()
+        ({'SOUTH': (5, 0, 10, 5)}, [1.0, 1.0, 1.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0])
+    """
+
+    def __init__(self, skin: Skin, width: float, offset: tuple[float, float] = (0.0, 0.0)) -> None:
+        self.skin = skin
+        self.scale = width / skin.width
+        """Pixels of display per native pixel."""
+        self._shown = tuple(
+            _Axis(-start / self.scale, 1 / self.scale, math.ceil(start + size * self.scale - 1e-6))
+            for start, size in zip(offset, (skin.width, skin.height), strict=True)
+        )
+        self._is_halved = 2 * self.scale < 1
+        across, along = (
+            _Axis(axis.start, axis.step / 2, 2 * axis.count)
+            if self._is_halved
+            else _Axis(0.0, 1.0, math.ceil(size))
+            for axis, size in zip(self._shown, (skin.width, skin.height), strict=True)
+        )
+        self._axes = across, along
+        self._canvas = np.zeros((along.count, across.count, 4), np.float32)
+        still, moving = _split(skin.elements)
+        for picture in still:
+            _lay_over(self._canvas, _Sprite(picture.look).sample(*picture.at, across, along))
+        self._draws = [self._prepare(element) for element in moving]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """The width and the height of the pictures."""
+        return self._shown[0].count, self._shown[1].count
+
+    @cached_property
+    def boxes(self) -> dict[str, Box]:
+        """Where each control can change the picture, sticks at any place of their travel."""
+        boxes: dict[str, Box] = {}
+        # Enlarged, a native pixel is blended with its neighbours.
+        margin = 1.0 if self.scale > 1 else 0.0
+        for element in self.skin.elements:
+            for name, (left, top, right, bottom) in _extents(element).items():
+                x0, x1 = self._shown[0].cover(left - margin, right - left + 2 * margin)
+                y0, y1 = self._shown[1].cover(top - margin, bottom - top + 2 * margin)
+                boxes[name] = _join([boxes.get(name), (x0, y0, x1, y1)]) or (x0, y0, x1, y1)
+        return boxes
+
+    def render(self, state: State) -> Float32[np.ndarray, "h w 4"]:
+        """Draw one state: colours and opacity in [0, 1], colours multiplied by opacity."""
+        canvas = self._canvas.copy()
+        for draw in self._draws:
+            draw(canvas, state)
+        if self._is_halved:
+            rows = canvas[::2] + canvas[1::2]
+            return (rows[:, ::2] + rows[:, 1::2]) * np.float32(0.25)
+        for shown in reversed(self._shown):
+            canvas = _resample(canvas, shown).swapaxes(0, 1)
+        return canvas
+
+    def _prepare(self, element: Element) -> Draw:
+        match element:
+            case Picture():
+                return self._prepare_picture(element)
+            case Button():
+                return self._prepare_button(element)
+            case Stick():
+                return self._prepare_stick(element)
+            case Trigger():
+                return self._prepare_trigger(element)
+            case Dpad():
+                return self._prepare_dpad(element)
+
+    def _patch(self, look: Look | None, at: Place) -> Patch | None:
+        return None if look is None else _Sprite(look).sample(*at, *self._axes)
+
+    def _prepare_picture(self, picture: Picture) -> Draw:
+        patch = self._patch(picture.look, picture.at)
+
+        def draw(canvas: Float32[np.ndarray, "h w 4"], _: State) -> None:
+            _lay_over(canvas, patch)
+
+        return draw
+
+    def _prepare_button(self, button: Button) -> Draw:
+        up, down = self._patch(button.up, button.at), self._patch(button.down, button.at)
+
+        def draw(canvas: Float32[np.ndarray, "h w 4"], state: State) -> None:
+            _lay_mixed(canvas, up, down, state.get(button.control, 0.0))
+
+        return draw
+
+    def _prepare_stick(self, stick: Stick) -> Draw:
+        up = _Sprite(stick.up)
+        down = up if stick.down is None else _Sprite(stick.down)
+
+        def draw(canvas: Float32[np.ndarray, "h w 4"], state: State) -> None:
+            x = stick.at[0] + stick.travel * state.get(stick.x, 0.0)
+            y = stick.at[1] + stick.travel * state.get(stick.y, 0.0)
+            press = state.get(stick.press, 0.0) if stick.press else 0.0
+            released = up.sample(x, y, *self._axes) if press < 1 else None
+            pressed = down.sample(x, y, *self._axes) if press > 0 else None
+            _lay_mixed(canvas, released, pressed, press)
+
+        return draw
+
+    def _prepare_trigger(self, trigger: Trigger) -> Draw:
+        up, down = self._patch(trigger.up, trigger.at), self._patch(trigger.down, trigger.at)
+        sprite = _Sprite(trigger.down)
+
+        def draw(canvas: Float32[np.ndarray, "h w 4"], state: State) -> None:
+            value = min(max(state.get(trigger.control, 0.0), 0.0), 1.0)
+            if trigger.mode == "binary":
+                _lay_over(canvas, down if value >= BINARY_TRIGGER_ABOVE else up)
+                return
+            _lay_over(canvas, up)
+            if trigger.mode == "opacity":
+                _lay_over(canvas, down, value)
+                return
+            crop = _crop(trigger, value)
+            _lay_over(canvas, sprite.sample(*trigger.at, *self._axes, crop))
+
+        return draw
+
+    def _prepare_dpad(self, dpad: Dpad) -> Draw:
+        patches = [self._patch(look, dpad.at) for look in dpad.looks]
+
+        def draw(canvas: Float32[np.ndarray, "h w 4"], state: State) -> None:
+            _lay_over(canvas, patches[choose_dpad_look(state)])
+
+        return draw
+
+
+def _split(elements: tuple[Element, ...]) -> tuple[list[Picture], tuple[Element, ...]]:
+    """Part the pictures below everything else from the elements above."""
+    still = list(itertools.takewhile(lambda element: isinstance(element, Picture), elements))
+    return [e for e in still if isinstance(e, Picture)], elements[len(still) :]
+
+
+def _lay_mixed(
+    canvas: Float32[np.ndarray, "h w 4"], up: Patch | None, down: Patch | None, share: float
+) -> None:
+    """Lay a mixture of two looks over the canvas, `share` of it the second one's."""
+    if share <= 0 or share >= 1:
+        _lay_over(canvas, down if share >= 1 else up)
+        return
+    patches = [(patch, part) for patch, part in ((up, 1 - share), (down, share)) if patch]
+    if not patches:
+        return
+    left = min(x for (x, _, _), _ in patches)
+    top = min(y for (_, y, _), _ in patches)
+    right = max(x + sprite.shape[1] for (x, _, sprite), _ in patches)
+    bottom = max(y + sprite.shape[0] for (_, y, sprite), _ in patches)
+    mixed = np.zeros((bottom - top, right - left, 4), np.float32)
+    for (x, y, sprite), part in patches:
+        height, width = sprite.shape[:2]
+        mixed[y - top : y - top + height, x - left : x - left + width] += sprite * np.float32(part)
+    _lay_over(canvas, (left, top, mixed))
+
+
+def _crop(trigger: Trigger, value: float) -> _Crop:
+    """Tell the part of a trigger's look that its value uncovers, in whole native pixels."""
+    height, width = trigger.down.shape[:2]
+    wide, tall = int(width * value), int(height * value)
+    match trigger.direction:
+        case "up":
+            return 0, height - tall, width, height
+        case "down":
+            return 0, 0, width, tall
+        case "left":
+            return width - wide, 0, width, height
+        case "right":
+            return 0, 0, wide, height
+
+
+def _resample(canvas: Float32[np.ndarray, "n m 4"], shown: _Axis) -> Float32[np.ndarray, "k m 4"]:
+    """Scale native rows to rows of display: means where they shrink, a line where they grow."""
+    first, last = 0, shown.count
+    if shown.step == 1 and shown.start == 0:
+        return canvas[first:last]
+    if shown.step < 1:
+        middles = shown.edges(first, last - 1) + shown.step / 2 - 0.5
+        padded = np.concatenate([canvas[:1] * 0, canvas, canvas[:1] * 0])
+        places = np.clip(middles + 1, 0, len(padded) - 1)
+        whole = np.minimum(places.astype(int), len(padded) - 2)
+        part = (places - whole).astype(np.float32)[:, None, None]
+        return padded[whole] * (1 - part) + padded[whole + 1] * part
+    sums = np.zeros((len(canvas) + 1, *canvas.shape[1:]))
+    np.cumsum(canvas, axis=0, out=sums[1:], dtype=np.float64)
+    places = np.clip(shown.edges(first, last), 0, len(canvas))
+    return (_difference(sums, places) / shown.step).astype(np.float32)
+
+
+def _extents(element: Element) -> dict[str, _Crop]:
+    """Find the native pixels that each control of an element can change."""
+    x, y = element.at
+    found: dict[str, Box | None] = {}
+    reach = 0.0
+    match element:
+        case Picture():
+            pass
+        case Button():
+            found[element.control] = _difference_box(element.up, element.down)
+        case Trigger():
+            looks = (element.up, element.down) if element.mode == "binary" else (None, element.down)
+            found[element.control] = _difference_box(*looks)
+        case Stick():
+            reach = element.travel
+            looks = [look for look in (element.up, element.down) if look is not None]
+            box = _join([_difference_box(None, look) for look in looks])
+            found = dict.fromkeys(_controls(element), box)
+        case Dpad():
+            for control, pairs in _DPAD_PAIRS.items():
+                boxes = [_difference_box(element.looks[a], element.looks[b]) for a, b in pairs]
+                found[control] = _join(boxes)
+    return {
+        control: (x + box[0] - reach, y + box[1] - reach, x + box[2] + reach, y + box[3] + reach)
+        for control, box in found.items()
+        if box is not None
+    }
+
+
+_DPAD_PAIRS = {
+    "DPAD_LEFT": ((0, 1), (3, 5), (4, 7), (0, 2)),
+    "DPAD_RIGHT": ((0, 2), (3, 6), (4, 8), (0, 1)),
+    "DPAD_UP": ((0, 3), (1, 5), (2, 6), (0, 4)),
+    "DPAD_DOWN": ((0, 4), (1, 7), (2, 8), (0, 3)),
+}
+"""Looks that a direction alone makes of each other; the last pair is what it takes back from the
+opposite one."""
+
+
+def _difference_box(first: Look | None, second: Look) -> Box | None:
+    """Find where two looks differ; None is transparent everywhere."""
+    if first is None:
+        differs = second[..., 3] > 0
+    elif first.shape != second.shape:
+        return _join([_difference_box(None, first), _difference_box(None, second)])
+    else:
+        visible = (first[..., 3] > 0) | (second[..., 3] > 0)
+        differs = visible & (first != second).any(axis=-1)
+    rows, columns = np.flatnonzero(differs.any(axis=1)), np.flatnonzero(differs.any(axis=0))
+    if not len(rows):
+        return None
+    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
+
+
+def _join(boxes: Sequence[Box | None]) -> Box | None:
+    """Find the smallest box around boxes."""
+    there = [box for box in boxes if box is not None]
+    if not there:
+        return None
+    left, top, right, bottom = zip(*there, strict=True)
+    return min(left), min(top), max(right), max(bottom)
+
+
+def composite(
+    frame: UInt8[np.ndarray, "h w 3"],
+    pad: Float32[np.ndarray, "tall wide 4"],
+    at: tuple[int, int],
+    opacity: float = 1.0,
+) -> UInt8[np.ndarray, "h w 3"]:
+    """Lay a rendered pad over a copy of a frame.
+
+    Args:
+        frame: The picture below, RGB.
+        pad: What `Renderer.render` returned.
+        at: The place of the pad's left and top edge in the frame; what lies outside is cut off.
+        opacity: The opacity of the whole pad, in [0, 1].
+    """
+    out = frame.copy()
+    x, y = at
+    x0, y0 = max(x, 0), max(y, 0)
+    x1, y1 = min(x + pad.shape[1], frame.shape[1]), min(y + pad.shape[0], frame.shape[0])
+    if x0 >= x1 or y0 >= y1:
+        return out
+    part = pad[y0 - y : y1 - y, x0 - x : x1 - x]
+    below = frame[y0:y1, x0:x1].astype(np.float32)
+    mixed = below * (1 - opacity * part[..., 3:]) + 255 * opacity * part[..., :3]
+    out[y0:y1, x0:x1] = np.clip(np.rint(mixed), 0, 255).astype(np.uint8)
+    return out

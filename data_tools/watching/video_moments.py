@@ -1,0 +1,108 @@
+"""Take from a video what reading an overlay needs: a few whole frames, and a box of all frames.
+
+Nothing of a frame is turned into RGB: the planes as they were decoded are cut.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from av.error import FFmpegError
+from av.video.frame import VideoFrame
+from jaxtyping import UInt8
+
+from data_tools.shards.shown_picture import show_pictures
+from data_tools.shards.source_video import SourceVideo
+from data_tools.shards.video_container import VideoContainer, open_container
+from data_tools.watching.reading import Box
+from data_tools.watching.register_skin import Moment
+
+_NUM_MOMENTS = 16
+_ENOUGH_MOMENTS = 8
+_LARGEST_MOMENTS = 40_000_000
+"""Pixels of all moments together, so that large pictures need no more memory than small ones."""
+_DIRECT_FORMATS = frozenset({"yuv420p", "yuvj420p"})
+
+
+def read_moments(video: SourceVideo) -> list[Moment]:
+    """Decode a few frames from all over a video, most of them at key frames, which cost least."""
+    number = max(6, min(_NUM_MOMENTS, _LARGEST_MOMENTS // max(1, video.width * video.height)))
+    with open_container(video.path) as opened:
+        frames = list(_iter_key_frames(opened, video, number))
+        if len(frames) < min(_ENOUGH_MOMENTS, len(video)):
+            frames = list(_iter_spread_frames(opened, video, frames))
+    return [_cut_moment(frame) for frame in show_pictures(iter(frames), path=video.path)]
+
+
+def _iter_key_frames(
+    opened: VideoContainer, video: SourceVideo, number: int
+) -> Iterator[VideoFrame]:
+    seen: set[int] = set()
+    for place in np.linspace(0, len(video) - 1, number).astype(int):
+        try:
+            opened.container.seek(int(video.ticks[place]), stream=opened.stream)
+            frame = next(opened.container.decode(opened.stream), None)
+        except FFmpegError:
+            continue
+        is_ours = frame is not None and frame.pts is not None
+        is_ours = is_ours and video.ticks[0] <= frame.pts <= video.ticks[-1]
+        if is_ours and not frame.is_corrupt and frame.pts not in seen:
+            seen.add(frame.pts)
+            yield frame
+
+
+def _iter_spread_frames(
+    opened: VideoContainer, video: SourceVideo, keys: list[VideoFrame]
+) -> Iterator[VideoFrame]:
+    """Decode on after key frames, a little of the video in all, where there are few of them."""
+    starts = [frame.pts for frame in keys] or [int(video.ticks[0])]
+    each = max(2, len(video) // 8 // len(starts))
+    step = max(1, each * len(starts) // (2 * _ENOUGH_MOMENTS))
+    for start in starts:
+        try:
+            opened.container.seek(int(start), stream=opened.stream)
+            for count, frame in enumerate(opened.container.decode(opened.stream)):
+                if count >= each:
+                    break
+                is_inside = frame.pts is not None and frame.pts <= video.ticks[-1]
+                if count % step == 0 and is_inside and not frame.is_corrupt:
+                    yield frame
+        except FFmpegError:
+            continue
+
+
+def _cut_moment(frame: VideoFrame) -> Moment:
+    height, width = frame.height // 2 * 2, frame.width // 2 * 2
+    luma, u, v = cut_planes(frame, (0, 0, width, height))
+    return Moment(luma.copy(), u.copy(), v.copy())
+
+
+def cut_planes(frame: VideoFrame, box: Box) -> list[UInt8[np.ndarray, "h w"]]:
+    """Cut a box on even pixels from the planes of a frame, as views."""
+    if frame.format.name not in _DIRECT_FORMATS:
+        frame = frame.reformat(format="yuv420p")
+    planes = []
+    for plane, step in zip(frame.planes, (1, 2, 2), strict=True):
+        left, top, right, bottom = (edge // step for edge in box)
+        rows = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)
+        planes.append(rows[top:bottom, left:right])
+    return planes
+
+
+def shrink_plane(plane: UInt8[np.ndarray, "h w"], factor: int) -> UInt8[np.ndarray, "k l"]:
+    """Take means of two by two pixels, as often as `factor`, a power of two, says."""
+    while factor > 1:
+        total = plane[::2, ::2].astype(np.uint16)
+        total += plane[1::2, ::2]
+        total += plane[::2, 1::2]
+        total += plane[1::2, 1::2]
+        plane = ((total + 2) >> 2).astype(np.uint8)
+        factor //= 2
+    return plane
+
+
+def is_full_range(path: Path) -> bool:
+    """Tell whether a video says that its black is 0 and its white 255."""
+    with open_container(path) as opened:
+        context = opened.stream.codec_context
+        return int(context.color_range or 0) == 2
