@@ -23,7 +23,7 @@ from nitrogen_train.runtime.processes import map_in_order
 from nitrogen_train.runtime.progress import track
 from nitrogen_train.viewing.charts import Chart, draw_bars, draw_columns
 from nitrogen_train.viewing.overlays import draw_controls
-from nitrogen_train.viewing.page import Picture, Section, Table, write_page
+from nitrogen_train.viewing.page import PagePicture, Section, Table, write_page
 
 MAP_SIDE = 33
 """Side of a stick's map: odd, so that a centred stick has a cell of its own."""
@@ -333,13 +333,13 @@ def _press_charts(counts: PlayCounts, space: ActionSpace) -> list[Chart]:
     return [draw_bars("Buttons: share of the rows down, in %", bars)] if bars else []
 
 
-def _stick_maps(counts: PlayCounts, space: ActionSpace) -> list[Picture]:
+def _stick_maps(counts: PlayCounts, space: ActionSpace) -> list[PagePicture]:
     names = [name.replace("_", " ").capitalize() for name in stick_pairs(space)]
     maps = zip(names, counts.stick_maps, strict=True)
     return [_draw_map(f"{name}, up is up", places) for name, places in islice(maps, 4)]
 
 
-def _draw_map(caption: str, counts: Int64[np.ndarray, "h w"]) -> Picture:
+def _draw_map(caption: str, counts: Int64[np.ndarray, "h w"]) -> PagePicture:
     """Draw counts over a square, logarithmically: dark where many are."""
     strength = np.log1p(counts) / max(np.log1p(counts.max()), 1e-9)
     pixels = np.empty((*counts.shape, 4), dtype=np.uint8)
@@ -348,10 +348,10 @@ def _draw_map(caption: str, counts: Int64[np.ndarray, "h w"]) -> Picture:
     return _encode(pixels, "png", caption)
 
 
-def _encode(pixels: UInt8[np.ndarray, "h w c"], kind: str, caption: str) -> Picture:
+def _encode(pixels: UInt8[np.ndarray, "h w c"], kind: str, caption: str) -> PagePicture:
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, kind, quality=80)
-    return Picture(kind=f"image/{kind}", data=buffer.getvalue(), caption=caption)
+    return PagePicture(kind=f"image/{kind}", data=buffer.getvalue(), caption=caption)
 
 
 def _distributions(counts: PlayCounts) -> list[Chart]:
@@ -364,7 +364,7 @@ def _distributions(counts: PlayCounts) -> list[Chart]:
     return charts
 
 
-def _draw_thumbnail(dataset: Dataset, row: ManifestRow) -> Picture:
+def _draw_thumbnail(dataset: Dataset, row: ManifestRow) -> PagePicture:
     """Draw a moment of a clip in which something is pressed, if there is one, with the pad."""
     clip, space = dataset.read(row), dataset.manifest.action_space
     moment = _choose_moment(clip.actions)

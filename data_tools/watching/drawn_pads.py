@@ -27,6 +27,7 @@ from data_tools.watching.pad_styles import PadStyle, random_style
 from data_tools.watching.skin import (
     DPAD_LOOKS,
     Button,
+    Direction,
     Dpad,
     Element,
     Look,
@@ -34,11 +35,14 @@ from data_tools.watching.skin import (
     Skin,
     Stick,
     Trigger,
+    premultiply,
 )
 
 _PIXEL_WIDTHS = (56, 130)
 """Native widths of pixel art, before its pixels are enlarged."""
 _PIXEL_ART_WIDTH = 480
+_LEAST_CHANGE = 0.05
+"""Mean change that a press makes to the pixels of a control."""
 
 _Glyph = str | tuple[Points, ...]
 """A text, or shapes around (0, 0) of radius 1, which are drawn as lines."""
@@ -65,7 +69,14 @@ _ARROWS = {"DPAD_UP": 0.0, "DPAD_RIGHT": 0.5, "DPAD_DOWN": 1.0, "DPAD_LEFT": -0.
 _DIRECTIONS = {"DPAD_UP": (0, -1), "DPAD_RIGHT": (1, 0), "DPAD_DOWN": (0, 1), "DPAD_LEFT": (-1, 0)}
 
 
-def draw_pad(layout: Layout, style: PadStyle, rng: np.random.Generator, *, name: str = "") -> Skin:
+def draw_pad(
+    layout: Layout,
+    style: PadStyle,
+    rng: np.random.Generator,
+    *,
+    name: str = "",
+    is_complete: bool = False,
+) -> Skin:
     """Draw a pad.
 
     Args:
@@ -73,8 +84,9 @@ def draw_pad(layout: Layout, style: PadStyle, rng: np.random.Generator, *, name:
         style: How it looks.
         rng: Decides about places and sizes, and what is not shown.
         name: The skin's name; empty takes the layout's and the style's.
+        is_complete: Whether every control is shown.
     """
-    plan = plan_pad(layout, rng)
+    plan = plan_pad(layout, rng, is_complete=is_complete)
     return _Artist(plan, style, rng).draw(name or f"{layout}-{style.kind}")
 
 
@@ -82,8 +94,8 @@ def random_pad(seed: int) -> Skin:
     """Draw the pad of a seed.
 
     Example:
-        >>> random_pad(3).elements[0].look.shape == random_pad(3).elements[0].look.shape
-        True
+        >>> random_pad(3).layout, random_pad(3).width == random_pad(3).width
+        ('xbox', True)
     """
     rng = np.random.default_rng(seed)
     layout = LAYOUTS[int(rng.choice(len(LAYOUTS), p=(0.33, 0.3, 0.14, 0.23)))]
@@ -100,6 +112,18 @@ class _Artist:
         self.unit = width / 100
         self.pen = max(1.0, style.stroke * self.unit)
         self.elements: list[Element] = []
+        # Both sides of a pad look alike.
+        self.has_well = style.stick == "dot" or bool(rng.random() < 0.75)
+        self.is_well_square = bool(rng.random() < 0.12)
+        self.is_well_filled = style.kind != "outline" or bool(rng.random() < 0.3)
+        self.is_well_lined = style.kind == "outline" or bool(rng.random() < 0.6)
+        self.dot_size = float(rng.uniform(0.2, 0.38))
+        self.dot_reach = float(rng.uniform(0.7, 1.0))
+        self.shows_thumbs = bool(rng.random() < 0.92)
+        turn = rng.random()
+        self.trigger_direction: Direction = (
+            "up" if turn < 0.7 else "down" if turn < 0.85 else "right"
+        )
 
     def draw(self, name: str) -> Skin:
         """Paint all elements in their order."""
@@ -147,7 +171,7 @@ class _Artist:
         if body[3] > 0:
             brush.fill(shape, body, shade=style.shade)
         self._decorate(brush, has_panel=has_panel)
-        if style.grain:
+        if style.grain and not self.is_pixel:
             brush.grain(style.grain, self.rng)
         if style.kind == "outline" or self.rng.random() < 0.65:
             brush.stroke(shape, self.pen * float(self.rng.uniform(1, 1.6)), style.edge)
@@ -179,7 +203,7 @@ class _Artist:
 
     def _add_small(self, control: str, spot: Spot) -> None:
         x, y = (value * self.unit for value in spot)
-        radius = max(1.0, self.plan.small_radius * self.unit)
+        radius = max(1.5, self.plan.small_radius * self.unit)
         if control == "GUIDE":
             shape = ellipse(x, y, 1.5 * radius)
         elif self.plan.layout == "playstation":
@@ -220,6 +244,10 @@ class _Artist:
         """Add a button with the looks that the style gives it."""
         paint = partial(self._paint_control, shape=shape, glyph=glyph, colour=colour)
         at, up, down = self._pair([shape], paint)
+        if not _differ(up, down):
+            at, up, down = self._pair(
+                [shape], partial(self._paint_filled, shape=shape, glyph=glyph)
+            )
         if self.style.hides_released:
             self.elements.append(Picture(at, up))
         self.elements.append(Button(control, at, None if self.style.hides_released else up, down))
@@ -231,9 +259,7 @@ class _Artist:
         else:
             paint = partial(self._paint_filled, shape=shape, glyph=glyph)
         at, up, down = self._pair([shape], paint)
-        turn = self.rng.random()
-        direction = "up" if turn < 0.7 else "down" if turn < 0.85 else "right"
-        self.elements.append(Trigger(control, at, up, down, mode, direction))
+        self.elements.append(Trigger(control, at, up, down, mode, self.trigger_direction))
 
     def _add_dpad(self) -> None:
         if self.plan.dpad is None:
@@ -333,28 +359,26 @@ class _Artist:
         cap, well = plan.cap_radius * self.unit, plan.well_radius * self.unit
         travel = min(style.stick_travel * self.unit, 0.8 * cap)
         if style.stick == "dot":
-            cap = max(1.5, well * float(self.rng.uniform(0.2, 0.38)))
-            travel = (well - cap) * float(self.rng.uniform(0.7, 1.0))
-        if style.stick == "dot" or self.rng.random() < 0.75:
+            cap = max(1.5, well * self.dot_size)
+            travel = (well - cap) * self.dot_reach
+        if self.has_well:
             self._add_well(x, y, well)
         shape = ellipse(x, y, cap)
         at, up, down = self._pair([shape], partial(self._paint_cap, x=x, y=y, cap=cap))
-        press = f"{side}_THUMB" if self.rng.random() < 0.92 else None
+        press = f"{side}_THUMB" if self.shows_thumbs and _differ(up, down) else None
         names = f"{side}_STICK_X", f"{side}_STICK_Y"
         self.elements.append(Stick(*names, press, at, travel, up, down if press else None))
 
     def _add_well(self, x: float, y: float, radius: float) -> None:
         style = self.style
-        kind = self.rng.random()
-        if kind < 0.12:
+        shape = ellipse(x, y, radius)
+        if self.is_well_square:
             shape = rounded_box(x - radius, y - radius, 2 * radius, 2 * radius, 0.1 * radius)
-        else:
-            shape = ellipse(x, y, radius)
         at, brush = self._canvas([shape], 2 * self.pen)
-        if style.kind != "outline" or kind > 0.7:
+        if self.is_well_filled:
             dark = _mix(style.body, (0, 0, 0, 1), 0.5)
             brush.fill(shape, (*dark[:3], max(0.3, style.body[3])), shade=-style.shade)
-        if style.kind == "outline" or self.rng.random() < 0.6:
+        if self.is_well_lined:
             brush.stroke(shape, self.pen, style.edge)
         if style.stick in ("dot", "cross"):
             brush.stroke(np.array(((x - radius, y), (x + radius, y))), 0.5 * self.pen, style.edge)
@@ -405,7 +429,9 @@ class _Artist:
         if fill[3] > 0:
             brush.fill(shape, fill, shade=self.style.shade)
         if self.style.kind == "outline" or self.style.stroke > 0.6:
-            brush.stroke(shape, self.pen, self.style.edge)
+            # The line leaves room for the fill.
+            pen = min(self.pen, 0.22 * float(np.ptp(shape, axis=0).min()))
+            brush.stroke(shape, pen, self.style.edge)
 
     def _paint_filled(
         self, brush: Brush, *, is_pressed: bool, shape: Points, glyph: _Glyph | None
@@ -499,6 +525,13 @@ class _Artist:
         origin = float(left), float(top)
         brush = Brush(right - left, bottom - top, origin, has_hard_edges=self.is_pixel)
         return origin, brush
+
+
+def _differ(up: Look, down: Look) -> bool:
+    """Tell whether a press can be seen: some sizes leave no room for a dot or a letter."""
+    first, second = premultiply(up), premultiply(down)
+    visible = np.maximum(first[..., 3], second[..., 3]).sum()
+    return float(np.abs(first - second).max(axis=-1).sum()) > _LEAST_CHANGE * float(visible)
 
 
 def _plus(x: float, y: float, radius: float, half: float) -> Points:

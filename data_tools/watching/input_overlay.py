@@ -19,7 +19,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import numpy as np
 from PIL import Image
@@ -27,6 +27,7 @@ from PIL import Image
 from data_tools.watching.skin import (
     DPAD_LOOKS,
     Button,
+    Direction,
     Dpad,
     Element,
     Look,
@@ -76,7 +77,7 @@ _KEYS = tuple(
         "LEFTCTRL A S D F G H J K L SEMICOLON APOSTROPHE GRAVE",
         "LEFTSHIFT BACKSLASH Z X C V B N M COMMA DOT SLASH RIGHTSHIFT KPASTERISK",
         "LEFTALT SPACE CAPSLOCK F1 F2 F3 F4 F5 F6 F7 F8 F9 F10 NUMLOCK SCROLLLOCK",
-        "KP7 KP8 KP9 KPMINUS KP4 KP5 KP6 KPPLUS KP1 KP2 KP3 KP0 KPDOT NONE NONE 102ND F11 F12",
+        "KP7 KP8 KP9 KPMINUS KP4 KP5 KP6 KPPLUS KP1 KP2 KP3 KP0 KPDOT NONE NONE NONE F11 F12",
     )
     for name in row.split()
 )
@@ -86,7 +87,6 @@ _EXTENDED_KEYS = {
     0xE04D: "RIGHT", 0xE050: "DOWN",
 }  # fmt: skip
 
-Direction = Literal["up", "down", "left", "right"]
 _DIRECTIONS: dict[int, Direction] = {1: "up", 2: "down", 3: "left", 4: "right"}
 
 
@@ -177,7 +177,7 @@ def _read_atlas(path: Path) -> Look:
     except (OSError, SyntaxError, ValueError, EOFError, KeyError, IndexError) as error:
         if isinstance(error, PresetError):
             raise
-        raise PresetError(f"{path}: this is no PNG that can be read: {error}") from error
+        raise PresetError(f"{path}: this is no PNG that can be read") from error
 
 
 Rectangle = tuple[int, int, int, int]

@@ -298,7 +298,7 @@ def _add_top(plan: PadPlan, rng: np.random.Generator) -> PadPlan:
     """Put shoulders and triggers above the body, and move everything else down."""
     if plan.shoulders:
         return plan
-    tall, wide = rng.uniform(3.0, 6.0), rng.uniform(15, 24)
+    tall, wide = rng.uniform(3.0, 6.5), rng.uniform(15, 33)
     gap, inset = rng.uniform(0.3, 1.2), rng.uniform(9, 15)
     trigger_tall, trigger_wide = rng.uniform(4.5, 9.5), wide * rng.uniform(0.45, 1.0)
     is_behind = plan.outline is not None and rng.random() < 0.4

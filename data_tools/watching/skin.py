@@ -22,10 +22,11 @@ from functools import cached_property
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Float32, Float64, UInt8
+from jaxtyping import Float32, Float64, Int64, UInt8
 
 Look = UInt8[np.ndarray, "h w 4"]
 """A sprite: RGBA with straight alpha."""
+Direction = Literal["up", "down", "left", "right"]
 Place = tuple[float, float]
 """The left and the top edge of a sprite, in native pixels."""
 Box = tuple[int, int, int, int]
@@ -99,7 +100,7 @@ class Trigger:
     mode: Literal["binary", "crop", "opacity"]
     """`binary` shows one look or the other; `crop` lays a part of `down` over `up`, as large as the
     value; `opacity` lays all of `down` over `up`, as opaque as the value."""
-    direction: Literal["up", "down", "left", "right"] = "up"
+    direction: Direction = "up"
     """Where a cropped look grows to."""
 
 
@@ -227,20 +228,94 @@ def premultiply(look: Look) -> Float32[np.ndarray, "h w 4"]:
     return picture
 
 
-def _lay_over(
-    canvas: Float32[np.ndarray, "h w 4"], patch: Patch | None, opacity: float = 1.0
-) -> None:
-    if patch is None or opacity <= 0:
-        return
-    x, y, sprite = patch
-    if opacity < 1:
-        sprite = sprite * np.float32(opacity)
-    below = canvas[y : y + sprite.shape[0], x : x + sprite.shape[1]]
-    below *= 1 - sprite[..., 3:]
-    below += sprite
+class _Canvas:
+    """A part of the composed picture, whose pixels know where they lie in it."""
+
+    def __init__(self, pixels: Float32[np.ndarray, "h w 4"], left: int = 0, top: int = 0) -> None:
+        self.pixels, self._left, self._top = pixels, left, top
+
+    def lay(self, patch: Patch | None, opacity: float = 1.0) -> None:
+        """Lay a sprite over what is there."""
+        if patch is None or opacity <= 0:
+            return
+        x, y, sprite = patch[0] - self._left, patch[1] - self._top, patch[2]
+        if x < 0 or y < 0:
+            sprite = sprite[max(-y, 0) :, max(-x, 0) :]
+            x, y = max(x, 0), max(y, 0)
+        below = self.pixels[y : y + sprite.shape[0], x : x + sprite.shape[1]]
+        sprite = sprite[: below.shape[0], : below.shape[1]]
+        if opacity < 1:
+            sprite = sprite * np.float32(opacity)
+        below *= 1 - sprite[..., 3:]
+        below += sprite
+
+    def lay_mixed(self, up: Patch | None, down: Patch | None, share: float) -> None:
+        """Lay a mixture of two looks over what is there, `share` of it the second one's."""
+        if share <= 0 or share >= 1:
+            self.lay(down if share >= 1 else up)
+            return
+        patches = [(patch, part) for patch, part in ((up, 1 - share), (down, share)) if patch]
+        if not patches:
+            return
+        left = min(x for (x, _, _), _ in patches)
+        top = min(y for (_, y, _), _ in patches)
+        right = max(x + sprite.shape[1] for (x, _, sprite), _ in patches)
+        bottom = max(y + sprite.shape[0] for (_, y, sprite), _ in patches)
+        mixed = np.zeros((bottom - top, right - left, 4), np.float32)
+        for (x, y, sprite), part in patches:
+            rows = slice(y - top, y - top + sprite.shape[0])
+            mixed[rows, x - left : x - left + sprite.shape[1]] += sprite * np.float32(part)
+        self.lay((left, top, mixed))
 
 
-Draw = Callable[[Float32[np.ndarray, "h w 4"], State], None]
+Draw = Callable[[_Canvas, State], None]
+
+
+@dataclass(frozen=True)
+class _Layer:
+    """An element, ready to be drawn."""
+
+    draw: Draw
+    bounds: Box
+    """Composed pixels that its looks can touch."""
+    changes: Box | None
+    """Composed pixels that its controls can change."""
+    controls: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Taps:
+    """A way to scale native rows to rows of display, as a few weighted rows for each."""
+
+    rows: tuple[Int64[np.ndarray, " k"], ...]
+    weights: tuple[Float32[np.ndarray, "k 1 1"], ...]
+
+    @classmethod
+    def make(cls, shown: _Axis, num_rows: int) -> "_Taps":
+        """Choose the weights: means where rows shrink, lines between two where they grow."""
+        starts = shown.edges(0, shown.count - 1)
+        if shown.step < 1:
+            starts = starts + shown.step / 2 - 0.5
+        first = np.floor(starts).astype(np.int64)
+        rows, weights = [], []
+        for tap in range(math.ceil(shown.step) + 1):
+            places = first + tap
+            if shown.step < 1:
+                share = 1 - np.abs(places - starts)
+            else:
+                ends = np.minimum(places + 1, starts + shown.step)
+                share = (ends - np.maximum(places, starts)) / shown.step
+            is_there = (places >= 0) & (places < num_rows)
+            rows.append(np.clip(places, 0, num_rows - 1))
+            weights.append((np.maximum(share, 0) * is_there).astype(np.float32)[:, None, None])
+        return cls(tuple(rows), tuple(weights))
+
+    def apply(self, canvas: Float32[np.ndarray, "n m 4"]) -> Float32[np.ndarray, "k m 4"]:
+        """Scale the first axis."""
+        out = canvas[self.rows[0]] * self.weights[0]
+        for rows, weights in zip(self.rows[1:], self.weights[1:], strict=True):
+            out += canvas[rows] * weights
+        return out
 
 
 class Renderer:
@@ -276,11 +351,12 @@ class Renderer:
             for axis, size in zip(self._shown, (skin.width, skin.height), strict=True)
         )
         self._axes = across, along
-        self._canvas = np.zeros((along.count, across.count, 4), np.float32)
         still, moving = _split(skin.elements)
+        base = _Canvas(np.zeros((along.count, across.count, 4), np.float32))
         for picture in still:
-            _lay_over(self._canvas, _Sprite(picture.look).sample(*picture.at, across, along))
-        self._draws = [self._prepare(element) for element in moving]
+            base.lay(self._patch(picture.look, picture.at))
+        self._base = base.pixels
+        self._layers = [self._make_layer(element) for element in moving]
 
     @property
     def size(self) -> tuple[int, int]:
@@ -302,15 +378,71 @@ class Renderer:
 
     def render(self, state: State) -> Float32[np.ndarray, "h w 4"]:
         """Draw one state: colours and opacity in [0, 1], colours multiplied by opacity."""
-        canvas = self._canvas.copy()
-        for draw in self._draws:
-            draw(canvas, state)
+        composed, shown = self._at_rest
+        changed = [
+            layer.changes
+            for layer in self._layers
+            if layer.changes and any(state.get(name) for name in layer.controls)
+        ]
+        if not self._is_halved:
+            canvas = composed.copy()
+            for left, top, right, bottom in changed:
+                canvas[top:bottom, left:right] = self._compose((left, top, right, bottom), state)
+            return self._resample(canvas) if changed else shown.copy()
+        shown = shown.copy()
+        for left, top, right, bottom in changed:
+            x0, y0, x1, y1 = left // 2, top // 2, -(-right // 2), -(-bottom // 2)
+            part = self._compose((2 * x0, 2 * y0, 2 * x1, 2 * y1), state)
+            shown[y0:y1, x0:x1] = self._resample(part)
+        return shown
+
+    @cached_property
+    def _at_rest(self) -> tuple[Float32[np.ndarray, "n m 4"], Float32[np.ndarray, "h w 4"]]:
+        """Compose the state of rest: most of it is the same in every state."""
+        across, along = self._axes
+        composed = self._compose((0, 0, across.count, along.count), {})
+        return composed, self._resample(composed)
+
+    def _compose(self, box: Box, state: State) -> Float32[np.ndarray, "n m 4"]:
+        """Compose a part of the picture of a state."""
+        left, top, right, bottom = box
+        canvas = _Canvas(self._base[top:bottom, left:right].copy(), left, top)
+        for layer in self._layers:
+            x0, y0, x1, y1 = layer.bounds
+            if x0 < right and x1 > left and y0 < bottom and y1 > top:
+                layer.draw(canvas, state)
+        return canvas.pixels
+
+    def _resample(self, canvas: Float32[np.ndarray, "n m 4"]) -> Float32[np.ndarray, "h w 4"]:
+        """Scale what has been composed to pixels of display."""
         if self._is_halved:
             rows = canvas[::2] + canvas[1::2]
             return (rows[:, ::2] + rows[:, 1::2]) * np.float32(0.25)
-        for shown in reversed(self._shown):
-            canvas = _resample(canvas, shown).swapaxes(0, 1)
-        return canvas
+        across, along = self._taps
+        return across.apply(along.apply(canvas).swapaxes(0, 1)).swapaxes(0, 1)
+
+    @cached_property
+    def _taps(self) -> tuple[_Taps, _Taps]:
+        across, along = (
+            _Taps.make(shown, axis.count)
+            for shown, axis in zip(self._shown, self._axes, strict=True)
+        )
+        return across, along
+
+    def _make_layer(self, element: Element) -> _Layer:
+        return _Layer(
+            draw=self._prepare(element),
+            bounds=self._cover(_bounds(element)),
+            changes=_join([self._cover(extent) for extent in _extents(element).values()]),
+            controls=_controls(element),
+        )
+
+    def _cover(self, extent: _Crop) -> Box:
+        """Find the composed pixels that native ones touch."""
+        left, top, right, bottom = extent
+        x0, x1 = self._axes[0].cover(left, right - left)
+        y0, y1 = self._axes[1].cover(top, bottom - top)
+        return x0, y0, x1, y1
 
     def _prepare(self, element: Element) -> Draw:
         match element:
@@ -331,16 +463,16 @@ class Renderer:
     def _prepare_picture(self, picture: Picture) -> Draw:
         patch = self._patch(picture.look, picture.at)
 
-        def draw(canvas: Float32[np.ndarray, "h w 4"], _: State) -> None:
-            _lay_over(canvas, patch)
+        def draw(canvas: _Canvas, _: State) -> None:
+            canvas.lay(patch)
 
         return draw
 
     def _prepare_button(self, button: Button) -> Draw:
         up, down = self._patch(button.up, button.at), self._patch(button.down, button.at)
 
-        def draw(canvas: Float32[np.ndarray, "h w 4"], state: State) -> None:
-            _lay_mixed(canvas, up, down, state.get(button.control, 0.0))
+        def draw(canvas: _Canvas, state: State) -> None:
+            canvas.lay_mixed(up, down, state.get(button.control, 0.0))
 
         return draw
 
@@ -348,13 +480,13 @@ class Renderer:
         up = _Sprite(stick.up)
         down = up if stick.down is None else _Sprite(stick.down)
 
-        def draw(canvas: Float32[np.ndarray, "h w 4"], state: State) -> None:
+        def draw(canvas: _Canvas, state: State) -> None:
             x = stick.at[0] + stick.travel * state.get(stick.x, 0.0)
             y = stick.at[1] + stick.travel * state.get(stick.y, 0.0)
             press = state.get(stick.press, 0.0) if stick.press else 0.0
             released = up.sample(x, y, *self._axes) if press < 1 else None
             pressed = down.sample(x, y, *self._axes) if press > 0 else None
-            _lay_mixed(canvas, released, pressed, press)
+            canvas.lay_mixed(released, pressed, press)
 
         return draw
 
@@ -362,25 +494,25 @@ class Renderer:
         up, down = self._patch(trigger.up, trigger.at), self._patch(trigger.down, trigger.at)
         sprite = _Sprite(trigger.down)
 
-        def draw(canvas: Float32[np.ndarray, "h w 4"], state: State) -> None:
+        def draw(canvas: _Canvas, state: State) -> None:
             value = min(max(state.get(trigger.control, 0.0), 0.0), 1.0)
             if trigger.mode == "binary":
-                _lay_over(canvas, down if value >= BINARY_TRIGGER_ABOVE else up)
+                canvas.lay(down if value >= BINARY_TRIGGER_ABOVE else up)
                 return
-            _lay_over(canvas, up)
+            canvas.lay(up)
             if trigger.mode == "opacity":
-                _lay_over(canvas, down, value)
+                canvas.lay(down, value)
                 return
             crop = _crop(trigger, value)
-            _lay_over(canvas, sprite.sample(*trigger.at, *self._axes, crop))
+            canvas.lay(sprite.sample(*trigger.at, *self._axes, crop))
 
         return draw
 
     def _prepare_dpad(self, dpad: Dpad) -> Draw:
         patches = [self._patch(look, dpad.at) for look in dpad.looks]
 
-        def draw(canvas: Float32[np.ndarray, "h w 4"], state: State) -> None:
-            _lay_over(canvas, patches[choose_dpad_look(state)])
+        def draw(canvas: _Canvas, state: State) -> None:
+            canvas.lay(patches[choose_dpad_look(state)])
 
         return draw
 
@@ -389,27 +521,6 @@ def _split(elements: tuple[Element, ...]) -> tuple[list[Picture], tuple[Element,
     """Part the pictures below everything else from the elements above."""
     still = list(itertools.takewhile(lambda element: isinstance(element, Picture), elements))
     return [e for e in still if isinstance(e, Picture)], elements[len(still) :]
-
-
-def _lay_mixed(
-    canvas: Float32[np.ndarray, "h w 4"], up: Patch | None, down: Patch | None, share: float
-) -> None:
-    """Lay a mixture of two looks over the canvas, `share` of it the second one's."""
-    if share <= 0 or share >= 1:
-        _lay_over(canvas, down if share >= 1 else up)
-        return
-    patches = [(patch, part) for patch, part in ((up, 1 - share), (down, share)) if patch]
-    if not patches:
-        return
-    left = min(x for (x, _, _), _ in patches)
-    top = min(y for (_, y, _), _ in patches)
-    right = max(x + sprite.shape[1] for (x, _, sprite), _ in patches)
-    bottom = max(y + sprite.shape[0] for (_, y, sprite), _ in patches)
-    mixed = np.zeros((bottom - top, right - left, 4), np.float32)
-    for (x, y, sprite), part in patches:
-        height, width = sprite.shape[:2]
-        mixed[y - top : y - top + height, x - left : x - left + width] += sprite * np.float32(part)
-    _lay_over(canvas, (left, top, mixed))
 
 
 def _crop(trigger: Trigger, value: float) -> _Crop:
@@ -427,22 +538,19 @@ def _crop(trigger: Trigger, value: float) -> _Crop:
             return 0, 0, wide, height
 
 
-def _resample(canvas: Float32[np.ndarray, "n m 4"], shown: _Axis) -> Float32[np.ndarray, "k m 4"]:
-    """Scale native rows to rows of display: means where they shrink, a line where they grow."""
-    first, last = 0, shown.count
-    if shown.step == 1 and shown.start == 0:
-        return canvas[first:last]
-    if shown.step < 1:
-        middles = shown.edges(first, last - 1) + shown.step / 2 - 0.5
-        padded = np.concatenate([canvas[:1] * 0, canvas, canvas[:1] * 0])
-        places = np.clip(middles + 1, 0, len(padded) - 1)
-        whole = np.minimum(places.astype(int), len(padded) - 2)
-        part = (places - whole).astype(np.float32)[:, None, None]
-        return padded[whole] * (1 - part) + padded[whole + 1] * part
-    sums = np.zeros((len(canvas) + 1, *canvas.shape[1:]))
-    np.cumsum(canvas, axis=0, out=sums[1:], dtype=np.float64)
-    places = np.clip(shown.edges(first, last), 0, len(canvas))
-    return (_difference(sums, places) / shown.step).astype(np.float32)
+def _bounds(element: Element) -> _Crop:
+    """Find the native pixels that an element's looks can touch."""
+    reach = element.travel if isinstance(element, Stick) else 0.0
+    match element:
+        case Picture():
+            looks = [element.look]
+        case Dpad():
+            looks = list(element.looks)
+        case _:
+            looks = [look for look in (element.up, element.down) if look is not None]
+    height, width = (max(look.shape[axis] for look in looks) for axis in (0, 1))
+    x, y = element.at
+    return x - reach, y - reach, x + width + reach, y + height + reach
 
 
 def _extents(element: Element) -> dict[str, _Crop]:

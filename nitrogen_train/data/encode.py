@@ -54,6 +54,28 @@ class Encoding:
 DEFAULT_ENCODING = Encoding()
 
 
+@dataclass(frozen=True, kw_only=True)
+class StreamEncoding:
+    """The settings of x264 that live streams have: a bit rate instead of a quality."""
+
+    bitrate: int
+    """Bits per second, on average and at most over a second."""
+    group_s: float = 2.0
+    """Time from one key frame to the next, as streaming services ask for."""
+    preset: str = "veryfast"
+
+    def options(self, fps: float) -> dict[str, object]:
+        """Spell this out for FFmpeg."""
+        group = max(1, round(self.group_s * fps))
+        rate = str(self.bitrate)
+        return {
+            "preset": self.preset,
+            **{"b": rate, "maxrate": rate, "bufsize": rate},
+            # As for `Encoding`, so that the same frames give the same bytes.
+            "x264-params": f"keyint={group}:scenecut=0:mbtree=0:threads=1",
+        }
+
+
 def frame_rate(fps: float) -> Fraction:
     """Find the exact rate that `fps` frames per second are: 60000/1001 where 59.94 is written."""
     television = Fraction(round(fps * 1.001) * 1000, 1001)
@@ -84,7 +106,7 @@ class VideoWriter:
         fps: float,
         width: int,
         height: int,
-        encoding: Encoding = DEFAULT_ENCODING,
+        encoding: Encoding | StreamEncoding = DEFAULT_ENCODING,
     ) -> None:
         """Remember how to encode; nothing is opened before the `with` block.
 

@@ -18,7 +18,7 @@ from nitrogen_train.viewing.charts import (
     draw_scores,
     has_content,
 )
-from nitrogen_train.viewing.page import Picture, Section, Table, write_page
+from nitrogen_train.viewing.page import PagePicture, Section, Table, write_page
 
 _OFFLINE_COLUMNS = {
     "onset_f1": "onset F1",
@@ -106,7 +106,7 @@ def _videos_section(
         heading="The policy at play",
         note="Held-out seeds. The pad shows what the policy presses at that moment.",
         videos=[
-            Picture(
+            PagePicture(
                 kind="video/mp4",
                 data=video.read_bytes() if isinstance(video, Path) else video,
                 caption=name,

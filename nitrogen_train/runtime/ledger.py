@@ -50,6 +50,11 @@ class Ledger(Generic[Record]):
         if earlier is not None and not path.exists() and any(path.parent.glob(earlier)):
             write_line(f"{path.parent} is of an earlier version: what it lists is done again")
 
+    @property
+    def settings(self) -> Any:  # noqa: ANN401 - as JSON has them
+        """Return the settings that lines must be of, as JSON has them."""
+        return self._of
+
     def read_settings(self) -> Any:  # noqa: ANN401 - as JSON has them
         """Read the settings that the file was begun with; None if there are none.
 

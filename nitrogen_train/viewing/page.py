@@ -15,7 +15,7 @@ from nitrogen_train.viewing.charts import Chart
 
 
 @dataclass(frozen=True, kw_only=True)
-class Picture:
+class PagePicture:
     """A picture or a video."""
 
     kind: str
@@ -53,10 +53,10 @@ class Section:
 
     heading: str = ""
     note: str = ""
-    videos: Sequence[Picture] = ()
-    pictures: Sequence[Picture] = ()
+    videos: Sequence[PagePicture] = ()
+    pictures: Sequence[PagePicture] = ()
     charts: Sequence[Chart] = ()
-    maps: Sequence[Picture] = ()
+    maps: Sequence[PagePicture] = ()
     """Small square pictures, each pixel of which is seen."""
     tables: Sequence[Table] = ()
     facts: Mapping[str, object] = field(default_factory=dict)

@@ -52,6 +52,16 @@ GAMES = (
     ),
     Run("ls demo/recordings/*/*.mp4"),
     Run("nitrogen-data preview DATASET", names={"DATASET": "data"}),
+    Run(
+        "nitrogen-data overlay draw rec --out drawn --skin xbox",
+        more="--size 320x180 --width 120 --workers 1",
+    ),
+    Run(
+        "nitrogen-data overlay draw rec --out presets --skin PRESET.json --width 200 --at top-left "
+        "--bitrate 2M --fps 60",
+        names={"PRESET.json": "drawn-7"},
+        more="--size 320x180 --workers 1",
+    ),
     Run('eval "$(nitrogen-data completion bash)"'),
     Run('eval "$(nitrogen-train -sc install=bash)"'),
     Run(

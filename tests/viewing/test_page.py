@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from nitrogen_train.viewing.charts import NUM_COLOURS, draw_columns
-from nitrogen_train.viewing.page import Picture, Section, Table, write_page
+from nitrogen_train.viewing.page import PagePicture, Section, Table, write_page
 
 HOSTILE = '"><script>alert(1)</script>'
 
@@ -34,7 +34,7 @@ class _Balance(HTMLParser):
 
 
 def test_nothing_that_is_written_becomes_markup(tmp_path: Path) -> None:
-    picture = Picture(kind="image/png", data=b"x", caption=HOSTILE, detail=HOSTILE)
+    picture = PagePicture(kind="image/png", data=b"x", caption=HOSTILE, detail=HOSTILE)
     table = Table(
         header=[HOSTILE, HOSTILE], header_hints=[HOSTILE, HOSTILE], rows=[[HOSTILE, HOSTILE]],
         row_hints=[HOSTILE], row_styles=["strong"], code_column=1,

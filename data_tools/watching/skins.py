@@ -1,0 +1,100 @@
+"""Open a skin by its name or its file.
+
+xbox | playstation | switch | drawn-SEED ─► a pad drawn by code
+FILE.json | FILE.png                     ─► a preset of input-overlay
+"""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from data_tools.watching.drawn_pads import draw_pad, random_pad
+from data_tools.watching.input_overlay import load_preset
+from data_tools.watching.pad_plans import Layout
+from data_tools.watching.pad_styles import PadStyle
+from data_tools.watching.skin import Skin
+from nitrogen_train.runtime.atomic_files import did_you_mean
+
+_PLAIN = PadStyle(
+    kind="solid",
+    has_plate=True,
+    press="fill",
+    body=(0.13, 0.14, 0.17, 0.92),
+    edge=(0.45, 0.48, 0.55, 1.0),
+    released=(0.30, 0.32, 0.38, 1.0),
+    pressed=(1.0, 0.72, 0.25, 1.0),
+    label=(0.85, 0.87, 0.92, 1.0),
+    pressed_label=(0.08, 0.08, 0.1, 1.0),
+    faces=((0.40, 0.84, 0.44, 1), (1.0, 0.38, 0.35, 1), (0.33, 0.63, 1.0, 1), (1.0, 0.82, 0.25, 1)),
+    has_coloured_faces=True,
+    labels="letters",
+    stroke=0.45,
+    dpad="arms",
+    stick="bowl",
+    stick_travel=3.2,
+    trigger="crop",
+    shade=0.15,
+    grain=0.0,
+    has_shadow=False,
+    hides_released=False,
+    width=960,
+)
+_WHITE = replace(
+    _PLAIN,
+    body=(0.90, 0.91, 0.93, 0.95),
+    edge=(0.20, 0.22, 0.26, 1.0),
+    released=(0.24, 0.26, 0.31, 1.0),
+    pressed=(0.20, 0.55, 0.95, 1.0),
+    pressed_label=(1.0, 1.0, 1.0, 1.0),
+    faces=(
+        (0.55, 0.68, 0.95, 1), (0.95, 0.42, 0.42, 1), (0.92, 0.60, 0.85, 1), (0.40, 0.82, 0.68, 1),
+    ),
+)  # fmt: skip
+_LINES = replace(
+    _PLAIN,
+    kind="outline",
+    body=(0.0, 0.0, 0.0, 0.35),
+    edge=(1.0, 1.0, 1.0, 1.0),
+    released=(0.0, 0.0, 0.0, 0.3),
+    pressed=(0.90, 0.20, 0.20, 1.0),
+    pressed_label=(1.0, 1.0, 1.0, 1.0),
+    label=(1.0, 1.0, 1.0, 1.0),
+    has_coloured_faces=False,
+    stroke=0.6,
+    stick="ring",
+)
+_NAMED: dict[str, tuple[Layout, PadStyle, int]] = {
+    "xbox": ("xbox", _PLAIN, 3),
+    "playstation": ("playstation", _WHITE, 1),
+    "switch": ("switch", _LINES, 3),
+}
+SKINS = tuple(_NAMED)
+"""The names of the fixed skins."""
+_DRAWN = "drawn-"
+
+
+def open_skin(text: str) -> Skin:
+    """Open a skin.
+
+    Args:
+        text: One of `SKINS`, `drawn-SEED`, or the path of a preset's layout or picture.
+
+    Raises:
+        ValueError: If there is no such skin, or the preset cannot be used.
+    """
+    if text in _NAMED:
+        layout, style, seed = _NAMED[text]
+        rng = np.random.default_rng(seed)
+        return draw_pad(layout, style, rng, name=text, is_complete=True)
+    number = text.removeprefix(_DRAWN)
+    if text.startswith(_DRAWN) and number.isascii() and number.isdigit():
+        return random_pad(int(number))
+    path = Path(text)
+    if path.suffix.lower() in (".json", ".png"):
+        return load_preset(path)
+    names = ", ".join(SKINS)
+    raise ValueError(
+        f"there is no skin {text!r}: expected {names}, {_DRAWN}SEED, or the .json or .png of a "
+        f"preset{did_you_mean(text, SKINS, lead=', ')}"
+    )

@@ -1,0 +1,111 @@
+"""Define the verbs that read controllers from videos, and draw them on videos."""
+
+import argparse
+import re
+from pathlib import Path
+
+from data_tools.command_line import CommandParser, add_verb, add_workers, out_folder
+
+_BITS = {"": 1, "k": 1_000, "m": 1_000_000}
+_MOST_FAULTS = 20
+
+
+def add_overlay_verbs(verbs: "argparse._SubParsersAction[CommandParser]") -> None:
+    """Add `overlay` and its actions to the command line."""
+    summary = "Draw a controller on recorded play, as streams show it."
+    verb = verbs.add_parser("overlay", help=summary, description=summary)
+    actions = verb.add_subparsers(dest="action", required=True, metavar="ACTION")
+    draw = add_verb(
+        actions,
+        "draw",
+        "Write a recording's video with a controller drawn on it by the recording's log.",
+        _draw,
+        examples=[
+            "rec --out drawn --skin xbox",
+            "rec --out drawn --skin dualsense.json --at top-left",
+            "rec/a.mp4 --out drawn --skin drawn-7 --bitrate 2M",
+        ],
+    )
+    draw.add_argument(
+        "recordings",
+        metavar="RECORDING",
+        type=Path,
+        nargs="+",
+        help="folder of recordings, or the video of one",
+    )
+    draw.add_argument(
+        "--out", type=out_folder, required=True, metavar="FOLDER", help="folder for NAME.mp4"
+    )
+    draw.add_argument(
+        "--skin",
+        required=True,
+        metavar="SKIN",
+        help="xbox, playstation, switch, drawn-SEED for any of our own, or the .json or .png of a "
+        "preset of input-overlay",
+    )
+    draw.add_argument("--width", type=int, default=260, metavar="PX", help="of the controller")
+    draw.add_argument(
+        "--at",
+        default="bottom-right",
+        metavar="PLACE",
+        help="top-left, top-right, bottom-left, bottom-right, or X,Y of its left top corner",
+    )
+    draw.add_argument(
+        "--opacity", type=float, default=0.9, metavar="SHARE", help="of the controller"
+    )
+    draw.add_argument(
+        "--bitrate", type=_bits, default="4M", metavar="BITS", help="per second, for example 2500k"
+    )
+    draw.add_argument(
+        "--size",
+        type=_size,
+        default="1280x720",
+        metavar="WxH",
+        help="of the video; the game's picture is stretched to it",
+    )
+    draw.add_argument(
+        "--fps", type=float, metavar="HZ", help="of the video (default: the recording's)"
+    )
+    add_workers(draw)
+
+
+def _bits(text: str) -> int:
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([kKmM]?)", text)
+    if match is None:
+        raise argparse.ArgumentTypeError(f"expected a number such as 4M or 2500k, got {text!r}")
+    return round(float(match[1]) * _BITS[match[2].lower()])
+
+
+def _size(text: str) -> tuple[int, int]:
+    match = re.fullmatch(r"(\d{1,5})x(\d{1,5})", text)
+    if match is None:
+        raise argparse.ArgumentTypeError(f"expected WIDTHxHEIGHT, got {text!r}")
+    return int(match[1]), int(match[2])
+
+
+def _draw(options: argparse.Namespace) -> int:
+    from data_tools.watching.draw_overlays import OverlaySettings, draw_overlays
+    from data_tools.watching.skins import open_skin
+    from nitrogen_train.runtime.progress import pluralize
+
+    settings = OverlaySettings(
+        skin=options.skin,
+        width=options.width,
+        at=options.at,
+        opacity=options.opacity,
+        bitrate=options.bitrate,
+        size=options.size,
+        fps=options.fps,
+    )
+    for note in open_skin(options.skin).notes:
+        print(f"{options.skin}: {note}")
+    drawn = draw_overlays(
+        options.recordings, out_dir=options.out, settings=settings, workers=options.workers
+    )
+    faulty = [each for each in drawn if each.fault]
+    for each in faulty[:_MOST_FAULTS]:
+        print(f"{each.name}: not drawn: {each.fault}")
+    if len(faulty) > _MOST_FAULTS:
+        print(f"and {len(faulty) - _MOST_FAULTS} more")
+    print(f"{pluralize(len(drawn) - len(faulty), 'video')} in {options.out}")
+    return 1 if faulty else 0

@@ -1,0 +1,166 @@
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from jaxtyping import UInt8
+
+from data_tools.__main__ import main
+from data_tools.watching.skin import Renderer, composite
+from data_tools.watching.skins import open_skin
+
+WriteRecording = Callable[..., Path]
+SMALL = ["--size", "320x180", "--width", "120", "--workers", "1"]
+
+
+def draw(source: Path, out: Path, *words: str, skin: str = "xbox") -> int:
+    return main(["overlay", "draw", str(source), "--out", str(out), "--skin", skin, *SMALL, *words])
+
+
+def read_frames(path: Path) -> tuple[UInt8[np.ndarray, "f h w 3"], float]:
+    with av.open(str(path)) as container:
+        frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+        return np.stack(frames), float(container.streams.video[0].average_rate or 0)
+
+
+def expected(state: dict[str, float], grey: int, skin: str = "xbox") -> UInt8[np.ndarray, "h w 3"]:
+    pad = Renderer(open_skin(skin), 120).render(state)
+    frame = np.full((180, 320, 3), grey, np.uint8)
+    margin = round(0.02 * 320)
+    return composite(frame, pad, (320 - 120 - margin, 180 - pad.shape[0] - margin), 0.9)
+
+
+def test_every_frame_shows_its_row(write_recording: WriteRecording, tmp_path: Path) -> None:
+    folder = tmp_path / "rec"
+    folder.mkdir()
+    write_recording(folder, num_frames=20)
+
+    assert draw(folder, tmp_path / "out") == 0
+
+    frames, rate = read_frames(tmp_path / "out" / "run-0.mp4")
+    assert (frames.shape, rate) == ((20, 180, 320, 3), 10)
+    for t in (0, 7, 18):
+        state = {"LEFT_STICK_X": t / 100, "SOUTH": float(t % 2)}
+        right = np.abs(frames[t].astype(int) - expected(state, 4 * t)).mean()
+        flipped = state | {"SOUTH": 1 - state["SOUTH"]}
+        assert right < 3
+        assert right < np.abs(frames[t].astype(int) - expected(flipped, 4 * t)).mean()
+
+
+def test_the_rate_is_changed_without_a_shift(
+    write_recording: WriteRecording, tmp_path: Path
+) -> None:
+    folder = tmp_path / "rec"
+    folder.mkdir()
+    write_recording(folder, num_frames=10)
+
+    draw(folder, tmp_path / "out", "--fps", "20")
+
+    frames, rate = read_frames(tmp_path / "out" / "run-0.mp4")
+    assert rate == 20
+    assert len(frames) in (19, 20)
+    for t in (6, 7):
+        state = {"LEFT_STICK_X": 0.03, "SOUTH": 1.0}
+        assert np.abs(frames[t].astype(int) - expected(state, 12)).mean() < 3
+
+
+def test_finished_videos_are_kept_and_other_settings_refused(
+    write_recording: WriteRecording, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, out = tmp_path / "rec", tmp_path / "out"
+    folder.mkdir()
+    write_recording(folder, "a", num_frames=5)
+    draw(folder, out)
+    first = (out / "a.mp4").stat().st_mtime_ns
+    write_recording(folder, "b", num_frames=5)
+
+    assert draw(folder, out) == 0
+    assert "2 videos in" in capsys.readouterr().out
+    assert (out / "a.mp4").stat().st_mtime_ns == first
+    assert (out / "b.mp4").is_file()
+    assert draw(folder, out, skin="switch") == 2
+    assert "was made with --skin xbox" in capsys.readouterr().err
+
+
+def test_the_same_bytes_come_again(write_recording: WriteRecording, tmp_path: Path) -> None:
+    folder = tmp_path / "rec"
+    folder.mkdir()
+    write_recording(folder, num_frames=20)
+    for name in ("one", "two"):
+        draw(folder / "run-0.mp4", tmp_path / name, skin="drawn-3")
+
+    one, two = (tmp_path / name / "run-0.mp4" for name in ("one", "two"))
+    assert one.read_bytes() == two.read_bytes()
+
+
+def test_a_bad_recording_does_not_stop_the_others(
+    write_recording: WriteRecording, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "rec"
+    folder.mkdir()
+    for name in ("bad-log", "good", "keys", "no-video"):
+        write_recording(folder, name, num_frames=4)
+    (folder / "bad-log.inputs.jsonl").write_text('{"t_ns": 1, "controls": {"SOUTHH": 1}}\n')
+    (folder / "no-video.mp4").write_bytes(b"\0" * 100)
+    (folder / "lacks-log.mp4").write_bytes(b"")
+    facts = json.loads((folder / "keys.json").read_text()) | {"action_space": "keyboard_mouse"}
+    (folder / "keys.json").write_text(json.dumps(facts))
+
+    status = draw(folder, tmp_path / "out")
+
+    lines = capsys.readouterr().out.splitlines()
+    assert status == 1
+    assert lines[-1] == f"1 video in {tmp_path / 'out'}"
+    assert len(lines) == 5
+    assert {p.name for p in (tmp_path / "out").glob("*.mp4")} == {"good.mp4"}
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (["--at", "middle"], "--at takes top-left"),
+        (["--at", "300,10"], "does not fit"),
+        (["--opacity", "0"], "--opacity lies above 0"),
+        (["--opacity", "nan"], "--opacity lies above 0"),
+        (["--width", "4000"], "--width lies from 16"),
+        (["--size", "321x180"], "even numbers"),
+        (["--bitrate", "1"], "--bitrate lies from"),
+        (["--fps", "1000"], "--fps lies from"),
+        (["--skin", "xbix"], "did you mean xbox"),
+    ],
+)
+def test_a_wrong_setting_is_one_line(
+    write_recording: WriteRecording,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    words: list[str],
+    reason: str,
+) -> None:
+    folder = tmp_path / "rec"
+    folder.mkdir()
+    write_recording(folder, num_frames=2)
+
+    status = draw(folder, tmp_path / "out", *words)
+
+    error = capsys.readouterr().err
+    assert status == 2
+    assert reason in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_folder_of_the_recordings_is_left_alone(
+    write_recording: WriteRecording, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_recording(tmp_path, num_frames=2)
+
+    assert draw(tmp_path, tmp_path) == 2
+    assert "choose another folder" in capsys.readouterr().err
+    other = tmp_path / "other"
+    other.mkdir()
+    shutil.copy(tmp_path / "run-0.mp4", other / "mine.mp4")
+    assert draw(tmp_path, other) == 2
+    assert "not drawn here" in capsys.readouterr().err
