@@ -57,6 +57,8 @@ class OverlaySettings:
     """Width and height of the video."""
     fps: float | None = None
     """Frames per second; None keeps the recording's."""
+    preset: str = "veryfast"
+    """x264's name for how hard it tries."""
 
     def __post_init__(self) -> None:
         """Check the numbers.
@@ -241,7 +243,7 @@ def draw_recording(recording: Recording, path: Path, settings: OverlaySettings) 
     renderer = _open_renderer(settings.skin, settings.width)
     at = settings.place(renderer.size)
     wide, tall = settings.size
-    encoding = StreamEncoding(bitrate=settings.bitrate)
+    encoding = StreamEncoding(bitrate=settings.bitrate, preset=settings.preset)
     shown: State | None = None
     pad = renderer.render({})
     with VideoWriter(

@@ -87,7 +87,7 @@ def draw_pad(
         is_complete: Whether every control is shown.
     """
     plan = plan_pad(layout, rng, is_complete=is_complete)
-    return _Artist(plan, style, rng).draw(name or f"{layout}-{style.kind}")
+    return _Artist(plan, style, rng, is_complete=is_complete).draw(name or f"{layout}-{style.kind}")
 
 
 def random_pad(seed: int) -> Skin:
@@ -105,7 +105,9 @@ def random_pad(seed: int) -> Skin:
 class _Artist:
     """Paints the elements of one pad, in native pixels."""
 
-    def __init__(self, plan: PadPlan, style: PadStyle, rng: np.random.Generator) -> None:
+    def __init__(
+        self, plan: PadPlan, style: PadStyle, rng: np.random.Generator, *, is_complete: bool
+    ) -> None:
         self.plan, self.style, self.rng = plan, style, rng
         self.is_pixel = style.kind == "pixel"
         width = int(rng.integers(*_PIXEL_WIDTHS)) if self.is_pixel else style.width
@@ -119,7 +121,8 @@ class _Artist:
         self.is_well_lined = style.kind == "outline" or bool(rng.random() < 0.6)
         self.dot_size = float(rng.uniform(0.2, 0.38))
         self.dot_reach = float(rng.uniform(0.7, 1.0))
-        self.shows_thumbs = bool(rng.random() < 0.92)
+        self.pressed_tint: Colour = (1, 1, 1, 1) if rng.random() < 0.6 else (0, 0, 0, 1)
+        self.shows_thumbs = bool(rng.random() < 0.92) or is_complete
         turn = rng.random()
         self.trigger_direction: Direction = (
             "up" if turn < 0.7 else "down" if turn < 0.85 else "right"
@@ -243,6 +246,8 @@ class _Artist:
     ) -> None:
         """Add a button with the looks that the style gives it."""
         paint = partial(self._paint_control, shape=shape, glyph=glyph, colour=colour)
+        if colour is not None and self.style.are_faces_filled:
+            paint = partial(self._paint_coloured, shape=shape, glyph=glyph, colour=colour)
         at, up, down = self._pair([shape], paint)
         if not _differ(up, down):
             at, up, down = self._pair(
@@ -440,6 +445,21 @@ class _Artist:
         style = self.style
         self._paint_shape(brush, shape, style.pressed if is_pressed else style.released)
         self._paint_glyph(brush, glyph, shape, style.pressed_label if is_pressed else style.label)
+
+    def _paint_coloured(
+        self,
+        brush: Brush,
+        *,
+        is_pressed: bool,
+        shape: Points,
+        glyph: _Glyph | None,
+        colour: Colour,
+    ) -> None:
+        """Paint a face that has its colour at rest, too."""
+        fill = _mix(colour, self.pressed_tint, 0.6) if is_pressed else colour
+        self._paint_shape(brush, shape, fill)
+        is_light = sum(fill[:3]) > 1.6
+        self._paint_glyph(brush, glyph, shape, (0.1, 0.1, 0.1, 1) if is_light else (1, 1, 1, 1))
 
     def _paint_control(
         self,

@@ -86,6 +86,8 @@ def plan_pad(layout: Layout, rng: np.random.Generator, *, is_complete: bool = Fa
     }[layout](rng)
     # A pad seen from another side has another proportion of width and height.
     plan = _transform(_add_top(plan, rng), float(np.clip(rng.normal(1.0, 0.06), 0.88, 1.14)))
+    if rng.random() < 0.08 and plan.layout != "generic":
+        plan = _add_side_bars(plan, rng)
     return plan if is_complete else _leave_out(plan, rng)
 
 
@@ -300,7 +302,9 @@ def _add_top(plan: PadPlan, rng: np.random.Generator) -> PadPlan:
         return plan
     tall, wide = rng.uniform(3.0, 6.5), rng.uniform(15, 33)
     gap, inset = rng.uniform(0.3, 1.2), rng.uniform(9, 15)
-    trigger_tall, trigger_wide = rng.uniform(4.5, 9.5), wide * rng.uniform(0.45, 1.0)
+    is_bar = rng.random() < 0.12
+    trigger_tall = rng.uniform(1.8, 3.0) if is_bar else rng.uniform(4.5, 9.5)
+    trigger_wide = wide * rng.uniform(0.45, 1.0)
     is_behind = plan.outline is not None and rng.random() < 0.4
     top = trigger_tall + gap + tall + gap - (1.5 if is_behind else 0)
     slant = rng.uniform(0, 2.4) if rng.random() < 0.5 else 0.0
@@ -320,6 +324,16 @@ def _add_top(plan: PadPlan, rng: np.random.Generator) -> PadPlan:
     )
 
 
+def _add_side_bars(plan: PadPlan, rng: np.random.Generator) -> PadPlan:
+    """Make the pad smaller, and put the triggers beside it as tall bars."""
+    share, wide = rng.uniform(0.78, 0.86), rng.uniform(3.5, 6)
+    small = _transform(plan, share, shrink=share)
+    tall = small.height * rng.uniform(0.35, 0.6)
+    bar = rounded_box(0.8, small.height * 0.15, wide, tall, rng.uniform(0, 1.5))
+    bars = {"LEFT_TRIGGER": bar, "RIGHT_TRIGGER": bar * (-1, 1) + np.array((100.0, 0.0))}
+    return replace(small, triggers=bars)
+
+
 def _tab(x: float, y: float, wide: float, tall: float, slant: float, shape: int) -> Points:
     """Return a box, a dome or a wedge, whose outer side may hang lower."""
     if shape == 0:
@@ -337,14 +351,14 @@ def _tab(x: float, y: float, wide: float, tall: float, slant: float, shape: int)
     return points + np.stack([np.zeros(len(points)), slant * share], axis=1)
 
 
-def _transform(plan: PadPlan, factor: float, down: float = 0.0) -> PadPlan:
-    """Make a plan `factor` times as tall, and move it down."""
+def _transform(plan: PadPlan, factor: float, down: float = 0.0, *, shrink: float = 1.0) -> PadPlan:
+    """Make a plan `factor` times as tall, move it down, and shrink it towards its middle column."""
 
     def spot(place: Spot) -> Spot:
-        return place[0], place[1] * factor + down
+        return 50 + (place[0] - 50) * shrink, place[1] * factor + down
 
     def shape(points: Points) -> Points:
-        return points * (1.0, factor) + np.array((0.0, down))
+        return (points - (50, 0)) * (shrink, factor) + np.array((50.0, down))
 
     return replace(
         plan,
@@ -357,6 +371,11 @@ def _transform(plan: PadPlan, factor: float, down: float = 0.0) -> PadPlan:
         shoulders={name: shape(points) for name, points in plan.shoulders.items()},
         triggers={name: shape(points) for name, points in plan.triggers.items()},
         touchpad=None if plan.touchpad is None else shape(plan.touchpad),
+        face_radius=plan.face_radius * shrink,
+        dpad_radius=plan.dpad_radius * shrink,
+        cap_radius=plan.cap_radius * shrink,
+        well_radius=plan.well_radius * shrink,
+        small_radius=plan.small_radius * shrink,
     )
 
 

@@ -44,6 +44,8 @@ class PadStyle:
     faces: tuple[Colour, Colour, Colour, Colour]
     """The colours of SOUTH, EAST, WEST and NORTH: of the letter at rest, of the fill pressed."""
     has_coloured_faces: bool
+    are_faces_filled: bool
+    """Whether faces of colour have it at rest, too, and a press makes them lighter or darker."""
     labels: Labels
     stroke: float
     """Width of lines, in hundredths of the pad's width."""
@@ -90,6 +92,7 @@ def random_style(rng: np.random.Generator, kind: Kind | None = None) -> PadStyle
         pressed_label=_against(rng, pressed, None),
         faces=_random_faces(rng, pressed, is_coloured=has_letters_of_colour),
         has_coloured_faces=has_letters_of_colour,
+        are_faces_filled=has_letters_of_colour and bool(rng.random() < 0.4),
         labels=_choose(rng, ("letters", "symbols", "none"), (0.6, 0.2, 0.2)),
         stroke=float(rng.uniform(0.35, 1.1) * (1.6 if kind == "pixel" else 1.0)),
         dpad=_choose(rng, get_args(DpadLook), (0.38, 0.15, 0.22, 0.13, 0.12)),

@@ -18,7 +18,8 @@ from nitrogen_train.actions import GAMEPAD
 
 _FEWEST_ROWS = 5
 """Rows in which a button must be seen down before its look is taken from the video."""
-_MIDDLE = 0.45
+_FIRST_MIDDLE = 0.35
+_LEAST_APART = 0.3
 _STRAY_SHARE = 0.15
 """Values between released and pressed, above which a control is graded and left as it is."""
 _DOUBTFUL = 0.2
@@ -77,11 +78,16 @@ def _rescale(
     values: Float32[np.ndarray, " rows"], good: Bool[np.ndarray, " rows"]
 ) -> tuple[Float32[np.ndarray, " rows"], float | None]:
     """Set the usual released value to 0 and the usual pressed one to 1; graded ones stay."""
-    seen = values[good]
-    low, high = seen[seen < _MIDDLE], seen[seen >= _MIDDLE]
-    if len(high) < _FEWEST_ROWS or len(low) < _FEWEST_ROWS:
+    seen, middle = values[good], _FIRST_MIDDLE
+    up = down = 0.0
+    for _ in range(3):
+        low, high = seen[seen < middle], seen[seen >= middle]
+        if len(high) < _FEWEST_ROWS or len(low) < _FEWEST_ROWS:
+            return values, None
+        up, down = float(np.median(low)), float(np.median(high))
+        middle = (up + down) / 2
+    if down - up < _LEAST_APART:
         return values, None
-    up, down = float(np.median(low)), float(np.median(high))
     share = (seen - up) / (down - up)
     if np.mean((share > 0.2) & (share < 0.8)) > _STRAY_SHARE * min(1, len(high) / len(seen) + 0.05):
         return values, down

@@ -14,6 +14,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import pairwise
 
 import numpy as np
 from jaxtyping import Float32, UInt8
@@ -41,6 +42,8 @@ FOUND_ABOVE = 0.33
 _PRESENT = 0.6
 """Share of the best moment's correlation that a moment with the pad has."""
 _LARGE = 240
+_LEAST_BLUR_PX = 0.42
+"""Less blur is what sampling and the codec leave anyway, and cannot be told from none."""
 _COARSE_WIDTH = 480
 _FINE_PAD_WIDTH = 220
 _COARSE_PAD_WIDTH = 110
@@ -398,8 +401,8 @@ class _MeanFit:
         coefficients = grey + np.linalg.solve(gram, basis.T @ (target - basis @ grey))
         return target - basis @ coefficients
 
-    def solve(self) -> tuple[np.ndarray, float]:
-        """Return (x, y, width, blur, opacity) and the mean error in levels."""
+    def solve(self) -> np.ndarray:
+        """Return (x, y, width, blur, opacity)."""
         start = np.array([self._start.x, self._start.y, self._start.width, 0.5, 0.9])
         reach = 0.02 * self._start.width + 2
         low = np.array([start[0] - reach, start[1] - reach, start[2] * 0.94, 0.0, 0.25])
@@ -410,7 +413,7 @@ class _MeanFit:
             bounds=(_UNIT + (low - start) / _STEPS, _UNIT + (high - start) / _STEPS),
             loss="soft_l1", f_scale=4.0, diff_step=0.05 / _UNIT, max_nfev=12, ftol=1e-3, xtol=2e-4,
         )  # fmt: skip
-        return start + (best.x - _UNIT) * _STEPS, math.sqrt(float(np.mean(best.fun**2)))
+        return start + (best.x - _UNIT) * _STEPS
 
 
 def _averaging(
@@ -434,7 +437,9 @@ def _fit(
     fit = _MeanFit(moments, skin, neutral, find)
     if is_full_range:
         fit.black, fit.wide = 0.0, 255.0
-    (x, y, width, blur, opacity), _ = fit.solve()
+    x, y, width, blur, opacity = fit.solve()
+    if blur < _LEAST_BLUR_PX:
+        blur = 0.0
     placement = Placement(
         x=float(x), y=float(y), width=float(width), opacity=float(opacity), blur_px=float(blur),
         is_full_range=is_full_range, match=find.match,
@@ -446,36 +451,35 @@ def _choose_matrix(moments: Sequence[Moment], skin: Skin, placement: Placement) 
     """Take the colours that explain the mean picture better."""
     height, width = moments[0].luma.shape
     box = placement.box(skin, width=width, height=height)
-    left, top, right, bottom = (edge // 2 for edge in box)
-    seen = np.concatenate(
-        [
-            np.mean([plane[top:bottom, left:right] for plane in planes], axis=0).ravel()
-            for planes in ([m.u for m in moments], [m.v for m in moments])
-        ]
-    )
+    seen = _mean_vector(moments, box)
     errors = {}
-    pictures = PadPictures(skin, placement)
     for matrix in MATRICES:
-        pictures.placement = replace(placement, matrix=matrix)
+        pictures = PadPictures(skin, replace(placement, matrix=matrix))
         patch = pictures.patch(box, {})
-        levels, cover = (part[-len(seen) :] for part in (patch.levels, patch.cover))
-        errors[matrix] = float(np.sum(cover * np.abs(seen - levels - (1 - cover) * 128)))
+        expected = patch.over(find_background(moments, pictures, box))
+        # Where a state of a control differs from rest, the mean is far off in any colours.
+        errors[matrix] = float(np.sum(patch.cover * np.minimum(np.abs(seen - expected), 20)))
     return replace(placement, matrix=min(MATRICES, key=lambda matrix: errors[matrix]))
+
+
+def _mean_vector(moments: Sequence[Moment], box: Box) -> Float32[np.ndarray, " n"]:
+    planes = []
+    for name, step in (("luma", 1), ("u", 2), ("v", 2)):
+        left, top, right, bottom = (edge // step for edge in box)
+        cuts = [getattr(moment, name)[top:bottom, left:right] for moment in moments]
+        planes.append(np.mean(cuts, axis=0, dtype=np.float32).ravel())
+    return np.concatenate(planes)
 
 
 def find_background(moments: Sequence[Moment], pictures: PadPictures, box: Box) -> Background:
     """Estimate what is behind a pad on average, from where it shows through its box."""
     patch = pictures.patch(box, {})
-    seen = []
-    for name, step in (("luma", 1), ("u", 2), ("v", 2)):
-        left, top, right, bottom = (edge // step for edge in box)
-        planes = [getattr(moment, name)[top:bottom, left:right] for moment in moments]
-        seen.append(np.mean(planes, axis=0).ravel())
-    values = np.concatenate(seen)
+    values = _mean_vector(moments, box)
     shown = 1 - patch.cover
-    ends = np.cumsum([0, *[len(plane) for plane in seen]])
+    count = len(values) // 6
+    ends = [0, 4 * count, 5 * count, 6 * count]
     means = []
-    for start, stop in zip(ends, ends[1:], strict=False):
+    for start, stop in pairwise(ends):
         part = slice(start, stop)
         weights = shown[part] + 1e-3
         means.append(float(np.sum(weights * (values[part] - patch.levels[part]))

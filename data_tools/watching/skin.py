@@ -376,6 +376,20 @@ class Renderer:
                 boxes[name] = _join([boxes.get(name), (x0, y0, x1, y1)]) or (x0, y0, x1, y1)
         return boxes
 
+    @cached_property
+    def sticks(self) -> dict[str, tuple[float, float, float]]:
+        """The middle of each stick at rest, and how far an axis of 1 shifts it, by its x axis."""
+        x, y = (-axis.start * self.scale for axis in self._shown)
+        return {
+            e.x: (
+                x + self.scale * (e.at[0] + e.up.shape[1] / 2),
+                y + self.scale * (e.at[1] + e.up.shape[0] / 2),
+                self.scale * e.travel,
+            )
+            for e in self.skin.elements
+            if isinstance(e, Stick)
+        }
+
     def render(self, state: State) -> Float32[np.ndarray, "h w 4"]:
         """Draw one state: colours and opacity in [0, 1], colours multiplied by opacity."""
         composed, shown = self._at_rest

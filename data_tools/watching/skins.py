@@ -28,6 +28,7 @@ _PLAIN = PadStyle(
     pressed_label=(0.08, 0.08, 0.1, 1.0),
     faces=((0.40, 0.84, 0.44, 1), (1.0, 0.38, 0.35, 1), (0.33, 0.63, 1.0, 1), (1.0, 0.82, 0.25, 1)),
     has_coloured_faces=True,
+    are_faces_filled=False,
     labels="letters",
     stroke=0.45,
     dpad="arms",

@@ -10,6 +10,7 @@ from PIL import Image
 
 from data_tools.watching.input_overlay import PresetError, load_preset
 from data_tools.watching.skin import Button, Dpad, Picture, Renderer, Stick, Trigger
+from nitrogen_train.actions import GAMEPAD
 
 SIDE = 10
 """Of the looks of the presets here; each has its own colour."""
@@ -307,3 +308,29 @@ def test_a_rectangle_that_hangs_over_the_edge_a_little_is_cut(tmp_path: Path) ->
 
     pad = Renderer(skin, 100).render({"LEFT_TRIGGER": 0.5})
     assert pad.shape == (60, 100, 4)
+
+
+PRESET = Path(__file__).parent / "presets" / "xbox-controller.json"
+
+
+def test_a_preset_that_is_shipped_is_loaded() -> None:
+    skin = load_preset(PRESET)
+
+    assert skin.layout == "xbox"
+    assert not skin.notes
+    assert set(skin.controls) == set(GAMEPAD.buttons) - GAMEPAD.unlabelled | set(GAMEPAD.sticks)
+
+
+def test_each_control_of_a_preset_changes_its_own_place_alone() -> None:
+    renderer = Renderer(load_preset(PRESET), 256)
+    rest = renderer.render({})
+
+    for name, (x0, y0, x1, y1) in renderer.boxes.items():
+        change = np.abs(renderer.render({name: 1.0}) - rest).max(axis=-1)
+        assert change[y0:y1, x0:x1].max() > 0.25, name
+        change[y0:y1, x0:x1] = 0
+        assert change.max() < 1e-5, name
+    at = {name: ((a + c) / 2, (b + d) / 2) for name, (a, b, c, d) in renderer.boxes.items()}
+    assert at["WEST"][0] < at["SOUTH"][0] < at["EAST"][0]
+    assert at["DPAD_LEFT"][0] < at["DPAD_UP"][0] < at["DPAD_RIGHT"][0]
+    assert at["DPAD_UP"][1] < at["DPAD_LEFT"][1] < at["DPAD_DOWN"][1]

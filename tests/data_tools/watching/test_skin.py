@@ -236,6 +236,12 @@ def test_a_box_is_as_small_as_the_difference_of_the_looks() -> None:
     assert renderer.boxes == {"SOUTH": (10, 8, 13, 10)}
 
 
+def test_the_place_of_a_stick_is_told_in_pixels_of_display() -> None:
+    renderer = Renderer(many_elements(), 250, offset=(0.5, 0.0))
+
+    assert renderer.sticks == {"LEFT_STICK_X": (0.5 + (200 + 30.5) / 2, (50 + 30.5) / 2, 10.5)}
+
+
 def test_controls_are_named_once() -> None:
     assert many_elements().controls == (
         "DPAD_DOWN", "DPAD_LEFT", "DPAD_RIGHT", "DPAD_UP", "EAST", "LEFT_STICK_X", "LEFT_STICK_Y",
