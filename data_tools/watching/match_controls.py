@@ -217,10 +217,7 @@ class Disturbance:
         if patterns is not None:
             columns.append(patterns)
         self._prepare(
-            (
-                1
-                / (noise**2 + (shown * detail) ** 2)
-            ).astype(np.float32),
+            (1 / (noise**2 + (shown * detail) ** 2)).astype(np.float32),
             np.concatenate(columns, axis=1),
         )
 

@@ -58,6 +58,8 @@ _SHORTEST_S = 0.25
 """Rows that can be read for a shorter time than that, between others that cannot, are left out."""
 _MOST_STRETCHES = 3000
 """More would make the facts larger than a reader takes them."""
+_LEAST_CONFIDENCE = 0.25
+"""Mean over all controls, below which something else was taken for a pad."""
 _DIGITS = 3
 _NOT_MEASURED = 100.0
 """Residual of a row that was not decoded."""
@@ -132,8 +134,10 @@ class WatchedVideo:
     def describe(self) -> str:
         """Say in one line what came in, what was kept, and why the rest was not."""
         if not self.is_kept:
-            reasons = [item.detail.removeprefix(self.path).lstrip(": ") for item in self.dropped]
-            return f"{self.name}: dropped: {'; '.join(reasons)}"
+            why = self.dropped[0].detail
+            # Most reasons begin with the file, which is named already.
+            why = why.removeprefix(f"{self.path}: ").replace(self.path, "it")
+            return f"{self.name}: dropped: {why}"
         lost = [
             f"{format_length(item.seconds)} not: {item.reason} ({item.detail})"
             for item in self.dropped
@@ -352,6 +356,12 @@ def _read(path: Path, job: _Job) -> _Watched:
         learned[start:stop] = False
     if not learned.any():
         raise ReadingError(f"{path}: the pad was found, and can be read in none of its frames")
+    overlay = _describe_overlay(reading, learned, skin=str(job.asked["--skin"]))
+    if overlay.confidence < _LEAST_CONFIDENCE:
+        raise ReadingError(
+            f"{path}: what looks most like the pad is none: its controls are read with a "
+            f"confidence of {overlay.confidence:.2f}, expected at least {_LEAST_CONFIDENCE}"
+        )
     facts = RecordingFacts(
         video_start_ns=0,
         game=settings.game,
@@ -363,7 +373,7 @@ def _read(path: Path, job: _Job) -> _Watched:
         url=settings.url,
         disturbed_ns=tuple((int(edges_ns[a]), int(edges_ns[b])) for a, b in runs),
         masked_boxes=tuple(_list_masks(reading, edges_ns)),
-        overlay=_describe_overlay(reading, learned, skin=str(job.asked["--skin"])),
+        overlay=overlay,
     )
     lost = tuple(_list_lost(reading, learned, runs, name=name, settings=settings))
     lost += tuple(list_loss(video, name=name, game=settings.game))
@@ -374,7 +384,7 @@ def _read(path: Path, job: _Job) -> _Watched:
         asked=job.asked,
         seconds=float(edges_ns[-1] / 1e9),
         kept_s=float(np.diff(edges_ns)[learned].sum() / 1e9),
-        place=_describe_places(reading.stretches, facts.overlay),
+        place=_describe_places(reading.stretches, overlay),
         dropped=lost,
     )
     log = make_log(reading, edges_ns, graded=list_graded(skin))
@@ -473,13 +483,13 @@ def _describe_overlay(
     )
 
 
-def _describe_places(stretches: Sequence[PadStretch], overlay: OverlayFacts | None) -> str:
+def _describe_places(stretches: Sequence[PadStretch], overlay: OverlayFacts) -> str:
     boxes = list(dict.fromkeys(stretch.box for stretch in stretches))
     left, top, right, bottom = boxes[0]
     words = f"pad of {right - left}x{bottom - top} at {left},{top}"
     if len(boxes) > 1:
         words += f" and {pluralize(len(boxes) - 1, 'other place')}"
-    return words + (f", confidence {overlay.confidence:.2f}" if overlay else "")
+    return f"{words}, confidence {overlay.confidence:.2f}"
 
 
 def _list_lost(
