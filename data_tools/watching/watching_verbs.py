@@ -95,9 +95,9 @@ def add_watch_verb(verbs: "argparse._SubParsersAction[CommandParser]") -> None:
         "Make recordings of videos that show a controller; starts where it stopped.",
         _watch,
         examples=[
-            "videos/*.mp4 --out rec --game celeste --skin dualsense.json --sheet",
-            "a.mp4 --out rec --game celeste --skin xbox --box 980,520,260,170",
-            "videos/*.mp4 --out rec --game celeste --skin xbox --part 3/8",
+            "a/*.mp4 --out rec --game celeste --skin ds4.json --sheet",
+            "a.mp4 --out rec --game hades --skin xbox --box 9,52,260,170",
+            "a/*.mp4 --out rec --game hades --skin xbox --part 3/8",
         ],
     )
     verb.add_argument("videos", metavar="VIDEO", type=Path, nargs="+", help=".mp4, .mkv or .webm")
