@@ -92,11 +92,11 @@ def add_watch_verb(verbs: "argparse._SubParsersAction[CommandParser]") -> None:
     verb = add_verb(
         verbs,
         "watch",
-        "Make recordings of videos that show a controller; starts where it stopped.",
+        "Make recordings of videos that show a controller.",
         _watch,
         examples=[
             "a/*.mp4 --out rec --game celeste --skin ds4.json --sheet",
-            "a.mp4 --out rec --game hades --skin xbox --box 9,52,260,170",
+            "a.mp4 --out rec --game hades --skin xbox --box 9,9,260,170",
             "a/*.mp4 --out rec --game hades --skin xbox --part 3/8",
         ],
     )
