@@ -136,7 +136,7 @@ class WatchedVideo:
         if not self.is_kept:
             why = self.dropped[0].detail
             # Most reasons begin with the file, which is named already.
-            why = why.removeprefix(f"{self.path}: ").replace(self.path, "it")
+            why = why.removeprefix(f"{self.path}: ").replace(self.path, "it", 1)
             return f"{self.name}: dropped: {why}"
         lost = [
             f"{format_length(item.seconds)} not: {item.reason} ({item.detail})"
@@ -397,7 +397,7 @@ def find_unreadable(readable: Bool[np.ndarray, " rows"], *, fps: float) -> list[
     """List the stretches of rows that are not learned from, with short ones between them.
 
     Example:
-        >>> find_unreadable(np.array([1, 1, 1, 0, 1, 0, 1, 1], bool), fps=8)
+        >>> find_unreadable(np.array([1, 1, 1, 0, 1, 0, 1, 1], bool), fps=8.0)
         [(3, 6)]
     """
     edges = np.flatnonzero(np.diff(np.concatenate([[0], ~readable, [0]]).astype(np.int8)))

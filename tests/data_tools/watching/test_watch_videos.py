@@ -331,7 +331,7 @@ def test_the_stretches_of_a_recording_stay_few() -> None:
     readable = np.ones(100_000, bool)
     readable[::5] = False
 
-    runs = find_unreadable(readable, fps=4)
+    runs = find_unreadable(readable, fps=4.0)
 
     assert len(runs) <= 3000
     marked = np.ones(len(readable), bool)
