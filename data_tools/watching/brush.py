@@ -13,23 +13,23 @@ import numpy as np
 from jaxtyping import Float32, Float64, UInt8
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
-from data_tools.watching.skin import Look
+from data_tools.watching.skin import Look, Number
 
-Points = Float64[np.ndarray, "n 2"]
-Colour = tuple[float, float, float, float]
+Points = Float64[np.ndarray, "_ 2"]
+Colour = tuple[Number, Number, Number, Number]
 """Red, green, blue and opacity in [0, 1]."""
 
 _OVERSAMPLING = 4
 
 
-def ellipse(x: float, y: float, wide: float, tall: float | None = None) -> Points:
+def ellipse(x: Number, y: Number, wide: Number, tall: Number | None = None) -> Points:
     """Return an ellipse around (x, y) by its two radii, or a circle by one."""
     angles = np.linspace(0, 2 * np.pi, 48, endpoint=False)
     tall = wide if tall is None else tall
     return np.stack([x + wide * np.cos(angles), y + tall * np.sin(angles)], axis=1)
 
 
-def rounded_box(x: float, y: float, width: float, height: float, corner: float) -> Points:
+def rounded_box(x: Number, y: Number, width: Number, height: Number, corner: Number) -> Points:
     """Return a box with round corners by its left top corner."""
     corner = min(corner, width / 2, height / 2)
     turns = np.linspace(0, np.pi / 2, 7)
@@ -47,7 +47,7 @@ def rounded_box(x: float, y: float, width: float, height: float, corner: float) 
     )
 
 
-def star(x: float, y: float, radius: float, corners: int, turn: float = 0.0) -> Points:
+def star(x: Number, y: Number, radius: Number, corners: int, turn: Number = 0.0) -> Points:
     """Return a regular polygon around (x, y), its first corner upwards before it is turned."""
     angles = turn - np.pi / 2 + 2 * np.pi * np.arange(corners) / corners
     return np.stack([x + radius * np.cos(angles), y + radius * np.sin(angles)], axis=1)
@@ -66,7 +66,7 @@ def smooth(points: Points, pieces: int = 12) -> Points:
     return np.stack(curves, axis=1).reshape(-1, 2)
 
 
-def resize(points: Points, factor: float) -> Points:
+def resize(points: Points, factor: Number) -> Points:
     """Enlarge a shape around its middle."""
     middle = (points.min(axis=0) + points.max(axis=0)) / 2
     return middle + factor * (points - middle)
@@ -92,7 +92,7 @@ class Brush:
         self,
         width: int,
         height: int,
-        origin: tuple[float, float] = (0.0, 0.0),
+        origin: tuple[Number, Number] = (0.0, 0.0),
         *,
         has_hard_edges: bool = False,
     ) -> None:
@@ -101,7 +101,7 @@ class Brush:
         self._has_hard_edges = has_hard_edges
 
     def fill(
-        self, points: Points, colour: Colour, *, blur: float = 0.0, shade: float = 0.0
+        self, points: Points, colour: Colour, *, blur: Number = 0.0, shade: Number = 0.0
     ) -> None:
         """Fill a shape.
 
@@ -117,7 +117,7 @@ class Brush:
 
         self._paint(points, 1 + 3 * blur, draw, colour, blur=blur, shade=shade)
 
-    def stroke(self, points: Points, width: float, colour: Colour) -> None:
+    def stroke(self, points: Points, width: Number, colour: Colour) -> None:
         """Draw along a shape's edge with a pen that is `width` pixels wide."""
 
         def draw(canvas: ImageDraw.ImageDraw, corners: list[tuple[float, float]]) -> None:
@@ -126,7 +126,7 @@ class Brush:
 
         self._paint(points, 1 + width, draw, colour)
 
-    def write(self, x: float, y: float, text: str, size: float, colour: Colour) -> None:
+    def write(self, x: Number, y: Number, text: str, size: Number, colour: Colour) -> None:
         """Write a text around (x, y), bold, `size` pixels tall."""
         reach = size * max(1, len(text))
         box = rounded_box(x - reach, y - size, 2 * reach, 2 * size, 0)
@@ -140,7 +140,7 @@ class Brush:
 
         self._paint(box, 1, draw, colour)
 
-    def grain(self, strength: float, rng: np.random.Generator) -> None:
+    def grain(self, strength: Number, rng: np.random.Generator) -> None:
         """Roughen what has been painted, as a photograph or a texture is rough."""
         height, width = self._pixels.shape[:2]
         coarse = rng.normal(size=(height // 3 + 1, width // 3 + 1, 1)).repeat(3, 0).repeat(3, 1)
@@ -149,7 +149,7 @@ class Brush:
         changed = self._pixels[..., :3] + strength * noise.astype(np.float32) * alpha
         self._pixels[..., :3] = np.clip(changed, 0, alpha)
 
-    def fade(self, opacity: float) -> None:
+    def fade(self, opacity: Number) -> None:
         """Make all that has been painted more transparent."""
         self._pixels *= np.float32(opacity)
 
@@ -163,12 +163,12 @@ class Brush:
     def _paint(
         self,
         points: Points,
-        reach: float,
+        reach: Number,
         draw: Callable[[ImageDraw.ImageDraw, list[tuple[float, float]]], None],
         colour: Colour,
         *,
-        blur: float = 0.0,
-        shade: float = 0.0,
+        blur: Number = 0.0,
+        shade: Number = 0.0,
     ) -> None:
         """Draw a coverage inside the smallest box that holds it, and lay the colour over."""
         points = points - self._origin
@@ -196,7 +196,7 @@ class Brush:
         y: int,
         coverage: Float32[np.ndarray, "h w 1"],
         colour: Colour,
-        shade: float,
+        shade: Number,
     ) -> None:
         height, width = coverage.shape[:2]
         light = 1 + shade * np.linspace(0.5, -0.5, height, dtype=np.float32)[:, None, None]

@@ -31,6 +31,7 @@ from data_tools.watching.skin import (
     Dpad,
     Element,
     Look,
+    Number,
     Picture,
     Skin,
     Stick,
@@ -222,7 +223,7 @@ class _Artist:
             glyph = _small_glyph(control, self.plan.layout)
         self._add_button(control, shape, glyph, None)
 
-    def _face_shape(self, x: float, y: float) -> Points:
+    def _face_shape(self, x: Number, y: Number) -> Points:
         radius = self.plan.face_radius * self.unit
         x, y = x * self.unit, y * self.unit
         if self.is_pixel and radius < 3:
@@ -271,7 +272,7 @@ class _Artist:
             return
         x, y = (value * self.unit for value in self.plan.dpad)
         radius = self.plan.dpad_radius * self.unit
-        adders: Mapping[str, Callable[[float, float, float], None]] = {
+        adders: Mapping[str, Callable[[Number, Number, Number], None]] = {
             "arms": self._add_arms,
             "arrows": self._add_arrows,
             "nine": self._add_nine,
@@ -280,7 +281,7 @@ class _Artist:
         }
         adders[self.style.dpad](x, y, radius)
 
-    def _add_arms(self, x: float, y: float, radius: float) -> None:
+    def _add_arms(self, x: Number, y: Number, radius: Number) -> None:
         half = radius * float(self.rng.uniform(0.27, 0.36))
         if self.rng.random() < 0.6:
             self._add_picture(_plus(x, y, radius, half))
@@ -292,7 +293,7 @@ class _Artist:
             shape = rounded_box(x0, y0, x1 - x0, y1 - y0, 0.25 * half)
             self._add_button(control, shape, _arrow(control) if has_arrows else None, None)
 
-    def _add_arrows(self, x: float, y: float, radius: float) -> None:
+    def _add_arrows(self, x: Number, y: Number, radius: Number) -> None:
         """Add four directions apart from each other: triangles, discs or boxes."""
         kind = int(self.rng.integers(3))
         size = radius * float(self.rng.uniform(0.34, 0.46))
@@ -307,7 +308,7 @@ class _Artist:
                 shape = rounded_box(spot[0] - side, spot[1] - side, 2 * side, 2 * side, 0.4 * side)
             self._add_button(control, shape, _arrow(control) if kind == 2 else None, None)
 
-    def _add_nine(self, x: float, y: float, radius: float) -> None:
+    def _add_nine(self, x: Number, y: Number, radius: Number) -> None:
         """Add one sprite of nine looks, which may also tilt."""
         half = radius * float(self.rng.uniform(0.27, 0.36))
         tilt = float(self.rng.choice([0.0, 0.0, 0.06, 0.1])) * radius
@@ -329,7 +330,7 @@ class _Artist:
             looks.append(brush.look())
         self.elements.append(Dpad(at, tuple(looks)))
 
-    def _add_disc(self, x: float, y: float, radius: float) -> None:
+    def _add_disc(self, x: Number, y: Number, radius: Number) -> None:
         """Add a disc whose quarters light up."""
         self._add_picture(ellipse(x, y, radius))
         for control, (dx, dy) in _DIRECTIONS.items():
@@ -340,7 +341,7 @@ class _Artist:
             shape = np.concatenate([[(x, y)], arc])
             self._add_lit(control, shape)
 
-    def _add_dots(self, x: float, y: float, radius: float) -> None:
+    def _add_dots(self, x: Number, y: Number, radius: Number) -> None:
         """Add a plus on whose arms dots appear."""
         self._add_picture(_plus(x, y, radius, radius * float(self.rng.uniform(0.3, 0.38))))
         for control, (dx, dy) in _DIRECTIONS.items():
@@ -374,7 +375,7 @@ class _Artist:
         names = f"{side}_STICK_X", f"{side}_STICK_Y"
         self.elements.append(Stick(*names, press, at, travel, up, down if press else None))
 
-    def _add_well(self, x: float, y: float, radius: float) -> None:
+    def _add_well(self, x: Number, y: Number, radius: Number) -> None:
         style = self.style
         shape = ellipse(x, y, radius)
         if self.is_well_square:
@@ -390,7 +391,9 @@ class _Artist:
             brush.stroke(np.array(((x, y - radius), (x, y + radius))), 0.5 * self.pen, style.edge)
         self.elements.append(Picture(at, brush.look()))
 
-    def _paint_cap(self, brush: Brush, *, is_pressed: bool, x: float, y: float, cap: float) -> None:
+    def _paint_cap(
+        self, brush: Brush, *, is_pressed: bool, x: Number, y: Number, cap: Number
+    ) -> None:
         """Paint the part of a stick that moves."""
         style = self.style
         fill = style.pressed if is_pressed else style.released
@@ -410,7 +413,9 @@ class _Artist:
             brush.stroke(shape, self.pen, edge)
         self._paint_cap_marks(brush, x, y, cap, edge)
 
-    def _paint_cap_marks(self, brush: Brush, x: float, y: float, cap: float, edge: Colour) -> None:
+    def _paint_cap_marks(
+        self, brush: Brush, x: Number, y: Number, cap: Number, edge: Colour
+    ) -> None:
         match self.style.stick:
             case "ring":
                 brush.stroke(ellipse(x, y, 0.75 * cap), 1.6 * self.pen, edge)
@@ -554,7 +559,7 @@ def _differ(up: Look, down: Look) -> bool:
     return float(np.abs(first - second).max(axis=-1).sum()) > _LEAST_CHANGE * float(visible)
 
 
-def _plus(x: float, y: float, radius: float, half: float) -> Points:
+def _plus(x: Number, y: Number, radius: Number, half: float) -> Points:
     r, h = radius, half
     corners = (
         (-h, -r), (h, -r), (h, -h), (r, -h), (r, h), (h, h),
@@ -580,7 +585,7 @@ def _small_glyph(control: str, layout: str) -> _Glyph | None:
     return None
 
 
-def _mix(first: Colour, second: Colour, share: float) -> Colour:
+def _mix(first: Colour, second: Colour, share: Number) -> Colour:
     r, g, b, a = (x * (1 - share) + y * share for x, y in zip(first, second, strict=True))
     return r, g, b, a
 

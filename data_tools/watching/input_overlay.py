@@ -46,8 +46,8 @@ _MAX_SIDE = 4096
 """Largest width and height of an overlay; the largest preset that is shipped has 2048."""
 _MAX_PIXELS = 32_000_000
 """Of an atlas, and of all rectangles of a preset together."""
-_OVERHANG = 4
-"""Pixels that a rectangle may reach over the atlas's edge; hand-made presets do."""
+_LEAST_INSIDE = 0.5
+"""Share of a rectangle that lies in the atlas; rectangles drawn by hand reach over its edge."""
 
 _BUTTONS = (
     "SOUTH", "EAST", "WEST", "NORTH", "BACK", "GUIDE", "START", "LEFT_THUMB", "RIGHT_THUMB",
@@ -290,7 +290,7 @@ class _Reader:
                 y=f"{side}_STICK_Y",
                 press=f"{side}_THUMB",
                 at=self._place(entry),
-                travel=float(self._whole(entry, "stick_radius", 0, _MAX_SIDE)),
+                travel=float(self._whole(entry, "stick_radius", 0, _MAX_SIDE, default=0)),
                 up=self._cut(rectangle),
                 down=self._cut(_below(rectangle)),
             )
@@ -338,13 +338,14 @@ class _Reader:
 
     def _rectangle(self, entry: Mapping[str, Any]) -> Rectangle:
         x, y, width, height = self._wholes(entry, "mapping", 4, 0, 1_000_000)
+        if not width or not height:
+            raise self._refuse(f"the rectangle {[x, y, width, height]} is empty")
         tall, wide = self.atlas.shape[:2]
-        if x + width > wide + _OVERHANG or y + height > tall + _OVERHANG or x >= wide or y >= tall:
+        inside = max(0, min(width, wide - x)) * max(0, min(height, tall - y))
+        if inside < _LEAST_INSIDE * width * height:
             raise self._refuse(
                 f"the rectangle {[x, y, width, height]} lies outside of its picture, {wide}x{tall}"
             )
-        if not width or not height:
-            raise self._refuse(f"the rectangle {[x, y, width, height]} is empty")
         self._num_pixels += width * height
         if self._num_pixels > _MAX_PIXELS:
             raise self._refuse(f"all rectangles together have more than {_MAX_PIXELS} pixels")

@@ -10,10 +10,11 @@ from typing import Literal
 import numpy as np
 
 from data_tools.watching.brush import Points, ellipse, rounded_box, smooth
+from data_tools.watching.skin import Number
 
 Layout = Literal["xbox", "playstation", "switch", "generic"]
 LAYOUTS: tuple[Layout, ...] = ("xbox", "playstation", "switch", "generic")
-Spot = tuple[float, float]
+Spot = tuple[Number, Number]
 
 FACE_DIRECTIONS: dict[str, Spot] = {
     "SOUTH": (0, 1), "EAST": (1, 0), "WEST": (-1, 0), "NORTH": (0, -1),
@@ -26,20 +27,20 @@ class PadPlan:
     """Where a pad's controls are."""
 
     layout: Layout
-    height: float
+    height: Number
     outline: Points | None = None
     """The body's edge; None where controls lie on nothing."""
     faces: dict[str, Spot] = field(default_factory=dict)
-    face_radius: float = 3.6
+    face_radius: Number = 3.6
     dpad: Spot | None = None
-    dpad_radius: float = 7.0
+    dpad_radius: Number = 7.0
     sticks: dict[str, Spot] = field(default_factory=dict)
     """By side, `LEFT` and `RIGHT`."""
-    cap_radius: float = 5.2
-    well_radius: float = 7.2
+    cap_radius: Number = 5.2
+    well_radius: Number = 7.2
     smalls: dict[str, Spot] = field(default_factory=dict)
     """BACK, START and GUIDE."""
-    small_radius: float = 2.0
+    small_radius: Number = 2.0
     shoulders: dict[str, Points] = field(default_factory=dict)
     """Their shapes, by control."""
     triggers: dict[str, Points] = field(default_factory=dict)
@@ -91,7 +92,7 @@ def plan_pad(layout: Layout, rng: np.random.Generator, *, is_complete: bool = Fa
     return plan if is_complete else _leave_out(plan, rng)
 
 
-def _outline(name: str, rng: np.random.Generator, wobble: float = 0.7) -> Points:
+def _outline(name: str, rng: np.random.Generator, wobble: Number = 0.7) -> Points:
     half = np.array(_OUTLINES[name], float)
     half[1:-1] += np.clip(rng.normal(0, wobble, (len(half) - 2, 2)), -1.5, 1.5)
     half[:, 0] = np.minimum(half[:, 0], 99)
@@ -99,12 +100,12 @@ def _outline(name: str, rng: np.random.Generator, wobble: float = 0.7) -> Points
     return smooth(np.concatenate([half, mirrored]))
 
 
-def _near(rng: np.random.Generator, x: float, y: float, spread: float = 0.8) -> Spot:
+def _near(rng: np.random.Generator, x: Number, y: Number, spread: Number = 0.8) -> Spot:
     dx, dy = np.clip(rng.normal(0, spread, 2), -1.6, 1.6)
     return x + float(dx), y + float(dy)
 
 
-def _faces(centre: Spot, distance: float) -> dict[str, Spot]:
+def _faces(centre: Spot, distance: Number) -> dict[str, Spot]:
     x, y = centre
     return {
         name: (x + distance * dx, y + distance * dy) for name, (dx, dy) in FACE_DIRECTIONS.items()
@@ -334,7 +335,7 @@ def _add_side_bars(plan: PadPlan, rng: np.random.Generator) -> PadPlan:
     return replace(small, triggers=bars)
 
 
-def _tab(x: float, y: float, wide: float, tall: float, slant: float, shape: int) -> Points:
+def _tab(x: Number, y: Number, wide: Number, tall: Number, slant: Number, shape: int) -> Points:
     """Return a box, a dome or a wedge, whose outer side may hang lower."""
     if shape == 0:
         points = rounded_box(x, y, wide, tall, min(wide, tall) * 0.3)
@@ -351,7 +352,9 @@ def _tab(x: float, y: float, wide: float, tall: float, slant: float, shape: int)
     return points + np.stack([np.zeros(len(points)), slant * share], axis=1)
 
 
-def _transform(plan: PadPlan, factor: float, down: float = 0.0, *, shrink: float = 1.0) -> PadPlan:
+def _transform(
+    plan: PadPlan, factor: Number, down: Number = 0.0, *, shrink: Number = 1.0
+) -> PadPlan:
     """Make a plan `factor` times as tall, move it down, and shrink it towards its middle column."""
 
     def spot(place: Spot) -> Spot:

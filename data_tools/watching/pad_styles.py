@@ -12,6 +12,7 @@ from typing import Literal, TypeVar, get_args
 import numpy as np
 
 from data_tools.watching.brush import Colour
+from data_tools.watching.skin import Number
 
 Kind = Literal["outline", "solid", "pixel"]
 Press = Literal["fill", "glow", "glyph", "shift", "fade", "dot", "grow", "invert"]
@@ -119,7 +120,7 @@ def _choose(rng: np.random.Generator, choices: tuple[_T, ...], shares: tuple[flo
     return choices[int(rng.choice(len(choices), p=np.array(shares) / sum(shares)))]
 
 
-def _hsv(hue: float, saturation: float, value: float, opacity: float = 1.0) -> Colour:
+def _hsv(hue: Number, saturation: Number, value: Number, opacity: Number = 1.0) -> Colour:
     return (*colorsys.hsv_to_rgb(hue % 1, saturation, value), opacity)
 
 

@@ -24,14 +24,15 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float32, Float64, Int64, UInt8
 
-Look = UInt8[np.ndarray, "h w 4"]
+Look = UInt8[np.ndarray, "_ _ 4"]
 """A sprite: RGBA with straight alpha."""
 Direction = Literal["up", "down", "left", "right"]
-Place = tuple[float, float]
+Number = float | int
+Place = tuple[Number, Number]
 """The left and the top edge of a sprite, in native pixels."""
 Box = tuple[int, int, int, int]
 """Left, top, right and bottom in pixels of display; right and bottom are excluded."""
-State = Mapping[str, float]
+State = Mapping[str, Number]
 """Controls by name: buttons and triggers in [0, 1], axes in [-1, 1] with down positive.
 What is not named is released or centred."""
 
@@ -82,7 +83,7 @@ class Stick:
     """The button that clicks the stick."""
     at: Place
     """The place at rest."""
-    travel: float
+    travel: Number
     """Native pixels that an axis of 1 shifts the sprite by."""
     up: Look
     down: Look | None
@@ -123,8 +124,8 @@ class Skin:
     name: str
     layout: str
     """The kind of pad: `xbox`, `playstation`, `switch` or `generic`."""
-    width: float
-    height: float
+    width: Number
+    height: Number
     elements: tuple[Element, ...]
     """In the order of drawing."""
     notes: tuple[str, ...] = ()
@@ -161,13 +162,13 @@ def choose_dpad_look(state: State) -> int:
 class _Axis:
     """Equally wide pixels laid over native pixels, along one direction."""
 
-    start: float
+    start: Number
     """The native place of the first pixel's edge."""
-    step: float
+    step: Number
     """Native pixels per pixel."""
     count: int
 
-    def cover(self, at: float, size: float) -> tuple[int, int]:
+    def cover(self, at: Number, size: Number) -> tuple[int, int]:
         """Find the pixels that a span of native pixels touches: first, and last plus one."""
         first = math.floor((at - self.start) / self.step + 1e-6)
         last = math.ceil((at + size - self.start) / self.step - 1e-6)
@@ -177,9 +178,9 @@ class _Axis:
         return self.start + self.step * np.arange(first, last + 1)
 
 
-_Crop = tuple[float, float, float, float]
+_Crop = tuple[Number, Number, Number, Number]
 """Left, top, right and bottom of a part of a sprite, in native pixels."""
-Patch = tuple[int, int, Float32[np.ndarray, "h w 4"]]
+Patch = tuple[int, int, Float32[np.ndarray, "_ _ 4"]]
 
 
 class _Sprite:
@@ -197,7 +198,7 @@ class _Sprite:
         self._sums = np.cumsum(sums, axis=1, out=sums)
 
     def sample(
-        self, x: float, y: float, across: _Axis, along: _Axis, crop: _Crop | None = None
+        self, x: Number, y: Number, across: _Axis, along: _Axis, crop: _Crop | None = None
     ) -> Patch | None:
         """Average the sprite at native place (x, y), or its `crop`; None lies off the canvas."""
         left, top, right, bottom = crop or (0, 0, self.width, self.height)
@@ -234,7 +235,7 @@ class _Canvas:
     def __init__(self, pixels: Float32[np.ndarray, "h w 4"], left: int = 0, top: int = 0) -> None:
         self.pixels, self._left, self._top = pixels, left, top
 
-    def lay(self, patch: Patch | None, opacity: float = 1.0) -> None:
+    def lay(self, patch: Patch | None, opacity: Number = 1.0) -> None:
         """Lay a sprite over what is there."""
         if patch is None or opacity <= 0:
             return
@@ -249,7 +250,7 @@ class _Canvas:
         below *= 1 - sprite[..., 3:]
         below += sprite
 
-    def lay_mixed(self, up: Patch | None, down: Patch | None, share: float) -> None:
+    def lay_mixed(self, up: Patch | None, down: Patch | None, share: Number) -> None:
         """Lay a mixture of two looks over what is there, `share` of it the second one's."""
         if share <= 0 or share >= 1:
             self.lay(down if share >= 1 else up)
@@ -335,7 +336,7 @@ class Renderer:
         ({'SOUTH': (5, 0, 10, 5)}, [1.0, 1.0, 1.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0])
     """
 
-    def __init__(self, skin: Skin, width: float, offset: tuple[float, float] = (0.0, 0.0)) -> None:
+    def __init__(self, skin: Skin, width: Number, offset: Place = (0.0, 0.0)) -> None:
         self.skin = skin
         self.scale = width / skin.width
         """Pixels of display per native pixel."""
@@ -537,7 +538,7 @@ def _split(elements: tuple[Element, ...]) -> tuple[list[Picture], tuple[Element,
     return [e for e in still if isinstance(e, Picture)], elements[len(still) :]
 
 
-def _crop(trigger: Trigger, value: float) -> _Crop:
+def _crop(trigger: Trigger, value: Number) -> _Crop:
     """Tell the part of a trigger's look that its value uncovers, in whole native pixels."""
     height, width = trigger.down.shape[:2]
     wide, tall = int(width * value), int(height * value)
@@ -634,7 +635,7 @@ def composite(
     frame: UInt8[np.ndarray, "h w 3"],
     pad: Float32[np.ndarray, "tall wide 4"],
     at: tuple[int, int],
-    opacity: float = 1.0,
+    opacity: Number = 1.0,
 ) -> UInt8[np.ndarray, "h w 3"]:
     """Lay a rendered pad over a copy of a frame.
 
