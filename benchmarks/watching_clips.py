@@ -102,7 +102,9 @@ def _press(
         is_long = rng.random() < 0.1
         length = int(rng.integers(fps, 3 * fps) if is_long else rng.integers(2, fps // 2))
         is_whole = not is_graded or rng.random() < 0.6
-        value = 1.0 if is_whole else float(rng.choice([rng.uniform(0.2, 0.42), rng.uniform(0.58, 1)]))
+        # Not near the middle: whether that is pressed depends on the last digit.
+        part = rng.uniform(0.2, 0.42) if rng.random() < 0.5 else rng.uniform(0.58, 1)
+        value = 1.0 if is_whole else float(part)
         for state in states[row : row + length]:
             state[name] = value
         row += length + int(rng.exponential(1.2 * fps)) + 2

@@ -36,6 +36,8 @@ _LUMA_SPREAD, _CHROMA_SPREAD = 60.0, 30.0
 _SHIFT = 3.0
 """Levels by which a whole patch may be off."""
 _WAVES = 4
+_WEAKENED = 0.8
+"""The share of a press that a codec leaves of it, as a rule."""
 _FILL_STEPS = 16
 _FILLS = 65
 _LARGEST_RANK = 56
@@ -369,6 +371,8 @@ def _build_reader(
     weights = (whitened @ vectors[:, -rank:]) / size
     points = vectors[:, -rank:] * size
     family = shown.family
+    if family.kind == "dpad":
+        points = points[0] + _WEAKENED * (points - points[0])
     table = np.array([[s.get(name, 0.0) for name in family.controls] for s in shown.states])
     if family.kind == "stick":
         points, table = _interpolate_places(points, shown.grid, len(family.controls))
@@ -393,11 +397,13 @@ def _interpolate_places(
     grid = points.reshape(-1, count, count, rank)
     if len(grid) > 1 and np.sum((grid[1] - grid[0]) ** 2, axis=-1).mean() < _WEAKEST**2:
         grid = grid[:1]
+    if len(grid) > 1:
+        grid[1] = grid[0] + _WEAKENED * (grid[1] - grid[0])
     spline = _spline(count, size)
     fine = np.einsum("ya,xb,gabr->gyxr", spline, spline, grid, optimize=True)
     axis = np.linspace(-1, 1, size)
     x, y = np.tile(axis, size), np.repeat(axis, size)
-    columns = [np.tile(x, len(grid)), np.tile(y, len(grid))]
+    columns: list[np.ndarray] = [np.tile(x, len(grid)), np.tile(y, len(grid))]
     if num_controls > 2:
         columns.append(np.repeat(np.arange(len(grid)), size * size))
     return fine.reshape(-1, rank), np.stack(columns, axis=1)
@@ -405,4 +411,5 @@ def _interpolate_places(
 
 def _spline(count: int, size: int) -> np.ndarray:
     """Make the matrix that interpolates `count` values to `size`; the ends stay where they are."""
-    return np.stack([zoom(unit, size / count, order=3) for unit in np.eye(count)], axis=1)
+    columns = [np.asarray(zoom(unit, size / count, order=3)) for unit in np.eye(count)]
+    return np.stack(columns, axis=1)

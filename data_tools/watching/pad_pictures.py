@@ -36,8 +36,11 @@ Matrix = Literal["bt601", "bt709"]
 _LUMA = {"bt601": (0.299, 0.587, 0.114), "bt709": (0.2126, 0.7152, 0.0722)}
 MATRICES: tuple[Matrix, ...] = ("bt601", "bt709")
 _BLUR_REACH = 3
-_FINENESS = 3.8
-"""Native pixels per pixel of the video that are fine enough. The renderer composes at two."""
+_TINY = 0.05
+"""Pixels by which a place is uncertain anyway."""
+_FINENESS = 8.0
+"""Native pixels per pixel of the video that are fine enough. Coarser ones change the seams between
+sprites: at four by up to 30 levels, which looks like a pressed direction."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,9 +75,10 @@ class Placement:
     def box(self, skin: Skin, *, width: int, height: int) -> Box:
         """Find the smallest box on even pixels that holds the skin, within the picture."""
         scale = self.width / skin.width
-        left, top = max(0, math.floor(self.x)), max(0, math.floor(self.y))
-        right = min(width, math.ceil(self.x + self.width))
-        bottom = min(height, math.ceil(self.y + skin.height * scale))
+        left = max(0, math.floor(self.x + _TINY))
+        top = max(0, math.floor(self.y + _TINY))
+        right = min(width, math.ceil(self.x + self.width - _TINY))
+        bottom = min(height, math.ceil(self.y + skin.height * scale - _TINY))
         return make_even((left, top, right, bottom), width=width, height=height)
 
 
@@ -203,8 +207,9 @@ def _shrink_look(look: Look, factor: int, before: tuple[int, int]) -> Look:
     left, top = before
     right, bottom = -(left + width) % factor, -(top + height) % factor
     picture = np.pad(premultiply(look), ((top, bottom), (left, right), (0, 0)))
-    tall, wide = picture.shape[0] // factor, picture.shape[1] // factor
-    small = picture.reshape(tall, factor, wide, factor, 4).mean((1, 3))
+    # Added slice by slice, which is several times faster than a mean over two axes.
+    rows = sum(picture[start::factor] for start in range(factor))
+    small = np.asarray(sum(rows[:, start::factor] for start in range(factor))) / factor**2
     alpha = small[..., 3:]
     small[..., :3] /= np.maximum(alpha, 1e-6)
     return np.rint(small * 255).astype(np.uint8)

@@ -20,7 +20,7 @@ from data_tools.shards.source_video import SourceVideo, read_video_table
 from data_tools.watching.match_controls import FamilyReader, build_readers
 from data_tools.watching.pad_pictures import PadPictures, Placement, vector_size
 from data_tools.watching.reading import Box, PadStretch, Reading, ReadingError
-from data_tools.watching.register_skin import Moment, find_background, find_placement
+from data_tools.watching.register_skin import VideoMoment, find_background, find_placement
 from data_tools.watching.skin import Skin
 from data_tools.watching.still_tiles import StillTiles, judge_rows
 from data_tools.watching.video_moments import cut_planes, is_full_range, read_moments, shrink_plane
@@ -90,7 +90,7 @@ class PadReader:
         moments: Frames of the video.
     """
 
-    def __init__(self, skin: Skin, placement: Placement, moments: Sequence[Moment]) -> None:
+    def __init__(self, skin: Skin, placement: Placement, moments: Sequence[VideoMoment]) -> None:
         height, width = moments[0].luma.shape
         self.placement = placement
         self.box: Box = placement.box(skin, width=width, height=height)
@@ -101,7 +101,8 @@ class PadReader:
         height, width = small[0].luma.shape
         pictures = PadPictures(skin, placement.scaled(1 / self.factor))
         inner = pictures.placement.box(skin, width=width, height=height)
-        self._outer = tuple(edge * self.factor for edge in inner)
+        left, top, right, bottom = (edge * self.factor for edge in inner)
+        self._outer: Box = left, top, right, bottom
         background = find_background(small, pictures, inner)
         self.readers, changes = build_readers(pictures, inner, background)
         self.tiles = StillTiles(pictures, inner, background, changes)
@@ -192,6 +193,8 @@ def read_overlay(
         )
     stretches = [reader.read(video, rows, 0, progress)]
     stretches += _look_elsewhere(video, skin, rows, stretches[0].box)
+    if not rows.readable.any():
+        raise ReadingError(f"{path}: no pad of the skin {skin.name!r} was found in it")
     rows.clear(~rows.readable)
     edges_s = video.edges_ns(0) / 1e9
     return Reading(

@@ -79,7 +79,7 @@ def _rescale(
 ) -> tuple[Float32[np.ndarray, " rows"], float | None]:
     """Set the usual released value to 0 and the usual pressed one to 1; graded ones stay."""
     seen, middle = values[good], _FIRST_MIDDLE
-    up = down = 0.0
+    up, down, high = 0.0, 0.0, seen
     for _ in range(3):
         low, high = seen[seen < middle], seen[seen >= middle]
         if len(high) < _FEWEST_ROWS or len(low) < _FEWEST_ROWS:

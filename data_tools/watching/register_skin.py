@@ -54,20 +54,22 @@ _STEPS = np.array([1.0, 1.0, 1.0, 0.5, 0.2])
 """Of x, y, width, blur and opacity: what least squares take for one."""
 _SMALLEST, _LARGEST = 0.06, 0.5
 """Width of the pad as a share of the picture's, where no box is given."""
+_SMALLEST_PX = 60.0
+"""Of a smaller pad no stick can be read."""
 _BOX_ERROR = 0.2
 _SOFT = 6.0
 """Levels per pixel: much weaker edges count little, stronger ones count alike."""
 
 
 @dataclass(frozen=True, eq=False)
-class Moment:
+class VideoMoment:
     """One frame of a video, as it was decoded."""
 
     luma: UInt8[np.ndarray, "h w"]
     u: UInt8[np.ndarray, "k l"]
     v: UInt8[np.ndarray, "k l"]
 
-    def shrunk(self, factor: int) -> "Moment":
+    def shrunk(self, factor: int) -> "VideoMoment":
         """Take the means of `factor` times `factor` pixels."""
         if factor == 1:
             return self
@@ -77,7 +79,7 @@ class Moment:
         ]
         height, width = (side // 2 * 2 for side in planes[0].shape)
         small = [plane[: height // 2, : width // 2] for plane in planes[1:]]
-        return Moment(planes[0][:height, :width], small[0], small[1])
+        return VideoMoment(planes[0][:height, :width], small[0], small[1])
 
 
 @dataclass(frozen=True)
@@ -129,7 +131,11 @@ def _draw_neutral(skin: Skin) -> _NeutralPicture:
 
 
 def find_placement(
-    moments: Sequence[Moment], skin: Skin, *, box: Box | None = None, is_full_range: bool = False
+    moments: Sequence[VideoMoment],
+    skin: Skin,
+    *,
+    box: Box | None = None,
+    is_full_range: bool = False,
 ) -> Placement | None:
     """Find a skin in a video; None if it is not there.
 
@@ -155,7 +161,9 @@ def find_placement(
     return _fit(present or small, skin, neutral, best, is_full_range=is_full_range).scaled(factor)
 
 
-def _moments_with(moments: Sequence[Moment], neutral: _NeutralPicture, find: _Find) -> list[Moment]:
+def _moments_with(
+    moments: Sequence[VideoMoment], neutral: _NeutralPicture, find: _Find
+) -> list[VideoMoment]:
     """Choose the moments that show the skin at a place."""
     matches = [_match_at(moment, neutral, find) for moment in moments]
     least = _PRESENT * max(matches)
@@ -168,7 +176,7 @@ def _grow(box: Box, width: int, height: int) -> Box:
     return make_even(grown, width=width, height=height)
 
 
-def _match_at(moment: Moment, neutral: _NeutralPicture, find: _Find) -> float:
+def _match_at(moment: VideoMoment, neutral: _NeutralPicture, find: _Find) -> float:
     """Correlate the edges of one moment with those of the skin at a place."""
     height, width = moment.luma.shape
     luma, alpha = neutral.draw(find.width)
@@ -197,7 +205,7 @@ class _Edges:
     along: Plane
 
 
-def _edges_of(moments: Sequence[Moment], region: Box, factor: int) -> tuple[_Edges, float]:
+def _edges_of(moments: Sequence[VideoMoment], region: Box, factor: int) -> tuple[_Edges, float]:
     """Find steady edges of a region, `factor` times smaller, and its mean brightness."""
     left, top, right, bottom = region
     total = strength = np.float32(0)
@@ -237,11 +245,12 @@ def _slopes(plane: Plane) -> tuple[Plane, Plane]:
 
 
 def _search_coarsely(
-    moments: Sequence[Moment], neutral: _NeutralPicture, region: Box, box: Box | None
+    moments: Sequence[VideoMoment], neutral: _NeutralPicture, region: Box, box: Box | None
 ) -> list[_Find]:
     if box is None:
         factor = max(1, round((region[2] - region[0]) / _COARSE_WIDTH))
         low, high = ((region[2] - region[0]) * share for share in (_SMALLEST, _LARGEST))
+        low, high = max(low, _SMALLEST_PX), max(high, 2 * _SMALLEST_PX)
     else:
         factor = max(1, round((box[2] - box[0]) / _COARSE_PAD_WIDTH))
         low, high = ((box[2] - box[0]) * share for share in (1 - _BOX_ERROR, 1 + _BOX_ERROR))
@@ -253,7 +262,7 @@ def _search_coarsely(
 
 
 def _search_finely(
-    moments: Sequence[Moment], neutral: _NeutralPicture, find: _Find
+    moments: Sequence[VideoMoment], neutral: _NeutralPicture, find: _Find
 ) -> _Find | None:
     height, width = moments[0].luma.shape
     reach = round(0.06 * find.width) + 4
@@ -281,9 +290,10 @@ def _correlate(
     height, width = edges.across.shape
     # Room for a pad that the picture's edge cuts by a quarter.
     reach = round(max(widths) * 0.25)
-    shape = tuple(next_fast_len(side + reach + 2, real=True) for side in (height, width))
-    fields = [rfft2(plane, shape) for plane in (edges.across, edges.along)]
-    energy = rfft2(edges.across**2 + edges.along**2, shape)
+    sides = [int(next_fast_len(side + reach + 2, real=True) or 0) for side in (height, width)]
+    shape = (sides[0], sides[1])
+    fields = [_spectrum(plane, shape) for plane in (edges.across, edges.along)]
+    energy = _spectrum(edges.across**2 + edges.along**2, shape)
     finds: list[_Find] = []
     for wanted in widths:
         luma, alpha = neutral.draw(wanted)
@@ -294,14 +304,17 @@ def _correlate(
         across, along = across / (steep + _SOFT), along / (steep + _SOFT)
         norm = float(np.sum(across**2 + along**2))
         mask = maximum_filter(alpha > 0.1, 3).astype(np.float32)
-        spectrum = fields[0] * np.conj(rfft2(across, shape)) + fields[1] * np.conj(
-            rfft2(along, shape)
-        )
-        local = irfft2(energy * np.conj(rfft2(mask, shape)), shape)
+        spectrum = fields[0] * np.conj(_spectrum(across, shape))
+        spectrum = spectrum + fields[1] * np.conj(_spectrum(along, shape))
+        local = np.asarray(irfft2(energy * np.conj(_spectrum(mask, shape)), shape))
         floor = 0.02 * float(mask.sum())
-        scores = irfft2(spectrum, shape) / np.sqrt(norm * np.maximum(local, floor))
+        scores = np.asarray(irfft2(spectrum, shape)) / np.sqrt(norm * np.maximum(local, floor))
         finds += _peaks(scores, wanted, alpha.shape, (height, width), num_best)
     return _distinct(finds, num_best)
+
+
+def _spectrum(plane: Plane, shape: tuple[int, int]) -> np.ndarray:
+    return np.asarray(rfft2(plane, shape))
 
 
 def _peaks(
@@ -341,7 +354,7 @@ class _MeanFit:
     """Least squares of place, size, blur and opacity on the mean picture."""
 
     def __init__(
-        self, moments: Sequence[Moment], skin: Skin, neutral: _NeutralPicture, find: _Find
+        self, moments: Sequence[VideoMoment], skin: Skin, neutral: _NeutralPicture, find: _Find
     ) -> None:
         height, width = moments[0].luma.shape
         self.skin, self._start = skin, find
@@ -350,9 +363,8 @@ class _MeanFit:
         right, bottom = math.ceil(find.x + find.width) + 6, math.ceil(find.y + tall) + 6
         self.region = make_even((left, top, right, bottom), width=width, height=height)
         left, top, right, bottom = self.region
-        self.mean = np.mean(
-            [m.luma[top:bottom, left:right] for m in moments], axis=0, dtype=np.float32
-        )
+        planes = [moment.luma[top:bottom, left:right] for moment in moments]
+        self.mean: Plane = np.asarray(np.mean(planes, axis=0, dtype=np.float32))
         self._neutral = neutral
         self._weights = self._find_weights()
         rows, columns = (np.linspace(-1, 1, count, dtype=np.float32) for count in self.mean.shape)
@@ -374,7 +386,7 @@ class _MeanFit:
     def pad_at(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Draw luma and opacity at (x, y, width, blur, opacity) into the region."""
         x, y, width, blur, opacity = (float(value) for value in values)
-        neutral, (height, wide) = self._neutral, self.mean.shape
+        neutral, height, wide = self._neutral, len(self.mean), self.mean.shape[1]
         source = neutral.source(self._start.width)
         tall, long = source[0].shape
         # Halving leaves an odd row or column out, so sides say nothing of the scale.
@@ -427,7 +439,7 @@ def _averaging(
 
 
 def _fit(
-    moments: Sequence[Moment],
+    moments: Sequence[VideoMoment],
     skin: Skin,
     neutral: _NeutralPicture,
     find: _Find,
@@ -447,7 +459,7 @@ def _fit(
     return _choose_matrix(moments, skin, placement)
 
 
-def _choose_matrix(moments: Sequence[Moment], skin: Skin, placement: Placement) -> Placement:
+def _choose_matrix(moments: Sequence[VideoMoment], skin: Skin, placement: Placement) -> Placement:
     """Take the colours that explain the mean picture better."""
     height, width = moments[0].luma.shape
     box = placement.box(skin, width=width, height=height)
@@ -462,7 +474,7 @@ def _choose_matrix(moments: Sequence[Moment], skin: Skin, placement: Placement) 
     return replace(placement, matrix=min(MATRICES, key=lambda matrix: errors[matrix]))
 
 
-def _mean_vector(moments: Sequence[Moment], box: Box) -> Float32[np.ndarray, " n"]:
+def _mean_vector(moments: Sequence[VideoMoment], box: Box) -> Float32[np.ndarray, " n"]:
     planes = []
     for name, step in (("luma", 1), ("u", 2), ("v", 2)):
         left, top, right, bottom = (edge // step for edge in box)
@@ -471,7 +483,7 @@ def _mean_vector(moments: Sequence[Moment], box: Box) -> Float32[np.ndarray, " n
     return np.concatenate(planes)
 
 
-def find_background(moments: Sequence[Moment], pictures: PadPictures, box: Box) -> Background:
+def find_background(moments: Sequence[VideoMoment], pictures: PadPictures, box: Box) -> Background:
     """Estimate what is behind a pad on average, from where it shows through its box."""
     patch = pictures.patch(box, {})
     values = _mean_vector(moments, box)

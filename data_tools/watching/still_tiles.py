@@ -10,6 +10,7 @@ for it in this video.
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from jaxtyping import Bool, Float32, Int64
@@ -21,8 +22,10 @@ from data_tools.watching.reading import Box
 
 _COLUMNS, _ROWS = 6, 4
 _LEAST_COVER = 0.2
-_LARGEST_CHANGE = 4.0
-"""Levels by which controls may change a number that is still taken for still."""
+_MOST_CHANGES = (4.0, 30.0, 256.0)
+"""Levels by which controls may change a number that is still taken for still: the first that
+leaves enough tiles. Of a skin that is made of buttons alone nothing is still."""
+_FEWEST_TILES = 3
 _FEWEST = 24
 _SURE = 0.12
 """Standard deviation of its gain above which a tile tells nothing."""
@@ -77,15 +80,18 @@ class StillTiles:
             [len(expected) * 2 // 3, len(expected) // 6, len(expected) // 6],
         )
         bare = patch.levels - patch.cover * plain
-        still = (patch.cover > _LEAST_COVER) & (changes < _LARGEST_CHANGE)
-        still[len(still) * 2 // 3 :] = False
         self.tiles: list[_Tile] = []
-        for part in _split(box):
-            places = vector_places(part, box)
-            shape = (part[3] - part[1], part[2] - part[0])
-            tile = _build_tile(places, shape, expected, bare, patch.cover, still)
-            if tile is not None:
-                self.tiles.append(tile)
+        for most in _MOST_CHANGES:
+            still = (patch.cover > _LEAST_COVER) & (changes < most)
+            still[len(still) * 2 // 3 :] = False
+            tiles = []
+            for part in _split(box):
+                places = vector_places(part, box)
+                shape = (part[3] - part[1], part[2] - part[0])
+                tiles.append(_build_tile(places, shape, expected, bare, patch.cover, still))
+            self.tiles = [tile for tile in tiles if tile is not None]
+            if len(self.tiles) >= _FEWEST_TILES:
+                break
 
     @property
     def sizes(self) -> Float32[np.ndarray, " tiles"]:
@@ -107,8 +113,8 @@ def _split(box: Box) -> list[Box]:
     rows = np.linspace(top // 2, bottom // 2, _ROWS + 1).astype(int) * 2
     return [
         (int(x0), int(y0), int(x1), int(y1))
-        for y0, y1 in zip(rows, rows[1:], strict=False)
-        for x0, x1 in zip(columns, columns[1:], strict=False)
+        for y0, y1 in pairwise(rows)
+        for x0, x1 in pairwise(columns)
         if x0 < x1 and y0 < y1
     ]
 
@@ -147,7 +153,7 @@ def judge_rows(
 ) -> tuple[Bool[np.ndarray, " rows"], Float32[np.ndarray, " rows"]]:
     """Tell in which rows a pad is there and whole, and how far it is off by its usual error."""
     if gains.shape[1] == 0:
-        return np.ones(len(gains), bool), np.zeros(len(gains), np.float32)
+        return np.zeros(len(gains), bool), np.full(len(gains), 100, np.float32)
     there = np.abs(gains - 1) < _GAIN_OFF
     usual = np.array(
         [

@@ -15,7 +15,7 @@ from data_tools.shards.shown_picture import show_pictures
 from data_tools.shards.source_video import SourceVideo
 from data_tools.shards.video_container import VideoContainer, open_container
 from data_tools.watching.reading import Box
-from data_tools.watching.register_skin import Moment
+from data_tools.watching.register_skin import VideoMoment
 
 _NUM_MOMENTS = 16
 _ENOUGH_MOMENTS = 8
@@ -24,7 +24,7 @@ _LARGEST_MOMENTS = 40_000_000
 _DIRECT_FORMATS = frozenset({"yuv420p", "yuvj420p"})
 
 
-def read_moments(video: SourceVideo) -> list[Moment]:
+def read_moments(video: SourceVideo) -> list[VideoMoment]:
     """Decode a few frames from all over a video, most of them at key frames, which cost least."""
     number = max(6, min(_NUM_MOMENTS, _LARGEST_MOMENTS // max(1, video.width * video.height)))
     with open_container(video.path) as opened:
@@ -44,9 +44,9 @@ def _iter_key_frames(
             frame = next(opened.container.decode(opened.stream), None)
         except FFmpegError:
             continue
-        is_ours = frame is not None and frame.pts is not None
-        is_ours = is_ours and video.ticks[0] <= frame.pts <= video.ticks[-1]
-        if is_ours and not frame.is_corrupt and frame.pts not in seen:
+        if frame is None or frame.pts is None or frame.is_corrupt or frame.pts in seen:
+            continue
+        if video.ticks[0] <= frame.pts <= video.ticks[-1]:
             seen.add(frame.pts)
             yield frame
 
@@ -55,7 +55,7 @@ def _iter_spread_frames(
     opened: VideoContainer, video: SourceVideo, keys: list[VideoFrame]
 ) -> Iterator[VideoFrame]:
     """Decode on after key frames, a little of the video in all, where there are few of them."""
-    starts = [frame.pts for frame in keys] or [int(video.ticks[0])]
+    starts = [frame.pts for frame in keys if frame.pts is not None] or [int(video.ticks[0])]
     each = max(2, len(video) // 8 // len(starts))
     step = max(1, each * len(starts) // (2 * _ENOUGH_MOMENTS))
     for start in starts:
@@ -71,10 +71,10 @@ def _iter_spread_frames(
             continue
 
 
-def _cut_moment(frame: VideoFrame) -> Moment:
+def _cut_moment(frame: VideoFrame) -> VideoMoment:
     height, width = frame.height // 2 * 2, frame.width // 2 * 2
     luma, u, v = cut_planes(frame, (0, 0, width, height))
-    return Moment(luma.copy(), u.copy(), v.copy())
+    return VideoMoment(luma.copy(), u.copy(), v.copy())
 
 
 def cut_planes(frame: VideoFrame, box: Box) -> list[UInt8[np.ndarray, "h w"]]:
@@ -84,7 +84,7 @@ def cut_planes(frame: VideoFrame, box: Box) -> list[UInt8[np.ndarray, "h w"]]:
     planes = []
     for plane, step in zip(frame.planes, (1, 2, 2), strict=True):
         left, top, right, bottom = (edge // step for edge in box)
-        rows = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)
+        rows = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)
         planes.append(rows[top:bottom, left:right])
     return planes
 

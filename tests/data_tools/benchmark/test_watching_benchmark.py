@@ -1,0 +1,41 @@
+"""The benchmark of watching draws pads onto recordings, reads them, and tells how well."""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmarks import watching
+from benchmarks.watching_clips import play_at_random
+from data_tools.watching.drawn_pads import random_pad
+
+
+@pytest.mark.slow
+def test_a_clip_is_drawn_read_and_scored(tmp_path: Path, write_recording, monkeypatch, capsys):
+    folder = tmp_path / "play"
+    folder.mkdir()
+    write_recording(folder)
+    arguments = [str(folder), "--pads", "1", "--cases", "1", "--seconds", "3"]
+    outputs = ["--clips", str(tmp_path / "clips"), "--json", str(tmp_path / "scores.json")]
+    monkeypatch.setattr(sys, "argv", ["watching", *arguments, *outputs])
+
+    watching.main()
+
+    (score,) = json.loads((tmp_path / "scores.json").read_text())["watching"]
+    assert score["readable"] > 0.9
+    assert score["accuracy"] > 0.98
+    assert "mean" in capsys.readouterr().out
+
+
+def test_players_use_all_controls_and_no_opposite_directions() -> None:
+    skin = random_pad(1000)
+
+    states = play_at_random(skin, 600, fps=30, seed=0)
+
+    assert {name for state in states for name, value in state.items() if value} == set(
+        skin.controls
+    )
+    both = [state.get("DPAD_LEFT", 0) and state.get("DPAD_RIGHT", 0) for state in states]
+    assert not np.any(both)
