@@ -21,7 +21,7 @@ from data_tools.dataset_verbs import (
 from data_tools.ingest.ingest_verbs import add_ingest_verbs
 from data_tools.inspection.inspection_verbs import add_inspection_verbs
 from data_tools.recordings.record_verbs import add_capture_verbs, add_record_verbs
-from data_tools.watching.watching_verbs import add_overlay_verbs
+from data_tools.watching.watching_verbs import add_overlay_verbs, add_watch_verb
 from nitrogen_train.runtime.atomic_files import describe_error
 from nitrogen_train.runtime.interrupts import interruptible
 
@@ -32,7 +32,7 @@ _DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 _GROUPS = {
     "record play": ("games", "record", "gamepads", "record-screen"),
-    "or bring in what others recorded": ("ingest", "labels", "videos", "index"),
+    "or bring in what others recorded": ("ingest", "watch", "labels", "videos", "index"),
     "make a data set": ("shard", "merge", "filter"),
     "look into it": ("verify", "stats", "preview", "order", "mixture"),
     "and around it": ("export", "overlay", "completion"),
@@ -56,7 +56,7 @@ def build_parser() -> CommandParser:
     for add_verbs in (
         add_record_verbs, add_capture_verbs, add_video_verbs, add_ingest_verbs, add_shard_verbs,
         add_filter_verbs, add_inspection_verbs, add_index_verbs, add_lerobot_verbs,
-        add_overlay_verbs,
+        add_overlay_verbs, add_watch_verb,
     ):  # fmt: skip
         add_verbs(verbs)
     completion = add_verb(

@@ -7,14 +7,15 @@
 
 import contextlib
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, cast, get_args, get_origin
 
 from data_tools.names import FileNames, has_suffix, is_hidden, plain_name
 from nitrogen_train.data.schema import (
     SCHEMA_VERSION,
+    Box,
     Labels,
     ShardError,
     check_version,
@@ -36,6 +37,42 @@ _EXAMPLE = {
 """Keys that `NAME.json` must have."""
 _LARGEST = 2**62
 """Above all times in nanoseconds, and still a number of 64 bits when two are added."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaskedBox:
+    """A part of the picture that nothing is learned from: it shows what was pressed."""
+
+    start_ns: int
+    """Time from which on it is blacked out, on the log's clock."""
+    stop_ns: int
+    """Time at which it is seen again."""
+    box: Box
+    """Left, top, width and height in pixels of the video."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OverlayFacts:
+    """How the inputs were read from a controller that the video shows."""
+
+    skin: str
+    """The artwork, with a digest of what it looks like."""
+    layout: str
+    """Kind of the pad: `xbox`, `playstation`, `switch`, `generic`."""
+    opacity: float
+    """Opacity of the pad, in [0, 1]."""
+    readable: float
+    """Share of the frames in which the pad could be read; `disturbed_ns` holds the others."""
+    confidence: float
+    """Mean over the readable frames and the controls, in [0, 1]."""
+    controls: dict[str, float] = field(default_factory=dict)
+    """Mean confidence of each control that the pad shows; it shows no others."""
+    lag_ms: float | None = None
+    """Time by which the pad shows an input later than the game does; None if nobody measured it."""
+    display_fps: float | None = None
+    """Rate at which the pad was drawn, where it is lower than the video's."""
+    reader: str = ""
+    """Version of the reader."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +98,10 @@ class RecordingFacts:
     labels: Labels = "raw"
     disturbed_ns: tuple[tuple[int, int], ...] = ()
     """[start, stop) times in which something else than the player chose: not learned from."""
+    masked_boxes: tuple[MaskedBox, ...] = ()
+    """Parts of the picture that `shard` blacks out."""
+    overlay: OverlayFacts | None = None
+    """How the inputs were read from the video; None if a program logged them."""
     score: float | None = None
     """Score that the player reached, where the game tells it."""
     seed: int | None = None
@@ -93,8 +134,8 @@ class RecordingFacts:
             )
         for name, value in values.items():
             kind = known[name].type
-            if name == "disturbed_ns":
-                values[name] = _parse_intervals(value, what)
+            if name in _PARSERS:
+                values[name] = _PARSERS[name](value, what)
             elif not _fits(value, kind):
                 raise ShardError(f"{what}: {name} must be {_describe(kind)}, got {value!r}")
         if type(score := values.get("score")) is int:
@@ -102,9 +143,13 @@ class RecordingFacts:
         return cls(**cast("dict[str, Any]", values))
 
     def write(self, path: Path) -> None:
-        """Write the facts beside a video."""
+        """Write the facts beside a video; those on overlays only where there is one."""
+        values = asdict(self)
+        for name in ("masked_boxes", "overlay"):
+            if not values[name]:
+                del values[name]
         with write_atomically(path) as temporary:
-            temporary.write_text(json.dumps(asdict(self), indent=1) + "\n")
+            temporary.write_text(json.dumps(values, indent=1) + "\n")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -236,6 +281,56 @@ def _parse_intervals(value: object, what: str) -> tuple[tuple[int, int], ...]:
         if len(pair) != 2 or not all(_is_number(time, int) for time in pair) or pair[0] >= pair[1]:
             raise ShardError(f"{what}: disturbed_ns must hold [start, stop) pairs in nanoseconds")
     return tuple((start, stop) for start, stop in cast("list[list[int]]", intervals))
+
+
+def _parse_masks(value: object, what: str) -> tuple[MaskedBox, ...]:
+    masks: list[MaskedBox] = []
+    for item in cast("list[object]", value) if isinstance(value, list) else [None]:
+        values = cast("dict[str, Any]", item) if isinstance(item, dict) else {}
+        box = values.get("box")
+        numbers: list[Any] = [values.get("start_ns"), values.get("stop_ns")]
+        numbers += cast("list[Any]", box) if isinstance(box, list) else []
+        if not (
+            values.keys() == {"start_ns", "stop_ns", "box"}
+            and len(numbers) == 6
+            and all(_is_number(number, int) for number in numbers)
+            and numbers[0] < numbers[1]
+            and min(numbers[2:]) >= 0 < min(numbers[4:])
+        ):
+            raise ShardError(
+                f"{what}: masked_boxes must hold objects of start_ns, stop_ns and box, which is "
+                "[left, top, width, height] in pixels of the video"
+            )
+        start, stop, *edges = numbers
+        masks.append(MaskedBox(start_ns=start, stop_ns=stop, box=cast("Box", tuple(edges))))
+    return tuple(masks)
+
+
+def _parse_overlay(value: object, what: str) -> OverlayFacts | None:
+    if value is None:
+        return None
+    values = cast("dict[str, Any]", value) if isinstance(value, dict) else {}
+    known = [item.name for item in fields(OverlayFacts)]
+    texts = [values.get(name) for name in ("skin", "layout", "reader")]
+    numbers = [values.get(name) for name in ("opacity", "readable", "confidence")]
+    numbers += [values.get(name) or 0.0 for name in ("lag_ms", "display_fps")]
+    controls = values.get("controls")
+    numbers += [*controls.values()] if isinstance(controls, dict) else [None]
+    if not (
+        values.keys() == set(known)
+        and all(_fits(text, str) for text in texts)
+        and all(number is not None and _fits(number, float | None) for number in numbers)
+    ):
+        raise ShardError(f"{what}: overlay must be an object of {', '.join(known)}")
+    return OverlayFacts(**values)
+
+
+_PARSERS: dict[str, Callable[[object, str], object]] = {
+    "disturbed_ns": _parse_intervals,
+    "masked_boxes": _parse_masks,
+    "overlay": _parse_overlay,
+}
+"""Fields that are no plain values."""
 
 
 def _fits(value: object, kind: Any) -> bool:  # noqa: ANN401 - a type expression

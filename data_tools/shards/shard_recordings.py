@@ -30,7 +30,7 @@ from jaxtyping import Int64
 
 from data_tools.names import plain_name, safe_key
 from data_tools.recordings.input_log import InputLog, overlapping, read_input_log
-from data_tools.recordings.recording import Recording, search_recordings
+from data_tools.recordings.recording import Recording, RecordingFacts, search_recordings
 from data_tools.shards.drop_report import Dropped, DropReport
 from data_tools.shards.shard_plan import (
     ALL,
@@ -165,6 +165,8 @@ class Stretch:
     """Blacked out, inside the picture."""
     area: Box | None = None
     """Area of the picture that is kept; all of it if `None`."""
+    timed_boxes: tuple[tuple[int, int, Box], ...] = ()
+    """More of these, each from a row up to another (excluded)."""
 
 
 def cut_stretch(stretch: Stretch, settings: ShardSettings) -> list[PlannedClip]:
@@ -198,7 +200,7 @@ def _cut_clip(stretch: Stretch, name: str, start: int, stop: int, size: int) -> 
             action_space=stretch.action_space,
             idle_share=float(idle_rows(actions.rows).mean()),
             licence=stretch.licence,
-            masked_boxes=stretch.masked_boxes,
+            masked_boxes=_list_masked(stretch, start, stop),
             area=stretch.area,
             provenance=Provenance(
                 original_id=stretch.original_id,
@@ -213,6 +215,12 @@ def _cut_clip(stretch: Stretch, name: str, start: int, stop: int, size: int) -> 
         actions=actions,
         video=video.cut(start, stop),
     )
+
+
+def _list_masked(stretch: Stretch, start: int, stop: int) -> tuple[Box, ...]:
+    """List the boxes that are blacked out at any moment of a clip: they are for all of it."""
+    timed = [box for first, end, box in stretch.timed_boxes if first < stop and end > start]
+    return tuple(dict.fromkeys((*stretch.masked_boxes, *timed)))
 
 
 def plan_recording(recording: Recording, *, settings: ShardSettings) -> PlannedUnit:
@@ -247,6 +255,7 @@ def plan_recording(recording: Recording, *, settings: ShardSettings) -> PlannedU
         labels=facts.labels,
         licence=facts.licence,
         url=facts.url,
+        timed_boxes=_place_masks(recording, facts, video, edges_ns),
     )
     return PlannedUnit(
         digest=_hash_files(recording),
@@ -254,6 +263,31 @@ def plan_recording(recording: Recording, *, settings: ShardSettings) -> PlannedU
         notes={"logs whose last row was cut, left out": int(bool(log.lost))},
         dropped=list_loss(video, name=recording.name, game=facts.game),
     )
+
+
+def _place_masks(
+    recording: Recording,
+    facts: RecordingFacts,
+    video: SourceVideo,
+    edges_ns: Int64[np.ndarray, " edges"],
+) -> tuple[tuple[int, int, Box], ...]:
+    """Find the rows in which each box is blacked out: all that share time with it.
+
+    Raises:
+        ShardError: If a box is not inside the picture.
+    """
+    placed: list[tuple[int, int, Box]] = []
+    for mask in facts.masked_boxes:
+        left, top, width, height = mask.box
+        if left + width > video.width or top + height > video.height:
+            raise ShardError(
+                f"{recording.facts_path}: the masked box {list(mask.box)} is not inside the "
+                f"picture of {video.width}x{video.height}"
+            )
+        rows = np.flatnonzero(overlapping(edges_ns, ((mask.start_ns, mask.stop_ns),)))
+        if len(rows):
+            placed.append((int(rows[0]), int(rows[-1]) + 1, mask.box))
+    return tuple(placed)
 
 
 def _lay_out(

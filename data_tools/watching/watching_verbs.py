@@ -4,10 +4,21 @@ import argparse
 import re
 from pathlib import Path
 
-from data_tools.command_line import CommandParser, add_verb, add_workers, out_folder
+from data_tools.command_line import (
+    CommandParser,
+    add_verb,
+    add_workers,
+    game_name,
+    out_folder,
+    propose_shard,
+)
 
 _BITS = {"": 1, "k": 1_000, "m": 1_000_000}
 _MOST_FAULTS = 20
+_SKIN_HELP = (
+    "xbox, playstation, switch, drawn-SEED for any of our own, or the .json or .png of a preset of "
+    "input-overlay"
+)
 _PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium")
 
 
@@ -41,8 +52,7 @@ def add_overlay_verbs(verbs: "argparse._SubParsersAction[CommandParser]") -> Non
         "--skin",
         required=True,
         metavar="SKIN",
-        help="xbox, playstation, switch, drawn-SEED for any of our own, or the .json or .png of a "
-        "preset of input-overlay",
+        help=_SKIN_HELP,
     )
     draw.add_argument("--width", type=int, default=260, metavar="PX", help="of the controller")
     draw.add_argument(
@@ -75,6 +85,91 @@ def add_overlay_verbs(verbs: "argparse._SubParsersAction[CommandParser]") -> Non
         help="how hard x264 tries; superfast takes half the time of veryfast, ultrafast a sixth",
     )
     add_workers(draw)
+
+
+def add_watch_verb(verbs: "argparse._SubParsersAction[CommandParser]") -> None:
+    """Add `watch` to the command line."""
+    verb = add_verb(
+        verbs,
+        "watch",
+        "Make recordings of videos that show a controller.",
+        _watch,
+        examples=[
+            "a/*.mp4 --out rec --game celeste --skin ds4.json --sheet",
+            "a.mp4 --out rec --game hades --skin xbox --box 9,9,260,170",
+            "a/*.mp4 --out rec --game hades --skin xbox --part 3/8",
+        ],
+    )
+    verb.add_argument("videos", metavar="VIDEO", type=Path, nargs="+", help=".mp4, .mkv or .webm")
+    verb.add_argument(
+        "--out", type=out_folder, required=True, metavar="FOLDER", help="folder for the recordings"
+    )
+    verb.add_argument(
+        "--game", type=game_name, required=True, metavar="NAME", help="what is played"
+    )
+    verb.add_argument("--skin", required=True, metavar="SKIN", help=_SKIN_HELP)
+    verb.add_argument(
+        "--box", type=_box, metavar="X,Y,W,H",
+        help="where the controller is, in pixels, to a fifth of its size (default: searched)",
+    )  # fmt: skip
+    verb.add_argument(
+        "--sheet", action="store_true", help="NAME.sheet.png: frames beside what was read"
+    )
+    verb.add_argument("--copy", action="store_true", help="copy the videos (default: link to them)")
+    verb.add_argument(
+        "--part", default="0/1", metavar="I/N", help="watch the I-th of N parts of the videos"
+    )
+    add_workers(verb)
+    group = verb.add_argument_group("facts")
+    group.add_argument("--session", help="one for all the videos (default: each video is one)")
+    group.add_argument("--source", default="recordings", help="the collection")
+    group.add_argument("--licence", default="unknown", help="terms of the pictures")
+    group.add_argument("--url", default="", help="where the video can be had")
+
+
+def _box(text: str) -> tuple[int, int, int, int]:
+    match = re.fullmatch(r"(\d{1,5}),(\d{1,5}),(\d{1,5}),(\d{1,5})", text)
+    if match is None:
+        raise argparse.ArgumentTypeError(f"expected X,Y,W,H in pixels, got {text!r}")
+    x, y, width, height = map(int, match.groups())
+    return x, y, width, height
+
+
+def _watch(options: argparse.Namespace) -> int:
+    from data_tools.shards.drop_report import format_length, iter_reasons
+    from data_tools.shards.shard_plan import Part
+    from data_tools.watching.watch_videos import WatchSettings, watch_videos
+    from nitrogen_train.runtime.progress import pluralize
+
+    watched, report = watch_videos(
+        options.videos,
+        out_dir=options.out,
+        settings=WatchSettings(
+            skin=options.skin,
+            game=options.game,
+            box=options.box,
+            session_id=options.session,
+            source=options.source,
+            licence=options.licence,
+            url=options.url,
+        ),
+        has_sheet=options.sheet,
+        copy=options.copy,
+        part=Part.parse(options.part),
+        workers=options.workers,
+    )
+    for each in watched:
+        print(each.describe())
+    if len(watched) > 1:
+        for line in iter_reasons(report.dropped):
+            print(line)
+    kept = sum(each.is_kept for each in watched)
+    length = format_length(sum(share.kept_s for share in report.games))
+    rest = f"; {pluralize(len(watched) - kept, 'video')} dropped" if kept < len(watched) else ""
+    print(f"{pluralize(kept, 'recording')}, {length} to learn from, in {options.out}{rest}")
+    if kept:
+        print(f"next: {propose_shard(options.out)}")
+    return 1 if report.faults else 0
 
 
 def _bits(text: str) -> int:

@@ -62,6 +62,16 @@ GAMES = (
         names={"PRESET.json": "drawn-7"},
         more="--size 320x180 --workers 1",
     ),
+    Run(
+        "nitrogen-data watch drawn/*.mp4 --out watched --game doom_gather --skin xbox --sheet",
+        more="--workers 1",
+    ),
+    Run(
+        "nitrogen-data watch drawn/*.mp4 --out watched_by_parts --game doom_gather --skin xbox "
+        "--part 0/2",
+        more="--workers 1",
+    ),
+    Run("nitrogen-data shard watched --out seen", more="--size 64"),
     Run('eval "$(nitrogen-data completion bash)"'),
     Run('eval "$(nitrogen-train -sc install=bash)"'),
     Run(

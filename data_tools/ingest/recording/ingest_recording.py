@@ -161,7 +161,7 @@ def _try_one(job: _Job, video: Path, log: Path | None, *, twin: Path) -> IngestO
     try:
         if twin is not video:
             raise ShardError(f"{twin} has its name; rename one of them, or use another --out")
-        _check_video(video)
+        check_video(video)
         found = _read_one(job, video, log or _find_log(video))
     except (ShardError, UnknownClockError, OSError) as error:
         return IngestOutcome(video=video, dropped=describe_error(error))
@@ -196,7 +196,7 @@ def _read_one(job: _Job, video_path: Path, log_path: Path) -> IngestOutcome | tu
     return converted, digest
 
 
-def _check_video(path: Path) -> None:
+def check_video(path: Path) -> None:
     """Refuse what is no video by its name, with what to do about it.
 
     Raises:

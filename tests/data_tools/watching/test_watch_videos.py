@@ -1,0 +1,340 @@
+"""Videos that show a controller become recordings, and what shows the controller is blacked out."""
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from jaxtyping import Float32, UInt8
+from killed_command import run_until_named
+from PIL import Image
+
+from data_tools.__main__ import main
+from data_tools.recordings.input_log import read_input_log
+from data_tools.recordings.recording import Recording, RecordingFacts, find_recordings
+from data_tools.watching.skin import Renderer, State, composite
+from data_tools.watching.skins import open_skin
+from data_tools.watching.watch_videos import find_unreadable
+from nitrogen_train.actions import GAMEPAD
+from nitrogen_train.data.dataset import Dataset
+from nitrogen_train.data.encode import StreamEncoding, VideoWriter
+from nitrogen_train.data.manifest import read_manifest
+from nitrogen_train.data.schema import ShardError
+from nitrogen_train.data.video import PyAVDecoder
+
+FPS, NUM_FRAMES, WIDTH, HEIGHT = 20.0, 120, 320, 180
+PAD_WIDTH, AT = 150, (150, 60)
+AWAY = range(50, 80)
+"""Frames that do not show the pad."""
+
+
+def state_at(row: int) -> State:
+    """What is pressed in a row."""
+    return {
+        "SOUTH": float(row % 12 < 5),
+        "DPAD_UP": float(row % 20 in (3, 4, 5, 6)),
+        "LEFT_STICK_X": float(np.sin(row / 6)),
+    }
+
+
+def iter_play(rng: np.random.Generator) -> Iterator[UInt8[np.ndarray, "h w 3"]]:
+    """Yield pictures of a game: coarse patches that move."""
+    coarse = rng.integers(20, 230, (18, 64, 3), dtype=np.uint8).repeat(20, axis=0)
+    coarse = coarse.repeat(20, axis=1)
+    for row in range(NUM_FRAMES):
+        yield np.ascontiguousarray(coarse[row : row + HEIGHT, 3 * row : 3 * row + WIDTH])
+
+
+def write_video(path: Path, *, has_pad: bool = True, seed: int = 0) -> Path:
+    pad = Renderer(open_skin("xbox"), PAD_WIDTH)
+    encoding = StreamEncoding(bitrate=1_500_000)
+    with VideoWriter(path, fps=FPS, width=WIDTH, height=HEIGHT, encoding=encoding) as writer:
+        for row, picture in enumerate(iter_play(np.random.default_rng(seed))):
+            if has_pad and row not in AWAY:
+                picture = composite(picture, pad.render(state_at(row)), AT)
+            writer.write(picture)
+    return path
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One that shows a pad, one that shows none, and one that is no video."""
+    folder = tmp_path_factory.mktemp("videos")
+    write_video(folder / "good.mp4")
+    write_video(folder / "none.mp4", has_pad=False)
+    (folder / "noise.mp4").write_bytes(b"no video" * 100)
+    return folder
+
+
+def watch(videos: list[Path], out: Path, *words: str) -> int:
+    paths = [str(path) for path in videos]
+    more = [] if "--workers" in words else ["--workers", "1"]
+    return main(
+        ["watch", *paths, "--out", str(out), "--game", "patches", "--skin", "xbox", *more, *words]
+    )
+
+
+@pytest.fixture(scope="module")
+def watched(videos: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, int]:
+    folder = tmp_path_factory.mktemp("watched") / "rec"
+    status = watch(sorted(videos.glob("*.mp4")), folder, "--sheet", "--licence", "CC0-1.0")
+    return folder, status
+
+
+def read_rows(recording: Recording) -> tuple[RecordingFacts, Float32[np.ndarray, "rows a"]]:
+    facts = recording.read_facts()
+    log = read_input_log(recording.log_path, GAMEPAD, stick_y_axis="down")
+    edges_ns = np.round(np.arange(NUM_FRAMES + 1) / FPS * 1e9).astype(np.int64)
+    rows = log.rows(edges_ns, GAMEPAD).rows
+    return facts, np.concatenate([rows.buttons, rows.sticks], axis=1).astype(np.float32)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.suffix != ".lock"
+    }
+
+
+def test_a_video_becomes_a_recording_of_what_its_pad_shows(watched: tuple[Path, int]) -> None:
+    folder, _ = watched
+    (recording,) = find_recordings([folder])
+    facts, rows = read_rows(recording)
+
+    assert recording.name == "good"
+    overlay = facts.overlay
+    assert overlay is not None
+    assert (overlay.layout, overlay.lag_ms) == ("xbox", None)
+    assert overlay.skin.startswith("xbox (")
+    assert overlay.opacity > 0.9
+    assert overlay.readable == pytest.approx(1 - len(AWAY) / NUM_FRAMES, abs=0.05)
+    assert set(overlay.controls) == set(open_skin("xbox").controls)
+    ((start, stop),) = facts.disturbed_ns
+    assert start / 1e9 == pytest.approx(AWAY.start / FPS, abs=0.11)
+    assert stop / 1e9 == pytest.approx(AWAY.stop / FPS, abs=0.26)
+    learned = [row for row in range(NUM_FRAMES) if not start / 1e9 <= row / FPS < stop / 1e9]
+    for name in ("SOUTH", "DPAD_UP"):
+        expected = [state_at(row)[name] for row in learned]
+        assert np.mean(rows[learned, GAMEPAD.index(name)] == expected) > 0.98, name
+    stick = [state_at(row)["LEFT_STICK_X"] for row in learned]
+    assert np.abs(rows[learned, GAMEPAD.index("LEFT_STICK_X")] - stick).mean() < 0.06
+    assert not rows[learned, GAMEPAD.index("EAST")].any()
+
+
+def test_each_video_has_a_line_and_a_bad_one_stops_no_other(
+    watched: tuple[Path, int], videos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, status = watched
+
+    assert status == 1
+    assert watch(sorted(videos.glob("*.mp4")), folder, "--licence", "CC0-1.0") == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert len([line for line in lines if line.startswith("good: ")]) == 1
+    (good,) = [line for line in lines if line.startswith("good: ")]
+    assert "kept of 6.0 s, pad of 15" in good
+    assert "the pad could not be read there" in good
+    (none,) = [line for line in lines if line.startswith("none: ")]
+    assert none.startswith(("none: dropped: no pad of the skin", "none: dropped: what looks most"))
+    (noise,) = [line for line in lines if line.startswith("noise: ")]
+    assert noise.startswith("noise: dropped: it is not readable as a video")
+    assert any("2 videos dropped" in line for line in lines)
+    report = json.loads((folder / ".watch" / "report.json").read_bytes())
+    assert report["games"][0]["num_clips"] == 1
+    assert {item["name"] for item in report["dropped"]} == {"good", "none", "noise"}
+
+
+def test_what_is_finished_is_kept_and_the_same_again_gives_the_same_bytes(
+    watched: tuple[Path, int], videos: Path, tmp_path: Path
+) -> None:
+    folder, _ = watched
+    before = {path: path.stat().st_mtime_ns for path in folder.iterdir() if path.is_file()}
+    words = ("--sheet", "--licence", "CC0-1.0")
+
+    watch([videos / "good.mp4"], folder, *words)
+    watch([videos / "good.mp4"], tmp_path / "again", *words)
+
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    again = {n: data for n, data in contents(tmp_path / "again").items() if ".watch" not in n}
+    assert again == {n: data for n, data in contents(folder).items() if n in again}
+    assert len(again) == 4
+
+
+@pytest.mark.parametrize(
+    "stop_at",
+    [
+        pytest.param(r"good\.json$", marks=pytest.mark.slow),
+        *(
+            pytest.param(pattern, marks=pytest.mark.full)
+            for pattern in (
+                r"good\.inputs\.parquet$", r"good\.mp4$", r"good\.sheet\.png$", r"all\.jsonl$",
+                r"report\.json$",
+            )
+        ),
+    ],
+)  # fmt: skip
+def test_a_killed_run_goes_on_to_the_same_bytes(
+    watched: tuple[Path, int], videos: Path, tmp_path: Path, stop_at: str
+) -> None:
+    paths = [str(path) for path in sorted(videos.glob("*.mp4"))]
+    words = ["--game", "patches", "--skin", "xbox", "--sheet", "--licence", "CC0-1.0"]
+    arguments = ["watch", *paths, "--out", str(tmp_path / "rec"), *words, "--workers", "1"]
+
+    run_until_named(stop_at, arguments)
+    assert main(arguments) == 1
+
+    assert contents(tmp_path / "rec") == contents(watched[0])
+
+
+def test_other_settings_or_another_video_of_the_name_are_refused(
+    watched: tuple[Path, int], videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, _ = watched
+    before = contents(folder)
+
+    assert watch([videos / "good.mp4"], folder, "--licence", "MIT") == 1
+    assert "was made with --licence CC0-1.0, now MIT" in capsys.readouterr().out
+    shutil.copy(videos / "none.mp4", tmp_path / "good.mp4")
+    assert watch([tmp_path / "good.mp4"], folder, "--licence", "CC0-1.0") == 1
+    assert "is of another video" in capsys.readouterr().out
+    assert watch([videos / "good.mp4"], videos) == 2
+    assert "holds the videos: choose another folder" in capsys.readouterr().err
+    after = contents(folder)
+    for name in [each for each in before if "report" in each]:
+        del before[name], after[name]
+    assert after == before
+
+
+def test_recordings_that_were_not_watched_are_left_alone(
+    videos: Path, tmp_path: Path, write_recording: Callable, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_recording(tmp_path, "good", game="patches")
+    before = contents(tmp_path)
+
+    assert watch([videos / "good.mp4"], tmp_path) == 1
+
+    assert "is of another recording" in capsys.readouterr().out
+    assert {name: contents(tmp_path)[name] for name in before} == before
+
+
+def test_parts_share_the_videos(videos: Path, tmp_path: Path) -> None:
+    paths = [videos / "noise.mp4", videos / "good.mp4"]
+
+    assert watch(paths, tmp_path / "rec", "--part", "1/2") == 0
+    assert watch(paths, tmp_path / "rec", "--part", "0/2") == 1
+
+    assert [each.name for each in find_recordings([tmp_path / "rec"])] == ["good"]
+    assert len(list((tmp_path / "rec" / ".watch").glob("report-part-*.json"))) == 2
+
+
+def test_the_sheet_shows_frames_beside_what_was_read(watched: tuple[Path, int]) -> None:
+    with Image.open(watched[0] / "good.sheet.png") as sheet:
+        assert sheet.width > 1000
+        assert sheet.height > 500
+
+
+def test_the_pad_is_black_in_the_shards_and_nothing_else_is(
+    watched: tuple[Path, int], videos: Path, tmp_path: Path
+) -> None:
+    folder, _ = watched
+    main(["shard", str(folder), "--out", str(tmp_path / "set"), "--size", "180", "--workers", "1"])
+
+    (row,) = read_manifest(tmp_path / "set").rows()
+    record = Dataset(tmp_path / "set").read(row)
+    ((left, top, width, height),) = record.metadata.masked_boxes
+    pad_height = Renderer(open_skin("xbox"), PAD_WIDTH).size[1]
+    assert left <= AT[0] - 2
+    assert top <= AT[1] - 2
+    assert left + width >= AT[0] + PAD_WIDTH + 2
+    assert top + height >= AT[1] + pad_height + 2
+    assert width <= PAD_WIDTH + 8
+    assert height <= pad_height + 8
+    frames = PyAVDecoder().decode(record.video).astype(int)
+    x, y = 180 / WIDTH, 180 / HEIGHT
+    inside = frames[
+        :, round(top * y) : round((top + height) * y), round(left * x) : round((left + width) * x)
+    ]
+    assert np.mean(inside) < 3
+    assert inside[:, 2:-2, 2:-2].max() < 40
+    outside = frames[:, :, : int(left * x) - 3]
+    assert outside.mean() > 60
+    assert record.actions.valid.sum() == pytest.approx(NUM_FRAMES - len(AWAY), abs=6)
+
+
+def test_a_clip_is_blacked_out_where_any_box_of_its_time_lies(
+    tmp_path: Path, write_recording: Callable
+) -> None:
+    start = 5_000_000_000
+    masks = [
+        {"start_ns": start, "stop_ns": start + 10**9, "box": [0, 0, 16, 16]},
+        {"start_ns": start + 10**9, "stop_ns": start + 4 * 10**9, "box": [32, 24, 16, 24]},
+    ]
+    (tmp_path / "rec").mkdir()
+    write_recording(tmp_path / "rec", num_frames=60, masked_boxes=masks)
+
+    main(
+        ["shard", str(tmp_path / "rec"), "--out", str(tmp_path / "set"), "--size", "64",
+         "--clip-seconds", "2", "--workers", "1"]
+    )  # fmt: skip
+
+    rows = sorted(read_manifest(tmp_path / "set").rows(), key=lambda row: row.clip_id)
+    boxes = [Dataset(tmp_path / "set").read(row).metadata.masked_boxes for row in rows]
+    assert boxes == [((0, 0, 16, 16), (32, 24, 16, 24)), ((32, 24, 16, 24),), ()]
+
+
+@pytest.mark.parametrize(
+    ("facts", "said"),
+    [
+        ({"masked_boxes": [[0, 1, 2]]}, "masked_boxes must hold objects"),
+        ({"masked_boxes": [{"start_ns": 5, "stop_ns": 5, "box": [0, 0, 1, 1]}]}, "masked_boxes"),
+        ({"masked_boxes": [{"start_ns": 0, "stop_ns": 5, "box": [0, 0, 0, 1]}]}, "masked_boxes"),
+        ({"masked_boxes": "x"}, "masked_boxes must hold objects"),
+        ({"overlay": []}, "overlay must be an object of skin"),
+        ({"overlay": {"skin": "xbox"}}, "overlay must be an object of skin"),
+    ],
+)
+def test_facts_on_overlays_of_strangers_are_checked(facts: dict[str, Any], said: str) -> None:
+    values = {
+        "schema_version": 1, "video_start_ns": 0, "game": "g", "session_id": "s",
+        "stick_y_axis": "down",
+    }  # fmt: skip
+
+    with pytest.raises(ShardError, match=said):
+        RecordingFacts.from_json(json.dumps(values | facts).encode(), what="a.json")
+
+
+def test_facts_on_overlays_are_written_and_read(watched: tuple[Path, int], tmp_path: Path) -> None:
+    facts = RecordingFacts.from_json((watched[0] / "good.json").read_bytes(), what="good.json")
+
+    facts.write(tmp_path / "a.json")
+    replace(facts, overlay=None, masked_boxes=()).write(tmp_path / "b.json")
+
+    assert RecordingFacts.from_json((tmp_path / "a.json").read_bytes(), what="a.json") == facts
+    assert "overlay" not in json.loads((tmp_path / "b.json").read_bytes())
+
+
+def test_a_box_outside_of_the_picture_is_named(
+    tmp_path: Path, write_recording: Callable, capsys: pytest.CaptureFixture[str]
+) -> None:
+    masks = [{"start_ns": 0, "stop_ns": 10**10, "box": [60, 0, 16, 16]}]
+    write_recording(tmp_path, masked_boxes=masks)
+
+    assert main(["shard", str(tmp_path), "--out", f"{tmp_path}/set", "--workers", "1"]) == 2
+    assert "the masked box [60, 0, 16, 16] is not inside the picture" in capsys.readouterr().err
+
+
+def test_the_stretches_of_a_recording_stay_few() -> None:
+    readable = np.ones(100_000, bool)
+    readable[::5] = False
+
+    runs = find_unreadable(readable, fps=4.0)
+
+    assert len(runs) <= 3000
+    marked = np.ones(len(readable), bool)
+    for start, stop in runs:
+        marked[start:stop] = False
+    assert not (marked & ~readable).any()
