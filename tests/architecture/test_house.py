@@ -6,15 +6,15 @@ HOUSE = measure()
 
 
 def test_the_source_stays_small() -> None:
-    assert HOUSE.num_files <= 170, HOUSE.describe()
-    assert HOUSE.num_lines <= 40_300, HOUSE.describe()
+    assert HOUSE.num_files <= 192, HOUSE.describe()
+    assert HOUSE.num_lines <= 46_600, HOUSE.describe()
 
 
 def test_few_modules_have_one_importer() -> None:
     # A command's or verb's work has the command as its one importer, and is imported on demand.
     split = len(HOUSE.with_one_importer) - len(HOUSE.on_demand)
-    assert split <= 0.14 * HOUSE.num_modules, HOUSE.describe()
-    assert len(HOUSE.with_one_importer) <= 0.26 * HOUSE.num_modules, HOUSE.describe()
+    assert split <= 0.17 * HOUSE.num_modules, HOUSE.describe()
+    assert len(HOUSE.with_one_importer) <= 0.28 * HOUSE.num_modules, HOUSE.describe()
 
 
 def test_train_reaches_few_files() -> None:
