@@ -62,7 +62,7 @@ class Placement:
     match: float = 0.0
     """Correlation of edges, see `PadStretch`."""
 
-    def scaled(self, factor: float) -> "Placement":
+    def scaled(self, factor: int | float) -> "Placement":
         """Say where the skin is in a video whose pixels are `factor` times smaller."""
         return replace(
             self,

@@ -87,11 +87,11 @@ class _Find:
     """A place at which the edges of the skin were met, in pixels of some picture."""
 
     match: float
-    x: float
-    y: float
-    width: float
+    x: int | float
+    y: int | float
+    width: int | float
 
-    def scaled(self, factor: float, x: float = 0.0, y: float = 0.0) -> "_Find":
+    def scaled(self, factor: int | float, x: int | float = 0.0, y: int | float = 0.0) -> "_Find":
         return _Find(self.match, self.x * factor + x, self.y * factor + y, self.width * factor)
 
 
@@ -221,7 +221,9 @@ def _edges_of(moments: Sequence[VideoMoment], region: Box, factor: int) -> tuple
     return _Edges(across * share, along * share), float(np.mean(total) / len(moments))
 
 
-def _shrink(plane: UInt8[np.ndarray, "h w"] | Plane, factor: int) -> Plane:
+def _shrink(
+    plane: UInt8[np.ndarray, "h w"] | Plane, factor: int
+) -> Float32[np.ndarray, "less_h less_w"]:
     """Take means of `factor` times `factor` pixels."""
     height, width = (side // factor * factor for side in plane.shape)
     cut = plane[:height, :width]

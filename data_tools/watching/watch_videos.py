@@ -9,6 +9,7 @@ its reason, and stops no other. Frame t has row t: what the pad shows on a frame
 
 import contextlib
 import hashlib
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -529,8 +530,8 @@ def _report(done: Sequence[WatchedVideo], game: str) -> DropReport:
     share = GameShare(
         game=game,
         num_clips=len(kept),
-        kept_s=round(sum(each.kept_s for each in kept), 6),
-        dropped_s=round(sum(item.seconds for item in dropped), 6),
+        kept_s=round(math.fsum(each.kept_s for each in kept), 6),
+        dropped_s=round(math.fsum(item.seconds for item in dropped), 6),
     )
     return DropReport(
         games=[share], dropped=sorted(dropped, key=lambda item: (item.reason, item.name))
