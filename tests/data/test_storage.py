@@ -258,7 +258,8 @@ def test_after_the_last_attempt_the_cause_is_told(
     assert str(raised.value).startswith(f"{root}/shard.tar: 3 attempts failed")
     assert cause in str(raised.value)
     assert "\n" not in str(raised.value)
-    assert len(server.requests) == 3
+    # An attempt on a connection that the server has just closed may end before it is seen there.
+    assert 1 <= len(server.requests) <= 3
     waits = [record.getMessage() for record in caplog.records if "attempt" in record.getMessage()]
     assert ["attempt 1 of 3" in waits[0], "attempt 2 of 3" in waits[1]] == [True, True]
 
