@@ -16,8 +16,8 @@ from data_tools.command_line import (
     read_shard_settings,
     report_dataset,
 )
-from data_tools.shards.clip_rules import SWITCHABLE, FilterSettings
-from nitrogen_train.runtime.atomic_files import describe_error
+from data_tools.shards.filter_settings import SWITCHABLE, FilterSettings
+from nitrogen_train.runtime.atomic_files import check_folder, describe_error
 
 _NUMBERS = {
     "min_active": "idle: share of the rows that must not be idle",
@@ -400,7 +400,6 @@ def _ingest_lerobot(options: argparse.Namespace) -> int:
     from data_tools.lerobot.ingest_lerobot import ReadingOptions, plan_lerobot
     from data_tools.shards.shard_plan import Part
     from data_tools.shards.shard_writer import write_dataset
-    from nitrogen_train.runtime.atomic_files import check_folder
 
     check_folder(options.out)
     part = Part.parse(options.part)

@@ -21,15 +21,9 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from jaxtyping import UInt8
 
-from data_tools.shards.clip_rules import (
-    COPY,
-    DAMAGED,
-    FilterSettings,
-    Verdict,
-    are_same,
-    judge_clip,
-)
+from data_tools.shards.clip_rules import Verdict, are_same, judge_clip
 from data_tools.shards.drop_report import Dropped, DropReport, format_length, make_report
+from data_tools.shards.filter_settings import COPY, DAMAGED, FilterSettings
 from data_tools.shards.shard_plan import ALL, Part, Plan, hash_facts
 from data_tools.shards.shard_writer import StoredClip, read_finished, write_plan
 from nitrogen_train.data.dataset import Dataset

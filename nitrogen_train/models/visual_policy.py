@@ -24,6 +24,7 @@ from nitrogen_train.models.dit import Mixer, Tokens
 from nitrogen_train.models.encoder import VisionEncoder
 from nitrogen_train.models.policy import ActionChunk, LossOutput
 from nitrogen_train.picture import read_picture
+from nitrogen_train.pretrained.hub import push_files
 from nitrogen_train.pretrained.places import (
     CONFIG,
     FORMAT_VERSION,
@@ -31,7 +32,6 @@ from nitrogen_train.pretrained.places import (
     WEIGHTS,
     PolicyConfig,
     Usage,
-    push_files,
 )
 from nitrogen_train.pretrained.policy_folder import PolicyFiles, write_policy_folder
 from nitrogen_train.pretrained.read_policy import read_policy

@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from nitrogen_train.pretrained.hub import download_file
 from nitrogen_train.pretrained.ng_pt import read_ng_file
 from nitrogen_train.pretrained.places import (
     CONFIG,
     NG_FILE,
     WEIGHTS,
     Place,
-    download_file,
     find_place,
     refuse_checkpoint,
 )

@@ -198,7 +198,7 @@ def _read_config(init_from: str, place: Place | None, ng: DictConfig) -> PolicyC
     """Read a policy's config; a folder's needs no torch."""
     if place is None:
         # Only now, it takes a while to import.
-        from nitrogen_train.pretrained.places import download_file
+        from nitrogen_train.pretrained.hub import download_file
 
         found = download_file(init_from, CONFIG, NG_FILE)
         place = Place(kind="folder" if found.name == CONFIG else "ng", path=found)

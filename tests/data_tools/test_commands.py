@@ -69,6 +69,23 @@ def error_line(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     return line
 
 
+@pytest.mark.parametrize(
+    ("start", "heavy"),
+    [
+        (
+            "data_tools.__main__ as m; m.build_parser()",
+            {"aiohttp", "av", "huggingface_hub", "PIL", "scipy"},
+        ),
+        ("nitrogen_train.cli.commands", {"av", "huggingface_hub", "PIL", "scipy", "torch"}),
+    ],
+)
+def test_help_needs_no_heavy_library(start: str, heavy: set[str]) -> None:
+    command = [sys.executable, "-c", f"import {start}; import sys; print(*sys.modules)"]
+    loaded = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+
+    assert not heavy & set(loaded)
+
+
 def test_an_unknown_game_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     line = error_line(capsys, "record", "pong", "--out", str(tmp_path), "--episodes", "1")
 

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from nitrogen_train import NitroGen
-from nitrogen_train.pretrained import places as policy_hub
+from nitrogen_train.pretrained import hub as policy_hub
 from nitrogen_train.pretrained import policy_folder
 
 BuildPolicy = Callable[..., NitroGen]

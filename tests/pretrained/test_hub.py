@@ -7,8 +7,8 @@ from types import SimpleNamespace
 import pytest
 from huggingface_hub.errors import LocalEntryNotFoundError
 
-from nitrogen_train.pretrained import places as hub
-from nitrogen_train.pretrained.places import download_file
+from nitrogen_train.pretrained import hub
+from nitrogen_train.pretrained.hub import download_file
 
 
 @pytest.fixture

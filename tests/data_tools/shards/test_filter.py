@@ -11,9 +11,9 @@ import pytest
 from dataset_faults import list_faults
 
 from data_tools.__main__ import main
-from data_tools.shards.clip_rules import RULES, FilterSettings
 from data_tools.shards.drop_report import DropReport
 from data_tools.shards.filter_clips import filter_dataset, format_rules
+from data_tools.shards.filter_settings import RULES, FilterSettings
 from data_tools.shards.shard_plan import Part
 from data_tools.shards.shard_writer import join_parts
 from nitrogen_train.data.dataset import Dataset
