@@ -33,6 +33,9 @@ from nitrogen_train.runtime.atomic_files import describe_error, hash_file
 from nitrogen_train.runtime.processes import map_in_order
 from nitrogen_train.runtime.progress import track
 
+Unit = TypeVar("Unit")
+Clip = TypeVar("Clip")
+
 _TRIGGERS = ("left_trigger_value", "right_trigger_value")
 
 
@@ -97,23 +100,6 @@ class PlannedClip:
             return replace(self._video, ticks=np.cumsum(arrays["ticks"]))
 
 
-def list_loss(video: SourceVideo, *, name: str, game: str) -> list[Dropped]:
-    """List what a video that was cut off has lost at its end, for the report."""
-    if video.loss is None:
-        return []
-    return [
-        Dropped(
-            name=name,
-            game=game,
-            seconds=video.loss.seconds,
-            reason="the video is cut off" if video.is_cut_off else "the video's end is damaged",
-            detail=video.loss.words,
-            is_fault=False,
-            is_told=True,
-        )
-    ]
-
-
 @dataclass(frozen=True, kw_only=True)
 class PlannedUnit:
     """One recording, published video or episode, whose files have been read and agree."""
@@ -155,11 +141,6 @@ class PlannedUnit:
                 f"{dropped.name}: {words}" for words in (error, describe_error(error))
             ),
         )
-
-
-Unit = TypeVar("Unit")
-
-Clip = TypeVar("Clip")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -280,6 +261,23 @@ class Plan(Generic[Clip]):
         )
 
 
+def list_loss(video: SourceVideo, *, name: str, game: str) -> list[Dropped]:
+    """List what a video that was cut off has lost at its end, for the report."""
+    if video.loss is None:
+        return []
+    return [
+        Dropped(
+            name=name,
+            game=game,
+            seconds=video.loss.seconds,
+            reason="the video is cut off" if video.is_cut_off else "the video's end is damaged",
+            detail=video.loss.words,
+            is_fault=False,
+            is_told=True,
+        )
+    ]
+
+
 def make_plan(
     units: Sequence[Unit],
     plan_unit: Callable[[Unit], PlannedUnit],
@@ -357,6 +355,11 @@ def choose_heldout(sessions: Iterable[tuple[str, str]], *, share: float) -> set[
     return heldout
 
 
+def hash_facts(*facts: object) -> str:
+    """Hash what JSON can hold."""
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
 def _check_agreement(clips: Sequence[PlannedClip]) -> None:
     names = [clip.metadata.clip_id for clip in clips]
     if len(set(names)) < len(names):
@@ -374,8 +377,3 @@ def _unit_hash(session_id: str) -> float:
 
 def _digest_units(plan: Plan[Any], digests: list[str]) -> str:
     return hash_facts(plan.settings_digest, plan.part.index, digests)
-
-
-def hash_facts(*facts: object) -> str:
-    """Hash what JSON can hold."""
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()

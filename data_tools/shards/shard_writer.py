@@ -59,6 +59,11 @@ from nitrogen_train.runtime.progress import Progress
 # What a reader takes an H.264 video without tags for; most that are 720 lines high say BT.709.
 _MATRIX = "bt601"
 
+_PROGRESS = ".progress"
+_PLANS_KEY = b"plans"
+_ASKED_KEY = b"asked"
+"""The settings by name."""
+
 StoredClip = tuple[bytes, ManifestRow]
 """A record's bytes and its row, whose place in a shard is still open."""
 
@@ -145,12 +150,6 @@ def encode_clip(clip: PlannedClip) -> ClipToStore | Dropped:
     return ClipToStore(record=record, split=clip.split)
 
 
-_PROGRESS = ".progress"
-_PLANS_KEY = b"plans"
-_ASKED_KEY = b"asked"
-"""The settings by name."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class _Shard:
     """The contents of a finished shard, and what was meant to be in it."""
@@ -193,33 +192,21 @@ def write_plan(
         raise ShardError(_describe_nothing(out_dir, plan.dropped))
     progress_dir = out_dir / _PROGRESS / _name(plan.part)
     with _claim(out_dir, progress_dir, plan) as ledger:
-        return _write_claimed(plan, ledger, encode=encode, out_dir=out_dir, workers=workers)
-
-
-def _write_claimed(
-    plan: Plan[Clip],
-    ledger: "Ledger[_Shard]",
-    *,
-    encode: Callable[[Clip], ReadyClip | Dropped],
-    out_dir: Path,
-    workers: int,
-) -> DropReport:
-    progress_dir = out_dir / _PROGRESS / _name(plan.part)
-    if not (progress_dir / MANIFEST_NAME).exists():
-        shards = _write_shards(out_dir, ledger, plan, encode=encode, workers=workers)
-        rows = [row for shard in shards for row in shard.rows]
-        dropped = [*plan.dropped, *(item for shard in shards for item in shard.dropped)]
-        report = make_report(rows, dropped, plan.notes)
-        report.write(progress_dir / REPORT_NAME)
-        facts = {
-            "plan": plan.digest,
-            "settings": plan.settings_digest,
-            _ASKED_KEY.decode(): json.dumps(plan.settings),
-        }
-        write_manifest_table(progress_dir, tabulate(rows), metadata=facts)
-    if plan.part.count == 1:
-        return join_parts(out_dir)
-    return read_report(progress_dir / REPORT_NAME)
+        if not (progress_dir / MANIFEST_NAME).exists():
+            shards = _write_shards(out_dir, ledger, plan, encode=encode, workers=workers)
+            rows = [row for shard in shards for row in shard.rows]
+            dropped = [*plan.dropped, *(item for shard in shards for item in shard.dropped)]
+            report = make_report(rows, dropped, plan.notes)
+            report.write(progress_dir / REPORT_NAME)
+            facts = {
+                "plan": plan.digest,
+                "settings": plan.settings_digest,
+                _ASKED_KEY.decode(): json.dumps(plan.settings),
+            }
+            write_manifest_table(progress_dir, tabulate(rows), metadata=facts)
+        if plan.part.count == 1:
+            return join_parts(out_dir)
+        return read_report(progress_dir / REPORT_NAME)
 
 
 def refuse_other_settings(out_dir: Path, settings: Mapping[str, Any]) -> None:

@@ -3,8 +3,7 @@
 Everything read here may come from a stranger: sizes are bounded before anything is unpacked, every
 value is checked, and a fault is a `ShardError` that says what was expected and what came.
 
-A game has one spelling in its name, or a policy would learn it as two.
-The name of a window is defined here, for commands without torch need it too.
+A game has one spelling in its name, or a policy would learn it as two. The name of a window is defined here, for commands without torch need it too.
 """
 
 import json
@@ -17,16 +16,6 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, NamedTuple, cast, get_args
 
 from nitrogen_train.actions import ActionSpace, get_action_space
-
-
-class WindowId(NamedTuple):
-    """The place a sample was cut from: the same window always has the same id."""
-
-    source: str
-    clip_id: str
-    frame: int
-    """The last observed frame, an index into the clip."""
-
 
 SCHEMA_VERSION = 1
 """Written into every clip and manifest; a reader refuses a newer one."""
@@ -43,6 +32,15 @@ SPLITS: tuple[str, ...] = get_args(Split)
 
 # A tar name holds 100 bytes, of which `.actions.parquet` takes 16.
 _KEY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_-]{0,79}")
+
+
+class WindowId(NamedTuple):
+    """The place a sample was cut from: the same window always has the same id."""
+
+    source: str
+    clip_id: str
+    frame: int
+    """The last observed frame, an index into the clip."""
 
 
 class ShardError(ValueError):

@@ -85,8 +85,9 @@ def _find_caches(config: DataConfig | EvaluateConfig) -> dict[str, Any]:
         try:
             cache = RangeCache(Path(config.cache_dir), max_bytes=int(config.cache_gib * 2**30))
         except OSError as error:
+            key = "data.cache_dir" if isinstance(config, DataConfig) else "cache_dir"
             raise ValueError(
-                f"cache_dir={config.cache_dir} cannot be written: {describe_error(error)}"
+                f"{key}={config.cache_dir} cannot be written: {describe_error(error)}"
             ) from error
     index_dir = default_index_dir() if config.index_dir is None else Path(config.index_dir)
     return {"index_dir": index_dir, "cache": cache}
