@@ -3,7 +3,8 @@
 Everything read here may come from a stranger: sizes are bounded before anything is unpacked, every
 value is checked, and a fault is a `ShardError` that says what was expected and what came.
 
-A game has one spelling in its name, or a policy would learn it as two. The name of a window is defined here, for commands without torch need it too.
+A game has one spelling in its name, or a policy would learn it as two. The name of a window is
+defined here, for commands without torch need it too.
 """
 
 import json
