@@ -51,7 +51,7 @@ def add_shard_verbs(verbs: "argparse._SubParsersAction[CommandParser]") -> None:
         metavar="FOLDER",
         type=Path,
         nargs="+",
-        help="with recordings of `record`, `record-screen` or `ingest recording`",
+        help="with recordings of `record`, `record-screen`, `ingest recording` or `watch`",
     )
     add_shard_settings(verb)
     merge = add_verb(

@@ -82,7 +82,7 @@ def add_overlay_verbs(verbs: "argparse._SubParsersAction[CommandParser]") -> Non
         choices=_PRESETS,
         default="veryfast",
         metavar="NAME",
-        help="how hard x264 tries; superfast takes half the time of veryfast, ultrafast a sixth",
+        help="ultrafast, superfast, veryfast, faster, fast or medium: how hard x264 tries",
     )
     add_workers(draw)
 

@@ -214,7 +214,8 @@ def check_video(path: Path) -> None:
         raise ShardError(f"{path} is a hidden file, which `shard` passes over; rename it")
     if has_suffix(path, _LOG_SUFFIXES):
         raise ShardError(
-            f"{path} is a log, expected a video; name the video, and the log with --log"
+            f"{path} is a log, expected a video; name the video (`ingest recording` has --log "
+            "for the log)"
         )
     if not has_suffix(path, VIDEO_SUFFIXES):
         raise ShardError(
