@@ -23,7 +23,7 @@ from data_tools.watching.reading import Box, PadStretch, Reading, ReadingError
 from data_tools.watching.register_skin import VideoMoment, find_background, find_placement
 from data_tools.watching.skin import Skin
 from data_tools.watching.still_tiles import StillTiles, judge_rows
-from data_tools.watching.video_moments import cut_planes, is_full_range, read_moments, shrink_plane
+from data_tools.watching.video_moments import cut_planes, read_moments, shrink_plane
 from nitrogen_train.actions import GAMEPAD
 from nitrogen_train.data.schema import ShardError
 
@@ -119,6 +119,8 @@ class PadReader:
         filled = 0
         try:
             for frame in video.read():
+                if (frame.width, frame.height) != (video.width, video.height):
+                    break
                 parts = [
                     shrink_plane(plane, self.factor).ravel()
                     for plane in cut_planes(frame, self._outer)
@@ -129,7 +131,7 @@ class PadReader:
                     yield chunk
                     filled = 0
         except ShardError:
-            # What follows a damaged frame is left unreadable.
+            # What follows a damaged frame, or one of another size, is left unreadable.
             pass
         if filled:
             yield chunk[:filled]
@@ -224,7 +226,7 @@ def _look(video: SourceVideo, skin: Skin, box: Box | None) -> PadReader | None:
     if third >= 2:
         parts += [moments[:third], moments[third : 2 * third], moments[2 * third :]]
     for part in parts:
-        placement = find_placement(part, skin, box=box, is_full_range=is_full_range(video.path))
+        placement = find_placement(part, skin, box=box)
         if placement is not None:
             return PadReader(skin, placement, part)
     return None

@@ -68,7 +68,7 @@ _NOT_MEASURED = 100.0
 NO_PAD = "no pad was found"
 NO_VIDEO = "the video or what lies in its place cannot be used"
 UNREADABLE = "the pad could not be read there"
-DAMAGED = "the video is damaged there"
+DAMAGED = "the video is damaged or changes its size there"
 
 
 @dataclass(frozen=True, kw_only=True)
