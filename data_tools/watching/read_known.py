@@ -19,7 +19,7 @@ from jaxtyping import Bool, Float32, UInt8
 from data_tools.shards.source_video import SourceVideo, read_video_table
 from data_tools.watching.match_controls import FamilyReader, build_readers
 from data_tools.watching.pad_pictures import PadPictures, Placement, vector_size
-from data_tools.watching.reading import Box, PadStretch, Reading, ReadingError
+from data_tools.watching.reading import Box, PadStretch, Reading, ReadingError, list_runs
 from data_tools.watching.register_skin import VideoMoment, find_background, find_placement
 from data_tools.watching.skin import Skin
 from data_tools.watching.still_tiles import StillTiles, judge_rows
@@ -236,7 +236,7 @@ def _look_elsewhere(video: SourceVideo, skin: Skin, rows: _Rows, box: Box) -> li
     """Look for the pad at other places in the stretches in which it could not be read."""
     found: list[PadStretch] = []
     least = round(_LOOK_AGAIN_S * video.fps)
-    todo = [run for run in _runs(~rows.readable) if run[1] - run[0] >= least]
+    todo = [run for run in list_runs(~rows.readable) if run[1] - run[0] >= least]
     while todo and len(found) < _MOST_PLACES:
         start, stop = todo.pop(0)
         part = video.cut(start, stop)
@@ -250,15 +250,9 @@ def _look_elsewhere(video: SourceVideo, skin: Skin, rows: _Rows, box: Box) -> li
             rows.readable[start:stop] = False
             continue
         found.append(stretch)
-        rest = _runs(~rows.readable[start:stop])
+        rest = list_runs(~rows.readable[start:stop])
         todo += [(start + a, start + b) for a, b in rest if least <= b - a < stop - start]
     return found
-
-
-def _runs(marks: Bool[np.ndarray, " rows"]) -> list[tuple[int, int]]:
-    """List the stretches of rows that are marked."""
-    edges = np.flatnonzero(np.diff(np.concatenate([[0], marks.astype(np.int8), [0]])))
-    return [(int(start), int(stop)) for start, stop in edges.reshape(-1, 2)]
 
 
 def _part(stretches: list[PadStretch]) -> list[PadStretch]:
