@@ -60,3 +60,26 @@ def test_moments_of_a_part_lie_in_it_wherever_its_key_frame_is(tmp_path: Path) -
     ]
     assert near
     assert min(near) >= 40
+
+
+def test_pictures_of_another_size_are_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "a.webm"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libvpx", rate=30)
+        stream.width, stream.height = 64, 48
+        for part, side in enumerate((64, 32)):
+            encoder = av.CodecContext.create("libvpx", "w")
+            encoder.width, encoder.height, encoder.pix_fmt = side, 48, "yuv420p"
+            encoder.time_base = Fraction(1, 30)
+            picture = np.zeros((48, side, 3), np.uint8)
+            frames = [av.VideoFrame.from_ndarray(picture, format="rgb24") for _ in range(3)]
+            for row, frame in enumerate(frames):
+                frame.pts = 3 * part + row
+            for frame in [*frames, None]:
+                for packet in encoder.encode(frame):
+                    packet.stream, packet.time_base = stream, Fraction(1, 30)
+                    container.mux(packet)
+
+    moments = read_moments(read_video_table(path))
+
+    assert {moment.luma.shape for moment in moments} == {(48, 64)}
