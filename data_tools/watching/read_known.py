@@ -19,11 +19,11 @@ from jaxtyping import Bool, Float32, UInt8
 from data_tools.shards.source_video import SourceVideo, read_video_table
 from data_tools.watching.match_controls import FamilyReader, build_readers
 from data_tools.watching.pad_pictures import PadPictures, Placement, vector_size
-from data_tools.watching.reading import Box, PadStretch, Reading, ReadingError
+from data_tools.watching.reading import Box, PadStretch, Reading, ReadingError, list_runs
 from data_tools.watching.register_skin import VideoMoment, find_background, find_placement
 from data_tools.watching.skin import Skin
 from data_tools.watching.still_tiles import StillTiles, judge_rows
-from data_tools.watching.video_moments import cut_planes, is_full_range, read_moments, shrink_plane
+from data_tools.watching.video_moments import cut_planes, read_moments, shrink_plane
 from nitrogen_train.actions import GAMEPAD
 from nitrogen_train.data.schema import ShardError
 
@@ -119,6 +119,8 @@ class PadReader:
         filled = 0
         try:
             for frame in video.read():
+                if (frame.width, frame.height) != (video.width, video.height):
+                    break
                 parts = [
                     shrink_plane(plane, self.factor).ravel()
                     for plane in cut_planes(frame, self._outer)
@@ -129,7 +131,7 @@ class PadReader:
                     yield chunk
                     filled = 0
         except ShardError:
-            # What follows a damaged frame is left unreadable.
+            # What follows a damaged frame, or one of another size, is left unreadable.
             pass
         if filled:
             yield chunk[:filled]
@@ -224,7 +226,7 @@ def _look(video: SourceVideo, skin: Skin, box: Box | None) -> PadReader | None:
     if third >= 2:
         parts += [moments[:third], moments[third : 2 * third], moments[2 * third :]]
     for part in parts:
-        placement = find_placement(part, skin, box=box, is_full_range=is_full_range(video.path))
+        placement = find_placement(part, skin, box=box)
         if placement is not None:
             return PadReader(skin, placement, part)
     return None
@@ -234,7 +236,7 @@ def _look_elsewhere(video: SourceVideo, skin: Skin, rows: _Rows, box: Box) -> li
     """Look for the pad at other places in the stretches in which it could not be read."""
     found: list[PadStretch] = []
     least = round(_LOOK_AGAIN_S * video.fps)
-    todo = [run for run in _runs(~rows.readable) if run[1] - run[0] >= least]
+    todo = [run for run in list_runs(~rows.readable) if run[1] - run[0] >= least]
     while todo and len(found) < _MOST_PLACES:
         start, stop = todo.pop(0)
         part = video.cut(start, stop)
@@ -248,15 +250,9 @@ def _look_elsewhere(video: SourceVideo, skin: Skin, rows: _Rows, box: Box) -> li
             rows.readable[start:stop] = False
             continue
         found.append(stretch)
-        rest = _runs(~rows.readable[start:stop])
+        rest = list_runs(~rows.readable[start:stop])
         todo += [(start + a, start + b) for a, b in rest if least <= b - a < stop - start]
     return found
-
-
-def _runs(marks: Bool[np.ndarray, " rows"]) -> list[tuple[int, int]]:
-    """List the stretches of rows that are marked."""
-    edges = np.flatnonzero(np.diff(np.concatenate([[0], marks.astype(np.int8), [0]])))
-    return [(int(start), int(stop)) for start, stop in edges.reshape(-1, 2)]
 
 
 def _part(stretches: list[PadStretch]) -> list[PadStretch]:

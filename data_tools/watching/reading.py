@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, Float64
 
 from nitrogen_train.actions import GAMEPAD
+from nitrogen_train.data.clip_record import valid_runs
 
 Box = tuple[int, int, int, int]
 """Left, top, right and bottom in pixels of the video; right and bottom are excluded."""
@@ -87,3 +88,9 @@ class Reading:
         return (
             self.buttons[:, place] if place < num_buttons else self.sticks[:, place - num_buttons]
         )
+
+
+def list_runs(marks: Bool[np.ndarray, " rows"]) -> list[tuple[int, int]]:
+    """List the stretches of rows that are marked."""
+    edges = valid_runs(marks)
+    return list(zip(edges[::2], edges[1::2], strict=True))

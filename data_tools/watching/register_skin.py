@@ -68,6 +68,8 @@ class VideoMoment:
     luma: UInt8[np.ndarray, "h w"]
     u: UInt8[np.ndarray, "k l"]
     v: UInt8[np.ndarray, "k l"]
+    is_full_range: bool
+    """Whether black is 0 and white 255, not 16 and 235."""
 
     def shrunk(self, factor: int) -> "VideoMoment":
         """Take the means of `factor` times `factor` pixels."""
@@ -79,7 +81,7 @@ class VideoMoment:
         ]
         height, width = (side // 2 * 2 for side in planes[0].shape)
         small = [plane[: height // 2, : width // 2] for plane in planes[1:]]
-        return VideoMoment(planes[0][:height, :width], small[0], small[1])
+        return replace(self, luma=planes[0][:height, :width], u=small[0], v=small[1])
 
 
 @dataclass(frozen=True)
@@ -131,11 +133,7 @@ def _draw_neutral(skin: Skin) -> _NeutralPicture:
 
 
 def find_placement(
-    moments: Sequence[VideoMoment],
-    skin: Skin,
-    *,
-    box: Box | None = None,
-    is_full_range: bool = False,
+    moments: Sequence[VideoMoment], skin: Skin, *, box: Box | None = None
 ) -> Placement | None:
     """Find a skin in a video; None if it is not there.
 
@@ -143,7 +141,6 @@ def find_placement(
         moments: Frames from all over the video, at least one.
         skin: The skin to find.
         box: Where the pad is, to a fifth of its size; None searches all of the picture.
-        is_full_range: What the video says of its levels.
     """
     height, width = moments[0].luma.shape
     region = (0, 0, width, height) if box is None else _grow(box, width, height)
@@ -158,7 +155,7 @@ def find_placement(
     small = [moment.shrunk(factor) for moment in moments]
     best = best.scaled(1 / factor)
     present = _moments_with(small, neutral, best)
-    return _fit(present or small, skin, neutral, best, is_full_range=is_full_range).scaled(factor)
+    return _fit(present or small, skin, neutral, best).scaled(factor)
 
 
 def _moments_with(
@@ -441,13 +438,9 @@ def _averaging(
 
 
 def _fit(
-    moments: Sequence[VideoMoment],
-    skin: Skin,
-    neutral: _NeutralPicture,
-    find: _Find,
-    *,
-    is_full_range: bool,
+    moments: Sequence[VideoMoment], skin: Skin, neutral: _NeutralPicture, find: _Find
 ) -> Placement:
+    is_full_range = moments[0].is_full_range
     fit = _MeanFit(moments, skin, neutral, find)
     if is_full_range:
         fit.black, fit.wide = 0.0, 255.0

@@ -4,7 +4,6 @@ Nothing of a frame is turned into RGB: the planes as they were decoded are cut.
 """
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 from av.error import FFmpegError
@@ -22,6 +21,8 @@ _ENOUGH_MOMENTS = 8
 _LARGEST_MOMENTS = 40_000_000
 """Pixels of all moments together, so that large pictures need no more memory than small ones."""
 _DIRECT_FORMATS = frozenset({"yuv420p", "yuvj420p"})
+_FULL_RANGE = 2
+"""FFmpeg's number; HDR has it once it is shown, whatever the video says of itself."""
 
 
 def read_moments(video: SourceVideo) -> list[VideoMoment]:
@@ -31,7 +32,11 @@ def read_moments(video: SourceVideo) -> list[VideoMoment]:
         frames = list(_iter_key_frames(opened, video, number))
         if len(frames) < min(_ENOUGH_MOMENTS, len(video)):
             frames = list(_iter_spread_frames(opened, video, frames))
-    return [_cut_moment(frame) for frame in show_pictures(iter(frames), path=video.path)]
+    return [
+        _cut_moment(frame)
+        for frame in show_pictures(iter(frames), path=video.path)
+        if (frame.width, frame.height) == (video.width, video.height)
+    ]
 
 
 def _iter_key_frames(
@@ -61,12 +66,16 @@ def _iter_spread_frames(
     for start in starts:
         try:
             opened.container.seek(int(start), stream=opened.stream)
-            for count, frame in enumerate(opened.container.decode(opened.stream)):
-                if count >= each:
+            count = 0
+            for frame in opened.container.decode(opened.stream):
+                # The key frame of a part may lie long before it, where the pad is elsewhere.
+                if frame.pts is None or frame.pts < video.ticks[0]:
+                    continue
+                if frame.pts > video.ticks[-1] or count == each:
                     break
-                is_inside = frame.pts is not None and frame.pts <= video.ticks[-1]
-                if count % step == 0 and is_inside and not frame.is_corrupt:
+                if count % step == 0 and not frame.is_corrupt:
                     yield frame
+                count += 1
         except FFmpegError:
             continue
 
@@ -74,7 +83,8 @@ def _iter_spread_frames(
 def _cut_moment(frame: VideoFrame) -> VideoMoment:
     height, width = frame.height // 2 * 2, frame.width // 2 * 2
     luma, u, v = cut_planes(frame, (0, 0, width, height))
-    return VideoMoment(luma.copy(), u.copy(), v.copy())
+    is_full_range = int(frame.color_range or 0) == _FULL_RANGE
+    return VideoMoment(luma.copy(), u.copy(), v.copy(), is_full_range)
 
 
 def cut_planes(frame: VideoFrame, box: Box) -> list[UInt8[np.ndarray, "h w"]]:
@@ -99,10 +109,3 @@ def shrink_plane(plane: UInt8[np.ndarray, "h w"], factor: int) -> UInt8[np.ndarr
         plane = ((total + 2) >> 2).astype(np.uint8)
         factor //= 2
     return plane
-
-
-def is_full_range(path: Path) -> bool:
-    """Tell whether a video says that its black is 0 and its white 255."""
-    with open_container(path) as opened:
-        context = opened.stream.codec_context
-        return int(context.color_range or 0) == 2

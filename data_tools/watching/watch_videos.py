@@ -35,7 +35,7 @@ from data_tools.shards.shard_plan import ALL, Part, list_loss
 from data_tools.shards.source_video import SourceVideo, read_video_table
 from data_tools.watching.contact_sheet import draw_sheet
 from data_tools.watching.read_known import read_overlay
-from data_tools.watching.reading import Box, PadStretch, Reading, ReadingError
+from data_tools.watching.reading import Box, PadStretch, Reading, ReadingError, list_runs
 from data_tools.watching.refine import refine
 from data_tools.watching.skin import Renderer, Skin, Trigger
 from data_tools.watching.skins import open_skin
@@ -68,7 +68,7 @@ _NOT_MEASURED = 100.0
 NO_PAD = "no pad was found"
 NO_VIDEO = "the video or what lies in its place cannot be used"
 UNREADABLE = "the pad could not be read there"
-DAMAGED = "the video is damaged there"
+DAMAGED = "the video is damaged or changes its size there"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -376,7 +376,7 @@ def _read(path: Path, job: _Job) -> _Watched:
         masked_boxes=tuple(_list_masks(reading, edges_ns)),
         overlay=overlay,
     )
-    lost = tuple(_list_lost(reading, learned, runs, name=name, settings=settings))
+    lost = tuple(_list_lost(reading, edges_ns, runs, name=name, settings=settings))
     lost += tuple(list_loss(video, name=name, game=settings.game))
     outcome = WatchedVideo(
         name=name,
@@ -401,8 +401,7 @@ def find_unreadable(readable: Bool[np.ndarray, " rows"], *, fps: float) -> list[
         >>> find_unreadable(np.array([1, 1, 1, 0, 1, 0, 1, 1], bool), fps=8.0)
         [(3, 6)]
     """
-    edges = np.flatnonzero(np.diff(np.concatenate([[0], ~readable, [0]]).astype(np.int8)))
-    runs = [(int(start), int(stop)) for start, stop in edges.reshape(-1, 2)]
+    runs = list_runs(~readable)
     shortest = _SHORTEST_S * fps
     while True:
         joined: list[tuple[int, int]] = []
@@ -495,7 +494,7 @@ def _describe_places(stretches: Sequence[PadStretch], overlay: OverlayFacts) -> 
 
 def _list_lost(
     reading: Reading,
-    learned: Bool[np.ndarray, " rows"],
+    edges_ns: Int64[np.ndarray, " edges"],
     runs: Sequence[tuple[int, int]],
     *,
     name: str,
@@ -505,19 +504,19 @@ def _list_lost(
     # What could not be decoded has no residual that was measured.
     decoded = np.flatnonzero(reading.residual != _NOT_MEASURED)
     end = int(decoded[-1]) + 1 if len(decoded) else 0
-    for reason, first, last in ((UNREADABLE, 0, end), (DAMAGED, end, len(learned))):
+    for reason, first, last in ((UNREADABLE, 0, end), (DAMAGED, end, len(reading))):
         parts = [(max(a, first), min(b, last)) for a, b in runs if a < last and b > first]
         if not parts:
             continue
-        start, stop = max(parts, key=lambda run: run[1] - run[0])
-        at_s = float(reading.times_s[start])
-        length = format_length((stop - start) / reading.fps)
+        times_s = [(float(edges_ns[a] / 1e9), float(edges_ns[b] / 1e9)) for a, b in parts]
+        start_s, stop_s = max(times_s, key=lambda time: time[1] - time[0])
+        length = format_length(stop_s - start_s)
         yield Dropped(
             name=name,
             game=settings.game,
-            seconds=sum(b - a for a, b in parts) / reading.fps,
+            seconds=sum(stop - start for start, stop in times_s),
             reason=reason,
-            detail=f"{pluralize(len(parts), 'time')}, longest for {length} from {at_s:.1f} s on",
+            detail=f"{pluralize(len(parts), 'time')}, longest for {length} from {start_s:.1f} s on",
             is_fault=False,
             is_told=True,
         )

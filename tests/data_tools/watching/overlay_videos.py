@@ -83,7 +83,11 @@ def draw_video(
     with av.open(str(path), "w", format="mp4") as container:
         stream = container.add_stream("libx264", rate=fps)
         stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
-        stream.options = {"preset": "veryfast", "crf": str(crf), "x264-params": "threads=1"}
+        stream.options = {
+            "preset": "veryfast",
+            "crf": str(crf),
+            "x264-params": "threads=1:scenecut=0",
+        }
         games = iter_games(len(states))
         for row, (game, state) in enumerate(zip(games, states, strict=True)):
             shown = np.ascontiguousarray(game)
