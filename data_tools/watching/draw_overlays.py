@@ -22,7 +22,8 @@ from data_tools.recordings.input_log import read_input_log
 from data_tools.recordings.recording import Recording, search_recordings
 from data_tools.shards.shard_recordings import to_constant_rate
 from data_tools.shards.source_video import read_video_table
-from data_tools.watching.skin import Renderer, Skin, State, composite
+from data_tools.watching.render_skin import Renderer, composite
+from data_tools.watching.skin import Skin, State
 from data_tools.watching.skins import open_skin
 from nitrogen_train.actions import GAMEPAD
 from nitrogen_train.data.clip_record import ClipActions

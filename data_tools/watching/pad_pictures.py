@@ -17,13 +17,13 @@ from jaxtyping import Float32, Int64
 from scipy.ndimage import gaussian_filter
 
 from data_tools.watching.reading import Box
+from data_tools.watching.render_skin import Renderer
 from data_tools.watching.skin import (
     DPAD_CONTROLS,
     Dpad,
     Element,
     Look,
     Picture,
-    Renderer,
     Skin,
     State,
     Stick,

@@ -9,7 +9,7 @@ import pytest
 from jaxtyping import UInt8
 
 from data_tools.__main__ import main
-from data_tools.watching.skin import Renderer, composite
+from data_tools.watching.render_skin import Renderer, composite
 from data_tools.watching.skins import open_skin
 
 WriteRecording = Callable[..., Path]

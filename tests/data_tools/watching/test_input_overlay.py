@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 
 from data_tools.watching.input_overlay import PresetError, load_preset
-from data_tools.watching.skin import Button, Dpad, Picture, Renderer, Stick, Trigger
+from data_tools.watching.render_skin import Renderer
+from data_tools.watching.skin import Button, Dpad, Picture, Stick, Trigger
 from nitrogen_train.actions import GAMEPAD
 
 SIDE = 10
