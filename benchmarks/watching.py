@@ -25,7 +25,8 @@ from data_tools.watching.input_overlay import load_preset
 from data_tools.watching.read_known import read_overlay
 from data_tools.watching.reading import Reading, ReadingError
 from data_tools.watching.refine import refine
-from data_tools.watching.skin import Renderer, Skin
+from data_tools.watching.render_skin import Renderer
+from data_tools.watching.skin import Skin
 from nitrogen_train.runtime.atomic_files import write_atomically
 
 _WIDTHS = (260.0, 160.0, 400.0, 200.0, 130.0, 320.0)

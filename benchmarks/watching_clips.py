@@ -9,7 +9,8 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-from data_tools.watching.skin import Renderer, Skin, Trigger, composite
+from data_tools.watching.render_skin import Renderer, composite
+from data_tools.watching.skin import Skin, Trigger
 from nitrogen_train.runtime.atomic_files import write_atomically
 
 States = list[dict[str, float]]

@@ -72,6 +72,12 @@ def resize(points: Points, factor: Number) -> Points:
     return middle + factor * (points - middle)
 
 
+def mix(first: Colour, second: Colour, share: Number) -> Colour:
+    """Mix two colours, `share` of the second one."""
+    r, g, b, a = (x * (1 - share) + y * share for x, y in zip(first, second, strict=True))
+    return r, g, b, a
+
+
 class Brush:
     """A transparent picture that shapes are painted on.
 

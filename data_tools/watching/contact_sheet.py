@@ -14,7 +14,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from data_tools.shards.source_video import SourceVideo
 from data_tools.watching.reading import Box, Reading
-from data_tools.watching.skin import Renderer, Skin, composite
+from data_tools.watching.render_skin import Renderer, composite
+from data_tools.watching.skin import Skin
 from nitrogen_train.actions import GAMEPAD
 from nitrogen_train.data.schema import ShardError
 

@@ -22,7 +22,8 @@ from data_tools.recordings.input_log import read_input_log
 from data_tools.recordings.recording import Recording, search_recordings
 from data_tools.shards.shard_recordings import to_constant_rate
 from data_tools.shards.source_video import read_video_table
-from data_tools.watching.skin import Renderer, Skin, State, composite
+from data_tools.watching.render_skin import Renderer, composite
+from data_tools.watching.skin import Skin, State
 from data_tools.watching.skins import open_skin
 from nitrogen_train.actions import GAMEPAD
 from nitrogen_train.data.clip_record import ClipActions
@@ -167,9 +168,13 @@ def _find(sources: Sequence[Path]) -> tuple[list[Recording], list[DrawnVideo]]:
     videos = {source.resolve() for source in sources if source.is_file()}
     recordings, faults = search_recordings(folders)
     alone, more = search_recordings(sorted({video.parent for video in videos}))
-    names = {recording.name for recording in recordings}
     found = {r.video_path.resolve(): r for r in alone}
-    recordings += [r for p, r in found.items() if p in videos and r.name not in names]
+    first = {recording.name: recording for recording in recordings}
+    for video in sorted(videos & found.keys()):
+        other = first.setdefault(found[video].name, found[video]).video_path
+        if other.resolve() != video:
+            more[video] = ShardError(f"{other} and {video} have one name; rename one of them")
+    recordings = [first[name] for name in sorted(first)]
     faults |= {path: error for path, error in more.items() if path.resolve() in videos}
     for video in videos - found.keys() - {path.resolve() for path in faults}:
         faults[video] = ShardError("this is no video of a recording")

@@ -1,6 +1,6 @@
 """Draw controller overlays by code: as many different ones as there are seeds.
 
-    plan (where) + style (how it looks) ─► sprites, painted ─► Skin
+    plan (where) + style (how it looks) ─► elements, their looks by `paint_controls` ─► Skin
 
 The pads are what a reader of unknown overlays learns from, and what anybody may draw on a video:
 their artwork is ours. Everything of a pad follows from its generator, so a seed is a pad.
@@ -18,12 +18,14 @@ from data_tools.watching.brush import (
     Points,
     ellipse,
     enlarge,
+    mix,
     resize,
     rounded_box,
     star,
 )
 from data_tools.watching.pad_plans import LAYOUTS, Layout, PadPlan, Spot, plan_pad
 from data_tools.watching.pad_styles import PadStyle, random_style
+from data_tools.watching.paint_controls import ControlPainter, Glyph
 from data_tools.watching.skin import (
     DPAD_LOOKS,
     Button,
@@ -45,10 +47,8 @@ _PIXEL_ART_WIDTH = 480
 _LEAST_CHANGE = 0.05
 """Mean change that a press makes to the pixels of a control."""
 
-_Glyph = str | tuple[Points, ...]
-"""A text, or shapes around (0, 0) of radius 1, which are drawn as lines."""
 _CROSS = (np.array(((-1.0, -1.0), (1.0, 1.0))), np.array(((-1.0, 1.0), (1.0, -1.0))))
-_SYMBOLS: dict[str, _Glyph] = {
+_SYMBOLS: dict[str, Glyph] = {
     "SOUTH": _CROSS,
     "EAST": (ellipse(0, 0, 1.1),),
     "WEST": (rounded_box(-1, -1, 2, 2, 0.05),),
@@ -104,7 +104,7 @@ def random_pad(seed: int) -> Skin:
 
 
 class _Artist:
-    """Paints the elements of one pad, in native pixels."""
+    """Chooses the elements of one pad, and has them painted, in native pixels."""
 
     def __init__(
         self, plan: PadPlan, style: PadStyle, rng: np.random.Generator, *, is_complete: bool
@@ -113,7 +113,6 @@ class _Artist:
         self.is_pixel = style.kind == "pixel"
         width = int(rng.integers(*_PIXEL_WIDTHS)) if self.is_pixel else style.width
         self.unit = width / 100
-        self.pen = max(1.0, style.stroke * self.unit)
         self.elements: list[Element] = []
         # Both sides of a pad look alike.
         self.has_well = style.stick == "dot" or bool(rng.random() < 0.75)
@@ -122,7 +121,9 @@ class _Artist:
         self.is_well_lined = style.kind == "outline" or bool(rng.random() < 0.6)
         self.dot_size = float(rng.uniform(0.2, 0.38))
         self.dot_reach = float(rng.uniform(0.7, 1.0))
-        self.pressed_tint: Colour = (1, 1, 1, 1) if rng.random() < 0.6 else (0, 0, 0, 1)
+        tint: Colour = (1, 1, 1, 1) if rng.random() < 0.6 else (0, 0, 0, 1)
+        self.painter = ControlPainter(style, self.unit, tint)
+        self.pen = self.painter.pen
         self.shows_thumbs = bool(rng.random() < 0.92) or is_complete
         turn = rng.random()
         self.trigger_direction: Direction = (
@@ -168,7 +169,9 @@ class _Artist:
             shape = rounded_box(0.5, 0.5, 99, self.plan.height - 1, corner)
         shape = shape * self.unit
         body = style.body if style.kind != "outline" or not has_panel else (0, 0, 0, 0.45)
-        at, brush = self._canvas([shape], 2 * self.pen + (0.06 * shape.max() * style.has_shadow))
+        at, brush = self.painter.make_canvas(
+            shape, 2 * self.pen + (0.06 * shape.max() * style.has_shadow)
+        )
         if style.has_shadow:
             shadow = shape + np.array((0.0, 0.8 * self.unit))
             brush.fill(shadow, (0, 0, 0, 0.35), blur=0.8 * self.unit)
@@ -187,7 +190,7 @@ class _Artist:
         if self.plan.touchpad is not None and not has_panel:
             shape = self.plan.touchpad * self.unit
             if style.kind != "outline":
-                brush.fill(shape, _mix(style.body, style.edge, 0.15), shade=style.shade)
+                brush.fill(shape, mix(style.body, style.edge, 0.15), shade=style.shade)
             brush.stroke(shape, self.pen, style.edge)
         if self.plan.outline is not None and not has_panel and self.rng.random() < 0.25:
             inner = resize(self.plan.outline * self.unit, float(self.rng.uniform(0.9, 0.96)))
@@ -218,7 +221,7 @@ class _Artist:
             )
         else:
             shape = ellipse(x, y, radius)
-        glyph: _Glyph | None = None
+        glyph: Glyph | None = None
         if self.style.labels != "none" and not self.is_pixel:
             glyph = _small_glyph(control, self.plan.layout)
         self._add_button(control, shape, glyph, None)
@@ -230,7 +233,7 @@ class _Artist:
             return rounded_box(x - radius, y - radius, 2 * radius, 2 * radius, 0.4 * radius)
         return ellipse(x, y, radius)
 
-    def _face_glyph(self, control: str) -> _Glyph | None:
+    def _face_glyph(self, control: str) -> Glyph | None:
         if self.style.labels == "none" or (self.is_pixel and self.plan.face_radius * self.unit < 5):
             return None
         if self.plan.layout == "playstation" or self.style.labels == "symbols":
@@ -243,28 +246,28 @@ class _Artist:
         return self.style.faces[("SOUTH", "EAST", "WEST", "NORTH").index(control)]
 
     def _add_button(
-        self, control: str, shape: Points, glyph: _Glyph | None, colour: Colour | None
+        self, control: str, shape: Points, glyph: Glyph | None, colour: Colour | None
     ) -> None:
         """Add a button with the looks that the style gives it."""
-        paint = partial(self._paint_control, shape=shape, glyph=glyph, colour=colour)
+        paint = partial(self.painter.paint_control, shape=shape, glyph=glyph, colour=colour)
         if colour is not None and self.style.are_faces_filled:
-            paint = partial(self._paint_coloured, shape=shape, glyph=glyph, colour=colour)
-        at, up, down = self._pair([shape], paint)
+            paint = partial(self.painter.paint_coloured, shape=shape, glyph=glyph, colour=colour)
+        at, up, down = self.painter.paint_both(shape, paint)
         if not _differ(up, down):
-            at, up, down = self._pair(
-                [shape], partial(self._paint_filled, shape=shape, glyph=glyph)
+            at, up, down = self.painter.paint_both(
+                shape, partial(self.painter.paint_filled, shape=shape, glyph=glyph)
             )
         if self.style.hides_released:
             self.elements.append(Picture(at, up))
         self.elements.append(Button(control, at, None if self.style.hides_released else up, down))
 
-    def _add_trigger(self, control: str, shape: Points, glyph: _Glyph | None) -> None:
+    def _add_trigger(self, control: str, shape: Points, glyph: Glyph | None) -> None:
         mode = self.style.trigger
         if mode == "binary":
-            paint = partial(self._paint_control, shape=shape, glyph=glyph, colour=None)
+            paint = partial(self.painter.paint_control, shape=shape, glyph=glyph, colour=None)
         else:
-            paint = partial(self._paint_filled, shape=shape, glyph=glyph)
-        at, up, down = self._pair([shape], paint)
+            paint = partial(self.painter.paint_filled, shape=shape, glyph=glyph)
+        at, up, down = self.painter.paint_both(shape, paint)
         self.elements.append(Trigger(control, at, up, down, mode, self.trigger_direction))
 
     def _add_dpad(self) -> None:
@@ -318,8 +321,8 @@ class _Artist:
         for name in DPAD_LOOKS:
             pressed = [c for c in _DIRECTIONS if c.removeprefix("DPAD_").lower() in name.split("_")]
             shift = tilt * np.sum([_DIRECTIONS[c] for c in pressed] or [(0, 0)], axis=0)
-            at, brush = self._canvas([plus], 2 * self.pen + 0.2 * radius)
-            self._paint_shape(brush, plus + shift, self.style.released)
+            at, brush = self.painter.make_canvas(plus, 2 * self.pen + 0.2 * radius)
+            self.painter.paint_shape(brush, plus + shift, self.style.released)
             for control in pressed:
                 dx, dy = _DIRECTIONS[control]
                 centre = x + 0.66 * radius * dx, y + 0.66 * radius * dy
@@ -350,13 +353,13 @@ class _Artist:
 
     def _add_lit(self, control: str, shape: Points) -> None:
         """Add a button that shows nothing until it is pressed."""
-        at, brush = self._canvas([shape], 2 * self.pen)
+        at, brush = self.painter.make_canvas(shape, 2 * self.pen)
         brush.fill(shape, self.style.pressed)
         self.elements.append(Button(control, at, None, brush.look()))
 
     def _add_picture(self, shape: Points) -> None:
-        at, brush = self._canvas([shape], 2 * self.pen)
-        self._paint_shape(brush, shape, self.style.released)
+        at, brush = self.painter.make_canvas(shape, 2 * self.pen)
+        self.painter.paint_shape(brush, shape, self.style.released)
         self.elements.append(Picture(at, brush.look()))
 
     def _add_stick(self, side: str, spot: Spot) -> None:
@@ -370,7 +373,9 @@ class _Artist:
         if self.has_well:
             self._add_well(x, y, well)
         shape = ellipse(x, y, cap)
-        at, up, down = self._pair([shape], partial(self._paint_cap, x=x, y=y, cap=cap))
+        at, up, down = self.painter.paint_both(
+            shape, partial(self.painter.paint_cap, x=x, y=y, cap=cap)
+        )
         press = f"{side}_THUMB" if self.shows_thumbs and _differ(up, down) else None
         names = f"{side}_STICK_X", f"{side}_STICK_Y"
         self.elements.append(Stick(*names, press, at, travel, up, down if press else None))
@@ -380,9 +385,9 @@ class _Artist:
         shape = ellipse(x, y, radius)
         if self.is_well_square:
             shape = rounded_box(x - radius, y - radius, 2 * radius, 2 * radius, 0.1 * radius)
-        at, brush = self._canvas([shape], 2 * self.pen)
+        at, brush = self.painter.make_canvas(shape, 2 * self.pen)
         if self.is_well_filled:
-            dark = _mix(style.body, (0, 0, 0, 1), 0.5)
+            dark = mix(style.body, (0, 0, 0, 1), 0.5)
             brush.fill(shape, (*dark[:3], max(0.3, style.body[3])), shade=-style.shade)
         if self.is_well_lined:
             brush.stroke(shape, self.pen, style.edge)
@@ -390,166 +395,6 @@ class _Artist:
             brush.stroke(np.array(((x - radius, y), (x + radius, y))), 0.5 * self.pen, style.edge)
             brush.stroke(np.array(((x, y - radius), (x, y + radius))), 0.5 * self.pen, style.edge)
         self.elements.append(Picture(at, brush.look()))
-
-    def _paint_cap(
-        self, brush: Brush, *, is_pressed: bool, x: Number, y: Number, cap: Number
-    ) -> None:
-        """Paint the part of a stick that moves."""
-        style = self.style
-        fill = style.pressed if is_pressed else style.released
-        if style.kind == "outline" and not is_pressed:
-            fill = (*style.body[:3], max(fill[3], 0.25 if style.stick == "bowl" else 0.0))
-        edge = style.edge
-        if is_pressed and style.press in ("glyph", "dot"):
-            fill, edge = style.released, style.pressed
-        if is_pressed and style.press == "shift":
-            cap *= 0.88
-        if style.stick == "dot":
-            fill = style.pressed if is_pressed else style.label
-        shape = ellipse(x, y, cap)
-        if style.stick != "ring" or is_pressed:
-            brush.fill(shape, fill, shade=style.shade)
-        if style.stick != "dot":
-            brush.stroke(shape, self.pen, edge)
-        self._paint_cap_marks(brush, x, y, cap, edge)
-
-    def _paint_cap_marks(
-        self, brush: Brush, x: Number, y: Number, cap: Number, edge: Colour
-    ) -> None:
-        match self.style.stick:
-            case "ring":
-                brush.stroke(ellipse(x, y, 0.75 * cap), 1.6 * self.pen, edge)
-            case "bowl":
-                brush.fill(ellipse(x, y, 0.72 * cap), (0, 0, 0, 0.3), shade=1.0)
-                brush.stroke(ellipse(x, y, 0.72 * cap), 0.6 * self.pen, (*edge[:3], 0.6))
-            case "cross":
-                for dx, dy in ((0.6 * cap, 0), (0, 0.6 * cap)):
-                    line = np.array(((x - dx, y - dy), (x + dx, y + dy)))
-                    brush.stroke(line, self.pen, edge)
-            case "notches":
-                for turn in np.linspace(0, 2 * np.pi, 20, endpoint=False):
-                    direction = np.array((np.cos(turn), np.sin(turn)))
-                    line = np.array((x, y)) + np.outer((0.78, 0.95), cap * direction)
-                    brush.stroke(line, 0.6 * self.pen, edge)
-                brush.stroke(ellipse(x, y, 0.7 * cap), 0.7 * self.pen, edge)
-            case _:
-                pass
-
-    def _paint_shape(self, brush: Brush, shape: Points, fill: Colour) -> None:
-        if fill[3] > 0:
-            brush.fill(shape, fill, shade=self.style.shade)
-        if self.style.kind == "outline" or self.style.stroke > 0.6:
-            # The line leaves room for the fill.
-            pen = min(self.pen, 0.22 * float(np.ptp(shape, axis=0).min()))
-            brush.stroke(shape, pen, self.style.edge)
-
-    def _paint_filled(
-        self, brush: Brush, *, is_pressed: bool, shape: Points, glyph: _Glyph | None
-    ) -> None:
-        """Paint a control whose press is its colour, whatever the style says."""
-        style = self.style
-        self._paint_shape(brush, shape, style.pressed if is_pressed else style.released)
-        self._paint_glyph(brush, glyph, shape, style.pressed_label if is_pressed else style.label)
-
-    def _paint_coloured(
-        self,
-        brush: Brush,
-        *,
-        is_pressed: bool,
-        shape: Points,
-        glyph: _Glyph | None,
-        colour: Colour,
-    ) -> None:
-        """Paint a face that has its colour at rest, too."""
-        fill = _mix(colour, self.pressed_tint, 0.6) if is_pressed else colour
-        self._paint_shape(brush, shape, fill)
-        is_light = sum(fill[:3]) > 1.6
-        self._paint_glyph(brush, glyph, shape, (0.1, 0.1, 0.1, 1) if is_light else (1, 1, 1, 1))
-
-    def _paint_control(
-        self,
-        brush: Brush,
-        *,
-        is_pressed: bool,
-        shape: Points,
-        glyph: _Glyph | None,
-        colour: Colour | None,
-    ) -> None:
-        """Paint one look of a control."""
-        style = self.style
-        label = colour or style.label
-        if style.press == "fade":
-            self._paint_shape(brush, shape, style.pressed)
-            self._paint_glyph(brush, glyph, shape, style.pressed_label)
-            if not is_pressed:
-                brush.fade(0.3)
-        elif not is_pressed:
-            self._paint_shape(brush, shape, style.released)
-            self._paint_glyph(brush, glyph, shape, label)
-        else:
-            self._paint_pressed(brush, shape, glyph, colour or style.pressed, label)
-
-    def _paint_pressed(
-        self, brush: Brush, shape: Points, glyph: _Glyph | None, lit: Colour, label: Colour
-    ) -> None:
-        style, fill = self.style, lit
-        match style.press:
-            case "glow":
-                brush.fill(resize(shape, 1.2), (*lit[:3], 0.8), blur=0.8 * self.unit)
-                label = style.pressed_label
-            case "grow":
-                shape = resize(shape, 1.18)
-                label = style.pressed_label
-            case "shift":
-                shape = shape + np.array((0.0, max(1.0, 0.5 * self.unit)))
-                fill = _mix(style.released, lit, 0.45)
-            case "glyph" | "dot":
-                fill = style.released
-                label = lit if glyph else label
-            case "invert":
-                fill, label = (*style.label[:3], 1.0), (*style.released[:3], 1.0)
-            case _:
-                label = style.pressed_label
-        self._paint_shape(brush, shape, fill)
-        if style.press == "dot" or (style.press == "glyph" and glyph is None):
-            brush.fill(resize(shape, 0.5), lit)
-            return
-        self._paint_glyph(brush, glyph, shape, label)
-        if style.press == "glyph":
-            brush.stroke(shape, 1.3 * self.pen, lit)
-
-    def _paint_glyph(
-        self, brush: Brush, glyph: _Glyph | None, shape: Points, colour: Colour
-    ) -> None:
-        if glyph is None:
-            return
-        low, high = shape.min(axis=0), shape.max(axis=0)
-        middle, radius = (low + high) / 2, float((high - low).min() / 2)
-        if isinstance(glyph, str):
-            brush.write(float(middle[0]), float(middle[1]), glyph, 1.15 * radius, colour)
-            return
-        for points in glyph:
-            line = middle + 0.48 * radius * points
-            brush.stroke(line, max(0.8, 0.16 * radius), colour)
-
-    def _pair(self, shapes: list[Points], paint: Callable[..., None]) -> tuple[Spot, Look, Look]:
-        """Paint the released and the pressed look on canvases of the same place and size."""
-        size = max(float(np.ptp(points, axis=0).max()) for points in shapes)
-        margin = 2 * self.pen + 0.12 * size + 3.2 * self.unit * (self.style.press == "glow") + 1
-        at, up = self._canvas(shapes, margin)
-        _, down = self._canvas(shapes, margin)
-        paint(up, is_pressed=False)
-        paint(down, is_pressed=True)
-        return at, up.look(), down.look()
-
-    def _canvas(self, shapes: list[Points], margin: float) -> tuple[Spot, Brush]:
-        """Make a canvas in whole pixels around shapes."""
-        points = np.concatenate(shapes)
-        left, top = (int(value) for value in np.floor(points.min(axis=0) - margin))
-        right, bottom = (int(value) for value in np.ceil(points.max(axis=0) + margin))
-        origin = float(left), float(top)
-        brush = Brush(right - left, bottom - top, origin, has_hard_edges=self.is_pixel)
-        return origin, brush
 
 
 def _differ(up: Look, down: Look) -> bool:
@@ -568,11 +413,11 @@ def _plus(x: Number, y: Number, radius: Number, half: float) -> Points:
     return np.array(corners) + np.array((x, y))
 
 
-def _arrow(control: str) -> _Glyph:
+def _arrow(control: str) -> Glyph:
     return (star(0, 0, 0.9, 3, _ARROWS[control] * np.pi),)
 
 
-def _small_glyph(control: str, layout: str) -> _Glyph | None:
+def _small_glyph(control: str, layout: str) -> Glyph | None:
     if control == "GUIDE":
         return _CROSS if layout == "xbox" else None
     bars = tuple(np.array(((-0.9, y), (0.9, y))) for y in (-0.7, 0.0, 0.7))
@@ -583,11 +428,6 @@ def _small_glyph(control: str, layout: str) -> _Glyph | None:
         squares = rounded_box(-0.9, -0.9, 1.2, 1.2, 0.1), rounded_box(-0.3, -0.3, 1.2, 1.2, 0.1)
         return bars if control == "START" else squares
     return None
-
-
-def _mix(first: Colour, second: Colour, share: Number) -> Colour:
-    r, g, b, a = (x * (1 - share) + y * share for x, y in zip(first, second, strict=True))
-    return r, g, b, a
 
 
 def _enlarge_element(element: Element, factor: int) -> Element:

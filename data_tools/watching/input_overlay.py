@@ -32,6 +32,7 @@ from data_tools.watching.skin import (
     Element,
     Look,
     Picture,
+    Place,
     Skin,
     Stick,
     Trigger,
@@ -170,6 +171,8 @@ def _read_atlas(path: Path) -> Look:
                         f"{path}: {image.width}x{image.height} is too large for a picture of a "
                         f"controller, at most {_MAX_PIXELS} pixels"
                     )
+                if image.mode.startswith("I"):
+                    raise PresetError(f"{path}: grey of 16 bits; save it as RGBA of 8 bits")
                 return np.asarray(image.convert("RGBA"))
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise PresetError(f"{path}: too large for a picture of a controller") from error
@@ -258,7 +261,10 @@ class _Reader:
         if name is None:
             self._note(f"code {code} is no control that is known; it is drawn released")
             return [Picture(at, up)]
-        return [Button(name, at, up, self._cut(_below(rectangle)))]
+        down = self._cut(_below(rectangle))
+        if name.endswith("_TRIGGER"):
+            return [Trigger(name, at, up, down, "binary")]
+        return [Button(name, at, up, down)]
 
     def _name_control(self, kind: int, code: int) -> str | None:
         if kind == 1:
@@ -283,18 +289,15 @@ class _Reader:
         return self._read_picture(entry)
 
     def _read_stick(self, entry: Mapping[str, Any]) -> list[Element]:
-        side, rectangle = self._side(entry), self._rectangle(entry)
-        return [
-            Stick(
-                x=f"{side}_STICK_X",
-                y=f"{side}_STICK_Y",
-                press=f"{side}_THUMB",
-                at=self._place(entry),
-                travel=float(self._whole(entry, "stick_radius", 0, _MAX_SIDE, default=0)),
-                up=self._cut(rectangle),
-                down=self._cut(_below(rectangle)),
-            )
-        ]
+        side, rectangle, at = self._side(entry), self._rectangle(entry), self._place(entry)
+        up, down = self._cut(rectangle), self._cut(_below(rectangle))
+        travel = self._whole(entry, "stick_radius", 0, _MAX_SIDE, default=0)
+        press = f"{side}_THUMB"
+        if not travel:
+            self._note("the stick does not move, as its stick_radius is 0")
+            return [Button(press, at, up, down)]
+        axes = f"{side}_STICK_X", f"{side}_STICK_Y"
+        return [Stick(*axes, press, at, float(travel), up, down)]
 
     def _read_trigger(self, entry: Mapping[str, Any]) -> list[Element]:
         rectangle = self._rectangle(entry)
@@ -419,28 +422,36 @@ def name_faces_by_place(elements: Sequence[Element]) -> list[Element]:
     A preset of a Switch pad calls its right button A, as its label does, and gives it the code of
     other pads' lower button. What was pressed is where the button is.
     """
-    faces = {
-        index: element
-        for index, element in enumerate(elements)
-        if isinstance(element, Button) and element.control in _FACES
-    }
-    if len(faces) != 4 or {face.control for face in faces.values()} != set(_FACES):
+    centres: dict[str, Place] = {}
+    for element in elements:
+        if isinstance(element, Button) and element.control in _FACES:
+            centres.setdefault(element.control, _centre(element))
+    if len(centres) != len(_FACES) or not _is_diamond(list(centres.values())):
         return list(elements)
-    centres = {index: _centre(face) for index, face in faces.items()}
-    by_x = sorted(centres, key=lambda index: centres[index][0])
-    by_y = sorted(centres, key=lambda index: centres[index][1])
+    by_x = sorted(centres, key=lambda name: centres[name][0])
+    by_y = sorted(centres, key=lambda name: centres[name][1])
     places = {by_x[0]: "WEST", by_x[3]: "EAST", by_y[0]: "NORTH", by_y[3]: "SOUTH"}
-    if len(places) != 4:
+    if len(places) != len(_FACES):
         return list(elements)
     return [
-        replace(element, control=places[index])
-        if isinstance(element, Button) and index in places and element.control != places[index]
+        replace(element, control=places[element.control])
+        if isinstance(element, Button)
+        and places.get(element.control, element.control) != element.control
         else element
-        for index, element in enumerate(elements)
+        for element in elements
     ]
 
 
-def _centre(element: Button | Stick | Dpad) -> tuple[float, float]:
+def _is_diamond(places: Sequence[Place]) -> bool:
+    """Tell whether two of four places lie between the others, in both directions."""
+    for across in zip(*places, strict=True):
+        low, first, second, high = sorted(across)
+        if not low + (high - low) / 4 < first <= second < high - (high - low) / 4:
+            return False
+    return True
+
+
+def _centre(element: Button | Stick | Dpad) -> Place:
     look = element.looks[0] if isinstance(element, Dpad) else element.down
     if look is None:
         return element.at

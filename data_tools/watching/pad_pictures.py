@@ -17,16 +17,17 @@ from jaxtyping import Float32, Int64
 from scipy.ndimage import gaussian_filter
 
 from data_tools.watching.reading import Box
+from data_tools.watching.render_skin import Renderer
 from data_tools.watching.skin import (
-    DPAD_CONTROLS,
     Dpad,
     Element,
     Look,
     Picture,
-    Renderer,
     Skin,
     State,
     Stick,
+    list_controls,
+    list_looks,
     premultiply,
 )
 
@@ -288,8 +289,10 @@ def control_extents(skin: Skin) -> dict[str, tuple[float, float, float, float]]:
     """Find the native pixels that each control can change: left, top, right, bottom."""
     found: dict[str, tuple[float, float, float, float]] = {}
     for element in skin.elements:
-        names = _names(element)
-        edges = [_visible(look) for look in _looks(element) if look[..., 3].any()] if names else []
+        names = list_controls(element)
+        edges = (
+            [_visible(look) for look in list_looks(element) if look[..., 3].any()] if names else []
+        )
         if not edges:
             continue
         reach = element.travel if isinstance(element, Stick) else 0.0
@@ -301,21 +304,6 @@ def control_extents(skin: Skin) -> dict[str, tuple[float, float, float, float]]:
             a, b, c, d = found.get(name, box)
             found[name] = (min(a, box[0]), min(b, box[1]), max(c, box[2]), max(d, box[3]))
     return found
-
-
-def _names(element: Element) -> tuple[str, ...]:
-    if isinstance(element, Picture):
-        return ()
-    if isinstance(element, Stick):
-        return tuple(name for name in (element.x, element.y, element.press) if name)
-    return DPAD_CONTROLS if isinstance(element, Dpad) else (element.control,)
-
-
-def _looks(element: Element) -> list[Look]:
-    if isinstance(element, Picture):
-        return [element.look]
-    looks = element.looks if isinstance(element, Dpad) else (element.up, element.down)
-    return [look for look in looks if look is not None]
 
 
 def _visible(look: Look) -> Box:
@@ -340,7 +328,7 @@ def _cut_element(element: Element, region: tuple[int, int, int, int]) -> Element
         if x0 >= x1 or y0 >= y1:
             return None
         return Picture((x + x0, y + y0), element.look[y0:y1, x0:x1])
-    sizes = [look.shape[:2] for look in _looks(element)]
+    sizes = [look.shape[:2] for look in list_looks(element)]
     reach = element.travel if isinstance(element, Stick) else 0.0
     height, width = max(h for h, _ in sizes), max(w for _, w in sizes)
     is_outside = x - reach >= right - left or x + width + reach <= 0

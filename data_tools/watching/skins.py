@@ -13,7 +13,8 @@ from data_tools.watching.drawn_pads import draw_pad, random_pad
 from data_tools.watching.input_overlay import load_preset
 from data_tools.watching.pad_plans import Layout
 from data_tools.watching.pad_styles import PadStyle
-from data_tools.watching.skin import Skin
+from data_tools.watching.skin import Button, Picture, Skin
+from nitrogen_train.actions import GAMEPAD
 from nitrogen_train.runtime.atomic_files import did_you_mean
 
 _PLAIN = PadStyle(
@@ -93,9 +94,30 @@ def open_skin(text: str) -> Skin:
         return random_pad(int(number))
     path = Path(text)
     if path.suffix.lower() in (".json", ".png"):
-        return load_preset(path)
+        return _release_keys(load_preset(path), path)
     names = ", ".join(SKINS)
     raise ValueError(
         f"there is no skin {text!r}: expected {names}, {_DRAWN}SEED, or the .json or .png of a "
         f"preset{did_you_mean(text, SKINS, lead=', ')}"
     )
+
+
+def _release_keys(skin: Skin, path: Path) -> Skin:
+    """Draw keys and mouse buttons at rest, as no log of a gamepad tells of them.
+
+    Raises:
+        ValueError: If nothing else is shown.
+    """
+    others = set(skin.controls) - {*GAMEPAD.buttons, *GAMEPAD.sticks}
+    if len(others) == len(skin.controls):
+        raise ValueError(f"{path} shows no control of a gamepad")
+    if not others:
+        return skin
+    elements = tuple(
+        Picture(element.at, element.up)
+        if isinstance(element, Button) and element.control in others and element.up is not None
+        else element
+        for element in skin.elements
+    )
+    note = f"{', '.join(sorted(others))}: not of a gamepad, drawn released"
+    return replace(skin, elements=elements, notes=(*skin.notes, note))

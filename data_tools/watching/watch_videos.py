@@ -37,7 +37,8 @@ from data_tools.watching.contact_sheet import draw_sheet
 from data_tools.watching.read_known import read_overlay
 from data_tools.watching.reading import Box, PadStretch, Reading, ReadingError, list_runs
 from data_tools.watching.refine import refine
-from data_tools.watching.skin import Renderer, Skin, Trigger
+from data_tools.watching.render_skin import Renderer
+from data_tools.watching.skin import Skin, Trigger
 from data_tools.watching.skins import open_skin
 from nitrogen_train.actions import GAMEPAD
 from nitrogen_train.data.schema import ShardError

@@ -70,7 +70,9 @@ class StreamEncoding:
         rate = str(self.bitrate)
         return {
             "preset": self.preset,
-            **{"b": rate, "maxrate": rate, "bufsize": rate},
+            "b": rate,
+            "maxrate": rate,
+            "bufsize": rate,
             # As for `Encoding`, so that the same frames give the same bytes.
             "x264-params": f"keyint={group}:scenecut=0:mbtree=0:threads=1",
         }

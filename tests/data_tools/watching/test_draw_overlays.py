@@ -9,7 +9,7 @@ import pytest
 from jaxtyping import UInt8
 
 from data_tools.__main__ import main
-from data_tools.watching.skin import Renderer, composite
+from data_tools.watching.render_skin import Renderer, composite
 from data_tools.watching.skins import open_skin
 
 WriteRecording = Callable[..., Path]
@@ -94,6 +94,20 @@ def test_the_same_bytes_come_again(write_recording: WriteRecording, tmp_path: Pa
 
     one, two = (tmp_path / name / "run-0.mp4" for name in ("one", "two"))
     assert one.read_bytes() == two.read_bytes()
+
+
+def test_two_recordings_of_one_name_are_told_apart(
+    write_recording: WriteRecording, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        write_recording(tmp_path / name, num_frames=4)
+    words = ["--out", str(tmp_path / "out"), "--skin", "xbox", *SMALL]
+    one, two = (tmp_path / name / "run-0.mp4" for name in ("one", "two"))
+
+    assert main(["overlay", "draw", str(one.parent), str(one), *words]) == 0
+    assert main(["overlay", "draw", str(one.parent), str(two), *words]) == 1
+    assert "run-0.mp4 have one name; rename one" in capsys.readouterr().out
 
 
 def test_a_bad_recording_does_not_stop_the_others(

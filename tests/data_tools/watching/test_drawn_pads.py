@@ -4,7 +4,8 @@ import pytest
 from data_tools.watching.drawn_pads import draw_pad, random_pad
 from data_tools.watching.pad_plans import LAYOUTS
 from data_tools.watching.pad_styles import KINDS, random_style
-from data_tools.watching.skin import Button, Dpad, Renderer, Skin, Stick, Trigger
+from data_tools.watching.render_skin import Renderer
+from data_tools.watching.skin import Button, Dpad, Skin, Stick, Trigger
 from data_tools.watching.skins import SKINS, open_skin
 from nitrogen_train.actions import GAMEPAD
 

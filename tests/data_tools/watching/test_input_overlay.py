@@ -9,7 +9,9 @@ import pytest
 from PIL import Image
 
 from data_tools.watching.input_overlay import PresetError, load_preset
-from data_tools.watching.skin import Button, Dpad, Picture, Renderer, Stick, Trigger
+from data_tools.watching.render_skin import Renderer
+from data_tools.watching.skin import Button, Dpad, Picture, Stick, Trigger
+from data_tools.watching.skins import open_skin
 from nitrogen_train.actions import GAMEPAD
 
 SIDE = 10
@@ -101,11 +103,50 @@ def test_face_buttons_are_named_by_place_not_by_label(tmp_path: Path) -> None:
 
 
 def test_face_buttons_that_form_no_diamond_are_named_by_code(tmp_path: Path) -> None:
-    row = [element(2, x=20 * code, y=3 * code, code=code) for code in range(4)]
+    row = [(20 * code, 3 * code) for code in range(4)]
+    square, column = [(0, 20), (20, 20), (0, 0), (20, 0)], [(0, 20), (0, 0), (0, 60), (0, 40)]
 
-    names = [each.control for each in load_preset(write_preset(tmp_path, row)).elements]
+    for places in (row, square, column):
+        faces = [element(2, x=x, y=y, code=code) for code, (x, y) in enumerate(places)]
+        names = [each.control for each in load_preset(write_preset(tmp_path, faces)).elements]
+        assert names == ["SOUTH", "EAST", "WEST", "NORTH"]
 
-    assert names == ["SOUTH", "EAST", "WEST", "NORTH"]
+
+def test_face_buttons_that_are_drawn_twice_are_named_by_place(tmp_path: Path) -> None:
+    switch = diamond(south=1, east=0, west=3, north=2)
+
+    skin = load_preset(write_preset(tmp_path, switch + switch))
+
+    names = [each.control for each in skin.elements if isinstance(each, Button)]
+    assert names == 2 * ["SOUTH", "EAST", "WEST", "NORTH"]
+
+
+def test_a_stick_that_cannot_move_shows_its_click_alone(tmp_path: Path) -> None:
+    skin = load_preset(write_preset(tmp_path, [element(5, side=1)]))
+
+    assert skin.controls == ("RIGHT_THUMB",)
+    assert "stick_radius is 0" in skin.notes[0]
+
+
+def test_keys_are_drawn_released_beside_a_pad_and_refused_alone(tmp_path: Path) -> None:
+    key, pad = element(1, 1, code=17), element(2, 2, code=0)
+
+    skin = open_skin(str(write_preset(tmp_path, [key, pad])))
+
+    assert skin.controls == ("SOUTH",)
+    assert "KEY_W" in skin.notes[0]
+    assert isinstance(skin.elements[0], Picture)
+    assert spot(skin.elements[0].look) == (1, 0)
+    with pytest.raises(ValueError, match="shows no control of a gamepad"):
+        open_skin(str(write_preset(tmp_path, [key])))
+
+
+def test_a_picture_of_16_bits_is_one_line(tmp_path: Path) -> None:
+    path = write_preset(tmp_path, [element(0)])
+    Image.fromarray(np.full((104, 156), 40_000, np.uint16)).save(tmp_path / "pad.png")
+
+    with pytest.raises(PresetError, match="grey of 16 bits"):
+        load_preset(path)
 
 
 @pytest.mark.parametrize(
@@ -119,7 +160,7 @@ def test_face_buttons_that_form_no_diamond_are_named_by_code(tmp_path: Path) -> 
 def test_codes_of_all_versions_are_known(tmp_path: Path, code: int, control: str) -> None:
     (button,) = load_preset(write_preset(tmp_path, [element(2, code=code)])).elements
 
-    assert isinstance(button, Button)
+    assert isinstance(button, Trigger if control.endswith("TRIGGER") else Button)
     assert button.control == control
 
 

@@ -2,18 +2,17 @@ import numpy as np
 import pytest
 from jaxtyping import Float32
 
+from data_tools.watching.render_skin import Renderer, composite
 from data_tools.watching.skin import (
     DPAD_LOOKS,
     Button,
     Dpad,
     Look,
     Picture,
-    Renderer,
     Skin,
     Stick,
     Trigger,
     choose_dpad_look,
-    composite,
     premultiply,
 )
 

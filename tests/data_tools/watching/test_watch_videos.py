@@ -16,7 +16,8 @@ from PIL import Image
 from data_tools.__main__ import main
 from data_tools.recordings.input_log import read_input_log
 from data_tools.recordings.recording import Recording, RecordingFacts, find_recordings
-from data_tools.watching.skin import Renderer, State, composite
+from data_tools.watching.render_skin import Renderer, composite
+from data_tools.watching.skin import State
 from data_tools.watching.skins import open_skin
 from data_tools.watching.watch_videos import find_unreadable
 from nitrogen_train.actions import GAMEPAD
