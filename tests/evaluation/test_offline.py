@@ -96,6 +96,16 @@ def test_invalid_training_rows_are_not_counted(tmp_path: Path, write_dataset, cl
     assert players["most_common"]["macro"]["stick_mae"] == pytest.approx(0.17, abs=0.01)
 
 
+def test_the_games_of_all_data_sets_are_judged(
+    dataset: Path, tmp_path: Path, write_dataset, clip_plan
+):
+    plans = [clip_plan(clip_id=split, game="pong", split=split) for split in ("train", "val")]
+
+    players = evaluate(dataset, write_dataset(tmp_path / "pong", plans))
+
+    assert {name for each in players.values() for name in each["games"]} == {"doom_defend", "pong"}
+
+
 def test_a_button_that_is_down_in_half_of_the_rows_is_not_pressed():
     common = MostCommonAction(space=GAMEPAD)
     rows = ActionRows(
@@ -133,13 +143,18 @@ def test_the_policy_is_told_the_game_and_which_frames_there_are(
 
     def note(policy, frames, **values):
         told.append(values)
-        return np.zeros((len(frames), 4, policy.action_space.action_dim), np.float32)
+        chunks = np.zeros((len(frames), 4, policy.action_space.action_dim), np.float32)
+        chunks[:, 1:, : len(policy.action_space.buttons)] = 1
+        return chunks
 
     monkeypatch.setattr(offline, "sample_chunks", note)
     shape = settings.shape_windows(policy)
     sources = open_datasets(EvaluateConfig(datasets=[str(dataset)]), shape)
 
-    evaluate_offline(policy, sources=sources, settings=settings)
+    def check(_clip_id, _rows, actions):
+        assert not actions.buttons.any()
+
+    evaluate_offline(policy, sources=sources, settings=settings, on_predicted=check)
 
     assert {values["game_id"] for values in told} == {2}
     masks = np.concatenate([values["frame_mask"] for values in told])
