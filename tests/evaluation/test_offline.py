@@ -162,7 +162,7 @@ def test_the_policy_is_told_the_game_and_which_frames_there_are(
     assert masks[1:].all()
 
 
-def test_another_action_space_than_the_policys_is_refused(dataset: Path):
+def test_another_action_space_than_that_of_the_policy_is_refused(dataset: Path):
     policy = build_tiny_policy()
     sources = open_datasets(EvaluateConfig(datasets=[str(dataset)]), SETTINGS.shape_windows(policy))
     policy.action_space = KEYBOARD_MOUSE

@@ -178,15 +178,6 @@ def test_a_binary_trigger_is_pressed_from_a_tenth_on() -> None:
     assert colour(render(trigger, LEFT_TRIGGER=0.1), 1, 1) == [0, 1, 0, 1]
 
 
-@pytest.mark.parametrize("direction", ["up", "down", "left", "right"])
-def test_a_trigger_that_is_pulled_too_far_is_full(direction) -> None:
-    trigger = Trigger("LEFT_TRIGGER", (4, 4), None, plain(GREEN), "crop", direction)
-
-    np.testing.assert_array_equal(
-        render(trigger, LEFT_TRIGGER=1.5), render(trigger, LEFT_TRIGGER=1.0)
-    )
-
-
 def test_a_direction_is_shown_from_one_half_on() -> None:
     assert DPAD_LOOKS[choose_dpad_look({"DPAD_UP": 0.49, "DPAD_LEFT": 0.5})] == "left"
 
