@@ -37,6 +37,7 @@ def test_all_states_of_a_clean_video_are_read(tmp_path: Path, states) -> None:
 
     assert reading.readable.all()
     assert reading.drawn == set(SKIN.controls)
+    np.testing.assert_allclose(reading.times_s, np.arange(96) / 30, atol=1e-6)
     right, off = compare(reading, states)
     assert right == 1.0
     assert off < 0.05
