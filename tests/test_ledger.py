@@ -1,4 +1,5 @@
 import json
+import os
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -13,6 +14,12 @@ from nitrogen_train.runtime.ledger import Ledger
 class Piece:
     name: str
     sizes: list[int] = field(default_factory=list[int])
+
+
+def decode_whole(*, name: str) -> Piece:
+    if not name.isalpha():
+        raise ValueError("it has no name")
+    return Piece(name)
 
 
 def names(ledger: Ledger[Piece]) -> list[str]:
@@ -84,6 +91,31 @@ def test_a_file_of_another_kind_is_refused_by_line(tmp_path: Path, line: str) ->
 
     with pytest.raises(ValueError, match=r"done\.jsonl, line 2 is not of this file's kind"):
         list(Ledger(tmp_path / "done.jsonl", Piece))
+
+
+def test_a_record_that_its_decoder_refuses_is_named_by_line(tmp_path: Path) -> None:
+    (tmp_path / "done.jsonl").write_text('{"name": "a"}\n{"name": "7"}\n')
+
+    with pytest.raises(ValueError, match=r"done\.jsonl, line 2 .*\(it has no name\)"):
+        list(Ledger(tmp_path / "done.jsonl", decode_whole))
+
+
+def test_all_bytes_and_then_a_new_files_name_are_on_disk_before_add_returns(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "done.jsonl"
+    synced: list[tuple[int, int]] = []
+    monkeypatch.setattr(
+        os, "fsync", lambda file: synced.append((os.fstat(file).st_ino, path.stat().st_size))
+    )
+
+    for name in ("a", "b" * 9000):
+        Ledger(path, Piece).add(Piece(name))
+        synced.append((0, path.stat().st_size))
+
+    file, folder = path.stat().st_ino, tmp_path.stat().st_ino
+    (first, second) = (size for each, size in synced if each == 0)
+    assert synced == [(file, first), (folder, first), (0, first), (file, second), (0, second)]
 
 
 WRITER = """
@@ -186,5 +218,8 @@ def test_what_a_process_holds_no_other_gets_until_it_ends(tmp_path: Path) -> Non
             pass
         process.kill()
 
-    with Ledger(path, Piece).hold():
-        Ledger(path, Piece).add(Piece("a"))
+    for name in ("a", "b"):
+        ledger = Ledger(path, Piece)
+        with ledger.hold():
+            ledger.add(Piece(name))
+    assert names(Ledger(path, Piece)) == ["a", "b"]

@@ -52,4 +52,14 @@ def test_every_class_that_has_moved_is_where_its_new_name_says(
     (tmp_path / "config.yaml").write_text(f"model:\n  _target_: {before}\n")
 
     assert read_run_config(tmp_path) == {"model": {"_target_": now}}
+    assert now.rpartition(".")[2] == before.rpartition(".")[2]
     assert callable(get_object(now))
+
+
+def test_no_name_of_then_is_forgotten() -> None:
+    assert set(_MOVED_CLASSES) == {
+        "nitrogen_train.models.mixer.Mixer",
+        "nitrogen_train.models.recurrent.Recurrent",
+        "nitrogen_train.models.regression.Regression",
+        "nitrogen_train.training.schedule.warmup_stable_decay",
+    }

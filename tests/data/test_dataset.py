@@ -1,5 +1,7 @@
+import hashlib
 import pickle
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +47,7 @@ def test_what_is_read_is_what_was_written(
         stored = shard[row.offset : row.offset + row.size]
         assert dataset.read_bytes(row) == encode_record(dataset.read(row)) == stored
     assert (str(dataset), dataset.name) == (root, "set")
+    assert bool(list(tmp_path.iterdir())) == is_mapped
 
 
 def test_clips_are_selected_by_an_expression(root: str) -> None:
@@ -55,6 +58,22 @@ def test_clips_are_selected_by_an_expression(root: str) -> None:
     assert row.clip_id == "b"
     with pytest.raises(ValueError, match="no clip is left by 'game == chess'; of 2 clips"):
         dataset.select("game == chess")
+
+
+def test_a_record_that_is_not_what_its_row_says_is_named_by_its_place(
+    folder: Path, tmp_path: Path
+) -> None:
+    row = Dataset(folder).manifest.row(1)
+    place = rf"shard-000000\.tar, byte {row.offset}: "
+    damaged = (folder / row.shard).read_bytes().replace(b"PAR1", b"XAR1")
+    (tmp_path / row.shard).write_bytes(damaged)
+    digest = hashlib.sha256(damaged[row.offset : row.offset + row.size]).hexdigest()
+
+    with pytest.raises(ShardError, match=f"{place}.* 30 rows of actions, .* expects 7"):
+        Dataset(folder).read(replace(row, num_frames=7))
+    with pytest.raises(ShardError, match=f"{place}actions are not readable") as told:
+        Dataset(tmp_path).read(replace(row, sha256=digest))
+    assert told.value.cause == "parquet"
 
 
 def test_another_process_gets_the_address_and_reads_by_it(

@@ -55,6 +55,35 @@ def test_a_report_shows_games_reasons_notes_and_faults() -> None:
     assert text.splitlines()[-1] == "run-1: dropped: run-1.mp4 does not exist"
 
 
+def test_what_was_kept_in_part_is_told_and_games_of_one_spelling() -> None:
+    part = Dropped(name="a", reason="end", detail="cut off", is_fault=False, is_told=True)
+    games = [
+        GameShare(game=game, num_clips=1, kept_s=1.0, dropped_s=0.0) for game in ("Doom", "doom")
+    ]
+
+    text = format_report(DropReport(games=games, dropped=[part, *IDLE]))
+
+    assert "a: kept in part: cut off" in text
+    assert "clip-0: kept" not in text
+    assert "differ in their spelling alone" in text
+
+
+def test_a_report_is_in_the_order_of_reasons_and_names_and_without_notes_of_nothing() -> None:
+    report = make_report([], [LOST, *reversed(IDLE)], {"b": 1, "a": 2, "none": 0})
+
+    assert [item.name for item in report.dropped] == ["clip-0", "clip-1", "clip-2", "run-1"]
+    assert list(report.notes.items()) == [("a", 2), ("b", 1)]
+
+
+def test_a_screen_holds_a_hundred_faults_and_says_how_many_there_are_more() -> None:
+    faults = [Dropped(name=f"f{n}", reason="r", detail=f"d{n}") for n in range(103)]
+
+    lines = format_faults(faults).splitlines()
+
+    assert len(lines) == 101
+    assert lines[-1] == "and 3 more, all in report.json"
+
+
 def test_a_report_is_read_as_it_was_written_also_by_an_earlier_version(tmp_path: Path) -> None:
     report = make_report([], [*IDLE, LOST])
     report.write(tmp_path / "report.json")

@@ -2,14 +2,24 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 from range_server import serve_ranges
 from tiny_policy import build_tiny_policy
 
+from nitrogen_train.actions import ActionRows
+from nitrogen_train.actions.space import GAMEPAD, KEYBOARD_MOUSE
 from nitrogen_train.config import EvaluateConfig
 from nitrogen_train.data.manifest import read_manifest, write_manifest
 from nitrogen_train.data.schema import ShardError
-from nitrogen_train.evaluation.offline import PLAYERS, OfflineSettings, evaluate_offline
+from nitrogen_train.evaluation import offline
+from nitrogen_train.evaluation.offline import (
+    PLAYERS,
+    MostCommonAction,
+    OfflineSettings,
+    evaluate_offline,
+)
 from nitrogen_train.models.playing import SamplingSettings
 from nitrogen_train.run.data_of_run import open_datasets
 
@@ -71,6 +81,94 @@ def test_at_half_the_rate_rows_are_joined_in_pairs(dataset: Path):
     # SOUTH is down in every second row, so in every pair; the stick goes two steps a pair.
     assert players["repeat"]["games"]["doom_defend"]["frame_f1"] == 1
     assert players["repeat"]["macro"]["stick_mae"] == pytest.approx(0.02, rel=1e-5)
+    assert players["most_common"]["games"]["doom_defend"]["frame_f1"] == 1
+
+
+def test_invalid_training_rows_are_not_counted(tmp_path: Path, write_dataset, clip_plan):
+    plans = [
+        clip_plan(clip_id="train", invalid_rows=range(25)),
+        clip_plan(clip_id="val", num_frames=20, split="val"),
+    ]
+
+    players = evaluate(write_dataset(tmp_path / "data", plans))
+
+    # The median of 0.25 ... 0.29 against 0.01 ... 0.19.
+    assert players["most_common"]["macro"]["stick_mae"] == pytest.approx(0.17, abs=0.01)
+
+
+def test_the_games_of_all_data_sets_are_judged(
+    dataset: Path, tmp_path: Path, write_dataset, clip_plan
+):
+    plans = [clip_plan(clip_id=split, game="pong", split=split) for split in ("train", "val")]
+
+    players = evaluate(dataset, write_dataset(tmp_path / "pong", plans))
+
+    assert {name for each in players.values() for name in each["games"]} == {"doom_defend", "pong"}
+
+
+def test_a_button_that_is_down_in_half_of_the_rows_is_not_pressed():
+    common = MostCommonAction(space=GAMEPAD)
+    rows = ActionRows(
+        buttons=np.zeros((4, len(GAMEPAD.buttons)), bool),
+        sticks=np.zeros((4, len(GAMEPAD.sticks)), np.float32),
+    )
+    rows.buttons[:2, 0] = rows.buttons[:3, 1] = True
+
+    common.update("doom", rows)
+
+    assert common.predict("doom", num_rows=1).buttons[0, :2].tolist() == [False, True]
+
+
+def test_a_windows_noise_is_its_own_and_comes_again():
+    policy = build_tiny_policy()
+
+    def draw(clip_id: str, frame: int, seed: int = 0) -> torch.Tensor:
+        settings = replace(SETTINGS, seed=seed)
+        shape = settings.shape_windows(policy)
+        return offline._Predictor(policy, settings=settings, window=shape)._draw_noise(
+            clip_id, frame
+        )
+
+    assert torch.equal(draw("a", 3), draw("a", 3))
+    assert len({draw(*each)[0, 0].item() for each in (("a", 3), ("a", 4), ("b", 3))}) == 3
+    assert not torch.equal(draw("a", 3), draw("a", 3, seed=1))
+
+
+def test_the_policy_is_told_the_game_and_which_frames_there_are(
+    dataset: Path, monkeypatch: pytest.MonkeyPatch
+):
+    policy = build_tiny_policy(num_frames=2, games=("pong", "doom_defend"))
+    settings = replace(SETTINGS, action_offset=1)
+    told: list[dict[str, Any]] = []
+
+    def note(policy, frames, **values):
+        told.append(values)
+        chunks = np.zeros((len(frames), 4, policy.action_space.action_dim), np.float32)
+        chunks[:, 1:, : len(policy.action_space.buttons)] = 1
+        return chunks
+
+    monkeypatch.setattr(offline, "sample_chunks", note)
+    shape = settings.shape_windows(policy)
+    sources = open_datasets(EvaluateConfig(datasets=[str(dataset)]), shape)
+
+    def check(_clip_id, _rows, actions):
+        assert not actions.buttons.any()
+
+    evaluate_offline(policy, sources=sources, settings=settings, on_predicted=check)
+
+    assert {values["game_id"] for values in told} == {2}
+    masks = np.concatenate([values["frame_mask"] for values in told])
+    assert masks[0].tolist() == [False, True]
+    assert masks[1:].all()
+
+
+def test_another_action_space_than_that_of_the_policy_is_refused(dataset: Path):
+    policy = build_tiny_policy()
+    sources = open_datasets(EvaluateConfig(datasets=[str(dataset)]), SETTINGS.shape_windows(policy))
+    policy.action_space = KEYBOARD_MOUSE
+
+    with pytest.raises(ValueError, match="action space 'gamepad', the policy 'keyboard_mouse'"):
+        evaluate_offline(policy, sources=sources, settings=SETTINGS)
 
 
 def test_the_result_does_not_depend_on_the_batch_size(dataset: Path):

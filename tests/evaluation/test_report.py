@@ -5,7 +5,7 @@ import pytest
 
 from nitrogen_train.evaluation.closed_loop import score_game
 from nitrogen_train.evaluation.run_page import Stage, write_report
-from nitrogen_train.runtime.run_files import read_metrics
+from nitrogen_train.runtime.run_files import count_steps, read_max_steps, read_metrics
 
 
 def make_means(value: float | None) -> dict:
@@ -80,11 +80,23 @@ def test_a_page_of_one_evaluation_leaves_out_what_it_has_not(tmp_path: Path):
 
 def test_a_step_that_a_resumed_run_repeats_counts_once(tmp_path: Path):
     lines = ["step,name,value", "10,train/loss,0.5", "20,train/loss,9", "20,val/loss,0.3"]
-    (tmp_path / "m.csv").write_text("\n".join([*lines, "20,train/loss,0.25", ""]))
+    # It was killed at 20, and has gone on from 10 with another interval.
+    more = ["15,train/loss,0.4", "20,train/loss,0.25", ""]
+    (tmp_path / "m.csv").write_text("\n".join([*lines, *more]))
 
     metrics = read_metrics(tmp_path / "m.csv")
 
-    assert metrics == {"train/loss": ([10, 20], [0.5, 0.25]), "val/loss": ([20], [0.3])}
+    losses = ([10, 15, 20], [0.5, 0.4, 0.25])
+    assert metrics == {"train/loss": losses, "val/loss": ([20], [0.3])}
+    assert (count_steps(metrics), count_steps({})) == (21, 0)
+
+
+def test_the_last_start_that_was_not_cut_says_how_many_steps_there_are(tmp_path: Path):
+    assert read_max_steps(tmp_path) is None
+    starts = ['{"max_steps": 4}', '{"max_steps": 9}', "{}", "[3]", '{"max_steps": 1']
+    (tmp_path / "starts.jsonl").write_text("\n".join(starts))
+
+    assert read_max_steps(tmp_path) == 9
 
 
 def test_a_log_without_steps_is_refused(tmp_path: Path):

@@ -102,9 +102,10 @@ _MESSAGES: dict[str, list[tuple[str, int, str]]] = {
     ],
     "KeyboardAction": [("keys", 1, "string*")],
     "Stick": [("x", 1, "float"), ("y", 2, "float"), ("pressed", 3, "bool")],
-    "PadButtons": [("south", 1, "bool"), ("north", 2, "bool")],
+    "PadButtons": [("south", 1, "bool"), ("right_bumper", 12, "bool")],
     "GamePadAction": [
-        ("buttons", 1, "PadButtons"), ("left_stick", 2, "Stick"), ("left_trigger", 4, "float"),
+        ("buttons", 1, "PadButtons"), ("left_stick", 2, "Stick"), ("right_stick", 3, "Stick"),
+        ("left_trigger", 4, "float"), ("right_trigger", 5, "float"),
     ],
     "LowLevelAction": [
         ("keyboard", 2, "KeyboardAction"), ("is_known", 3, "bool"), ("mouse", 4, "MouseAction"),

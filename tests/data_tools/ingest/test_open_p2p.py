@@ -113,6 +113,29 @@ def test_only_what_the_player_is_known_to_have_done_is_valid(tmp_path: Path) -> 
     }
 
 
+def test_what_a_model_did_stands_before_what_the_player_did(tmp_path: Path) -> None:
+    user = {"keyboard": {"keys": ["a"]}}
+    system = {"is_known": True, "keyboard": {"keys": ["d"]}}
+
+    record, _ = read_one(tmp_path, [p2p_frame(0), p2p_frame(2, user=user, system=system)])
+
+    assert held(record, 0) == {"KEY_D"}
+    assert not record.actions.valid.any()
+
+
+def test_every_part_of_a_gamepad_is_seen(tmp_path: Path) -> None:
+    pads = [
+        {"left_trigger": 0.2}, {"right_trigger": 0.2}, {"left_stick": {"y": -0.2}},
+        {"right_stick": {"x": -0.2}}, {"left_stick": {"pressed": True}},
+        {"buttons": {"right_bumper": True}},
+    ]  # fmt: skip
+    frames = [p2p_frame(2, user={"game_pad": pad}) for pad in pads]
+
+    record, _ = read_one(tmp_path, [p2p_frame(0), *frames, p2p_frame(2)])
+
+    assert record.actions.valid.tolist() == [False] * len(pads) + [True]
+
+
 def test_names_that_nobody_knows_are_counted(tmp_path: Path) -> None:
     user = {"keyboard": {"keys": ["VolumeUp", "e"]}, "mouse": {"buttons_down": ["7", "left"]}}
 

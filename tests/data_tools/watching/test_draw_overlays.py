@@ -26,11 +26,18 @@ def read_frames(path: Path) -> tuple[UInt8[np.ndarray, "f h w 3"], float]:
         return np.stack(frames), float(container.streams.video[0].average_rate or 0)
 
 
-def expected(state: dict[str, float], grey: int, skin: str = "xbox") -> UInt8[np.ndarray, "h w 3"]:
-    pad = Renderer(open_skin(skin), 120).render(state)
+def expected(
+    state: dict[str, float], grey: int, at: tuple[int, int] | None = None
+) -> UInt8[np.ndarray, "h w 3"]:
+    """Draw a frame; a pad whose place is not given is at the right bottom."""
+    pad = Renderer(open_skin("xbox"), 120).render(state)
     frame = np.full((180, 320, 3), grey, np.uint8)
     margin = round(0.02 * 320)
-    return composite(frame, pad, (320 - 120 - margin, 180 - pad.shape[0] - margin), 0.9)
+    return composite(frame, pad, at or (194, 180 - pad.shape[0] - margin), 0.9)
+
+
+def off(frame: UInt8[np.ndarray, "h w 3"], expected: UInt8[np.ndarray, "h w 3"]) -> float:
+    return float(np.abs(frame.astype(int) - expected).mean())
 
 
 def test_every_frame_shows_its_row(write_recording: WriteRecording, tmp_path: Path) -> None:
@@ -67,6 +74,40 @@ def test_the_rate_is_changed_without_a_shift(
         assert np.abs(frames[t].astype(int) - expected(state, 12)).mean() < 3
 
 
+def test_sticks_up_and_triggers_in_part_are_drawn_at_a_given_place(
+    write_recording: WriteRecording, tmp_path: Path
+) -> None:
+    folder = tmp_path / "rec"
+    folder.mkdir()
+    controls = {"LEFT_STICK_Y": 1.0, "LEFT_TRIGGER": 0.6}
+    rows = [{"t_ns": 5_000_000_000 + t * 10**8, "controls": controls} for t in range(4)]
+    write_recording(folder, num_frames=4, log_rows=rows, stick_y_axis="up")
+
+    draw(folder, tmp_path / "out", "--at", "100,10", "--bitrate", "20M")
+
+    frames, _ = read_frames(tmp_path / "out" / "run-0.mp4")
+    state, at = {"LEFT_STICK_Y": -1.0, "LEFT_TRIGGER": 0.6}, (100, 10)
+    others = [state | {"LEFT_STICK_Y": 1.0}, state | {"LEFT_TRIGGER": 1.0}, {"LEFT_STICK_Y": -1.0},
+              {"LEFT_STICK_Y": -1.0, "RIGHT_TRIGGER": 0.6}]  # fmt: skip
+    right = off(frames[2], expected(state, 8, at))
+    assert right < 3
+    assert all(right < off(frames[2], expected(other, 8, at)) for other in others)
+
+
+def test_a_lower_bit_rate_makes_a_smaller_file(
+    write_recording: WriteRecording, tmp_path: Path
+) -> None:
+    folder = tmp_path / "rec"
+    folder.mkdir()
+    write_recording(folder, num_frames=20)
+
+    for rate in ("30k", "20M"):
+        draw(folder, tmp_path / rate, "--bitrate", rate)
+
+    small, large = ((tmp_path / rate / "run-0.mp4").stat().st_size for rate in ("30k", "20M"))
+    assert small < large / 2
+
+
 def test_finished_videos_are_kept_and_other_settings_refused(
     write_recording: WriteRecording, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -81,8 +122,11 @@ def test_finished_videos_are_kept_and_other_settings_refused(
     assert "2 videos in" in capsys.readouterr().out
     assert (out / "a.mp4").stat().st_mtime_ns == first
     assert (out / "b.mp4").is_file()
+    (out / "a.mp4").unlink()
+    assert draw(folder, out) == 0
+    assert (out / "a.mp4").is_file()
     assert draw(folder, out, skin="switch") == 2
-    assert "was made with --skin xbox" in capsys.readouterr().err
+    assert "was made with --skin xbox (" in capsys.readouterr().err
 
 
 def test_the_same_bytes_come_again(write_recording: WriteRecording, tmp_path: Path) -> None:

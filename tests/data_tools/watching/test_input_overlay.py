@@ -79,6 +79,48 @@ def test_every_kind_of_element_is_cut_by_the_plugins_rules(tmp_path: Path) -> No
     assert spot(tile.look) == (1, 6)
 
 
+def test_the_wheel_is_pressed_by_the_look_beside_it(tmp_path: Path) -> None:
+    (wheel,) = load_preset(write_preset(tmp_path, [element(4, 2, 3)])).elements
+
+    assert isinstance(wheel, Button)
+    assert (wheel.control, spot(wheel.up), spot(wheel.down)) == ("BTN_MIDDLE", (2, 3), (3, 3))
+
+
+@pytest.mark.parametrize(
+    ("direction", "name"), [(1, "up"), (2, "down"), (3, "left"), (4, "right"), (None, "up")]
+)
+def test_triggers_fill_into_their_direction(
+    tmp_path: Path, direction: int | None, name: str
+) -> None:
+    more = {} if direction is None else {"direction": direction}
+    (trigger,) = load_preset(write_preset(tmp_path, [element(6, **more)])).elements
+
+    assert isinstance(trigger, Trigger)
+    assert trigger.direction == name
+
+
+def test_a_pads_number_without_looks_of_its_own_is_a_picture(tmp_path: Path) -> None:
+    path = write_preset(tmp_path, [element(7, 11, 7)])
+
+    (tile,) = load_preset(path).elements
+
+    assert isinstance(tile, Picture)
+    assert spot(tile.look) == (11, 7)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "P", "L"])
+def test_an_atlas_without_opacity_is_opaque(tmp_path: Path, mode: str) -> None:
+    path = write_preset(tmp_path, [element(0, 1)])
+    with Image.open(tmp_path / "pad.png") as atlas:
+        atlas.convert("RGB").convert(mode).save(tmp_path / "pad.png")
+
+    (picture,) = load_preset(path).elements
+
+    assert isinstance(picture, Picture)
+    assert picture.look.shape == (SIDE, SIDE, 4)
+    assert picture.look[0, 0, 3] == 255
+
+
 def test_elements_keep_the_order_of_the_file_whatever_their_z_level(tmp_path: Path) -> None:
     path = write_preset(tmp_path, [element(0, 1, z_level=9), element(0, 2, z_level=0)])
 
@@ -164,10 +206,24 @@ def test_codes_of_all_versions_are_known(tmp_path: Path, code: int, control: str
     assert button.control == control
 
 
+def test_old_codes_of_the_browser_do_not_change_those_of_other_presets(tmp_path: Path) -> None:
+    old = [element(2, code=0xEC00 + code) for code in (9, 0x10)]
+
+    def names(name: str, *more: dict[str, Any]) -> list[str]:
+        elements = load_preset(write_preset(tmp_path / name, [*old, *more])).elements
+        return [each.control for each in elements if isinstance(each, Button)]
+
+    assert names("plugin") == ["LEFT_THUMB", "RIGHT_TRIGGER"]
+    assert names("browser", element(2, code=0xEC14)) == ["LEFT_THUMB", "RIGHT_THUMB", "DPAD_DOWN"]
+
+
 @pytest.mark.parametrize(
     ("kind", "code", "control"),
-    [(1, 17, "KEY_W"), (1, 57, "KEY_SPACE"), (1, 0xE048, "KEY_UP"), (3, 1, "BTN_LEFT")],
-)
+    [
+        (1, 17, "KEY_W"), (1, 57, "KEY_SPACE"), (1, 59, "KEY_F1"), (1, 68, "KEY_F10"),
+        (1, 0xE048, "KEY_UP"), (3, 1, "BTN_LEFT"), (3, 2, "BTN_RIGHT"), (3, 3, "BTN_MIDDLE"),
+    ],
+)  # fmt: skip
 def test_keys_and_mouse_buttons_are_known(
     tmp_path: Path, kind: int, code: int, control: str
 ) -> None:
@@ -217,6 +273,9 @@ def test_of_several_pictures_the_one_that_is_named_is_taken(tmp_path: Path) -> N
     assert isinstance(own, Picture)
     assert picture.look[0, 0].tolist() == [255] * 4
     assert spot(own.look) == (1, 0)
+    other = json.loads(path.read_text()) | {"overlay_width": 77}
+    (tmp_path / "pad-white.json").write_text(json.dumps(other))
+    assert load_preset(tmp_path / "pad-white.png").width == 77
 
 
 def png_header(width: int, height: int) -> bytes:
@@ -347,6 +406,9 @@ def test_a_rectangle_that_hangs_over_the_edge_a_little_is_cut(tmp_path: Path) ->
 
     skin = load_preset(path)
 
+    (trigger,) = skin.elements
+    assert isinstance(trigger, Trigger)
+    assert trigger.down.shape == (SIDE + 6, SIDE + 6, 4)
     pad = Renderer(skin, 100).render({"LEFT_TRIGGER": 0.5})
     assert pad.shape == (60, 100, 4)
 

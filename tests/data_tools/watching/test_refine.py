@@ -1,28 +1,10 @@
 """What only the whole video tells refines a reading, without moving a press."""
 
 import numpy as np
+import pytest
+from made_readings import make_reading
 
-from data_tools.watching.reading import Reading
 from data_tools.watching.refine import refine
-from nitrogen_train.actions import GAMEPAD
-
-
-def make_reading(fps: float = 30.0, **controls: np.ndarray) -> Reading:
-    num_rows = len(next(iter(controls.values())))
-    buttons = np.zeros((num_rows, len(GAMEPAD.buttons)), np.float32)
-    sticks = np.zeros((num_rows, len(GAMEPAD.sticks)), np.float32)
-    for name, values in controls.items():
-        if name in GAMEPAD.buttons:
-            buttons[:, GAMEPAD.buttons.index(name)] = values
-        else:
-            sticks[:, GAMEPAD.sticks.index(name)] = values
-    return Reading(
-        layout="xbox", drawn=frozenset(controls), width=320, height=180, fps=fps,
-        times_s=np.arange(num_rows) / fps, buttons=buttons,
-        button_confidence=np.ones_like(buttons), sticks=sticks,
-        stick_confidence=np.ones_like(sticks), readable=np.ones(num_rows, bool),
-        residual=np.ones(num_rows, np.float32), stretches=(),
-    )  # fmt: skip
 
 
 def test_weak_presses_become_whole_ones_at_their_own_rows() -> None:
@@ -54,14 +36,43 @@ def test_flicker_of_one_row_is_taken_back_and_a_clear_press_of_one_row_stays() -
     assert np.flatnonzero(refined.control("EAST") > 0.5).tolist() == [*range(10, 16), 30]
 
 
-def test_opposite_directions_exclude_each_other() -> None:
-    left, right = np.zeros(10), np.zeros(10)
-    left[4:6], right[4:6] = 0.9, 0.7
+def test_a_doubtful_release_of_one_row_is_mended_but_not_beside_an_unreadable_row() -> None:
+    values = np.zeros(60)
+    values[10:30] = 1
+    values[20], values[50] = 0.45, 0.6
+    reading = make_reading(EAST=values)
+    reading.readable[49] = False
 
-    refined, _ = refine(make_reading(DPAD_LEFT=left, DPAD_RIGHT=right))
+    refined, _ = refine(reading)
 
-    assert (refined.control("DPAD_LEFT")[4:6] > 0.5).all()
-    assert not refined.control("DPAD_RIGHT").any()
+    assert np.flatnonzero(refined.control("EAST") > 0.5).tolist() == [*range(10, 30), 50]
+
+
+def test_rows_that_could_not_be_read_say_nothing_of_rest() -> None:
+    button, stick = np.zeros(400), np.zeros(400)
+    button[:60], button[60:80] = 0.2, 0.8
+    stick[:80] = np.tile([0.03, -0.03], 40)
+    reading = make_reading(SOUTH=button, LEFT_STICK_X=stick)
+    reading.readable[80:] = False
+
+    refined, _ = refine(reading)
+
+    assert not refined.control("SOUTH")[:60].any()
+    assert not refined.control("LEFT_STICK_X").any()
+
+
+@pytest.mark.parametrize(
+    ("strong", "weak"),
+    [("DPAD_LEFT", "DPAD_RIGHT"), ("DPAD_RIGHT", "DPAD_LEFT"), ("DPAD_DOWN", "DPAD_UP")],
+)
+def test_opposite_directions_exclude_each_other(strong: str, weak: str) -> None:
+    values = np.zeros((2, 10))
+    values[0, 4:6], values[1, 4:6] = 0.9, 0.7
+
+    refined, _ = refine(make_reading(**{strong: values[0], weak: values[1]}))
+
+    assert (refined.control(strong)[4:6] > 0.5).all()
+    assert not refined.control(weak).any()
 
 
 def test_a_stick_at_rest_is_still_and_small_tilts_stay() -> None:
@@ -74,6 +85,16 @@ def test_a_stick_at_rest_is_still_and_small_tilts_stay() -> None:
     assert np.mean(refined.control("LEFT_STICK_X")[:100] == 0) > 0.8
     np.testing.assert_allclose(refined.control("LEFT_STICK_X")[100:], 0.15)
     assert facts.stick_reach["LEFT_STICK_X"] < 0.16
+
+
+def test_a_small_tilt_is_no_rest_and_the_reach_is_that_of_the_largest_tilts() -> None:
+    values = np.full(100, 0.1)
+    values[90:] = -0.9
+
+    refined, facts = refine(make_reading(LEFT_STICK_X=values))
+
+    np.testing.assert_allclose(refined.control("LEFT_STICK_X"), values, atol=1e-6)
+    assert facts.stick_reach["LEFT_STICK_X"] > 0.89
 
 
 def test_the_dead_zone_of_a_display_is_named() -> None:
@@ -89,6 +110,18 @@ def test_a_display_at_half_of_the_rate_is_recognized() -> None:
     rng = np.random.default_rng(0)
     half = np.repeat(rng.uniform(-1, 1, 150), 2)
 
-    assert refine(make_reading(fps=60.0, LEFT_STICK_X=half))[1].display_fps == 30.0
+    for values in (half, half[1:]):
+        refined, facts = refine(make_reading(fps=60.0, LEFT_STICK_X=values))
+        assert facts.display_fps == refined.display_fps == 30.0
+    assert refine(make_reading(fps=30.0, LEFT_STICK_X=half))[1].display_fps is None
     whole = rng.uniform(-1, 1, 300)
     assert refine(make_reading(fps=60.0, LEFT_STICK_X=whole))[1].display_fps is None
+
+
+def test_rows_that_could_not_be_read_do_not_change_the_displays_rate() -> None:
+    half = np.repeat(np.random.default_rng(0).uniform(-1, 1, 150), 2)
+    half[::7] = 0
+    reading = make_reading(fps=60.0, LEFT_STICK_X=half)
+    reading.readable[::7] = False
+
+    assert refine(reading)[1].display_fps == 30.0

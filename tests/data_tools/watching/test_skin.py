@@ -53,6 +53,55 @@ def test_elements_are_drawn_in_their_order() -> None:
     assert colour(pad, 9, 9) == [0, 0, 0, 0]
 
 
+def test_a_picture_may_lie_on_a_button_and_a_button_on_that() -> None:
+    pad = render(
+        Picture((0, 0), plain((255, 255, 255, 255))),
+        Button("SOUTH", (0, 0), plain(RED), plain(GREEN)),
+        Picture((1, 0), plain(BLUE)),
+        Button("EAST", (2, 0), plain(RED), plain((9, 9, 9, 255))),
+        SOUTH=1,
+    )
+
+    assert [colour(pad, x, 1)[:3] for x in range(3)] == [[0, 1, 0], [0, 0, 1], [1, 0, 0]]
+
+
+@pytest.mark.parametrize("width", [64, 16])
+def test_a_part_that_is_drawn_again_holds_all_that_lies_there(width) -> None:
+    ground, knob, cover = noise(1, 40, 64), noise(2, 12, 12), noise(3, 40, 24)
+    ground[..., 3] = knob[..., 3] = 255
+    elements = (
+        Button("EAST", (0, 0), ground, ground),
+        Stick("LEFT_STICK_X", "LEFT_STICK_Y", None, (44, 12), 20, knob, None),
+        Button("SOUTH", (12, 0), None, cover),
+    )
+
+    pad = Renderer(Skin("test", "generic", 64, 40, elements), width).render(
+        {"SOUTH": 1.0, "LEFT_STICK_X": -1.0}
+    )
+
+    whole = premultiply(ground)
+    whole[12:24, 24:36] = premultiply(knob)
+    part = whole[:, 12:36]
+    part[:] = part * (1 - premultiply(cover)[..., 3:]) + premultiply(cover)
+    factor = 64 // width
+    means = whole.reshape(40 // factor, factor, width, factor, 4).mean(axis=(1, 3))
+    assert np.abs(pad - means).max() < (1e-5 if factor == 1 else 0.06)
+
+
+@pytest.mark.parametrize("width", [20, 8])
+def test_a_state_leaves_nothing_behind(width) -> None:
+    renderer = Renderer(
+        Skin("one", "generic", 20, 10, (Button("SOUTH", (3, 1), plain(RED), plain(GREEN)),)), width
+    )
+    rest = renderer.render({})
+
+    renderer.render({"SOUTH": 1.0})
+    renderer.render({})[:] = 0
+
+    assert rest.any()
+    np.testing.assert_array_equal(renderer.render({}), rest)
+
+
 def test_a_translucent_look_lets_shine_through_what_is_below() -> None:
     pad = render(Picture((0, 0), plain(RED)), Picture((0, 0), plain((0, 255, 0, 51))))
 
@@ -82,6 +131,15 @@ def test_a_stick_moves_by_its_travel_down_positive_and_changes_its_look() -> Non
     expected = np.zeros((10, 20, 4), np.float32)
     expected[6:10, 5:9] = (0, 0, 1, 1)
     np.testing.assert_allclose(pad, expected, atol=1e-6)
+
+
+def test_a_stick_is_tilted_to_the_left_alone_and_fades_while_it_is_pressed() -> None:
+    stick = Stick("LEFT_STICK_X", "LEFT_STICK_Y", "LEFT_THUMB", (8, 3), 3, plain(RED), plain(BLUE))
+
+    pad = render(stick, LEFT_STICK_X=-1)
+
+    assert [colour(pad, x, 5)[3] for x in (4, 5, 8, 9)] == [0, 1, 1, 0]
+    assert colour(render(stick, LEFT_THUMB=0.25), 9, 5) == [0.75, 0, 0.25, 1]
 
 
 def test_a_stick_between_pixels_is_shared_by_both() -> None:
@@ -117,6 +175,10 @@ def test_a_binary_trigger_is_pressed_from_a_tenth_on() -> None:
 
     assert colour(render(trigger, LEFT_TRIGGER=0.09), 1, 1) == [1, 0, 0, 1]
     assert colour(render(trigger, LEFT_TRIGGER=0.1), 1, 1) == [0, 1, 0, 1]
+
+
+def test_a_direction_is_shown_from_one_half_on() -> None:
+    assert DPAD_LOOKS[choose_dpad_look({"DPAD_UP": 0.49, "DPAD_LEFT": 0.5})] == "left"
 
 
 def test_an_opacity_trigger_is_as_opaque_as_its_value() -> None:
@@ -258,3 +320,14 @@ def test_a_pad_is_laid_over_a_frame_and_cut_at_its_edge() -> None:
     assert out[2, 9].tolist() == [100, 100, 100]
     assert (frame == 100).all()
     np.testing.assert_array_equal(composite(frame, pad, (20, 0)), frame)
+
+
+def test_of_a_pad_over_the_left_top_edge_the_right_bottom_part_is_seen() -> None:
+    look = noise(0, 8, 9)
+    look[..., 3] = 255
+
+    out = composite(np.zeros((10, 10, 3), np.uint8), premultiply(look), (-3, -1))
+
+    np.testing.assert_array_equal(out[:7, :6], look[1:, 3:, :3])
+    assert not out[7:].any()
+    assert not out[:, 6:].any()

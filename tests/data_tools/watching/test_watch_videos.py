@@ -11,15 +11,25 @@ import numpy as np
 import pytest
 from jaxtyping import Float32, UInt8
 from killed_command import run_until_named
+from made_readings import make_reading, make_stretch
 from PIL import Image
 
 from data_tools.__main__ import main
 from data_tools.recordings.input_log import read_input_log
-from data_tools.recordings.recording import Recording, RecordingFacts, find_recordings
+from data_tools.recordings.recording import MaskedBox, Recording, RecordingFacts, find_recordings
 from data_tools.watching.render_skin import Renderer, composite
 from data_tools.watching.skin import State
 from data_tools.watching.skins import open_skin
-from data_tools.watching.watch_videos import find_unreadable
+from data_tools.watching.watch_videos import (
+    DAMAGED,
+    UNREADABLE,
+    WatchSettings,
+    _list_lost,
+    _list_masks,
+    find_unreadable,
+    list_graded,
+    make_log,
+)
 from nitrogen_train.actions import GAMEPAD
 from nitrogen_train.data.dataset import Dataset
 from nitrogen_train.data.encode import StreamEncoding, VideoWriter
@@ -147,6 +157,10 @@ def test_each_video_has_a_line_and_a_bad_one_stops_no_other(
     report = json.loads((folder / ".watch" / "report.json").read_bytes())
     assert report["games"][0]["num_clips"] == 1
     assert {item["name"] for item in report["dropped"]} == {"good", "none", "noise"}
+    assert report["games"][0]["kept_s"] == pytest.approx(4.5, abs=0.3)
+    finished = (folder / ".watch" / "all.jsonl").read_text().splitlines()
+    # What is no video may be copied once more; that there is no pad stays so.
+    assert sorted(json.loads(line)["name"] for line in finished) == ["good", "none"]
 
 
 def test_what_is_finished_is_kept_and_the_same_again_gives_the_same_bytes(
@@ -230,6 +244,84 @@ def test_parts_share_the_videos(videos: Path, tmp_path: Path) -> None:
 
     assert [each.name for each in find_recordings([tmp_path / "rec"])] == ["good"]
     assert len(list((tmp_path / "rec" / ".watch").glob("report-part-*.json"))) == 2
+    log = tmp_path / "rec" / "good.inputs.parquet"
+    before = log.stat().st_mtime_ns
+    assert watch(paths[1:], tmp_path / "rec") == 0
+    assert log.stat().st_mtime_ns == before
+
+
+def test_the_second_video_of_a_name_is_refused(
+    watched: tuple[Path, int], videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copy(videos / "none.mp4", tmp_path / "good.mp4")
+
+    paths = [videos / "good.mp4", tmp_path / "good.mp4"]
+    assert watch(paths, watched[0], "--licence", "CC0-1.0") == 1
+
+    assert f"{videos / 'good.mp4'} has its name; rename one" in capsys.readouterr().out
+
+
+def test_a_box_is_given_by_its_corner_and_size() -> None:
+    assert WatchSettings(skin="xbox", game="g", box=(10, 20, 30, 40)).edges == (10, 20, 40, 60)
+
+
+EDGES_NS = np.arange(101) * 10**8
+"""Of 100 rows at 10 Hz."""
+
+
+def test_the_boxes_of_a_pad_that_moves_are_each_for_their_time_and_a_second_around() -> None:
+    early, late = (1, 90, 41, 110), (280, 150, 319, 179)
+    stretches = ((0, 30, early), (30, 60, late), (60, 80, early))
+    reading = replace(
+        make_reading(10.0, SOUTH=np.zeros(100)),
+        stretches=tuple(make_stretch(*each) for each in stretches),
+    )
+
+    assert list(_list_masks(reading, EDGES_NS)) == [
+        MaskedBox(start_ns=0, stop_ns=9 * 10**9, box=(0, 88, 43, 24)),
+        MaskedBox(start_ns=2 * 10**9, stop_ns=7 * 10**9, box=(278, 148, 42, 32)),
+    ]
+
+
+def test_a_log_has_an_event_where_a_control_changes_at_the_time_of_its_frame() -> None:
+    reading = make_reading(
+        SOUTH=[0.4, 0.6, 0.9, 0.2], LEFT_TRIGGER=[0.0, 0.25, 0.25, 0.6],
+        RIGHT_TRIGGER=[0.1, 0.7, 0.8, 0.9], LEFT_STICK_Y=[0.0, 0.0, -0.5, -0.50004],
+    )  # fmt: skip
+    edges_ns = np.array([0, 10, 25, 45, 60])
+
+    log = make_log(reading, edges_ns, graded=frozenset(["LEFT_TRIGGER"]))
+
+    events = {
+        name: list(zip(track.times_ns.tolist(), track.values.tolist(), strict=True))
+        for name, track in log.tracks.items()
+    }
+    assert events == {
+        "SOUTH": [(0, 0), (10, 1), (45, 0)],
+        "LEFT_TRIGGER": [(0, 0), (10, 0.25), (45, 0.6)],
+        "RIGHT_TRIGGER": [(0, 0), (10, 1)],
+        "LEFT_STICK_Y": [(0, 0), (25, -0.5)],
+    }
+    assert (log.first_ns, log.last_ns) == (0, 60)
+    assert list_graded(open_skin("xbox")) == {"LEFT_TRIGGER", "RIGHT_TRIGGER"}
+
+
+def test_what_is_lost_is_unreadable_or_from_the_last_decoded_frame_on_damaged() -> None:
+    reading = make_reading(10.0, SOUTH=np.zeros(100))
+    reading.residual[70:] = 100
+    learned = np.ones(100, bool)
+    runs = [(10, 15), (20, 40), (60, 100)]
+    for start, stop in runs:
+        learned[start:stop] = False
+
+    lost = _list_lost(
+        reading, learned, runs, name="a", settings=WatchSettings(skin="xbox", game="g")
+    )
+
+    assert [(item.reason, item.seconds, item.detail) for item in lost] == [
+        (UNREADABLE, 3.5, "3 times, longest for 2.0 s from 2.0 s on"),
+        (DAMAGED, 3.0, "1 time, longest for 3.0 s from 7.0 s on"),
+    ]
 
 
 def test_the_sheet_shows_frames_beside_what_was_read(watched: tuple[Path, int]) -> None:
