@@ -6,19 +6,19 @@ HOUSE = measure()
 
 
 def test_the_source_stays_small() -> None:
-    assert HOUSE.num_files <= 192, HOUSE.describe()
-    assert HOUSE.num_lines <= 46_600, HOUSE.describe()
+    assert HOUSE.num_files <= 195, HOUSE.describe()
+    assert HOUSE.num_lines <= 46_800, HOUSE.describe()
 
 
 def test_few_modules_have_one_importer() -> None:
     # A command's or verb's work has the command as its one importer, and is imported on demand.
     split = len(HOUSE.with_one_importer) - len(HOUSE.on_demand)
-    assert split <= 0.175 * HOUSE.num_modules, HOUSE.describe()
+    assert split <= 0.18 * HOUSE.num_modules, HOUSE.describe()
     assert len(HOUSE.with_one_importer) <= 0.28 * HOUSE.num_modules, HOUSE.describe()
 
 
 def test_train_reaches_few_files() -> None:
-    assert len(HOUSE.closure_of_train) <= 63, HOUSE.describe()
+    assert len(HOUSE.closure_of_train) <= 64, HOUSE.describe()
 
 
 def test_the_first_page_of_the_package_is_short() -> None:
