@@ -20,14 +20,14 @@ from benchmarks.machine import describe_machine
 from benchmarks.watching_clips import Case, States, draw_clip, play_at_random
 from data_tools.recordings.recording import find_recordings
 from data_tools.shards.source_video import read_video_table
-from data_tools.watching.drawn_pads import random_pad
-from data_tools.watching.input_overlay import load_preset
 from data_tools.watching.read_known import read_overlay
 from data_tools.watching.reading import Reading, ReadingError
 from data_tools.watching.refine import refine
-from data_tools.watching.render_skin import Renderer
-from data_tools.watching.skin import Skin
 from nitrogen_train.runtime.atomic_files import write_atomically
+from nitrogen_train.skins.drawn_pads import random_pad
+from nitrogen_train.skins.input_overlay import load_preset
+from nitrogen_train.skins.render_skin import Renderer
+from nitrogen_train.skins.skin import Skin
 
 _WIDTHS = (260.0, 160.0, 400.0, 200.0, 130.0, 320.0)
 _OPACITIES = (1.0, 0.65, 0.85)

@@ -9,9 +9,9 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-from data_tools.watching.render_skin import Renderer, composite
-from data_tools.watching.skin import Skin, Trigger
 from nitrogen_train.runtime.atomic_files import write_atomically
+from nitrogen_train.skins.render_skin import Renderer, composite
+from nitrogen_train.skins.skin import Skin, Trigger
 
 States = list[dict[str, float]]
 Picture = UInt8[np.ndarray, "h w 3"]

@@ -14,10 +14,10 @@ from PIL import Image, ImageDraw, ImageFont
 
 from data_tools.shards.source_video import SourceVideo
 from data_tools.watching.reading import Box, Reading
-from data_tools.watching.render_skin import Renderer, composite
-from data_tools.watching.skin import Skin
 from nitrogen_train.actions import GAMEPAD
 from nitrogen_train.data.schema import ShardError
+from nitrogen_train.skins.render_skin import Renderer, composite
+from nitrogen_train.skins.skin import Skin
 
 _NUM_DOUBTFUL, _NUM_SPREAD, _NUM_UNREADABLE = 12, 8, 4
 _APART_S = 0.5

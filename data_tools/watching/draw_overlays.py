@@ -22,9 +22,6 @@ from data_tools.recordings.input_log import read_input_log
 from data_tools.recordings.recording import Recording, search_recordings
 from data_tools.shards.shard_recordings import to_constant_rate
 from data_tools.shards.source_video import read_video_table
-from data_tools.watching.render_skin import Renderer, composite
-from data_tools.watching.skin import Skin, State
-from data_tools.watching.skins import open_skin
 from nitrogen_train.actions import GAMEPAD
 from nitrogen_train.data.clip_record import ClipActions
 from nitrogen_train.data.encode import StreamEncoding, VideoWriter
@@ -33,6 +30,9 @@ from nitrogen_train.runtime.atomic_files import check_folder, describe_error
 from nitrogen_train.runtime.ledger import Ledger, name_changes
 from nitrogen_train.runtime.processes import map_in_order
 from nitrogen_train.runtime.progress import Progress
+from nitrogen_train.skins.open_skin import open_skin
+from nitrogen_train.skins.render_skin import Renderer, composite
+from nitrogen_train.skins.skin import Skin, State
 
 LEDGER_NAME = ".overlays.jsonl"
 CORNERS = ("top-left", "top-right", "bottom-left", "bottom-right")

@@ -23,7 +23,7 @@ from scipy.ndimage import zoom
 
 from data_tools.watching.pad_pictures import Background, PadPictures, vector_places
 from data_tools.watching.reading import Box
-from data_tools.watching.skin import DPAD_CONTROLS, Button, Dpad, Skin, State, Stick, Trigger
+from nitrogen_train.skins.skin import DPAD_CONTROLS, Button, Dpad, Skin, State, Stick, Trigger
 
 Kind = Literal["button", "dpad", "fill", "stick"]
 

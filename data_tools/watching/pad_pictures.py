@@ -17,8 +17,8 @@ from jaxtyping import Float32, Int64
 from scipy.ndimage import gaussian_filter
 
 from data_tools.watching.reading import Box
-from data_tools.watching.render_skin import Renderer
-from data_tools.watching.skin import (
+from nitrogen_train.skins.render_skin import Renderer
+from nitrogen_train.skins.skin import (
     Dpad,
     Element,
     Look,

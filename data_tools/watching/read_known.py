@@ -21,11 +21,11 @@ from data_tools.watching.match_controls import FamilyReader, build_readers
 from data_tools.watching.pad_pictures import PadPictures, Placement, vector_size
 from data_tools.watching.reading import Box, PadStretch, Reading, ReadingError, list_runs
 from data_tools.watching.register_skin import VideoMoment, find_background, find_placement
-from data_tools.watching.skin import Skin
 from data_tools.watching.still_tiles import StillTiles, judge_rows
 from data_tools.watching.video_moments import cut_planes, read_moments, shrink_plane
 from nitrogen_train.actions import GAMEPAD
 from nitrogen_train.data.schema import ShardError
+from nitrogen_train.skins.skin import Skin
 
 _LARGE = 280
 """Pixels. A pad that is at least so wide is read from the means of two by two pixels, or more."""

@@ -33,8 +33,8 @@ from data_tools.watching.pad_pictures import (
     shrink_skin,
 )
 from data_tools.watching.reading import Box
-from data_tools.watching.render_skin import Renderer
-from data_tools.watching.skin import Skin
+from nitrogen_train.skins.render_skin import Renderer
+from nitrogen_train.skins.skin import Skin
 
 Plane = Float32[np.ndarray, "h w"]
 

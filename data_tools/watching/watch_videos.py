@@ -37,15 +37,15 @@ from data_tools.watching.contact_sheet import draw_sheet
 from data_tools.watching.read_known import read_overlay
 from data_tools.watching.reading import Box, PadStretch, Reading, ReadingError, list_runs
 from data_tools.watching.refine import refine
-from data_tools.watching.render_skin import Renderer
-from data_tools.watching.skin import Skin, Trigger
-from data_tools.watching.skins import open_skin
 from nitrogen_train.actions import GAMEPAD
 from nitrogen_train.data.schema import ShardError
 from nitrogen_train.runtime.atomic_files import check_folder, describe_error, write_atomically
 from nitrogen_train.runtime.ledger import Ledger, name_changes
 from nitrogen_train.runtime.processes import map_in_order
 from nitrogen_train.runtime.progress import Progress, pluralize
+from nitrogen_train.skins.open_skin import open_skin
+from nitrogen_train.skins.render_skin import Renderer
+from nitrogen_train.skins.skin import Skin, Trigger
 
 READER = "known-skin-1"
 """Version of the reader; another one reads other values."""

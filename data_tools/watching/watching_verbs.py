@@ -188,8 +188,8 @@ def _size(text: str) -> tuple[int, int]:
 
 def _draw(options: argparse.Namespace) -> int:
     from data_tools.watching.draw_overlays import OverlaySettings, draw_overlays
-    from data_tools.watching.skins import open_skin
     from nitrogen_train.runtime.progress import pluralize
+    from nitrogen_train.skins.open_skin import open_skin
 
     settings = OverlaySettings(
         skin=options.skin,

@@ -9,7 +9,7 @@ import pytest
 
 from benchmarks import watching
 from benchmarks.watching_clips import play_at_random
-from data_tools.watching.drawn_pads import random_pad
+from nitrogen_train.skins.drawn_pads import random_pad
 
 
 @pytest.mark.slow

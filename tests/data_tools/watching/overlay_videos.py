@@ -6,8 +6,8 @@ from pathlib import Path
 import av
 import numpy as np
 
-from data_tools.watching.render_skin import Renderer, composite
-from data_tools.watching.skin import Button, Picture, Skin, Stick, Trigger
+from nitrogen_train.skins.render_skin import Renderer, composite
+from nitrogen_train.skins.skin import Button, Picture, Skin, Stick, Trigger
 
 WIDTH, HEIGHT = 320, 180
 

@@ -10,9 +10,9 @@ from made_readings import make_reading, make_stretch
 
 from data_tools.shards.source_video import read_video_table
 from data_tools.watching.contact_sheet import choose_rows, draw_sheet, find_least_sure
-from data_tools.watching.skin import Button, Skin
 from nitrogen_train.actions import GAMEPAD
 from nitrogen_train.data.encode import VideoWriter
+from nitrogen_train.skins.skin import Button, Skin
 
 WIDTH, HEIGHT, NUM_FRAMES = 96, 64, 20
 EARLY, LATE = (4, 8, 24, 18), (60, 10, 80, 20)

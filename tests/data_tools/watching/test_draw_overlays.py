@@ -9,8 +9,8 @@ import pytest
 from jaxtyping import UInt8
 
 from data_tools.__main__ import main
-from data_tools.watching.render_skin import Renderer, composite
-from data_tools.watching.skins import open_skin
+from nitrogen_train.skins.open_skin import open_skin
+from nitrogen_train.skins.render_skin import Renderer, composite
 
 WriteRecording = Callable[..., Path]
 SMALL = ["--size", "320x180", "--width", "120", "--workers", "1"]

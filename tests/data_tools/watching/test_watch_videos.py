@@ -17,9 +17,6 @@ from PIL import Image
 from data_tools.__main__ import main
 from data_tools.recordings.input_log import read_input_log
 from data_tools.recordings.recording import MaskedBox, Recording, RecordingFacts, find_recordings
-from data_tools.watching.render_skin import Renderer, composite
-from data_tools.watching.skin import State
-from data_tools.watching.skins import open_skin
 from data_tools.watching.watch_videos import (
     DAMAGED,
     UNREADABLE,
@@ -36,6 +33,9 @@ from nitrogen_train.data.encode import StreamEncoding, VideoWriter
 from nitrogen_train.data.manifest import read_manifest
 from nitrogen_train.data.schema import ShardError
 from nitrogen_train.data.video import PyAVDecoder
+from nitrogen_train.skins.open_skin import open_skin
+from nitrogen_train.skins.render_skin import Renderer, composite
+from nitrogen_train.skins.skin import State
 
 FPS, NUM_FRAMES, WIDTH, HEIGHT = 20.0, 120, 320, 180
 PAD_WIDTH, AT = 150, (150, 60)

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import numpy as np
 
-from data_tools.watching.drawn_pads import draw_pad, random_pad
-from data_tools.watching.input_overlay import load_preset
-from data_tools.watching.pad_plans import Layout
-from data_tools.watching.pad_styles import PadStyle
-from data_tools.watching.skin import Button, Picture, Skin
 from nitrogen_train.actions import GAMEPAD
 from nitrogen_train.runtime.atomic_files import did_you_mean
+from nitrogen_train.skins.drawn_pads import draw_pad, random_pad
+from nitrogen_train.skins.input_overlay import load_preset
+from nitrogen_train.skins.pad_plans import Layout
+from nitrogen_train.skins.pad_styles import PadStyle
+from nitrogen_train.skins.skin import Button, Picture, Skin
 
 _PLAIN = PadStyle(
     kind="solid",

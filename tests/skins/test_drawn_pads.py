@@ -1,13 +1,13 @@
 import numpy as np
 import pytest
 
-from data_tools.watching.drawn_pads import draw_pad, random_pad
-from data_tools.watching.pad_plans import LAYOUTS
-from data_tools.watching.pad_styles import KINDS, random_style
-from data_tools.watching.render_skin import Renderer
-from data_tools.watching.skin import Button, Dpad, Skin, Stick, Trigger
-from data_tools.watching.skins import SKINS, open_skin
 from nitrogen_train.actions import GAMEPAD
+from nitrogen_train.skins.drawn_pads import draw_pad, random_pad
+from nitrogen_train.skins.open_skin import SKINS, open_skin
+from nitrogen_train.skins.pad_plans import LAYOUTS
+from nitrogen_train.skins.pad_styles import KINDS, random_style
+from nitrogen_train.skins.render_skin import Renderer
+from nitrogen_train.skins.skin import Button, Dpad, Skin, Stick, Trigger
 
 EVERY_CONTROL = set(GAMEPAD.buttons) - GAMEPAD.unlabelled | set(GAMEPAD.sticks)
 

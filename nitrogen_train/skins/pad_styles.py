@@ -11,8 +11,8 @@ from typing import Literal, TypeVar, get_args
 
 import numpy as np
 
-from data_tools.watching.brush import Colour
-from data_tools.watching.skin import Number
+from nitrogen_train.skins.brush import Colour
+from nitrogen_train.skins.skin import Number
 
 Kind = Literal["outline", "solid", "pixel"]
 Press = Literal["fill", "glow", "glyph", "shift", "fade", "dot", "grow", "invert"]

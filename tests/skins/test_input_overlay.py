@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data_tools.watching.input_overlay import PresetError, load_preset
-from data_tools.watching.render_skin import Renderer
-from data_tools.watching.skin import Button, Dpad, Picture, Stick, Trigger
-from data_tools.watching.skins import open_skin
 from nitrogen_train.actions import GAMEPAD
+from nitrogen_train.skins.input_overlay import PresetError, load_preset
+from nitrogen_train.skins.open_skin import open_skin
+from nitrogen_train.skins.render_skin import Renderer
+from nitrogen_train.skins.skin import Button, Dpad, Picture, Stick, Trigger
 
 SIDE = 10
 """Of the looks of the presets here; each has its own colour."""

@@ -7,10 +7,10 @@ from collections.abc import Callable
 
 import numpy as np
 
-from data_tools.watching.brush import Brush, Colour, Points, ellipse, mix, resize
-from data_tools.watching.pad_plans import Spot
-from data_tools.watching.pad_styles import PadStyle
-from data_tools.watching.skin import Look, Number
+from nitrogen_train.skins.brush import Brush, Colour, Points, ellipse, mix, resize
+from nitrogen_train.skins.pad_plans import Spot
+from nitrogen_train.skins.pad_styles import PadStyle
+from nitrogen_train.skins.skin import Look, Number
 
 Glyph = str | tuple[Points, ...]
 """A text, or shapes around (0, 0) of radius 1, which are drawn as lines."""

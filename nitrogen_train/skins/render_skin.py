@@ -20,7 +20,7 @@ from functools import cached_property
 import numpy as np
 from jaxtyping import Float32, Float64, Int64, UInt8
 
-from data_tools.watching.skin import (
+from nitrogen_train.skins.skin import (
     Box,
     Button,
     Dpad,

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from jaxtyping import Float32
 
-from data_tools.watching.render_skin import Renderer, composite
-from data_tools.watching.skin import (
+from nitrogen_train.skins.render_skin import Renderer, composite
+from nitrogen_train.skins.skin import (
     DPAD_LOOKS,
     Button,
     Dpad,

@@ -9,8 +9,8 @@ from typing import Literal
 
 import numpy as np
 
-from data_tools.watching.brush import Points, ellipse, rounded_box, smooth
-from data_tools.watching.skin import Number
+from nitrogen_train.skins.brush import Points, ellipse, rounded_box, smooth
+from nitrogen_train.skins.skin import Number
 
 Layout = Literal["xbox", "playstation", "switch", "generic"]
 LAYOUTS: tuple[Layout, ...] = ("xbox", "playstation", "switch", "generic")

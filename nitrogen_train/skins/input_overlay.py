@@ -24,7 +24,8 @@ from typing import Any, cast
 import numpy as np
 from PIL import Image
 
-from data_tools.watching.skin import (
+from nitrogen_train.actions.space import KEYBOARD_MOUSE
+from nitrogen_train.skins.skin import (
     DPAD_LOOKS,
     Button,
     Direction,
@@ -37,7 +38,6 @@ from data_tools.watching.skin import (
     Stick,
     Trigger,
 )
-from nitrogen_train.actions.space import KEYBOARD_MOUSE
 
 _BORDER = 3
 """Pixels between the looks of one element."""

@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float32, Float64, UInt8
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
-from data_tools.watching.skin import Look, Number
+from nitrogen_train.skins.skin import Look, Number
 
 Points = Float64[np.ndarray, "_ 2"]
 Colour = tuple[Number, Number, Number, Number]

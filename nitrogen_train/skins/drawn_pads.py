@@ -12,7 +12,7 @@ from functools import partial
 
 import numpy as np
 
-from data_tools.watching.brush import (
+from nitrogen_train.skins.brush import (
     Brush,
     Colour,
     Points,
@@ -23,10 +23,10 @@ from data_tools.watching.brush import (
     rounded_box,
     star,
 )
-from data_tools.watching.pad_plans import LAYOUTS, Layout, PadPlan, Spot, plan_pad
-from data_tools.watching.pad_styles import PadStyle, random_style
-from data_tools.watching.paint_controls import ControlPainter, Glyph
-from data_tools.watching.skin import (
+from nitrogen_train.skins.pad_plans import LAYOUTS, Layout, PadPlan, Spot, plan_pad
+from nitrogen_train.skins.pad_styles import PadStyle, random_style
+from nitrogen_train.skins.paint_controls import ControlPainter, Glyph
+from nitrogen_train.skins.skin import (
     DPAD_LOOKS,
     Button,
     Direction,

@@ -1,0 +1,1 @@
+"""Model the artwork of controllers on videos, draw our own, and render their states."""
