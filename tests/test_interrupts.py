@@ -35,10 +35,15 @@ def test_a_signal_unwinds_the_block_and_says_its_line(
 def test_a_signal_waits_for_the_end_of_what_must_be_whole() -> None:
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     done = []
-    try:
-        with pytest.raises(Interrupted), interruptible("said"), uninterrupted():
+
+    def work() -> None:
+        with interruptible("said"), uninterrupted():
             os.kill(os.getpid(), signal.SIGINT)
             done.append("the rest")
+
+    try:
+        with pytest.raises(Interrupted):
+            work()
     finally:
         signal.signal(signal.SIGINT, before)
 
