@@ -14,7 +14,7 @@ from typing import Any, TextIO
 
 from nitrogen_train.evaluation.run_page import Stage
 from nitrogen_train.runtime.atomic_files import write_atomically
-from nitrogen_train.runtime.interrupts import Interrupted, interruptible
+from nitrogen_train.runtime.interrupts import Interrupted, interruptible, uninterrupted
 from nitrogen_train.runtime.processes import name_parent
 
 _running: set[subprocess.Popen[bytes]] = set()
@@ -139,16 +139,21 @@ def _call(command: Command, log: TextIO | None) -> int:
     # A stage saves when it is told to end, also by the end of this process.
     environment = os.environ | name_parent(signal.SIGTERM)
     arguments = [sys.executable, *command.arguments]
-    with subprocess.Popen(arguments, stdout=log, stderr=log, env=environment) as process:
-        _running.add(process)
-        try:
-            return process.wait()
-        except Interrupted as interrupt:
-            # Ctrl-C has reached it, too. It may have much to save: a second one ends both.
+    process = None
+    try:
+        with uninterrupted():
+            process = subprocess.Popen(arguments, stdout=log, stderr=log, env=environment)
+            _running.add(process)
+        return process.wait()
+    except Interrupted as interrupt:
+        # Ctrl-C has reached it, too. It may have much to save: a second one ends both.
+        if process is not None:
             if interrupt.number != signal.SIGINT:
                 process.terminate()
             process.wait()
-            raise
-        finally:
+        raise
+    finally:
+        if process is not None:
             process.kill()
+            process.wait()
             _running.remove(process)

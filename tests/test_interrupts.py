@@ -4,7 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from nitrogen_train.runtime.interrupts import Interrupted, interruptible, is_command
+from nitrogen_train.runtime.interrupts import (
+    Interrupted,
+    interruptible,
+    is_command,
+    uninterrupted,
+)
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -25,6 +30,24 @@ def test_a_signal_unwinds_the_block_and_says_its_line(
     assert interrupt.value.code == 128 + number
     assert capsys.readouterr().err == "go on by starting again\n"
     assert after is signal.default_int_handler
+
+
+def test_a_signal_waits_for_the_end_of_what_must_be_whole() -> None:
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    done = []
+
+    def work() -> None:
+        with interruptible("said"), uninterrupted():
+            os.kill(os.getpid(), signal.SIGINT)
+            done.append("the rest")
+
+    try:
+        with pytest.raises(Interrupted):
+            work()
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+    assert done == ["the rest"]
 
 
 def test_what_ignores_ctrl_c_goes_on_ignoring_it() -> None:

@@ -103,6 +103,26 @@ def interruptible(line: str) -> Iterator[None]:
             signal.signal(number, handler)
 
 
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Let signals wait for the end of a block that must be done whole or not at all.
+
+    A process is started so: a signal in the middle would leave one that nobody knows.
+    """
+    came: list[int] = []
+    handlers = {number: signal.getsignal(number) for number in _NUMBERS if _is_main_thread()}
+    caught = {number: by for number, by in handlers.items() if callable(by)}
+    for number in caught:
+        signal.signal(number, lambda number, _frame: came.append(number))
+    try:
+        yield
+    finally:
+        for number, handler in caught.items():
+            signal.signal(number, handler)
+        for number in came:
+            signal.raise_signal(number)
+
+
 def end_workers() -> None:
     """Tell the processes that work for this one to end, whatever they do."""
     for worker in multiprocessing.active_children():

@@ -211,7 +211,7 @@ def test_old_codes_of_the_browser_do_not_change_those_of_other_presets(tmp_path:
 
     def names(name: str, *more: dict[str, Any]) -> list[str]:
         elements = load_preset(write_preset(tmp_path / name, [*old, *more])).elements
-        return [each.control for each in elements if isinstance(each, Button)]
+        return [each.control for each in elements if isinstance(each, Button | Trigger)]
 
     assert names("plugin") == ["LEFT_THUMB", "RIGHT_TRIGGER"]
     assert names("browser", element(2, code=0xEC14)) == ["LEFT_THUMB", "RIGHT_THUMB", "DPAD_DOWN"]

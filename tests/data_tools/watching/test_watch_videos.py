@@ -309,13 +309,11 @@ def test_a_log_has_an_event_where_a_control_changes_at_the_time_of_its_frame() -
 def test_what_is_lost_is_unreadable_or_from_the_last_decoded_frame_on_damaged() -> None:
     reading = make_reading(10.0, SOUTH=np.zeros(100))
     reading.residual[70:] = 100
-    learned = np.ones(100, bool)
+    edges_ns = np.arange(101) * 100_000_000
     runs = [(10, 15), (20, 40), (60, 100)]
-    for start, stop in runs:
-        learned[start:stop] = False
 
     lost = _list_lost(
-        reading, learned, runs, name="a", settings=WatchSettings(skin="xbox", game="g")
+        reading, edges_ns, runs, name="a", settings=WatchSettings(skin="xbox", game="g")
     )
 
     assert [(item.reason, item.seconds, item.detail) for item in lost] == [
