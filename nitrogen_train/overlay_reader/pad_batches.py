@@ -1,0 +1,269 @@
+"""Store scenes of pads on disk, and put them together to batches, each by its number.
+
+    seed, number ─► make_scene ─► pads/NNNNN.npz (made once, by several processes, continued)
+    step ─► which scenes, in which light, which frames and controls of them ─► PadBatch
+
+Which scenes are in the batch of a step, and how they are changed, follows from the seed and the
+step: a run that is continued learns from the same batches.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import fields
+from functools import lru_cache, partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float32
+from torch.utils.data import IterableDataset
+
+from nitrogen_train.actions import GAMEPAD
+from nitrogen_train.overlay_reader.pad_crops import (
+    BUTTON_SIDE,
+    STICK_SIDE,
+    cut_patches,
+    find_rest,
+    stack_channels,
+)
+from nitrogen_train.overlay_reader.pad_scenes import GamePictures, PadScene, make_scene
+from nitrogen_train.overlay_reader.placed_controls import BUTTONS, PLACED, STICKS, THUMBS
+from nitrogen_train.overlay_reader.reader_loss import PadBatch
+from nitrogen_train.runtime.atomic_files import write_atomically
+from nitrogen_train.runtime.processes import map_in_order
+from nitrogen_train.runtime.progress import Progress
+from nitrogen_train.skins.open_skin import open_skin
+
+FILE = 16
+"""Scenes in a file."""
+_BUTTON_FRAMES, _STICK_FRAMES = 14, 14
+"""Frames of a scene whose patches are learned from in a batch."""
+_PRESSED_SHARE = 0.5
+_PLACE_ERROR = 1.6
+"""Standard deviation of places in pixels of the crop, as the layout network is wrong by."""
+
+
+def make_pad_store(
+    folder: Path,
+    *,
+    seed: int,
+    num_scenes: int,
+    videos: Sequence[Path],
+    presets: Sequence[str],
+    workers: int,
+) -> list[Path]:
+    """Make the files of scenes that are not there yet.
+
+    Args:
+        folder: Where they go.
+        seed: Decides about all scenes.
+        num_scenes: How many, rounded up to whole files.
+        videos: Recorded play.
+        presets: Artwork besides the pads that are drawn by code, by what `open_skin` takes.
+        workers: Processes.
+
+    Returns:
+        The files in their order.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    number = -(-num_scenes // FILE)
+    paths = [folder / f"{index:05d}.npz" for index in range(number)]
+    todo = [index for index, path in enumerate(paths) if not path.exists()]
+    make = partial(
+        _make_file, seed=seed, folder=folder, videos=tuple(sorted(videos)), presets=tuple(presets)
+    )
+    with Progress(
+        total=number, label="draw pads", unit="file", initial=number - len(todo)
+    ) as progress:
+        for _ in progress.count(map_in_order(make, todo, workers=workers)):
+            pass
+    return paths
+
+
+def _make_file(
+    index: int, *, seed: int, folder: Path, videos: tuple[Path, ...], presets: tuple[str, ...]
+) -> None:
+    games, skins = _read_games(videos), [open_skin(preset) for preset in presets]
+    scenes = [make_scene(seed, FILE * index + each, games, skins) for each in range(FILE)]
+    store_scenes(folder / f"{index:05d}.npz", scenes)
+
+
+@lru_cache(maxsize=1)
+def _read_games(videos: tuple[Path, ...]) -> GamePictures:
+    """Read recorded play once per process."""
+    return GamePictures.read(videos)
+
+
+def store_scenes(path: Path, scenes: Sequence[PadScene]) -> None:
+    """Write scenes to a file, whole or not at all."""
+    columns = {
+        field.name: np.stack([getattr(scene, field.name) for scene in scenes])
+        for field in fields(PadScene)
+    }
+    with write_atomically(path) as temporary, temporary.open("wb") as file:
+        np.savez(file, **columns)
+
+
+def read_scenes(path: Path) -> list[PadScene]:
+    """Read the scenes of a file."""
+    with np.load(path, allow_pickle=False) as stored:
+        columns = {field.name: stored[field.name] for field in fields(PadScene)}
+    return [
+        PadScene(**{name: column[index] for name, column in columns.items()})
+        for index in range(len(columns["luma"]))
+    ]
+
+
+class PadBatches(IterableDataset[PadBatch]):
+    """Gives the batch of each step, from some step on without end.
+
+    Args:
+        paths: Files of scenes.
+        seed: Decides about order and changes.
+        batch_size: Scenes in a batch, at most those of a file.
+        first_step: The step of the first batch.
+    """
+
+    def __init__(
+        self, paths: Sequence[Path], *, seed: int, batch_size: int, first_step: int = 0
+    ) -> None:
+        self._paths, self._seed = list(paths), seed
+        self._batch_size, self._first = batch_size, first_step
+
+    def __iter__(self) -> Iterator[PadBatch]:
+        info = torch.utils.data.get_worker_info()
+        number, count = (0, 1) if info is None else (info.id, info.num_workers)
+        step = self._first + number
+        while True:
+            yield self.make_batch(step)
+            step += count
+
+    def make_batch(self, step: int) -> PadBatch:
+        """Make the batch of a step: parts of files, in an order of its own in each round."""
+        per_file = FILE // self._batch_size
+        per_round = len(self._paths) * per_file
+        cycle, place = divmod(step, per_round)
+        order = np.random.default_rng((self._seed, cycle)).permutation(per_round)
+        file, part = divmod(int(order[place]), per_file)
+        rng = np.random.default_rng((self._seed, step, 1))
+        scenes = read_scenes(self._paths[file])[part::per_file]
+        return join_samples([sample_scene(rng, scene) for scene in scenes])
+
+
+Sample = dict[str, np.ndarray]
+
+
+def join_samples(samples: Sequence[Sample]) -> PadBatch:
+    """Join what is learned from some scenes."""
+    whole = {"views", "places", "sizes", "travels", "presence"}
+    return PadBatch(
+        **{
+            name: torch.from_numpy(
+                (np.stack if name in whole else np.concatenate)([each[name] for each in samples])
+            )
+            for name in samples[0]
+        }
+    )
+
+
+def sample_scene(rng: np.random.Generator, scene: PadScene) -> Sample:
+    """Choose what is learned from a scene, in a light of its own."""
+    luma, chroma = change_light(rng, scene.luma, scene.chroma)
+    rest = find_rest(luma, chroma)
+    off, still = stack_channels(luma, chroma, rest)
+    drawn = dict(zip((*GAMEPAD.buttons, *GAMEPAD.sticks), scene.drawn, strict=True))
+    placed = ~np.isnan(scene.places).any(axis=1)
+    presence = [*placed, *(drawn[name] for name in THUMBS)]
+    return {
+        "views": rest.views(),
+        "places": scene.places,
+        "sizes": scene.sizes,
+        "travels": scene.travels,
+        "presence": np.array(presence, np.float32),
+        **_sample_buttons(rng, scene, off, still, placed),
+        **_sample_sticks(rng, scene, off, still, placed, drawn),
+    }
+
+
+def change_light(
+    rng: np.random.Generator, luma: np.ndarray, chroma: np.ndarray
+) -> tuple[Float32[np.ndarray, "f 160 256"], Float32[np.ndarray, "f 2 80 128"]]:
+    """Change brightness, contrast and colours of all frames alike; now and then invert them."""
+    gain, lift = rng.uniform(0.7, 1.15), rng.uniform(-15, 15)
+    if rng.random() < 0.15:
+        gain = -gain
+    turn = rng.uniform(0, 2 * np.pi) if rng.random() < 0.5 else 0.0
+    colourful = rng.uniform(0.5, 1.3) * (rng.random() > 0.05)
+    bright = np.clip((luma.astype(np.float32) - 128) * gain + 128 + lift, 0, 255)
+    u, v = (chroma[:, index].astype(np.float32) - 128 for index in (0, 1))
+    turned = np.stack(
+        [u * np.cos(turn) - v * np.sin(turn), u * np.sin(turn) + v * np.cos(turn)], axis=1
+    )
+    return bright, 128 + turned * np.float32(colourful)
+
+
+def _sample_buttons(
+    rng: np.random.Generator,
+    scene: PadScene,
+    off: np.ndarray,
+    still: np.ndarray,
+    placed: np.ndarray,
+) -> Sample:
+    """Take each button in some frames, pressed in about a half of them."""
+    patches, kinds, values = [], [], []
+    for kind, name in enumerate(BUTTONS):
+        if not placed[PLACED.index(name)]:
+            continue
+        column = scene.buttons[:, GAMEPAD.buttons.index(name)]
+        rows = _choose_rows(rng, column)
+        place = scene.places[PLACED.index(name)] + rng.normal(0, _PLACE_ERROR, 2)
+        patches.append(cut_patches(off[rows], still, [tuple(place)], BUTTON_SIDE)[:, 0])
+        kinds.append(np.full(len(rows), kind))
+        values.append(column[rows])
+    empty = np.zeros((0, 8, BUTTON_SIDE, BUTTON_SIDE), np.float32)
+    return {
+        "button_patches": np.concatenate([empty, *patches]),
+        "button_kinds": np.concatenate([np.zeros(0, np.int64), *kinds]).astype(np.int64),
+        "button_values": np.concatenate([np.zeros(0, np.float32), *values]).astype(np.float32),
+    }
+
+
+def _choose_rows(rng: np.random.Generator, column: np.ndarray) -> np.ndarray:
+    pressed, released = np.flatnonzero(column > 0), np.flatnonzero(column <= 0)
+    number = min(len(pressed), int(_BUTTON_FRAMES * _PRESSED_SHARE))
+    rest = min(len(released), _BUTTON_FRAMES - number)
+    return np.concatenate(
+        [
+            rng.choice(pressed, number, replace=False),
+            rng.choice(released, rest, replace=False),
+        ]
+    ).astype(int)
+
+
+def _sample_sticks(
+    rng: np.random.Generator,
+    scene: PadScene,
+    off: np.ndarray,
+    still: np.ndarray,
+    placed: np.ndarray,
+    drawn: dict[str, int],
+) -> Sample:
+    """Take each stick in some frames."""
+    patches, offsets, clicks = [], [], []
+    for side, name in enumerate(STICKS):
+        row = PLACED.index(name)
+        if not placed[row]:
+            continue
+        frames = rng.choice(len(off), _STICK_FRAMES, replace=False)
+        place = scene.places[row] + rng.normal(0, _PLACE_ERROR, 2)
+        columns = [GAMEPAD.sticks.index(f"{name}_{axis}") for axis in "XY"]
+        cap = scene.places[row] + scene.travels[side] * scene.sticks[frames][:, columns]
+        patches.append(cut_patches(off[frames], still, [tuple(place)], STICK_SIDE)[:, 0])
+        offsets.append(cap - np.rint(place))
+        clicked = scene.buttons[frames, GAMEPAD.buttons.index(THUMBS[side])]
+        clicks.append(np.where(drawn[THUMBS[side]], clicked, np.nan))
+    empty = np.zeros((0, 8, STICK_SIDE, STICK_SIDE), np.float32)
+    return {
+        "stick_patches": np.concatenate([empty, *patches]),
+        "stick_offsets": np.concatenate([np.zeros((0, 2)), *offsets]).astype(np.float32),
+        "stick_clicks": np.concatenate([np.zeros(0), *clicks]).astype(np.float32),
+    }

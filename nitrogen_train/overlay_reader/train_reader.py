@@ -1,0 +1,288 @@
+"""Train the networks that read pads, and ship them.
+
+    videos ─► scenes (files) ─► fit, with checkpoints ─► measure on scenes of other pads
+      ─► layout.onnx, button.onnx, stick.onnx, reader.json
+
+A run that was stopped is continued by the same call.
+"""
+
+import json
+import time
+import warnings
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import lightning as L  # noqa: N812 - Lightning's own convention
+import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from nitrogen_train.overlay_reader.pad_batches import PadBatches, make_pad_store
+from nitrogen_train.overlay_reader.pad_crops import (
+    BUTTON_SIDE,
+    CROP_HEIGHT,
+    CROP_WIDTH,
+    LAYOUT_STRIDE,
+    NUM_CHANNELS,
+    NUM_VIEWS,
+    STICK_SIDE,
+)
+from nitrogen_train.overlay_reader.reader_loss import PadBatch, measure_losses
+from nitrogen_train.overlay_reader.reader_networks import (
+    PadReaderNetworks,
+    find_offset,
+)
+from nitrogen_train.runtime.atomic_files import write_atomically
+from nitrogen_train.training.checkpoints import AtomicCheckpointIO, read_checkpoint
+from nitrogen_train.training.optimization import warmup_stable_decay
+
+FACTS_NAME = "reader.json"
+_LAST = "last.ckpt"
+_OPSET = 17
+_PREFIX = "networks."
+_TOLD_EVERY = 20
+_VALIDATION = 1
+"""Added to the seed for scenes that are measured on."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReaderSettings:
+    """What a training run is made with."""
+
+    videos: tuple[Path, ...]
+    """Recorded play to draw pads on."""
+    out_dir: Path
+    """Scenes and checkpoints go here."""
+    presets: tuple[str, ...] = ()
+    """Artwork besides the pads that are drawn by code."""
+    seed: int = 14
+    num_scenes: int = 8000
+    num_validation_scenes: int = 160
+    max_steps: int = 8000
+    batch_size: int = 8
+    lr: float = 2e-3
+    workers: int = 2
+    """Processes that make scenes and batches."""
+    save_every_n_steps: int = 100
+
+
+class LitPadReader(L.LightningModule):
+    """Learns from scenes of pads."""
+
+    def __init__(self, settings: ReaderSettings) -> None:
+        super().__init__()
+        self.networks = PadReaderNetworks()
+        self._settings = settings
+        self._start = time.monotonic()
+
+    def training_step(self, batch: PadBatch, batch_idx: int) -> Tensor:
+        """Measure the loss of a batch, and tell of it now and then."""
+        losses = measure_losses(self.networks, batch)
+        if self.global_step % _TOLD_EVERY == 0:
+            parts = "  ".join(f"{name} {value.item():.3f}" for name, value in vars(losses).items())
+            passed = time.monotonic() - self._start
+            self.print(f"step {self.global_step}  {parts}  {passed:.0f} s", flush=True)
+        return losses.total
+
+    def transfer_batch_to_device(
+        self, batch: PadBatch, device: torch.device, dataloader_idx: int
+    ) -> PadBatch:
+        """Move a batch."""
+        return PadBatch(**{name: value.to(device) for name, value in vars(batch).items()})
+
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
+        """Build AdamW and a schedule that falls over the last half."""
+        settings = self._settings
+        optimizer = torch.optim.AdamW(self.parameters(), lr=settings.lr, weight_decay=0.02)
+        schedule = warmup_stable_decay(
+            optimizer, max_steps=settings.max_steps, warmup_share=0.02, decay_share=0.5
+        )
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+def train_reader(settings: ReaderSettings) -> PadReaderNetworks:
+    """Train, or go on with training, and return the networks."""
+    L.seed_everything(settings.seed, verbose=False)
+    paths = _make_store(settings, "pads", settings.seed, settings.num_scenes)
+    last = settings.out_dir / _LAST
+    step = int(read_checkpoint(last)["global_step"]) if last.exists() else 0
+    if step < settings.max_steps:
+        _fit(settings, paths, step)
+    return load_networks(last)
+
+
+def _make_store(settings: ReaderSettings, name: str, seed: int, num_scenes: int) -> list[Path]:
+    return make_pad_store(
+        settings.out_dir / name,
+        seed=seed,
+        num_scenes=num_scenes,
+        videos=settings.videos,
+        presets=settings.presets,
+        workers=settings.workers,
+    )
+
+
+def _fit(settings: ReaderSettings, paths: Sequence[Path], step: int) -> None:
+    last = settings.out_dir / _LAST
+    trainer = L.Trainer(
+        accelerator="auto",
+        devices=1,
+        max_steps=settings.max_steps,
+        gradient_clip_val=1.0,
+        default_root_dir=str(settings.out_dir),
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        callbacks=[
+            ModelCheckpoint(
+                settings.out_dir,
+                filename="last",
+                every_n_train_steps=settings.save_every_n_steps,
+                enable_version_counter=False,
+                save_top_k=1,
+            )
+        ],
+        plugins=[AtomicCheckpointIO()],
+    )
+    batches = PadBatches(paths, seed=settings.seed, batch_size=settings.batch_size, first_step=step)
+    loader = DataLoader(batches, batch_size=None, num_workers=max(0, settings.workers - 1))
+    trainer.fit(
+        LitPadReader(settings),
+        loader,
+        ckpt_path=str(last) if last.exists() else None,
+        weights_only=True,
+    )
+    trainer.save_checkpoint(last)
+
+
+def load_networks(path: Path) -> PadReaderNetworks:
+    """Load the networks of a checkpoint."""
+    weights = read_checkpoint(path)["state_dict"]
+    networks = PadReaderNetworks()
+    networks.load_state_dict({name.removeprefix(_PREFIX): each for name, each in weights.items()})
+    return networks.eval()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReaderScores:
+    """How well pads are read on scenes of pads that were not learned from, places given."""
+
+    place_error: float
+    """Median distance of places, in hundredths of the crop's width."""
+    misplaced: float
+    """Share of the controls that are more than 5 hundredths off."""
+    presence: float
+    """Share of the controls that are said to be there or not as they are."""
+    button_accuracy: float
+    button_f1: float
+    stick_error: float
+    """Mean distance of caps, in pixels of the crop."""
+    click_accuracy: float
+
+
+@torch.no_grad()
+def measure_reader(networks: PadReaderNetworks, batches: Sequence[PadBatch]) -> ReaderScores:
+    """Measure on batches."""
+    parts: dict[str, list[Tensor]] = {}
+
+    def note(**values: Tensor) -> None:
+        for name, value in values.items():
+            parts.setdefault(name, []).append(value)
+
+    for batch in batches:
+        heat, presence, _, _ = networks.layout(batch.views)
+        cells = heat.flatten(2).argmax(dim=2)
+        found = torch.stack([cells % heat.shape[-1], cells // heat.shape[-1]], dim=2)
+        off = (LAYOUT_STRIDE * (found + 0.5) - batch.places).norm(dim=2)
+        note(off=off[~off.isnan()], presence=((presence > 0) == (batch.presence > 0.5)).flatten())
+        pressed = networks.button(batch.button_patches, batch.button_kinds) > 0
+        note(read=pressed, true=batch.button_values > 0.5)
+        stick_heat, clicks = networks.stick(batch.stick_patches)
+        note(cap=(find_offset(stick_heat) - batch.stick_offsets).norm(dim=1))
+        has_click = ~batch.stick_clicks.isnan()
+        note(click=(clicks[has_click] > 0) == (batch.stick_clicks[has_click] > 0.5))
+    all_ = {name: torch.cat(each).float() for name, each in parts.items()}
+    both = (all_["read"] * all_["true"]).sum()
+    return ReaderScores(
+        place_error=round(float(all_["off"].median()) * 100 / CROP_WIDTH, 3),
+        misplaced=round(float((all_["off"] > 0.05 * CROP_WIDTH).float().mean()), 4),
+        presence=round(float(all_["presence"].mean()), 4),
+        button_accuracy=round(float((all_["read"] == all_["true"]).float().mean()), 4),
+        button_f1=round(float(2 * both / (all_["read"].sum() + all_["true"].sum())), 4),
+        stick_error=round(float(all_["cap"].mean()), 3),
+        click_accuracy=round(float(all_["click"].mean()), 4),
+    )
+
+
+def ship_reader(settings: ReaderSettings, weights_dir: Path, *, command: str) -> ReaderScores:
+    """Measure what was trained, and write the weights and what is known of them.
+
+    Args:
+        settings: Of the run.
+        weights_dir: Where the files go.
+        command: What was called, for whoever wants the same weights.
+    """
+    networks = load_networks(settings.out_dir / _LAST)
+    paths = _make_store(
+        settings, "validation", settings.seed + _VALIDATION, settings.num_validation_scenes
+    )
+    batches = PadBatches(paths, seed=settings.seed + _VALIDATION, batch_size=settings.batch_size)
+    count = settings.num_validation_scenes // settings.batch_size
+    scores = measure_reader(networks, [batches.make_batch(step) for step in range(count)])
+    export_reader(networks, weights_dir)
+    facts: dict[str, Any] = {
+        "command": command,
+        "steps": int(read_checkpoint(settings.out_dir / _LAST)["global_step"]),
+        "parameters": sum(each.numel() for each in networks.parameters()),
+        "settings": {
+            name: value
+            for name, value in asdict(settings).items()
+            if isinstance(value, int | float)
+        },
+        "validation": asdict(scores),
+    }
+    with write_atomically(weights_dir / FACTS_NAME) as temporary:
+        temporary.write_text(json.dumps(facts, indent=2) + "\n")
+    return scores
+
+
+def export_reader(networks: PadReaderNetworks, folder: Path) -> None:
+    """Write each network as an ONNX graph; patches of any number at once."""
+    folder.mkdir(parents=True, exist_ok=True)
+    buttons = torch.zeros(2, NUM_CHANNELS, BUTTON_SIDE, BUTTON_SIDE)
+    sticks = torch.zeros(2, NUM_CHANNELS, STICK_SIDE, STICK_SIDE)
+    write = partial(_export, folder)
+    views = torch.zeros(1, NUM_VIEWS, CROP_HEIGHT, CROP_WIDTH)
+    write("layout", networks.layout, (views,), ["heat", "presence", "sizes", "travels"], None)
+    kinds = torch.zeros(2, dtype=torch.int64)
+    write("button", networks.button, (buttons, kinds), ["pressed"], ["patches", "kinds"])
+    write("stick", networks.stick, (sticks,), ["heat", "click"], ["patches"])
+
+
+def _export(
+    folder: Path,
+    name: str,
+    network: nn.Module,
+    example: tuple[Tensor, ...],
+    outputs: list[str],
+    inputs: list[str] | None,
+) -> None:
+    dynamic = {each: {0: "n"} for each in [*(inputs or ()), *outputs]} if inputs else None
+    with write_atomically(folder / f"{name}.onnx") as temporary, warnings.catch_warnings():
+        # The older exporter needs no further package, and the graphs are plain.
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            network.eval(),
+            example,
+            str(temporary),
+            input_names=inputs or ["views"],
+            output_names=outputs,
+            dynamic_axes=dynamic,
+            opset_version=_OPSET,
+            dynamo=False,
+        )
