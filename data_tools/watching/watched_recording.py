@@ -240,7 +240,7 @@ def leave_unsure(reading: Reading) -> tuple[Reading, dict[str, float]]:
         for name, values in _join_confidences(reading).items()
     }
     unsure = {name: median for name, median in medians.items() if median < _LEAST_MEDIAN}
-    return replace(reading, drawn=reading.drawn - unsure.keys()), unsure
+    return replace(reading, drawn=reading.drawn.difference(unsure)), unsure
 
 
 def find_doubtful(reading: Reading) -> Bool[np.ndarray, " rows"]:
@@ -281,7 +281,7 @@ def mark_rows(runs: Sequence[tuple[int, int]], number: int) -> Bool[np.ndarray, 
 
 
 def shift_values(
-    values: Shaped[np.ndarray, "rows ..."], rows: int, *, fill: float | bool
+    values: Shaped[np.ndarray, "rows ..."], rows: int, *, fill: float | int
 ) -> Shaped[np.ndarray, "rows ..."]:
     """Move rows to later ones, or to earlier ones if `rows` is below 0; `fill` comes in.
 

@@ -99,7 +99,7 @@ def add_watch_verb(verbs: "argparse._SubParsersAction[CommandParser]") -> None:
             "a/*.mp4 --out rec --game celeste --skin ds4.json --sheet",
             "a.mp4 --out rec --game hades --skin xbox --box 9,9,260,170",
             "a/*.mp4 --out rec --game hades --skin xbox --part 3/8",
-            "a/*.mp4 --labels lab --game hades --skin xbox --correct-lag",
+            "a.mp4 --labels lab --game hades --skin xbox --correct-lag",
         ],
     )
     verb.add_argument("videos", metavar="VIDEO", type=Path, nargs="+", help=".mp4, .mkv or .webm")

@@ -194,7 +194,7 @@ def test_rows_are_moved_and_what_comes_in_is_not_readable() -> None:
 )
 def test_settings_that_make_no_sense_are_refused(values: dict[str, Any], said: str) -> None:
     with pytest.raises(ValueError, match=said):
-        WatchSettings(**({"skin": "xbox", "game": "g"} | values))
+        replace(WatchSettings(skin="xbox", game="g"), **values)
 
 
 def test_a_place_outside_of_the_picture_is_refused(video: SourceVideo) -> None:
