@@ -30,6 +30,11 @@ from nitrogen_train.skins.skin import State
 
 FPS, NUM_FRAMES, WIDTH, HEIGHT = 20.0, 120, 320, 180
 PAD_WIDTH, AT = 150, (150, 60)
+OVERLAY = {
+    "skin": "xbox", "layout": "xbox", "reader": "1", "opacity": 1.0, "readable": 1.0,
+    "confidence": 1.0, "controls": {"SOUTH": 1.0},
+}  # fmt: skip
+"""Facts without what is not always known."""
 AWAY = range(50, 80)
 """Frames that do not show the pad."""
 
@@ -326,6 +331,8 @@ def test_a_clip_is_blacked_out_where_any_box_of_its_time_lies(
         ({"masked_boxes": "x"}, "masked_boxes must hold objects"),
         ({"overlay": []}, "overlay must be an object of skin"),
         ({"overlay": {"skin": "xbox"}}, "overlay must be an object of skin"),
+        ({"overlay": OVERLAY | {"shifted_rows": 0.5}}, "overlay must be an object of skin"),
+        ({"overlay": OVERLAY | {"lag_confidence": "1"}}, "overlay must be an object of skin"),
     ],
 )
 def test_facts_on_overlays_of_strangers_are_checked(facts: dict[str, Any], said: str) -> None:
@@ -336,6 +343,18 @@ def test_facts_on_overlays_of_strangers_are_checked(facts: dict[str, Any], said:
 
     with pytest.raises(ShardError, match=said):
         RecordingFacts.from_json(json.dumps(values | facts).encode(), what="a.json")
+
+
+def test_facts_on_overlays_may_lack_what_is_not_always_known() -> None:
+    values = {
+        "schema_version": 1, "video_start_ns": 0, "game": "g", "session_id": "s",
+        "stick_y_axis": "down", "overlay": OVERLAY,
+    }  # fmt: skip
+
+    overlay = RecordingFacts.from_json(json.dumps(values).encode(), what="a.json").overlay
+
+    assert overlay is not None
+    assert (overlay.lag_ms, overlay.shifted_rows) == (None, 0)
 
 
 def test_facts_on_overlays_are_written_and_read(watched: tuple[Path, int], tmp_path: Path) -> None:
