@@ -151,13 +151,11 @@ def make_recording(
     """
     _check_sure(video, reading)
     reading, left_out = leave_unsure(reading)
-    if not reading.drawn:
-        raise ReadingError(f"{video.path}: the controller was found, and no control can be told")
     edges_ns = video.edges_ns(0)
     unreadable = ~reading.readable
     doubtful = find_doubtful(reading) & ~unreadable
     learned = ~mark_rows(find_unlearned(unreadable | doubtful, fps=video.fps), len(video))
-    if not learned.any():
+    if not (learned.any() and reading.drawn):
         raise ReadingError(
             f"{video.path}: the controller was found, and can be read in none of its frames"
         )
@@ -182,15 +180,8 @@ def make_recording(
         reading=reading,
         learned=learned,
         log=log,
-        facts=RecordingFacts(
-            video_start_ns=0,
-            game=settings.game,
-            session_id=settings.session_id or name,
-            stick_y_axis="down",
-            device=f"{reading.layout} controller on the video",
-            source=settings.source,
-            licence=settings.licence,
-            url=settings.url,
+        facts=replace(
+            _describe_play(settings, name=name, layout=reading.layout),
             disturbed_ns=tuple((int(edges_ns[a]), int(edges_ns[b])) for a, b in runs),
             masked_boxes=masks,
             overlay=overlay,
@@ -203,6 +194,20 @@ def make_recording(
             *_list_left_out(left_out, name=name, game=settings.game),
             *list_loss(video, name=name, game=settings.game),
         ),
+    )
+
+
+def _describe_play(settings: WatchSettings, *, name: str, layout: str) -> RecordingFacts:
+    """State what a person says of the play."""
+    return RecordingFacts(
+        video_start_ns=0,
+        game=settings.game,
+        session_id=settings.session_id or name,
+        stick_y_axis="down",
+        device=f"{layout} controller on the video",
+        source=settings.source,
+        licence=settings.licence,
+        url=settings.url,
     )
 
 
