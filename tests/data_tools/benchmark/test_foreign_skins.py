@@ -36,8 +36,8 @@ def _make_masks(folder: Path) -> None:
         _save(folder / f"{name}.png", canvas, (60, 130, 1400, 840))
     for name in _MASKS:
         _save(folder / f"Button{name}Fillmask.png", (50, 40))
-    for name in ("Joystick", "JoystickFillMask"):
-        _save(folder / f"{name}.png", (169, 169), (60, 60, 100, 100))
+    _save(folder / "JoystickFillMask.png", (169, 169), (60, 60, 100, 100))
+    _save(folder / "Joystick.png", (169, 169), (60, 60, 100, 66))
     for side, left in (("Left", 300), ("Right", 1050)):
         _save(folder / f"{side}TriggerFillmask.png", canvas, (left, 30, left + 100, 120))
         _save(folder / f"{side}Trigger.png", canvas, (left, 30, left + 2, 120))
@@ -115,9 +115,8 @@ def _make_instructions(folder: Path) -> None:
     (folder / "xinput_cyan.json").write_text(coloured)
 
 
-def _changed(skin: Skin, state: dict[str, float]) -> tuple[float, float]:
+def _changed(renderer: Renderer, state: dict[str, float]) -> tuple[float, float]:
     """Find the middle of what a state changes, as shares of the skin's width and height."""
-    renderer = Renderer(skin, 200.0)
     differs = np.abs(renderer.render(state) - renderer.render({})).sum(axis=-1) > 0.05
     rows, columns = np.nonzero(differs)
     assert len(rows), f"{state} changes nothing"
@@ -128,7 +127,8 @@ def _check(skin: Skin, controls: int) -> None:
     """Expect each control to be seen, and directions and face buttons to lie where they belong."""
     assert len(skin.controls) == controls
     assert set(skin.controls) <= {*GAMEPAD.buttons, *GAMEPAD.sticks}
-    middle = {control: _changed(skin, {control: 1.0}) for control in skin.controls}
+    renderer = Renderer(skin, 200.0)
+    middle = {control: _changed(renderer, {control: 1.0}) for control in skin.controls}
     assert middle["DPAD_LEFT"][0] < middle["DPAD_UP"][0] < middle["DPAD_RIGHT"][0]
     assert middle["DPAD_UP"][1] < middle["DPAD_LEFT"][1] < middle["DPAD_DOWN"][1]
     assert middle["LEFT_STICK_X"][0] < middle["RIGHT_STICK_X"][0]
@@ -144,8 +144,6 @@ def test_masks_are_tinted_and_sticks_move(tmp_path: Path) -> None:
     _check(skins["simple-xbox-blue"], 20)
     pressed = Renderer(skins["simple-xbox-blue"], 1452.0).render({"SOUTH": 1.0})[460, 1060]
     assert np.allclose(pressed * 255, (0xC8, 0x1E, 0x32, 255), atol=1)
-    west, east = _changed(skins["simple-xbox-blue"], {"WEST": 1.0, "EAST": 1.0}), 1045 / 1452
-    assert west[0] == pytest.approx(east + 25 / 1452, abs=0.02)
 
 
 @pytest.mark.slow
@@ -157,8 +155,9 @@ def test_drawings_are_rasterized_control_by_control(tmp_path: Path) -> None:
 
     assert list(skins) == ["zergatul-series-x"]
     _check(skins["zergatul-series-x"], 20)
-    right_up = _changed(skins["zergatul-series-x"], {"DPAD_RIGHT": 1.0, "DPAD_UP": 1.0})
-    right = _changed(skins["zergatul-series-x"], {"DPAD_RIGHT": 1.0})
+    renderer = Renderer(skins["zergatul-series-x"], 200.0)
+    right_up = _changed(renderer, {"DPAD_RIGHT": 1.0, "DPAD_UP": 1.0})
+    right = _changed(renderer, {"DPAD_RIGHT": 1.0})
     assert right_up[1] < right[1] - 0.05
 
 
@@ -190,7 +189,7 @@ def test_what_lacks_artwork_or_is_damaged_is_one_line_each(tmp_path: Path, caplo
         assert not load_foreign_skins(tmp_path)
 
     lines = [record.getMessage() for record in caplog.records]
-    assert all("\n" not in line and "is left out" in line for line in lines)
+    assert all("\n" not in line and "left out" in line for line in lines)
     assert sum("xbox-controller" in line for line in lines) == 1
     assert any("simple-xbox-blue" in line and "ButtonYFillmask.png" in line for line in lines)
     assert any("DualSense-XInput.svg is no SVG" in line for line in lines)
