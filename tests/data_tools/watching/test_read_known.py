@@ -1,5 +1,6 @@
 """A known skin is read from videos whose states are known, and never guessed."""
 
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 from overlay_videos import draw_video, make_skin, make_states
 
 from data_tools.watching.read_known import read_overlay
-from data_tools.watching.reading import Reading, ReadingError
+from data_tools.watching.reading import Reading, ReadingError, list_runs
 from nitrogen_train.data.schema import ShardError
 
 SKIN = make_skin()
@@ -125,16 +126,53 @@ def test_what_is_no_video_is_refused(tmp_path: Path) -> None:
         read_overlay(tmp_path / "a.mp4", SKIN)
 
 
+def damage(path: Path, at: float) -> None:
+    """Overwrite some media data; the index stands at the end, so nothing is cut."""
+    whole = path.read_bytes()
+    start = int(len(whole) * at)
+    path.write_bytes(whole[:start] + b"\0" * 3000 + whole[start + 3000 :])
+
+
 @pytest.mark.slow
 def test_a_video_that_is_cut_off_is_read_up_to_there(tmp_path: Path, states) -> None:
     path = draw_video(tmp_path / "a.mp4", SKIN, states)
-    whole = path.read_bytes()
-    # The index stands at the end, so its media data is overwritten instead of being cut.
-    middle = len(whole) // 2
-    path.write_bytes(whole[:middle] + b"\0" * 3000 + whole[middle + 3000 :])
+    damage(path, 0.5)
 
     reading = read_overlay(path, SKIN)
 
     assert len(reading) == len(states)
     assert reading.readable[:30].all()
     assert compare(reading, states)[0] > 0.95
+
+
+@pytest.mark.parametrize("at", [0.3, 0.5])
+def test_a_video_is_read_on_at_the_key_frame_after_its_damage(
+    tmp_path: Path, states, at: float
+) -> None:
+    path = draw_video(tmp_path / "a.mp4", SKIN, states, key_every=12)
+    damage(path, at)
+
+    reading = read_overlay(path, SKIN)
+
+    (hole,) = list_runs(~reading.readable)
+    assert hole[0] > 12
+    assert hole[1] % 12 == 0
+    assert hole[1] - hole[0] <= 24
+    # Values of other rows would be wrong: states change every few rows.
+    assert compare(reading, states)[0] == 1.0
+    assert not reading.buttons[hole[0] : hole[1]].any()
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_a_video(tmp_path: Path) -> None:
+    peaks = []
+    for seconds in (4, 32):
+        path = draw_video(tmp_path / f"{seconds}.mp4", SKIN, make_states(SKIN, 30 * seconds))
+        read_overlay(path, SKIN)
+        tracemalloc.start()
+        read_overlay(path, SKIN)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+
+    # A row holds its values; the box of one frame has 16 kB, all of them together 13 MB.
+    assert peaks[1] - peaks[0] < 28 * 30 * 1000
