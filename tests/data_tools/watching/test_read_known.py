@@ -59,10 +59,12 @@ def test_a_pad_is_found_to_a_tenth_of_a_pixel(tmp_path: Path, states) -> None:
 def test_states_are_read_at_a_low_rate(tmp_path: Path, states, opacity: float) -> None:
     path = draw_video(tmp_path / "a.mp4", SKIN, states, opacity=opacity, crf=30)
 
-    right, off = compare(read_overlay(path, SKIN), states)
+    reading = read_overlay(path, SKIN)
+    right, off = compare(reading, states)
 
-    # Codecs and sums differ a little by the processor: one press of five rows is 0.0075.
-    assert right >= 0.97
+    # Codecs and sums differ a little by the processor: one row of one button is 0.0015.
+    assert reading.readable.mean() >= 0.98
+    assert right >= 0.99
     assert off < 0.15
 
 
@@ -84,6 +86,25 @@ def test_a_pad_that_is_away_is_not_read(tmp_path: Path, states) -> None:
     assert not reading.buttons[30:60].any()
     assert not reading.button_confidence[30:60].any()
     assert compare(reading, states)[0] == 1.0
+
+
+@pytest.mark.slow
+def test_a_pad_that_a_panel_covers_is_not_read(tmp_path: Path) -> None:
+    states = make_states(SKIN, 150)
+    # Opaque or not, at a low rate; the second panel hides a third of the pad.
+    panels = dict.fromkeys(range(30, 55), (160, 70, 310, 170)) | dict.fromkeys(
+        range(90, 120), (160, 70, 220, 170)
+    )
+    for opacity, crf in ((1.0, 24), (0.65, 30)):
+        path = draw_video(
+            tmp_path / "a.mp4", SKIN, states, opacity=opacity, crf=crf, covered=panels
+        )
+
+        readable = read_overlay(path, SKIN).readable
+
+        covered = np.isin(np.arange(150), list(panels))
+        assert np.mean(~readable[covered]) >= 0.95
+        assert np.mean(readable[~covered]) >= 0.95
 
 
 @pytest.mark.slow
@@ -145,6 +166,7 @@ def test_a_video_that_is_cut_off_is_read_up_to_there(tmp_path: Path, states) -> 
     assert compare(reading, states)[0] > 0.95
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("at", [0.3, 0.5])
 def test_a_video_is_read_on_at_the_key_frame_after_its_damage(
     tmp_path: Path, states, at: float
@@ -166,7 +188,7 @@ def test_a_video_is_read_on_at_the_key_frame_after_its_damage(
 @pytest.mark.slow
 def test_memory_does_not_grow_with_a_video(tmp_path: Path) -> None:
     peaks = []
-    for seconds in (4, 32):
+    for seconds in (4, 16):
         path = draw_video(tmp_path / f"{seconds}.mp4", SKIN, make_states(SKIN, 30 * seconds))
         read_overlay(path, SKIN)
         tracemalloc.start()
@@ -174,5 +196,5 @@ def test_memory_does_not_grow_with_a_video(tmp_path: Path) -> None:
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
 
-    # A row holds its values; the box of one frame has 16 kB, all of them together 13 MB.
-    assert peaks[1] - peaks[0] < 28 * 30 * 1000
+    # A row holds its values; the box of one frame has 16 kB, those of 12 s 5.7 MB.
+    assert peaks[1] - peaks[0] < 12 * 30 * 1500
