@@ -20,8 +20,9 @@ from data_tools.shards.source_video import SourceVideo, read_video_table
 from data_tools.watching.match_controls import FamilyReader, build_readers
 from data_tools.watching.pad_pictures import PadPictures, Placement, vector_size
 from data_tools.watching.reading import Box, PadStretch, Reading, ReadingError, list_runs
-from data_tools.watching.register_skin import VideoMoment, find_background, find_placement
+from data_tools.watching.register_skin import find_placement
 from data_tools.watching.still_tiles import StillTiles, judge_rows
+from data_tools.watching.video_colours import VideoMoment, find_background
 from data_tools.watching.video_moments import (
     cut_planes,
     iter_rows,
@@ -131,8 +132,7 @@ class PadReader:
             if not filled:
                 start = row
             parts = [
-                shrink_plane(plane, self.factor).ravel()
-                for plane in cut_planes(frame, self._outer)
+                shrink_plane(plane, self.factor).ravel() for plane in cut_planes(frame, self._outer)
             ]
             np.concatenate(parts, out=chunk[filled])
             filled += 1

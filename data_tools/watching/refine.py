@@ -56,7 +56,7 @@ def refine(reading: Reading) -> tuple[Reading, DisplayFacts]:
     buttons, levels = reading.buttons.copy(), {}
     for name in sorted(reading.drawn & set(GAMEPAD.buttons)):
         column = GAMEPAD.buttons.index(name)
-        values, level = _rescale(buttons[:, column], good)
+        values, level = _rescale(buttons[:, column], good, is_graded=name in _TRIGGERS)
         if level is not None:
             levels[name] = level
         if name in _TRIGGERS:
@@ -78,9 +78,12 @@ def refine(reading: Reading) -> tuple[Reading, DisplayFacts]:
 
 
 def _rescale(
-    values: Float32[np.ndarray, " rows"], good: Bool[np.ndarray, " rows"]
+    values: Float32[np.ndarray, " rows"], good: Bool[np.ndarray, " rows"], *, is_graded: bool
 ) -> tuple[Float32[np.ndarray, " rows"], float | None]:
-    """Set the usual released value to 0 and the usual pressed one to 1; graded ones stay."""
+    """Set the usual released value to 0 and the usual pressed one to 1.
+
+    A control that may be graded stays as it is where it is seen to be.
+    """
     seen, middle = values[good], _FIRST_MIDDLE
     up, down, high = 0.0, 0.0, seen
     for _ in range(3):
@@ -92,7 +95,8 @@ def _rescale(
     if down - up < _LEAST_APART:
         return values, None
     share = (seen - up) / (down - up)
-    if np.mean((share > 0.2) & (share < 0.8)) > _STRAY_SHARE * min(1, len(high) / len(seen) + 0.05):
+    between = float(np.mean((share > 0.2) & (share < 0.8)))
+    if is_graded and between > _STRAY_SHARE * min(1, len(high) / len(seen) + 0.05):
         return values, down
     return np.where(good, np.clip((values - up) / (down - up), 0, 1), 0).astype(np.float32), down
 

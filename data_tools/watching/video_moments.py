@@ -14,7 +14,7 @@ from data_tools.shards.shown_picture import show_pictures
 from data_tools.shards.source_video import SourceVideo
 from data_tools.shards.video_container import VideoContainer, open_container
 from data_tools.watching.reading import Box
-from data_tools.watching.register_skin import VideoMoment
+from data_tools.watching.video_colours import VideoMoment
 from nitrogen_train.data.schema import ShardError
 
 _NUM_MOMENTS = 16
