@@ -189,7 +189,8 @@ def describe(scores: list[Score]) -> str:
     """Write one line per clip, and the means: of each kind of skin, where there are several."""
     wide = max(len(each.case) for each in scores)
     lines = [
-        f"{'clip':<{wide}} {'training':<8} {'acc':>7} {'F1':>6} {'onset':>6} {'R2':>6} {'lost':>6} {'found':>6} "
+        f"{'clip':<{wide}} {'training':<8} {'acc':>7} {'F1':>6} {'onset':>6} {'R2':>6} "
+        f"{'lost':>6} {'found':>6} "
         f"{'time':>5}  worst"
     ]
     for each in scores:
