@@ -1,0 +1,1 @@
+"""Networks that read controllers of any skin on videos, and their training."""
