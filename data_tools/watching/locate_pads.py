@@ -129,9 +129,10 @@ class PadDetector:
     def detect(self, moments: Sequence[Luma] | UInt8[np.ndarray, "m 360 640"]) -> list[_Find]:
         """Find pads in some moments, the surest first."""
         statistics = measure_statistics(np.asarray(moments))
-        boxes, confidence = self._session.run(None, {"statistics": statistics[None]})
+        outputs = self._session.run(None, {"statistics": statistics[None]})
+        boxes, confidence = (np.asarray(each) for each in outputs)
         finds: list[_Find] = []
-        for place in np.argsort(-np.asarray(confidence)):
+        for place in np.argsort(-confidence, kind="stable"):
             score = float(confidence[place])
             left, top, right, bottom = (float(edge) for edge in boxes[place])
             find = _Find((left, top, right, bottom), score)

@@ -92,18 +92,25 @@ class SceneBatches(IterableDataset[SceneBatch]):
     """Gives the batch of each step, from some step on without end."""
 
     def __init__(
-        self, paths: Sequence[Path], *, seed: int, batch_size: int, first_step: int = 0
+        self,
+        paths: Sequence[Path],
+        *,
+        seed: int,
+        batch_size: int,
+        first_step: int = 0,
+        part: tuple[int, int] = (0, 1),
     ) -> None:
         """Open the files.
 
         Args:
             paths: Files of scenes.
             seed: Decides about order and changes.
-            batch_size: Scenes in a batch.
+            batch_size: Scenes in a batch, of all processes together.
             first_step: The step of the first batch.
+            part: Number of this process, and of how many.
         """
         self._files = [StoredScenes.open(path) for path in paths]
-        self._seed, self._batch_size, self._first = seed, batch_size, first_step
+        self._seed, self._batch_size, self._first, self._part = seed, batch_size, first_step, part
 
     def __iter__(self) -> Iterator[SceneBatch]:
         step = self._first
@@ -115,7 +122,8 @@ class SceneBatches(IterableDataset[SceneBatch]):
         """Put the batch of a step together: every scene once before any comes again."""
         count = len(self._files) * CHUNK
         scenes = []
-        for place in range(step * self._batch_size, (step + 1) * self._batch_size):
+        first, size = step * self._batch_size, self._batch_size
+        for place in range(first + self._part[0], first + size, self._part[1]):
             visit, index = divmod(place, count)
             order = np.random.default_rng((self._seed, visit)).permutation(count)
             file, row = divmod(int(order[index]), CHUNK)

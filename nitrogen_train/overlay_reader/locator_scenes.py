@@ -22,7 +22,6 @@ from nitrogen_train.overlay_reader.scene_backgrounds import GameClips, show_game
 from nitrogen_train.overlay_reader.scene_distractors import Figure, random_distractor
 from nitrogen_train.overlay_reader.video_statistics import (
     HEIGHT,
-    PLANES,
     WIDTH,
     measure_statistics,
 )
@@ -32,6 +31,7 @@ from nitrogen_train.skins.render_skin import Renderer
 from nitrogen_train.skins.skin import Skin, State
 
 MOST_PADS = 2
+_MOST_OTHERS = 10
 CHUNK = 32
 """Scenes in a file; they share a few pads, as drawing one takes as long as a scene."""
 _POOL = 8
@@ -311,12 +311,10 @@ class StoredScenes:
 
 def store_scenes(path: Path, scenes: Sequence[Scene]) -> None:
     """Write scenes to `path`, and their boxes beside it; a file that is there is whole."""
-    tables = {
-        name: _tabulate([getattr(scene, attribute) for scene in scenes], most)
-        for name, attribute, most in (("pads", "boxes", MOST_PADS), ("others", "others", 10))
-    }
+    pads = _tabulate([scene.boxes for scene in scenes], MOST_PADS)
+    others = _tabulate([scene.others for scene in scenes], _MOST_OTHERS)
     with write_atomically(path.with_suffix(".npz")) as temporary, temporary.open("wb") as file:
-        np.savez(file, **tables)
+        np.savez(file, pads=pads, others=others)
     with write_atomically(path) as temporary, temporary.open("wb") as file:
         np.save(file, np.stack([scene.statistics for scene in scenes]))
 
@@ -327,6 +325,3 @@ def _tabulate(boxes: Sequence[Sequence[PadBox]], most: int) -> Float32[np.ndarra
         for column, box in enumerate(each[:most]):
             table[row, column] = box
     return table
-
-
-assert len(PLANES) == 6  # noqa: S101

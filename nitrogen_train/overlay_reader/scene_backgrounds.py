@@ -84,8 +84,8 @@ def _show_in_frame(
     share = rng.uniform(0.55, 0.95, 2) if rng.random() < 0.6 else np.array([0.75, 1.0])
     inner = (int(share[0] * size[0]), int(share[1] * size[1]))
     free = (size[0] - inner[0], size[1] - inner[1])
-    at = tuple(int(rng.choice((0.0, 0.5, 1.0)) * room) for room in free)
-    border = Image.new("L", size, int(rng.choice((0, 16, rng.integers(256)))))
+    at = int(rng.choice((0.0, 0.5, 1.0)) * free[0]), int(rng.choice((0.0, 0.5, 1.0)) * free[1])
+    border = Image.new("L", size, int(rng.choice((0, 16, int(rng.integers(256))))))
     if rng.random() < 0.5:
         border = draw_world(rng).resize(size)
     shown = []

@@ -133,7 +133,7 @@ def _bar(rng: np.random.Generator, unit: float) -> Distractor:
 def _number(rng: np.random.Generator, unit: float) -> Distractor:
     size = int(rng.uniform(9, 30) * unit)
     word = _WORDS[int(rng.integers(len(_WORDS)))]
-    tone = int(rng.choice((255, 230, 20, rng.integers(256))))
+    tone = int(rng.choice((255, 230, 20, int(rng.integers(256)))))
     width, height = int(size * 7), int(size * 1.4)
 
     def draw() -> Figure:
@@ -290,7 +290,7 @@ def _chat(rng: np.random.Generator, unit: float) -> Distractor:
     size = int(rng.uniform(7, 12) * unit)
     lines = int(rng.integers(3, 12))
     width, height = int(rng.uniform(80, 190) * unit), int(lines * size * 1.4)
-    opacity = int(rng.choice((0, rng.integers(60, 255))))
+    opacity = int(rng.choice((0, int(rng.integers(60, 255)))))
     share = float(rng.choice((0.0, 0.3, 1.0)))
     texts = [_random_text(rng) for _ in range(lines)]
 

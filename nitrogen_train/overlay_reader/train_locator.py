@@ -62,7 +62,10 @@ class LocatorSettings:
     max_steps: int = 12_000
     batch_size: int = 8
     lr: float = 2e-3
+    processes: int = 1
+    """Processes that train, each on its part of a batch with one thread."""
     workers: int = 2
+    """Processes that make scenes."""
     save_every_n_steps: int = 100
 
 
@@ -77,9 +80,9 @@ class LitPadLocator(L.LightningModule):
 
     def training_step(self, batch: SceneBatch, batch_idx: int) -> Tensor:
         """Measure the loss of a batch, and tell of it now and then."""
-        generator = torch.Generator().manual_seed(
-            self._settings.seed * 1_000_003 + self.global_step
-        )
+        seed = (self._settings.seed, self.global_step, self.global_rank)
+        state = int(np.random.SeedSequence(seed).generate_state(1)[0])
+        generator = torch.Generator().manual_seed(state)
         losses = measure_losses(self.locator, batch.statistics, batch.pads, batch.others, generator)
         if self.global_step % _TOLD_EVERY == 0:
             parts = "  ".join(f"{name} {value.item():.3f}" for name, value in vars(losses).items())
@@ -126,11 +129,10 @@ def train_locator(settings: LocatorSettings) -> PadLocator:
 
 def _fit(settings: LocatorSettings, paths: Sequence[Path], step: int) -> None:
     last = settings.out_dir / _LAST
-    batches = SceneBatches(
-        paths, seed=settings.seed, batch_size=settings.batch_size, first_step=step
-    )
     trainer = L.Trainer(
         accelerator="cpu",
+        devices=settings.processes,
+        strategy="ddp" if settings.processes > 1 else "auto",
         max_steps=settings.max_steps,
         gradient_clip_val=1.0,
         default_root_dir=str(settings.out_dir),
@@ -150,6 +152,13 @@ def _fit(settings: LocatorSettings, paths: Sequence[Path], step: int) -> None:
         plugins=[AtomicCheckpointIO()],
     )
     model = LitPadLocator(settings)
+    batches = SceneBatches(
+        paths,
+        seed=settings.seed,
+        batch_size=settings.batch_size,
+        first_step=step,
+        part=(trainer.global_rank, trainer.world_size),
+    )
     loader = DataLoader(batches, batch_size=None)
     trainer.fit(model, loader, ckpt_path=str(last) if last.exists() else None, weights_only=True)
     trainer.save_checkpoint(last)

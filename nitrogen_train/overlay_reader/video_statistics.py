@@ -65,7 +65,7 @@ class PictureFit:
         is_smaller = wide < luma.shape[1]
         how = Image.Resampling.BOX if is_smaller else Image.Resampling.BILINEAR
         picture = Image.fromarray(luma).resize((wide, tall), how)
-        fitted[top : top + tall, left : left + wide] = picture
+        fitted[top : top + tall, left : left + wide] = np.asarray(picture)
         return fitted
 
     def to_video(self, box: Sequence[float]) -> tuple[float, float, float, float]:
