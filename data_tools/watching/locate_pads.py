@@ -10,10 +10,11 @@ while another scene is shown. Two controllers are two stretches at the same time
 """
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import onnxruntime
@@ -90,12 +91,20 @@ class _Moments:
 
 
 @dataclass(frozen=True)
-class _Find:
+class Find:
     """A place that the network found."""
 
     edges: Edges
     """In pixels of the statistics."""
     confidence: float
+
+
+class Detector(Protocol):
+    """Finds pads in moments of a video."""
+
+    def detect(self, moments: UInt8[np.ndarray, "m 360 640"]) -> list[Find]:
+        """Find pads in some moments, the surest first."""
+        ...
 
 
 class PadDetector:
@@ -126,16 +135,16 @@ class PadDetector:
         if (shape, names) != ([1, len(PLANES), HEIGHT, WIDTH], ["boxes", "confidence"]):
             raise ValueError(f"{path}: no weights of the locator: it takes {shape}, gives {names}")
 
-    def detect(self, moments: Sequence[Luma] | UInt8[np.ndarray, "m 360 640"]) -> list[_Find]:
+    def detect(self, moments: UInt8[np.ndarray, "m 360 640"]) -> list[Find]:
         """Find pads in some moments, the surest first."""
-        statistics = measure_statistics(np.asarray(moments))
+        statistics = measure_statistics(moments)
         outputs = self._session.run(None, {"statistics": statistics[None]})
         boxes, confidence = (np.asarray(each) for each in outputs)
-        finds: list[_Find] = []
+        finds: list[Find] = []
         for place in np.argsort(-confidence, kind="stable"):
             score = float(confidence[place])
             left, top, right, bottom = (float(edge) for edge in boxes[place])
-            find = _Find((left, top, right, bottom), score)
+            find = Find((left, top, right, bottom), score)
             is_new = all(_overlap(find.edges, other.edges) < 0.3 for other in finds)
             if score > self.threshold and is_new:
                 finds.append(find)
@@ -147,7 +156,7 @@ def _load_detector() -> PadDetector:
     return PadDetector()
 
 
-def locate_pads(video: SourceVideo, detector: PadDetector | None = None) -> tuple[LocatedPad, ...]:
+def locate_pads(video: SourceVideo, detector: Detector | None = None) -> tuple[LocatedPad, ...]:
     """Locate the controllers of a video, in the order of time.
 
     Args:
@@ -223,7 +232,7 @@ class _Reference:
     places: Int64[np.ndarray, " n"]
 
     @classmethod
-    def make(cls, find: _Find, lumas: UInt8[np.ndarray, "m 360 640"]) -> "_Reference":
+    def make(cls, find: Find, lumas: UInt8[np.ndarray, "m 360 640"]) -> "_Reference":
         """Take the strongest of the mean edges in a place."""
         left, top, right, bottom = (round(edge) for edge in find.edges)
         box = max(left, 0), max(top, 0), min(right, WIDTH), min(bottom, HEIGHT)
@@ -249,12 +258,12 @@ def _gradients(luma: Luma, box: Box) -> Float32[np.ndarray, "2 n"]:
     return np.stack([(across / size).ravel(), (along / size).ravel()])
 
 
-def _list_places(moments: _Moments, detector: PadDetector) -> Iterator[tuple[_Find, _Reference]]:
+def _list_places(moments: _Moments, detector: Detector) -> Iterator[tuple[Find, _Reference]]:
     """Find places: in all moments together, then in runs of those where none has been found."""
-    known: list[_Find] = []
+    known: list[Find] = []
     is_covered = np.zeros(len(moments), bool)
 
-    def search(which: np.ndarray) -> Iterator[tuple[_Find, _Reference]]:
+    def search(which: np.ndarray) -> Iterator[tuple[Find, _Reference]]:
         nonlocal is_covered
         lumas = moments.lumas[which]
         for find in detector.detect(lumas):
@@ -289,7 +298,7 @@ def _tell_presence(
     return np.array([reference.match(luma) > _PRESENT for luma in lumas], bool)
 
 
-def _list_stretches(find: _Find, reference: _Reference, moments: _Moments) -> list[tuple[int, int]]:
+def _list_stretches(find: Find, reference: _Reference, moments: _Moments) -> list[tuple[int, int]]:
     """List runs of moments in which a pad is there."""
     present = _tell_presence(reference, moments.lumas)
     for start, stop in list_runs(~present):
@@ -298,7 +307,7 @@ def _list_stretches(find: _Find, reference: _Reference, moments: _Moments) -> li
     return [run for run in list_runs(present) if run[1] - run[0] >= _FEWEST_PRESENT]
 
 
-def _look_again(find: _Find, inner: _Moments, detector: PadDetector) -> _Find:
+def _look_again(find: Find, inner: _Moments, detector: Detector) -> Find:
     """Find a place once more, by the moments at which the pad is there."""
     if len(inner) < FEWEST_MOMENTS:
         return find
@@ -315,7 +324,7 @@ def _find_rows(
     video: SourceVideo,
     fit: PictureFit,
     moments: _Moments,
-    find: _Find,
+    find: Find,
     reference: _Reference,
     run: tuple[int, int],
 ) -> tuple[int, int]:

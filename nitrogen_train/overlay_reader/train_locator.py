@@ -113,6 +113,8 @@ class LitPadLocator(L.LightningModule):
 def train_locator(settings: LocatorSettings) -> PadLocator:
     """Train, or go on with training, and return the averaged networks."""
     L.seed_everything(settings.seed, verbose=False)
+    if settings.processes > 1:
+        torch.set_num_threads(1)
     paths = make_store(
         settings.out_dir / "scenes",
         seed=settings.seed,
