@@ -3,7 +3,7 @@
 Nothing of a frame is turned into RGB: the planes as they were decoded are cut.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from av.error import FFmpegError
@@ -32,9 +32,10 @@ def read_moments(video: SourceVideo) -> list[VideoMoment]:
     """Decode a few frames from all over a video, most of them at key frames, which cost least."""
     number = max(6, min(_NUM_MOMENTS, _LARGEST_MOMENTS // max(1, video.width * video.height)))
     with open_container(video.path) as opened:
-        frames = list(_iter_key_frames(opened, video, number))
+        frames = list(iter_key_frames(opened, video, number))
         if len(frames) < min(_ENOUGH_MOMENTS, len(video)):
-            frames = list(_iter_spread_frames(opened, video, frames))
+            keys = [frame.pts for frame in frames if frame.pts is not None]
+            frames = list(iter_spread_frames(opened, video, keys))
     return [
         _cut_moment(frame)
         for frame in show_pictures(iter(frames), path=video.path)
@@ -42,9 +43,16 @@ def read_moments(video: SourceVideo) -> list[VideoMoment]:
     ]
 
 
-def _iter_key_frames(
+def iter_key_frames(
     opened: VideoContainer, video: SourceVideo, number: int
 ) -> Iterator[VideoFrame]:
+    """Decode the key frames before places that are spread over a video, each once.
+
+    Args:
+        opened: The video, open.
+        video: What of it is wanted.
+        number: Places.
+    """
     seen: set[int] = set()
     for place in np.linspace(0, len(video) - 1, number).astype(int):
         try:
@@ -59,11 +67,17 @@ def _iter_key_frames(
             yield frame
 
 
-def _iter_spread_frames(
-    opened: VideoContainer, video: SourceVideo, keys: list[VideoFrame]
+def iter_spread_frames(
+    opened: VideoContainer, video: SourceVideo, keys: Sequence[int]
 ) -> Iterator[VideoFrame]:
-    """Decode on after key frames, a little of the video in all, where there are few of them."""
-    starts = [frame.pts for frame in keys if frame.pts is not None] or [int(video.ticks[0])]
+    """Decode on after key frames, a little of the video in all, where there are few of them.
+
+    Args:
+        opened: The video, open.
+        video: What of it is wanted.
+        keys: Ticks of its key frames.
+    """
+    starts = list(keys) or [int(video.ticks[0])]
     each = max(2, len(video) // 8 // len(starts))
     step = max(1, each * len(starts) // (2 * _ENOUGH_MOMENTS))
     for start in starts:
