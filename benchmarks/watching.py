@@ -4,6 +4,9 @@ Each folder holds recordings of one game. Pads are drawn onto their videos as a 
 720p, H.264 at a constant bit rate, pads of several widths and opacities, all controls used at
 random. They are read with the skin known and the place unknown, and compared with what was drawn.
 Processor time of reading is divided by that of decoding alone, in the same run.
+
+Skins are pads drawn by code, presets (`--skins`), and those of a folder of other programs' artwork
+(`--foreign`), most of which training never sees: they are averaged apart.
 """
 
 import argparse
@@ -13,11 +16,13 @@ import time
 import zlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
+from benchmarks.foreign_skins import find_fade_s, load_foreign_skins, was_held_out
 from benchmarks.machine import describe_machine
-from benchmarks.watching_clips import Case, States, draw_clip, play_at_random
+from benchmarks.watching_clips import Case, States, draw_clip, fade_releases, play_at_random
 from data_tools.recordings.recording import find_recordings
 from data_tools.shards.source_video import read_video_table
 from data_tools.watching.read_known import read_overlay
@@ -28,6 +33,9 @@ from nitrogen_train.skins.drawn_pads import random_pad
 from nitrogen_train.skins.input_overlay import load_preset
 from nitrogen_train.skins.render_skin import Renderer
 from nitrogen_train.skins.skin import Skin
+
+Training = Literal["drawn", "preset", "known", "held out"]
+"""What training sees of a skin: pads that the same code draws, unknown, the skin, or nothing."""
 
 _WIDTHS = (260.0, 160.0, 400.0, 200.0, 130.0, 320.0)
 _OPACITIES = (1.0, 0.65, 0.85)
@@ -40,6 +48,8 @@ class Score:
     """How well one clip was read."""
 
     case: str
+    skin: str
+    training: Training
     accuracy: float
     """Of all buttons and rows."""
     press_f1: float
@@ -93,7 +103,7 @@ def list_cases(
     return cases
 
 
-def measure(path: Path, case: Case, skin: Skin, states: States) -> Score:
+def measure(path: Path, case: Case, skin: Skin, states: States, training: Training) -> Score:
     """Read a clip, and compare."""
     start = time.process_time()
     for _ in read_video_table(path).read():
@@ -104,11 +114,19 @@ def measure(path: Path, case: Case, skin: Skin, states: States) -> Score:
         reading, _ = refine(read_overlay(path, skin))
     except ReadingError:
         reading = None
-    return score(case.name, reading, skin, states, decode_s, time.process_time() - start)
+    read_s = time.process_time() - start
+    return score(case, training, reading, skin, states, decode_s=decode_s, read_s=read_s)
 
 
 def score(
-    name: str, reading: Reading | None, skin: Skin, states: States, decode_s: float, read_s: float
+    case: Case,
+    training: Training,
+    reading: Reading | None,
+    skin: Skin,
+    states: States,
+    *,
+    decode_s: float,
+    read_s: float,
 ) -> Score:
     """Compare a reading with the states that were drawn."""
     buttons, sticks = [], {}
@@ -123,7 +141,9 @@ def score(
     every_true, every_read = (np.concatenate([each[i] for each in buttons]) for i in (1, 2))
     begun = [_onsets_met(true, read) for _, true, read in buttons]
     return Score(
-        case=name,
+        case=case.name,
+        skin=case.skin,
+        training=training,
         accuracy=float(np.mean(every_true == every_read)),
         press_f1=_f1(every_true, every_read),
         onsets=sum(met for met, _ in begun) / max(1, sum(all_ for _, all_ in begun)),
@@ -146,25 +166,66 @@ def _onsets_met(true: np.ndarray, read: np.ndarray) -> tuple[int, int]:
 
 
 def describe(scores: list[Score]) -> str:
-    """Write one line per clip, and the means."""
+    """Write one line per clip, and the means: of each kind of skin, where there are several."""
+    wide = max(len(each.case) for each in scores)
     lines = [
-        f"{'clip':<62} {'acc':>7} {'F1':>6} {'onset':>6} {'R2':>6} {'read':>6} {'time':>5}  worst"
+        f"{'clip':<{wide}} {'training':<8} {'acc':>7} {'F1':>6} {'onset':>6} {'R2':>6} {'read':>6} "
+        f"{'time':>5}  worst"
     ]
     for each in scores:
         r2 = min(each.stick_r2.values(), default=1.0)
         worst = each.worst_button
         lines.append(
-            f"{each.case:<62} {each.accuracy:7.4f} {each.press_f1:6.3f} {each.onsets:6.3f} "
-            f"{r2:6.3f} {each.readable:6.3f} {each.ratio:5.2f}  {worst} {each.button_f1[worst]:.3f}"
+            f"{each.case:<{wide}} {each.training:<8} {each.accuracy:7.4f} {each.press_f1:6.3f} "
+            f"{each.onsets:6.3f} {r2:6.3f} {each.readable:6.3f} {each.ratio:5.2f}  "
+            f"{worst} {each.button_f1[worst]:.3f}"
         )
+    kinds = sorted({each.training for each in scores})
+    if len(kinds) > 1:
+        for kind in kinds:
+            some = [each for each in scores if each.training == kind]
+            lines.append(f"{'mean':<{wide}} {kind:<8} {_average(some)}")
+    lines.append(f"{'mean':<{wide}} {'all':<8} {_average(scores)}")
+    return "\n".join(lines) + "\n"
+
+
+def _average(scores: list[Score]) -> str:
     ratio = sum(each.read_s for each in scores) / sum(each.decode_s for each in scores)
-    r2 = [value for each in scores for value in each.stick_r2.values()]
-    lines.append(
-        f"{'mean':<62} {np.mean([s.accuracy for s in scores]):7.4f} "
+    r2 = [value for each in scores for value in each.stick_r2.values()] or [1.0]
+    return (
+        f"{np.mean([s.accuracy for s in scores]):7.4f} "
         f"{np.mean([s.press_f1 for s in scores]):6.3f} {np.mean([s.onsets for s in scores]):6.3f} "
         f"{np.mean(r2):6.3f} {np.mean([s.readable for s in scores]):6.3f} {ratio:5.2f}"
     )
-    return "\n".join(lines) + "\n"
+
+
+def collect_skins(
+    presets: list[Path], foreign: Path | None, seeds: range
+) -> tuple[dict[str, Skin], dict[str, Training]]:
+    """Collect the skins by name, with what training sees of each."""
+    skins = {path.stem: load_preset(path) for path in presets}
+    trainings: dict[str, Training] = dict.fromkeys(skins, "preset")
+    for name, skin in (load_foreign_skins(foreign) if foreign else {}).items():
+        skins[name] = skin
+        trainings[name] = "held out" if was_held_out(name) else "known"
+    for seed in seeds:
+        skins[f"pad{seed}"] = random_pad(seed)
+        trainings[f"pad{seed}"] = "drawn"
+    return skins, trainings
+
+
+def run_case(clips: Path, case: Case, skin: Skin, training: Training) -> Score:
+    """Draw a clip unless it is there, and read it."""
+    states = play_at_random(
+        skin, round(case.seconds * case.fps), fps=case.fps, seed=case.seed, is_held=case.is_held
+    )
+    shown = fade_releases(states, skin, fps=case.fps, fade_s=find_fade_s(case.skin))
+    # Of another drawing of the pad, or another player, an old clip would be no truth.
+    looks = Renderer(skin, 128.0).render({}).tobytes()
+    check = zlib.crc32(looks + json.dumps([shown, case.at, case.offset]).encode())
+    path = clips / f"{case.name}-{check:08x}.mp4"
+    draw_clip(path, case, skin, shown)
+    return measure(path, case, skin, states, training)
 
 
 def main() -> None:
@@ -172,6 +233,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.watching", description=__doc__)
     parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER", help="recordings")
     parser.add_argument("--skins", nargs="*", type=Path, default=[], help="input-overlay presets")
+    parser.add_argument("--foreign", type=Path, help="a folder of other programs' artwork")
     parser.add_argument("--pads", type=int, default=8, help="pads drawn by code (8)")
     parser.add_argument("--first-pad", type=int, default=1000, help="the first one's seed (1000)")
     parser.add_argument("--cases", type=int, default=12, help="clips (12)")
@@ -179,27 +241,16 @@ def main() -> None:
     parser.add_argument("--clips", type=Path, default=Path("clips"), help="where clips are kept")
     parser.add_argument("--json", type=Path, help="also write the results here")
     arguments = parser.parse_args()
-    skins = {path.stem: load_preset(path) for path in arguments.skins}
-    for seed in range(arguments.first_pad, arguments.first_pad + arguments.pads):
-        skins[f"pad{seed}"] = random_pad(seed)
+    seeds = range(arguments.first_pad, arguments.first_pad + arguments.pads)
+    skins, trainings = collect_skins(arguments.skins, arguments.foreign, seeds)
+    if not skins:
+        parser.error("there is no skin to draw: see --skins, --foreign and --pads")
     plays = [recording.video_path for recording in find_recordings(arguments.folders)]
     arguments.clips.mkdir(parents=True, exist_ok=True)
     scores = []
     cases = list_cases(skins, plays, number=arguments.cases, seconds=arguments.seconds)
     for case in cases:
-        states = play_at_random(
-            skins[case.skin],
-            round(arguments.seconds * case.fps),
-            fps=case.fps,
-            seed=case.seed,
-            is_held=case.is_held,
-        )
-        # Of another drawing of the pad, or another player, an old clip would be no truth.
-        looks = Renderer(skins[case.skin], 128.0).render({}).tobytes()
-        check = zlib.crc32(looks + json.dumps([states, case.at, case.offset]).encode())
-        path = arguments.clips / f"{case.name}-{check:08x}.mp4"
-        draw_clip(path, case, skins[case.skin], states)
-        scores.append(measure(path, case, skins[case.skin], states))
+        scores.append(run_case(arguments.clips, case, skins[case.skin], trainings[case.skin]))
         sys.stderr.write(describe(scores[-1:]).splitlines()[1] + "\n")
     machine = describe_machine()
     sys.stdout.write(", ".join(f"{name} {value}" for name, value in machine.items()) + "\n")

@@ -11,7 +11,7 @@ from PIL import Image
 
 from nitrogen_train.runtime.atomic_files import write_atomically
 from nitrogen_train.skins.render_skin import Renderer, composite
-from nitrogen_train.skins.skin import Skin, Trigger
+from nitrogen_train.skins.skin import Button, Skin, Stick, Trigger
 
 States = list[dict[str, float]]
 Picture = UInt8[np.ndarray, "h w 3"]
@@ -80,6 +80,21 @@ def play_at_random(
             if state.get(one):
                 state.pop(other, None)
     return states
+
+
+def fade_releases(states: States, skin: Skin, *, fps: int, fade_s: float) -> States:
+    """Tell what a skin shows that lets released buttons fade, at equal steps."""
+    if not fade_s:
+        return states
+    buttons = {e.control for e in skin.elements if isinstance(e, Button)}
+    fading = buttons | {e.press for e in skin.elements if isinstance(e, Stick) and e.press}
+    shown = dict.fromkeys(sorted(fading), 0.0)
+    drawn: States = []
+    for state in states:
+        step = 1 / (fade_s * fps)
+        shown = {name: max(state.get(name, 0.0), was - step) for name, was in shown.items()}
+        drawn.append(state | {name: value for name, value in shown.items() if value > 0})
+    return drawn
 
 
 def _move(states: States, name: str, fps: int, rng: np.random.Generator) -> None:

@@ -449,6 +449,7 @@ NOT_RUN = {
             "python -m benchmarks strategies",
             "python -m benchmarks.alignment play/*",
             "python -m benchmarks.watching play/* --skins xbox-controller.json",
+            "python -m benchmarks.watching play/* --foreign overlays --pads 0 --cases 20",
             "nitrogen-data record doom_gather --episodes 8 --out play/doom_gather",
             "python -m benchmarks.data_tools --seconds 60",
             "python -m benchmarks.data_tools.labels",
