@@ -12,8 +12,10 @@ Skins are pads drawn by code, presets (`--skins`), and those of a folder of othe
 import argparse
 import json
 import sys
+import tempfile
 import time
 import zlib
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
@@ -23,6 +25,7 @@ import numpy as np
 from benchmarks.foreign_skins import find_fade_s, load_foreign_skins, was_held_out
 from benchmarks.machine import describe_machine
 from benchmarks.watching_clips import Case, States, draw_clip, fade_releases, play_at_random
+from benchmarks.watching_troubles import mark_bad_rows, mark_found
 from data_tools.recordings.recording import find_recordings
 from data_tools.shards.source_video import read_video_table
 from data_tools.watching.read_known import read_overlay
@@ -57,8 +60,10 @@ class Score:
     """Share of the presses that were read to begin within a frame."""
     stick_r2: dict[str, float]
     button_f1: dict[str, float]
-    readable: float
-    """Share of the rows; all were."""
+    good_lost: float
+    """Share of the rows with the pad, whole and in its place, that were not read."""
+    bad_found: float | None
+    """Share of the other rows that were not read, or were read where the pad had moved to."""
     decode_s: float
     read_s: float
 
@@ -74,12 +79,20 @@ class Score:
 
 
 def list_cases(
-    skins: dict[str, Skin], plays: list[Path], *, number: int, seconds: float
+    skins: dict[str, Skin], plays: list[Path], *, number: int, troubled: int, seconds: float
 ) -> list[Case]:
-    """Spread widths, opacities, bit rates, rates and places over skins and games."""
+    """Spread widths, opacities, bit rates, rates and places over skins and games.
+
+    Args:
+        skins: The skins by their names.
+        plays: Recorded videos.
+        number: Clips in which the pad is always there.
+        troubled: Further clips, in which it is covered, vanishes and moves.
+        seconds: Length of a clip.
+    """
     rng = np.random.default_rng(14)
     cases = []
-    for seed in range(number):
+    for seed in range(number + troubled):
         name = list(skins)[seed % len(skins)]
         width = _WIDTHS[seed % len(_WIDTHS)]
         tall = width * skins[name].height / skins[name].width
@@ -97,7 +110,8 @@ def list_cases(
                 offset=(0.0, 0.0) if seed % 2 else (0.4, 0.7),
                 seed=seed,
                 seconds=seconds,
-                is_held=seed % 4 == 3,
+                is_held=seed % 4 == 3 and seed < number,
+                is_troubled=seed >= number,
             )
         )
     return cases
@@ -128,11 +142,16 @@ def score(
     decode_s: float,
     read_s: float,
 ) -> Score:
-    """Compare a reading with the states that were drawn."""
+    """Compare a reading with the states that were drawn, in the rows that show them."""
+    troubles = case.troubles(skin)
+    bad = mark_bad_rows(troubles, len(states))
+    found = np.ones(len(states), bool)
+    if reading is not None:
+        found = mark_found(troubles, reading, case.box(skin))
     buttons, sticks = [], {}
     for control in skin.controls:
-        true = np.array([state.get(control, 0.0) for state in states], np.float32)
-        read = np.zeros_like(true) if reading is None else reading.control(control)
+        true = np.array([state.get(control, 0.0) for state in states], np.float32)[~bad]
+        read = np.zeros_like(true) if reading is None else reading.control(control)[~bad]
         if "STICK" in control:
             sticks[control] = 1 - float(np.mean((read - true) ** 2) / max(np.var(true), 1e-9))
         else:
@@ -149,7 +168,8 @@ def score(
         onsets=sum(met for met, _ in begun) / max(1, sum(all_ for _, all_ in begun)),
         stick_r2=sticks,
         button_f1=f1,
-        readable=0.0 if reading is None else float(reading.readable.mean()),
+        good_lost=float(found[~bad].mean()),
+        bad_found=float(found[bad].mean()) if bad.any() else None,
         decode_s=decode_s,
         read_s=read_s,
     )
@@ -169,15 +189,17 @@ def describe(scores: list[Score]) -> str:
     """Write one line per clip, and the means: of each kind of skin, where there are several."""
     wide = max(len(each.case) for each in scores)
     lines = [
-        f"{'clip':<{wide}} {'training':<8} {'acc':>7} {'F1':>6} {'onset':>6} {'R2':>6} {'read':>6} "
+        f"{'clip':<{wide}} {'training':<8} {'acc':>7} {'F1':>6} {'onset':>6} {'R2':>6} "
+        f"{'lost':>6} {'found':>6} "
         f"{'time':>5}  worst"
     ]
     for each in scores:
         r2 = min(each.stick_r2.values(), default=1.0)
         worst = each.worst_button
+        found = "-" if each.bad_found is None else f"{each.bad_found:.3f}"
         lines.append(
             f"{each.case:<{wide}} {each.training:<8} {each.accuracy:7.4f} {each.press_f1:6.3f} "
-            f"{each.onsets:6.3f} {r2:6.3f} {each.readable:6.3f} {each.ratio:5.2f}  "
+            f"{each.onsets:6.3f} {r2:6.3f} {each.good_lost:6.3f} {found:>6} {each.ratio:5.2f}  "
             f"{worst} {each.button_f1[worst]:.3f}"
         )
     kinds = sorted({each.training for each in scores})
@@ -192,10 +214,12 @@ def describe(scores: list[Score]) -> str:
 def _average(scores: list[Score]) -> str:
     ratio = sum(each.read_s for each in scores) / sum(each.decode_s for each in scores)
     r2 = [value for each in scores for value in each.stick_r2.values()] or [1.0]
+    bad_found = [each.bad_found for each in scores if each.bad_found is not None]
+    found = f"{np.mean(bad_found):.3f}" if bad_found else "-"
     return (
         f"{np.mean([s.accuracy for s in scores]):7.4f} "
         f"{np.mean([s.press_f1 for s in scores]):6.3f} {np.mean([s.onsets for s in scores]):6.3f} "
-        f"{np.mean(r2):6.3f} {np.mean([s.readable for s in scores]):6.3f} {ratio:5.2f}"
+        f"{np.mean(r2):6.3f} {np.mean([s.good_lost for s in scores]):6.3f} {found:>6} {ratio:5.2f}"
     )
 
 
@@ -222,7 +246,8 @@ def run_case(clips: Path, case: Case, skin: Skin, training: Training) -> Score:
     shown = fade_releases(states, skin, fps=case.fps, fade_s=find_fade_s(case.skin))
     # Of another drawing of the pad, or another player, an old clip would be no truth.
     looks = Renderer(skin, 128.0).render({}).tobytes()
-    check = zlib.crc32(looks + json.dumps([shown, case.at, case.offset]).encode())
+    truth = [shown, case.at, case.offset, [str(each) for each in case.troubles(skin)]]
+    check = zlib.crc32(looks + json.dumps(truth).encode())
     path = clips / f"{case.name}-{check:08x}.mp4"
     draw_clip(path, case, skin, shown)
     return measure(path, case, skin, states, training)
@@ -237,21 +262,39 @@ def main() -> None:
     parser.add_argument("--pads", type=int, default=8, help="pads drawn by code (8)")
     parser.add_argument("--first-pad", type=int, default=1000, help="the first one's seed (1000)")
     parser.add_argument("--cases", type=int, default=12, help="clips (12)")
+    parser.add_argument(
+        "--troubled", type=int, default=4, help="further clips, with the pad covered or away (4)"
+    )
     parser.add_argument("--seconds", type=float, default=20.0, help="length of a clip (20)")
-    parser.add_argument("--clips", type=Path, default=Path("clips"), help="where clips are kept")
+    parser.add_argument(
+        "--clips", type=Path, help="keep the clips here (they are kept beside --json, or not kept)"
+    )
     parser.add_argument("--json", type=Path, help="also write the results here")
     arguments = parser.parse_args()
     seeds = range(arguments.first_pad, arguments.first_pad + arguments.pads)
-    skins, trainings = collect_skins(arguments.skins, arguments.foreign, seeds)
+    try:
+        plays = [recording.video_path for recording in find_recordings(arguments.folders)]
+        skins, trainings = collect_skins(arguments.skins, arguments.foreign, seeds)
+    except (OSError, ValueError) as error:
+        parser.error(str(error))
     if not skins:
         parser.error("there is no skin to draw: see --skins, --foreign and --pads")
-    plays = [recording.video_path for recording in find_recordings(arguments.folders)]
-    arguments.clips.mkdir(parents=True, exist_ok=True)
+    cases = list_cases(
+        skins,
+        plays,
+        number=arguments.cases,
+        troubled=arguments.troubled,
+        seconds=arguments.seconds,
+    )
+    folder = arguments.clips
+    if folder is None and arguments.json is not None:
+        folder = arguments.json.with_suffix(".clips")
     scores = []
-    cases = list_cases(skins, plays, number=arguments.cases, seconds=arguments.seconds)
-    for case in cases:
-        scores.append(run_case(arguments.clips, case, skins[case.skin], trainings[case.skin]))
-        sys.stderr.write(describe(scores[-1:]).splitlines()[1] + "\n")
+    with tempfile.TemporaryDirectory() if folder is None else nullcontext(folder) as kept:
+        Path(kept).mkdir(parents=True, exist_ok=True)
+        for case in cases:
+            scores.append(run_case(Path(kept), case, skins[case.skin], trainings[case.skin]))
+            sys.stderr.write(describe(scores[-1:]).splitlines()[1] + "\n")
     machine = describe_machine()
     sys.stdout.write(", ".join(f"{name} {value}" for name, value in machine.items()) + "\n")
     sys.stdout.write(describe(scores))

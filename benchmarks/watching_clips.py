@@ -1,5 +1,6 @@
 """Draw pads onto recorded play, as a stream shows them, with the states that were drawn."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,8 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
+from benchmarks.watching_troubles import Trouble, draw_panel, find_trouble, list_troubles
+from data_tools.watching.reading import Box
 from nitrogen_train.runtime.atomic_files import write_atomically
 from nitrogen_train.skins.render_skin import Renderer, composite
 from nitrogen_train.skins.skin import Button, Skin, Stick, Trigger
@@ -43,15 +46,32 @@ class Case:
     seconds: float = 20.0
     is_held: bool = False
     """Whether a button is held and a stick is parked for most of the clip."""
+    is_troubled: bool = False
+    """Whether the pad is covered, vanishes and moves now and then."""
 
     @property
     def name(self) -> str:
         """Name the clip's file."""
-        held = "-held" if self.is_held else ""
+        held = "-held" * self.is_held + "-troubled" * self.is_troubled
         return (
             f"{self.skin}-{self.width:g}px-{self.opacity:g}-{self.mbit:g}M-{self.fps}fps-"
             f"{self.play.stem}-{self.seed}-{self.seconds:g}s{held}"
         )
+
+    def box(self, skin: Skin) -> Box:
+        """Find the box of the pad, on whole pixels."""
+        left, top = self.at
+        tall = self.width * skin.height / skin.width
+        right, bottom = left + self.offset[0] + self.width, top + self.offset[1] + tall
+        return left, top, math.ceil(right), math.ceil(bottom)
+
+    def troubles(self, skin: Skin) -> list[Trouble]:
+        """List the stretches in which the pad cannot be read where it is."""
+        if not self.is_troubled:
+            return []
+        number = round(self.seconds * self.fps)
+        size = (0, 0, _WIDTH, _HEIGHT)
+        return list_troubles(number, fps=self.fps, seed=self.seed, box=self.box(skin), size=size)
 
 
 def play_at_random(
@@ -159,7 +179,9 @@ def draw_clip(path: Path, case: Case, skin: Skin, states: States) -> None:
     """Write the video of a case, at its bit rate, unless it is there."""
     if path.exists():
         return
-    renderer = Renderer(skin, case.width, case.offset)
+    renderer, box, troubles = (
+        Renderer(skin, case.width, case.offset), case.box(skin), case.troubles(skin)
+    )  # fmt: skip
     with (
         write_atomically(path) as temporary,
         av.open(str(temporary), "w", format="mp4") as container,
@@ -173,7 +195,14 @@ def draw_clip(path: Path, case: Case, skin: Skin, states: States) -> None:
             f"keyint={2 * case.fps}:threads=1",
         }
         backgrounds = iter_backgrounds(case.play, len(states), fps=case.fps)
-        for background, state in zip(backgrounds, states, strict=True):
-            shown = composite(background, renderer.render(state), case.at, case.opacity)
+        for row, (background, state) in enumerate(zip(backgrounds, states, strict=True)):
+            trouble = find_trouble(troubles, row)
+            shown = background.copy()
+            if trouble is None or trouble.kind != "vanished":
+                x, y = (0, 0) if trouble is None else trouble.shift
+                place = (case.at[0] + x, case.at[1] + y)
+                shown = composite(shown, renderer.render(state), place, case.opacity)
+            if trouble is not None and trouble.kind == "covered":
+                draw_panel(shown, box, trouble)
             container.mux(stream.encode(av.VideoFrame.from_ndarray(shown, format="rgb24")))
         container.mux(stream.encode(None))

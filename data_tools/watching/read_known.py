@@ -20,11 +20,16 @@ from data_tools.shards.source_video import SourceVideo, read_video_table
 from data_tools.watching.match_controls import FamilyReader, build_readers
 from data_tools.watching.pad_pictures import PadPictures, Placement, vector_size
 from data_tools.watching.reading import Box, PadStretch, Reading, ReadingError, list_runs
-from data_tools.watching.register_skin import VideoMoment, find_background, find_placement
+from data_tools.watching.register_skin import find_placement
 from data_tools.watching.still_tiles import StillTiles, judge_rows
-from data_tools.watching.video_moments import cut_planes, read_moments, shrink_plane
+from data_tools.watching.video_colours import VideoMoment, find_background
+from data_tools.watching.video_moments import (
+    cut_planes,
+    iter_rows,
+    read_moments,
+    shrink_plane,
+)
 from nitrogen_train.actions import GAMEPAD
-from nitrogen_train.data.schema import ShardError
 from nitrogen_train.skins.skin import Skin
 
 _LARGE = 280
@@ -113,42 +118,40 @@ class PadReader:
         """Name the controls that can be told."""
         return frozenset(name for reader in self.readers for name in reader.controls)
 
-    def iter_chunks(self, video: SourceVideo) -> Iterator[UInt8[np.ndarray, "f n"]]:
-        """Decode a video and cut the box from its frames, some frames together."""
+    def iter_chunks(self, video: SourceVideo) -> Iterator[tuple[int, UInt8[np.ndarray, "f n"]]]:
+        """Cut the box from a video's frames, some together, each chunk with its first row.
+
+        Rows that cannot be decoded are in no chunk.
+        """
         chunk = np.empty((_CHUNK, self._size), np.uint8)
-        filled = 0
-        try:
-            for frame in video.read():
-                if (frame.width, frame.height) != (video.width, video.height):
-                    break
-                parts = [
-                    shrink_plane(plane, self.factor).ravel()
-                    for plane in cut_planes(frame, self._outer)
-                ]
-                np.concatenate(parts, out=chunk[filled])
-                filled += 1
-                if filled == _CHUNK:
-                    yield chunk
-                    filled = 0
-        except ShardError:
-            # What follows a damaged frame, or one of another size, is left unreadable.
-            pass
+        start = filled = 0
+        for row, frame in iter_rows(video):
+            if filled and (filled == _CHUNK or row != start + filled):
+                yield start, chunk[:filled]
+                filled = 0
+            if not filled:
+                start = row
+            parts = [
+                shrink_plane(plane, self.factor).ravel() for plane in cut_planes(frame, self._outer)
+            ]
+            np.concatenate(parts, out=chunk[filled])
+            filled += 1
         if filled:
-            yield chunk[:filled]
+            yield start, chunk[:filled]
 
     def read(
         self, video: SourceVideo, rows: _Rows, start: int, progress: Progress | None
     ) -> PadStretch:
         """Read all frames of a video into the rows from `start` on."""
+        seen = np.zeros(len(video), bool)
         gains, errors = [], []
-        row = start
-        for chunk in self.iter_chunks(video):
+        for first, chunk in self.iter_chunks(video):
+            seen[first : first + len(chunk)] = True
             for reader in self.readers:
-                rows.put(row, reader, chunk)
+                rows.put(start + first, reader, chunk)
             measured = self.tiles.measure(chunk)
             gains.append(measured[0].astype(np.float16))
             errors.append(measured[1].astype(np.float16))
-            row += len(chunk)
             if progress is not None:
                 progress(len(chunk))
         if gains:
@@ -157,7 +160,8 @@ class PadReader:
                 np.concatenate(errors).astype(np.float32),
                 self.tiles.sizes,
             )
-            rows.readable[start:row], rows.residual[start:row] = readable, residual
+            places = start + np.flatnonzero(seen)
+            rows.readable[places], rows.residual[places] = readable, residual
         return PadStretch(
             start=start,
             stop=start + len(video),

@@ -1,7 +1,7 @@
 """Refine a reading by what only the whole video tells.
 
     Reading ─► looks as this video shows them ─► presses, without flicker ─► possible states
-      ─► sticks, still at rest ─► rate of the display ─► Reading, DisplayFacts
+      ─► triggers and sticks, still at rest ─► rate of the display ─► Reading, DisplayFacts
 
 A codec weakens what it shows: a press may reach 0.8 of the picture that the skin has of it, in all
 of a video. So released and pressed are taken from the values that a control has most of the time.
@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Bool, Float32
 
-from data_tools.watching.reading import Reading
+from data_tools.watching.reading import Reading, list_runs
 from nitrogen_train.actions import GAMEPAD
 
 _FEWEST_ROWS = 5
@@ -25,6 +25,7 @@ _STRAY_SHARE = 0.15
 _DOUBTFUL = 0.2
 """A press or a release of one row that passes the middle by less is flicker."""
 _OPPOSITE = (("DPAD_LEFT", "DPAD_RIGHT"), ("DPAD_UP", "DPAD_DOWN"))
+_TRIGGERS = ("LEFT_TRIGGER", "RIGHT_TRIGGER")
 _REST_REACH = 0.12
 _REST_SHARE = 0.02
 _SMALLEST_REST, _LARGEST_REST = 0.01, 0.06
@@ -55,9 +56,11 @@ def refine(reading: Reading) -> tuple[Reading, DisplayFacts]:
     buttons, levels = reading.buttons.copy(), {}
     for name in sorted(reading.drawn & set(GAMEPAD.buttons)):
         column = GAMEPAD.buttons.index(name)
-        values, level = _rescale(buttons[:, column], good)
+        values, level = _rescale(buttons[:, column], good, is_graded=name in _TRIGGERS)
         if level is not None:
             levels[name] = level
+        if name in _TRIGGERS:
+            values = _drop_touches(values)
         buttons[:, column] = _drop_flicker(values, good)
     _part_opposites(buttons)
     sticks, reach, dead = reading.sticks.copy(), {}, {}
@@ -75,9 +78,12 @@ def refine(reading: Reading) -> tuple[Reading, DisplayFacts]:
 
 
 def _rescale(
-    values: Float32[np.ndarray, " rows"], good: Bool[np.ndarray, " rows"]
+    values: Float32[np.ndarray, " rows"], good: Bool[np.ndarray, " rows"], *, is_graded: bool
 ) -> tuple[Float32[np.ndarray, " rows"], float | None]:
-    """Set the usual released value to 0 and the usual pressed one to 1; graded ones stay."""
+    """Set the usual released value to 0 and the usual pressed one to 1.
+
+    A control that may be graded stays as it is where it is seen to be.
+    """
     seen, middle = values[good], _FIRST_MIDDLE
     up, down, high = 0.0, 0.0, seen
     for _ in range(3):
@@ -89,7 +95,8 @@ def _rescale(
     if down - up < _LEAST_APART:
         return values, None
     share = (seen - up) / (down - up)
-    if np.mean((share > 0.2) & (share < 0.8)) > _STRAY_SHARE * min(1, len(high) / len(seen) + 0.05):
+    between = float(np.mean((share > 0.2) & (share < 0.8)))
+    if is_graded and between > _STRAY_SHARE * min(1, len(high) / len(seen) + 0.05):
         return values, down
     return np.where(good, np.clip((values - up) / (down - up), 0, 1), 0).astype(np.float32), down
 
@@ -104,6 +111,15 @@ def _drop_flicker(
     alone[1:-1] &= good[:-2] & good[2:]
     alone &= np.abs(values - 0.5) < _DOUBTFUL
     return np.where(alone, np.where(pressed, 0.5, 0.51), values).astype(np.float32)
+
+
+def _drop_touches(values: Float32[np.ndarray, " rows"]) -> Float32[np.ndarray, " rows"]:
+    """Release a trigger where it stays near rest: what shines through looks like a small pull."""
+    settled = values.copy()
+    for start, stop in list_runs(values > 0):
+        if values[start:stop].max() < _REST_REACH:
+            settled[start:stop] = 0
+    return settled
 
 
 def _part_opposites(buttons: Float32[np.ndarray, "rows b"]) -> None:

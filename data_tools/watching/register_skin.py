@@ -12,27 +12,24 @@ that is smooth.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
-from itertools import pairwise
 
 import numpy as np
-from jaxtyping import Float32, UInt8
+from jaxtyping import Float32
 from PIL import Image
 from scipy.fft import irfft2, next_fast_len, rfft2
 from scipy.ndimage import gaussian_filter1d, maximum_filter
 from scipy.optimize import least_squares
 
 from data_tools.watching.pad_pictures import (
-    MATRICES,
-    Background,
-    PadPictures,
     Placement,
     control_extents,
     make_even,
     shrink_skin,
 )
 from data_tools.watching.reading import Box
+from data_tools.watching.video_colours import VideoMoment, choose_matrix, shrink_mean
 from nitrogen_train.skins.render_skin import Renderer
 from nitrogen_train.skins.skin import Skin
 
@@ -62,29 +59,6 @@ _SOFT = 6.0
 """Levels per pixel: much weaker edges count little, stronger ones count alike."""
 
 
-@dataclass(frozen=True, eq=False)
-class VideoMoment:
-    """One frame of a video, as it was decoded."""
-
-    luma: UInt8[np.ndarray, "h w"]
-    u: UInt8[np.ndarray, "k l"]
-    v: UInt8[np.ndarray, "k l"]
-    is_full_range: bool
-    """Whether black is 0 and white 255, not 16 and 235."""
-
-    def shrunk(self, factor: int) -> "VideoMoment":
-        """Take the means of `factor` times `factor` pixels."""
-        if factor == 1:
-            return self
-        planes = [
-            np.rint(_shrink(plane, factor)).astype(np.uint8)
-            for plane in (self.luma, self.u, self.v)
-        ]
-        height, width = (side // 2 * 2 for side in planes[0].shape)
-        small = [plane[: height // 2, : width // 2] for plane in planes[1:]]
-        return replace(self, luma=planes[0][:height, :width], u=small[0], v=small[1])
-
-
 @dataclass(frozen=True)
 class _Find:
     """A place at which the edges of the skin were met, in pixels of some picture."""
@@ -109,7 +83,7 @@ class _NeutralPicture:
         self.aspect = skin.height / skin.width
         self._levels = [(luma, np.ascontiguousarray(picture[..., 3]))]
         while self._levels[-1][0].shape[1] > 64:
-            planes = [_shrink(plane, 2) for plane in self._levels[-1]]
+            planes = [shrink_mean(plane, 2) for plane in self._levels[-1]]
             self._levels.append((planes[0], planes[1]))
 
     def source(self, width: float) -> tuple[Plane, Plane]:
@@ -208,7 +182,7 @@ def _edges_of(moments: Sequence[VideoMoment], region: Box, factor: int) -> tuple
     left, top, right, bottom = region
     total = strength = np.float32(0)
     for moment in moments:
-        plane = _shrink(moment.luma[top:bottom, left:right], factor)
+        plane = shrink_mean(moment.luma[top:bottom, left:right], factor)
         across, along = _slopes(plane)
         total = total + plane
         strength = strength + np.hypot(across, along)
@@ -217,24 +191,6 @@ def _edges_of(moments: Sequence[VideoMoment], region: Box, factor: int) -> tuple
     steadiness = steep / (strength / len(moments) + 2)
     share = steadiness / (steep + _SOFT)
     return _Edges(across * share, along * share), float(np.mean(total) / len(moments))
-
-
-def _shrink(
-    plane: UInt8[np.ndarray, "h w"] | Plane, factor: int
-) -> Float32[np.ndarray, "less_h less_w"]:
-    """Take means of `factor` times `factor` pixels."""
-    height, width = (side // factor * factor for side in plane.shape)
-    cut = plane[:height, :width]
-    if factor == 1:
-        return cut.astype(np.float32)
-    # Added slice by slice, which is several times faster than a mean over two axes.
-    rows = cut[::factor].astype(np.float32)
-    for start in range(1, factor):
-        rows += cut[start::factor]
-    total = rows[:, ::factor].copy()
-    for start in range(1, factor):
-        total += rows[:, start::factor]
-    return total / np.float32(factor**2)
 
 
 def _slopes(plane: Plane) -> tuple[Plane, Plane]:
@@ -452,44 +408,4 @@ def _fit(
         x=float(x), y=float(y), width=float(width), opacity=float(opacity), blur_px=float(blur),
         is_full_range=is_full_range, match=find.match,
     )  # fmt: skip
-    return _choose_matrix(moments, skin, placement)
-
-
-def _choose_matrix(moments: Sequence[VideoMoment], skin: Skin, placement: Placement) -> Placement:
-    """Take the colours that explain the mean picture better."""
-    height, width = moments[0].luma.shape
-    box = placement.box(skin, width=width, height=height)
-    seen = _mean_vector(moments, box)
-    errors = {}
-    for matrix in MATRICES:
-        pictures = PadPictures(skin, replace(placement, matrix=matrix))
-        patch = pictures.patch(box, {})
-        expected = patch.over(find_background(moments, pictures, box))
-        # Where a state of a control differs from rest, the mean is far off in any colours.
-        errors[matrix] = float(np.sum(patch.cover * np.minimum(np.abs(seen - expected), 20)))
-    return replace(placement, matrix=min(MATRICES, key=lambda matrix: errors[matrix]))
-
-
-def _mean_vector(moments: Sequence[VideoMoment], box: Box) -> Float32[np.ndarray, " n"]:
-    planes = []
-    for name, step in (("luma", 1), ("u", 2), ("v", 2)):
-        left, top, right, bottom = (edge // step for edge in box)
-        cuts = [getattr(moment, name)[top:bottom, left:right] for moment in moments]
-        planes.append(np.mean(cuts, axis=0, dtype=np.float32).ravel())
-    return np.concatenate(planes)
-
-
-def find_background(moments: Sequence[VideoMoment], pictures: PadPictures, box: Box) -> Background:
-    """Estimate what is behind a pad on average, from where it shows through its box."""
-    patch = pictures.patch(box, {})
-    values = _mean_vector(moments, box)
-    shown = 1 - patch.cover
-    count = len(values) // 6
-    ends = [0, 4 * count, 5 * count, 6 * count]
-    means = []
-    for start, stop in pairwise(ends):
-        part = slice(start, stop)
-        weights = shown[part] + 1e-3
-        means.append(float(np.sum(weights * (values[part] - patch.levels[part]))
-                           / np.sum(weights * shown[part] + 1e-6)))  # fmt: skip
-    return Background(*(min(max(mean, 0.0), 255.0) for mean in means))
+    return choose_matrix(moments, skin, placement)

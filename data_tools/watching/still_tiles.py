@@ -5,8 +5,9 @@
       ─► judge_rows, over all of the video ─► readable rows
 
 A tile that something covers loses its structure, and one over which a pad fades loses it in part.
-Encoders leave errors that differ from video to video, so a tile's error is judged by what is usual
-for it in this video.
+Encoders leave errors and weaken structure, and a background that shines through disturbs it, from
+video to video in other measures. So a tile's error and gain are judged by what is usual for them in
+this video, and a gain that is noisy is averaged over as many rows as its noise demands.
 """
 
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from itertools import pairwise
 
 import numpy as np
 from jaxtyping import Bool, Float32, Int64
-from scipy.ndimage import median_filter
+from scipy.ndimage import median_filter, uniform_filter1d
 
 from data_tools.watching.match_controls import Disturbance
 from data_tools.watching.pad_pictures import Background, PadPictures, vector_places
@@ -27,9 +28,20 @@ _MOST_CHANGES = (4.0, 30.0, 256.0)
 leaves enough tiles. Of a skin that is made of buttons alone nothing is still."""
 _FEWEST_TILES = 3
 _FEWEST = 24
-_SURE = 0.12
-"""Standard deviation of its gain above which a tile tells nothing."""
-_GAIN_OFF = 0.4
+_SURE = 0.2
+"""Standard deviation of its gain, as the model has it, above which a tile tells nothing."""
+_HALF = 0.5
+"""The share of its usual gain below which a tile is covered."""
+_TOO_MUCH = 0.6
+_WEAKEST_PAD = 0.6
+"""The smallest usual gain of a pad."""
+_LEAST_GAIN = 0.35
+_NOISE = 0.17
+"""Noise of a tile's gain, as a share of it, at which half of it is told from all of it."""
+_MOST_NOISE = 0.25
+_LEAST_NOISE = 0.05
+_WINDOWS = (1, 3, 5, 9, 15, 25)
+"""Rows over which a gain may be averaged for that."""
 _ERROR_OFF = 3.0
 """Times the usual error at which a tile is covered or damaged."""
 _WHOLE = 0.85
@@ -152,18 +164,69 @@ def judge_rows(
     sizes: Float32[np.ndarray, " tiles"],
 ) -> tuple[Bool[np.ndarray, " rows"], Float32[np.ndarray, " rows"]]:
     """Tell in which rows a pad is there and whole, and how far it is off by its usual error."""
-    if gains.shape[1] == 0:
+    here = _find_rows(gains @ (sizes / max(sizes.sum(), 1)))
+    if not here.any():
         return np.zeros(len(gains), bool), np.full(len(gains), 100, np.float32)
-    there = np.abs(gains - 1) < _GAIN_OFF
-    usual = np.array(
-        [
-            np.median(error[here]) if here.any() else np.inf
-            for error, here in zip(errors.T, there.T, strict=True)
-        ]
-    )
-    relative = errors / np.maximum(usual, 0.3)
-    whole = there & (relative < _ERROR_OFF)
-    whole = median_filter(whole.astype(np.uint8), (_STEADY_ROWS, 1), mode="nearest") > 0
+    usual = np.median(gains[here], axis=0)
+    shares = np.clip(gains / np.maximum(usual, _LEAST_GAIN), -0.5, 2.5)
+    steady, noise = _average(shares, here)
+    there = (steady > _HALF) & (steady < 1 + np.maximum(_TOO_MUCH, 3.5 * noise))
+    # A tile whose noise is too large even so says nothing by its gain, but may by its error.
+    there |= noise > _MOST_NOISE
+    relative = errors / np.maximum(_find_usual(errors, there & here[:, None]), 0.3)
+    whole = _take_majority(there) & _take_majority(relative < _ERROR_OFF)
     share = whole @ sizes / sizes.sum()
     residual = np.minimum(relative, 100) @ sizes / sizes.sum()
-    return share >= _WHOLE, residual.astype(np.float32)
+    weights = sizes / np.maximum(noise, _LEAST_NOISE) ** 2
+    together, _ = _average((shares @ (weights / weights.sum()))[:, None], here)
+    readable = (share >= _WHOLE) & _take_majority(together > _HALF)[:, 0]
+    return readable, residual.astype(np.float32)
+
+
+def _find_rows(gains: Float32[np.ndarray, " rows"]) -> Bool[np.ndarray, " rows"]:
+    """Find the rows in which a pad is there, by the gain of all tiles together.
+
+    An encoder weakens fine structure in all of a video, so what the gain usually is decides.
+    """
+    here = gains > _HALF
+    for _ in range(3):
+        if not here.any():
+            break
+        here = gains > max(float(np.median(gains[here])), _WEAKEST_PAD) / 2
+    return here
+
+
+def _average(
+    shares: Float32[np.ndarray, "rows tiles"], here: Bool[np.ndarray, " rows"]
+) -> tuple[Float32[np.ndarray, "rows tiles"], Float32[np.ndarray, " tiles"]]:
+    """Take means over so few rows that half of a pad's gain can be told from all of it.
+
+    Returns:
+        The means, and the noise that is left in the rows in which the pad is there.
+    """
+    steady, noise = shares.copy(), np.zeros(shares.shape[1], np.float32)
+    todo = np.arange(shares.shape[1])
+    for length in _WINDOWS:
+        steady[:, todo] = uniform_filter1d(shares[:, todo], length, axis=0, mode="nearest")
+        noise[todo] = 1.48 * np.median(np.abs(steady[here][:, todo] - 1), axis=0)
+        todo = todo[noise[todo] > _NOISE]
+        if len(todo) == 0:
+            break
+    return steady, noise
+
+
+def _find_usual(
+    errors: Float32[np.ndarray, "rows tiles"], there: Bool[np.ndarray, "rows tiles"]
+) -> Float32[np.ndarray, " tiles"]:
+    """Find the error that each tile has as a rule where it is there."""
+    return np.array(
+        [
+            np.median(error[rows]) if rows.any() else np.inf
+            for error, rows in zip(errors.T, there.T, strict=True)
+        ],
+        np.float32,
+    )
+
+
+def _take_majority(marks: Bool[np.ndarray, "rows tiles"]) -> Bool[np.ndarray, "rows tiles"]:
+    return median_filter(marks.astype(np.uint8), (_STEADY_ROWS, 1), mode="nearest") > 0

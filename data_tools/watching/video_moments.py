@@ -8,18 +8,21 @@ from collections.abc import Iterator
 import numpy as np
 from av.error import FFmpegError
 from av.video.frame import VideoFrame
-from jaxtyping import UInt8
+from jaxtyping import Int64, UInt8
 
 from data_tools.shards.shown_picture import show_pictures
 from data_tools.shards.source_video import SourceVideo
 from data_tools.shards.video_container import VideoContainer, open_container
 from data_tools.watching.reading import Box
-from data_tools.watching.register_skin import VideoMoment
+from data_tools.watching.video_colours import VideoMoment
+from nitrogen_train.data.schema import ShardError
 
 _NUM_MOMENTS = 16
 _ENOUGH_MOMENTS = 8
 _LARGEST_MOMENTS = 40_000_000
 """Pixels of all moments together, so that large pictures need no more memory than small ones."""
+_MOST_DAMAGES = 64
+"""Places at which decoding begins anew in one video."""
 _DIRECT_FORMATS = frozenset({"yuv420p", "yuvj420p"})
 _FULL_RANGE = 2
 """FFmpeg's number; HDR has it once it is shown, whatever the video says of itself."""
@@ -78,6 +81,37 @@ def _iter_spread_frames(
                 count += 1
         except FFmpegError:
             continue
+
+
+def iter_rows(video: SourceVideo) -> Iterator[tuple[int, VideoFrame]]:
+    """Decode the frames of a video with their rows, past those that are damaged.
+
+    After a damaged frame decoding goes on at the next key frame; the rows between them do not come,
+    nor do frames of another size than the video's.
+    """
+    row, keys = 0, None
+    for _ in range(_MOST_DAMAGES):
+        try:
+            for frame in video.cut(row, len(video)).read():
+                if frame.pts != video.ticks[row]:
+                    return
+                if (frame.width, frame.height) == (video.width, video.height):
+                    yield row, frame
+                row += 1
+            return
+        except ShardError:
+            keys = _list_keys(video) if keys is None else keys
+            later = keys[keys > video.ticks[row]]
+            if len(later) == 0:
+                return
+            row = int(np.searchsorted(video.ticks, later[0]))
+
+
+def _list_keys(video: SourceVideo) -> Int64[np.ndarray, " keys"]:
+    """List the ticks of a video's key frames, in order."""
+    with open_container(video.path) as opened:
+        keys = {packet.pts for packet in opened.iter_packets() if packet.is_keyframe}
+    return np.array(sorted(keys & set(video.ticks.tolist())), np.int64)
 
 
 def _cut_moment(frame: VideoFrame) -> VideoMoment:

@@ -9,7 +9,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-from nitrogen_train.data.clip_record import MAX_RECORD_BYTES
+from nitrogen_train.data.clip_record import MAX_RECORD_BYTES, Record
 from nitrogen_train.data.manifest import (
     MANIFEST_NAME,
     Manifest,
@@ -98,11 +98,7 @@ class Dataset:
         data = self.read_bytes(row)
         try:
             clip = decode_clip(data, get_space(row.action_space))
-            if len(clip.actions) != row.num_frames:
-                raise ShardError(
-                    f"the record has {len(clip.actions)} rows of actions, the manifest expects "
-                    f"{row.num_frames}: index or shard again"
-                )
+            _check_row(clip, row)
         except ShardError as error:
             place = f"{row.shard}, byte {row.offset}"
             raise ShardError(f"{place}: {error}", cause=error.cause) from error
@@ -131,3 +127,22 @@ class Dataset:
                 cause="checksum",
             )
         return data
+
+
+def _check_row(clip: StoredClip, row: ManifestRow) -> None:
+    """Check that a record is what its manifest's row says.
+
+    Raises:
+        ShardError: If it has another number of rows, or its actions are of another space.
+    """
+    if len(clip.actions) != row.num_frames:
+        raise ShardError(
+            f"the record has {len(clip.actions)} rows of actions, the manifest expects "
+            f"{row.num_frames}: index or shard again"
+        )
+    # A foreign record names no space: its actions were read by the manifest's.
+    if isinstance(clip, Record) and clip.metadata.action_space != row.action_space:
+        raise ShardError(
+            f"the record's actions are of the space {clip.metadata.action_space!r}, the manifest "
+            f"expects {row.action_space!r}: index or shard again"
+        )

@@ -71,6 +71,8 @@ def test_a_record_that_is_not_what_its_row_says_is_named_by_its_place(
 
     with pytest.raises(ShardError, match=f"{place}.* 30 rows of actions, .* expects 7"):
         Dataset(folder).read(replace(row, num_frames=7))
+    with pytest.raises(ShardError, match=f"{place}.* space 'gamepad', .* 'keyboard_mouse'"):
+        Dataset(folder).read(replace(row, action_space="keyboard_mouse"))
     with pytest.raises(ShardError, match=f"{place}actions are not readable") as told:
         Dataset(tmp_path).read(replace(row, sha256=digest))
     assert told.value.cause == "parquet"

@@ -1,11 +1,12 @@
 """Small videos with a pad drawn on a moving picture, and the states that were drawn."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import av
 import numpy as np
 
+from data_tools.watching.reading import Box
 from nitrogen_train.skins.render_skin import Renderer, composite
 from nitrogen_train.skins.skin import Button, Picture, Skin, Stick, Trigger
 
@@ -77,9 +78,15 @@ def draw_video(
     crf: int = 18,
     away: Sequence[int] = (),
     moved: Sequence[int] = (),
+    covered: Mapping[int, Box] | None = None,
     fps: int = 30,
+    key_every: int = 250,
 ) -> Path:
-    """Draw a video; in the rows `away` there is no pad, in the rows `moved` it is at the left."""
+    """Draw a video.
+
+    In the rows `away` there is no pad, in the rows `moved` it is at the left, in those of `covered`
+    a panel lies over a box.
+    """
     renderer = Renderer(skin, width) if skin is not None else None
     with av.open(str(path), "w", format="mp4") as container:
         stream = container.add_stream("libx264", rate=fps)
@@ -87,7 +94,7 @@ def draw_video(
         stream.options = {
             "preset": "veryfast",
             "crf": str(crf),
-            "x264-params": "threads=1:scenecut=0",
+            "x264-params": f"threads=1:scenecut=0:keyint={key_every}",
         }
         games = iter_games(len(states))
         for row, (game, state) in enumerate(zip(games, states, strict=True)):
@@ -95,6 +102,10 @@ def draw_video(
             if renderer is not None and row not in away:
                 place = (6, 10) if row in moved else at
                 shown = composite(shown, renderer.render(state), place, opacity)
+            if covered and row in covered:
+                left, top, right, bottom = covered[row]
+                shown[top:bottom, left:right] = (70, 40, 90)
+                shown[top + 4 : bottom : 9, left + 4 : right - 4] = (230, 230, 210)
             container.mux(stream.encode(av.VideoFrame.from_ndarray(shown, format="rgb24")))
         container.mux(stream.encode(None))
     return path

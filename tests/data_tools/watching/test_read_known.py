@@ -1,5 +1,6 @@
 """A known skin is read from videos whose states are known, and never guessed."""
 
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 from overlay_videos import draw_video, make_skin, make_states
 
 from data_tools.watching.read_known import read_overlay
-from data_tools.watching.reading import Reading, ReadingError
+from data_tools.watching.reading import Reading, ReadingError, list_runs
 from nitrogen_train.data.schema import ShardError
 
 SKIN = make_skin()
@@ -58,10 +59,12 @@ def test_a_pad_is_found_to_a_tenth_of_a_pixel(tmp_path: Path, states) -> None:
 def test_states_are_read_at_a_low_rate(tmp_path: Path, states, opacity: float) -> None:
     path = draw_video(tmp_path / "a.mp4", SKIN, states, opacity=opacity, crf=30)
 
-    right, off = compare(read_overlay(path, SKIN), states)
+    reading = read_overlay(path, SKIN)
+    right, off = compare(reading, states)
 
-    # Codecs and sums differ a little by the processor: one press of five rows is 0.0075.
-    assert right >= 0.97
+    # Codecs and sums differ a little by the processor: one row of one button is 0.0015.
+    assert reading.readable.mean() >= 0.98
+    assert right >= 0.99
     assert off < 0.15
 
 
@@ -83,6 +86,25 @@ def test_a_pad_that_is_away_is_not_read(tmp_path: Path, states) -> None:
     assert not reading.buttons[30:60].any()
     assert not reading.button_confidence[30:60].any()
     assert compare(reading, states)[0] == 1.0
+
+
+@pytest.mark.slow
+def test_a_pad_that_a_panel_covers_is_not_read(tmp_path: Path) -> None:
+    states = make_states(SKIN, 150)
+    # Opaque or not, at a low rate; the second panel hides a third of the pad.
+    panels = dict.fromkeys(range(30, 55), (160, 70, 310, 170)) | dict.fromkeys(
+        range(90, 120), (160, 70, 220, 170)
+    )
+    for opacity, crf in ((1.0, 24), (0.65, 30)):
+        path = draw_video(
+            tmp_path / "a.mp4", SKIN, states, opacity=opacity, crf=crf, covered=panels
+        )
+
+        readable = read_overlay(path, SKIN).readable
+
+        covered = np.isin(np.arange(150), list(panels))
+        assert np.mean(~readable[covered]) >= 0.95
+        assert np.mean(readable[~covered]) >= 0.95
 
 
 @pytest.mark.slow
@@ -127,16 +149,54 @@ def test_what_is_no_video_is_refused(tmp_path: Path) -> None:
         read_overlay(tmp_path / "a.mp4", SKIN)
 
 
+def damage(path: Path, at: float) -> None:
+    """Overwrite some media data; the index stands at the end, so nothing is cut."""
+    whole = path.read_bytes()
+    start = int(len(whole) * at)
+    path.write_bytes(whole[:start] + b"\0" * 3000 + whole[start + 3000 :])
+
+
 @pytest.mark.slow
 def test_a_video_that_is_cut_off_is_read_up_to_there(tmp_path: Path, states) -> None:
     path = draw_video(tmp_path / "a.mp4", SKIN, states)
-    whole = path.read_bytes()
-    # The index stands at the end, so its media data is overwritten instead of being cut.
-    middle = len(whole) // 2
-    path.write_bytes(whole[:middle] + b"\0" * 3000 + whole[middle + 3000 :])
+    damage(path, 0.5)
 
     reading = read_overlay(path, SKIN)
 
     assert len(reading) == len(states)
     assert reading.readable[:30].all()
     assert compare(reading, states)[0] > 0.95
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("at", [0.3, 0.5])
+def test_a_video_is_read_on_at_the_key_frame_after_its_damage(
+    tmp_path: Path, states, at: float
+) -> None:
+    path = draw_video(tmp_path / "a.mp4", SKIN, states, key_every=12)
+    damage(path, at)
+
+    reading = read_overlay(path, SKIN)
+
+    (hole,) = list_runs(~reading.readable)
+    assert hole[0] > 12
+    assert hole[1] % 12 == 0
+    assert hole[1] - hole[0] <= 24
+    # Values of other rows would be wrong: states change every few rows.
+    assert compare(reading, states)[0] == 1.0
+    assert not reading.buttons[hole[0] : hole[1]].any()
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_a_video(tmp_path: Path) -> None:
+    peaks = []
+    for seconds in (4, 16):
+        path = draw_video(tmp_path / f"{seconds}.mp4", SKIN, make_states(SKIN, 30 * seconds))
+        read_overlay(path, SKIN)
+        tracemalloc.start()
+        read_overlay(path, SKIN)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+
+    # A row holds its values; the box of one frame has 16 kB, those of 12 s 5.7 MB.
+    assert peaks[1] - peaks[0] < 12 * 30 * 1500

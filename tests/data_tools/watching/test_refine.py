@@ -26,6 +26,19 @@ def test_a_trigger_that_is_pulled_in_part_keeps_its_values() -> None:
     np.testing.assert_allclose(refined.control("LEFT_TRIGGER"), values, atol=0.011)
 
 
+def test_a_trigger_at_rest_is_still() -> None:
+    values = np.zeros(90)
+    values[10:80:3] = 0.11
+    values[40:60] = np.concatenate([np.linspace(0.05, 0.9, 10), np.linspace(0.9, 0.05, 10)])
+
+    refined, _ = refine(make_reading(RIGHT_TRIGGER=values))
+
+    read = refined.control("RIGHT_TRIGGER")
+    assert not read[:40].any()
+    assert not read[61:].any()
+    np.testing.assert_allclose(read[40:60], values[40:60], atol=1e-6)
+
+
 def test_flicker_of_one_row_is_taken_back_and_a_clear_press_of_one_row_stays() -> None:
     values = np.zeros(40)
     values[[10, 11, 12, 13, 14, 15]] = 1
