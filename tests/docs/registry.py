@@ -69,11 +69,13 @@ GAMES = (
     Run(
         "nitrogen-data watch drawn/*.mp4 --out watched_by_parts --game doom_gather --skin xbox "
         "--part 0/2",
+        names={"*.mp4": "doom_gather-000000.mp4"},
         more="--workers 1",
     ),
     Run(
         "nitrogen-data watch drawn/*.mp4 --labels seen_labels --game doom_gather --skin xbox "
         "--correct-lag",
+        names={"*.mp4": "doom_gather-000000.mp4"},
         more="--workers 1",
     ),
     Run("nitrogen-data shard watched --out seen", more="--size 64"),

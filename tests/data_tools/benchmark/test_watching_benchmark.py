@@ -17,14 +17,14 @@ def test_a_clip_is_drawn_read_and_scored(tmp_path: Path, write_recording, monkey
     folder = tmp_path / "play"
     folder.mkdir()
     write_recording(folder)
-    arguments = [str(folder), "--pads", "1", "--cases", "1", "--seconds", "3"]
+    arguments = [str(folder), "--pads", "1", "--cases", "1", "--troubled", "0", "--seconds", "3"]
     outputs = ["--clips", str(tmp_path / "clips"), "--json", str(tmp_path / "scores.json")]
     monkeypatch.setattr(sys, "argv", ["watching", *arguments, *outputs])
 
     watching.main()
 
     (score,) = json.loads((tmp_path / "scores.json").read_text())["watching"]
-    assert score["readable"] > 0.9
+    assert score["good_lost"] < 0.1
     assert score["accuracy"] > 0.98
     assert "mean" in capsys.readouterr().out
 
