@@ -21,10 +21,11 @@ from av.error import FFmpegError
 from jaxtyping import Bool, Int64
 
 from data_tools.ingest.recording.ingest_recording import check_video, place_video, write_log
-from data_tools.names import plain_name
+from data_tools.names import has_suffix, is_hidden, plain_name
 from data_tools.recordings.input_log import InputLog, Track
 from data_tools.recordings.recording import (
     FACTS_SUFFIX,
+    VIDEO_SUFFIXES,
     MaskedBox,
     OverlayFacts,
     RecordingFacts,
@@ -182,7 +183,7 @@ def watch_videos(
     """Make a recording of each video of a part; those that are made already are kept.
 
     Args:
-        videos: Of all parts, `.mp4`, `.mkv` or `.webm`, of different names.
+        videos: Of all parts, `.mp4`, `.mkv` or `.webm`, of different names, or folders of them.
         out_dir: Where the recordings go.
         settings: What is looked for.
         has_sheet: Draw a contact sheet for each video.
@@ -200,6 +201,7 @@ def watch_videos(
         OSError: If a recording cannot be written.
     """
     check_folder(out_dir)
+    videos = list_videos(videos)
     if out_dir.resolve() in {path.parent.resolve() for path in videos}:
         raise ValueError(f"{out_dir} holds the videos: choose another folder with --out")
     asked = _describe(settings)
@@ -227,6 +229,20 @@ def watch_videos(
         report = _report(done, settings.game)
         report.write(work_dir / f"report{part.name and f'-{part.name}'}.json")
     return done, report
+
+
+def list_videos(paths: Sequence[Path]) -> list[Path]:
+    """List videos, and those in folders by name; a folder without one stands for itself.
+
+    Raises:
+        OSError: If a folder cannot be read.
+    """
+    found: list[Path] = []
+    for path in paths:
+        inside = sorted(path.iterdir()) if path.is_dir() else []
+        videos = [each for each in inside if has_suffix(each, VIDEO_SUFFIXES)]
+        found += [each for each in videos if not is_hidden(each)] or [path]
+    return found
 
 
 def _describe(settings: WatchSettings) -> dict[str, Any]:

@@ -100,7 +100,9 @@ def add_watch_verb(verbs: "argparse._SubParsersAction[CommandParser]") -> None:
             "a/*.mp4 --out rec --game hades --skin xbox --part 3/8",
         ],
     )
-    verb.add_argument("videos", metavar="VIDEO", type=Path, nargs="+", help=".mp4, .mkv or .webm")
+    verb.add_argument(
+        "videos", metavar="VIDEO", type=Path, nargs="+", help=".mp4, .mkv or .webm, or a folder"
+    )
     verb.add_argument(
         "--out", type=out_folder, required=True, metavar="FOLDER", help="folder for the recordings"
     )
