@@ -22,7 +22,7 @@ from examples.watched_section import write_watched_section
 from nitrogen_train.evaluation.run_page import Opening, write_report
 from nitrogen_train.runtime.interrupts import announce
 
-EPISODES = {"doom_defend": 60, "doom_gather": 24}
+EPISODES = {"doom_defend": 48, "doom_gather": 20}
 """Recorded, by game."""
 IMAGE_SIZE = 96
 """Side of the square picture that the policy sees."""

@@ -1,6 +1,6 @@
 """Draw a watched video beside what was read from it, and what a policy will see of it.
 
-    watched recording ─► frame | pad as it was read, courses of its controls, the masked picture
+    watched recording ─► frame | pad as it was read, pad in the frame, masked picture, courses
 
 Whoever looks at it sees whether the reading follows the pad, and that a policy does not see the
 pad itself.
@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float32, UInt8
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-from data_tools.recordings.recording import Recording
+from data_tools.recordings.recording import Box, Recording
 from data_tools.shards.source_video import read_video_table
 from data_tools.watching.judge_reading import read_rows
 from nitrogen_train.actions import GAMEPAD, ActionRows
@@ -28,7 +28,8 @@ _GAP_PX, _TEXT_PX = 8, 13
 _COURSE_S = 4.0
 """Seconds that the courses show."""
 _COURSE_PX = 26
-_COURSES_WIDTH_PX = 176
+_SMALL_PX = 124
+"""Side of the square picture that a policy sees, as it is shown."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +50,7 @@ def write_film(
     Args:
         recording: What `watch` has made.
         path: The mp4 to write.
-        controls: Whose courses are drawn, at most five.
+        controls: Whose courses are drawn, at most four.
         seconds: Its length.
         size: Side of the square picture that a policy gets.
 
@@ -62,18 +63,6 @@ def write_film(
     ) as writer:
         for picture in _iter_pictures(film, start, stop):
             writer.write(np.asarray(picture))
-
-
-def draw_moment(
-    recording: Recording, *, controls: Sequence[str], seconds: float, size: int
-) -> Image.Image:
-    """Draw the last picture of the film that `write_film` would write.
-
-    Raises:
-        ShardError: If the recording breaks its contract.
-    """
-    film, (_, stop) = _open(recording, controls, seconds, size)
-    return next(_iter_pictures(film, stop - 1, stop))
 
 
 def _open(
@@ -94,39 +83,54 @@ def _iter_pictures(film: _Film, start: int, stop: int) -> Iterator[Image.Image]:
         masked = seen.copy()
         for x, y, width, height in (mask.box for mask in masks):
             masked[y : y + height, x : x + width] = 0
-        yield _lay_out(film, row, seen, masked)
+        yield _lay_out(film, row, seen, masked, pad=masks[0].box)
 
 
 def _lay_out(
-    film: _Film, row: int, seen: UInt8[np.ndarray, "h w 3"], masked: UInt8[np.ndarray, "h w 3"]
+    film: _Film,
+    row: int,
+    seen: UInt8[np.ndarray, "h w 3"],
+    masked: UInt8[np.ndarray, "h w 3"],
+    pad: Box,
 ) -> Image.Image:
     picture = Image.new("RGB", (_VIDEO_PX + _COLUMN_PX, _HEIGHT_PX), BACKGROUND)
-    # As high as the picture allows, its sides as the video has them.
-    scale = min(_VIDEO_PX / seen.shape[1], _HEIGHT_PX / seen.shape[0])
-    shown = (round(seen.shape[1] * scale), round(seen.shape[0] * scale))
-    picture.paste(Image.fromarray(seen).resize(shown, Image.Resampling.LANCZOS), (0, 0))
-    pad = draw_pad_strip(GAMEPAD.controls_at(film.rows, row), _COLUMN_PX, "read from the video")
-    picture.paste(pad, (_VIDEO_PX, 0))
-    side = _COLUMN_PX - _COURSES_WIDTH_PX - 2 * _GAP_PX
-    top = pad.height + _GAP_PX
-    small = Image.fromarray(masked).resize((film.size, film.size), Image.Resampling.BOX)
-    picture.paste(small.resize((side, side), Image.Resampling.NEAREST), (_VIDEO_PX + _GAP_PX, top))
     draw, font = ImageDraw.Draw(picture), ImageFont.load_default(_TEXT_PX)
-    draw.text((_VIDEO_PX + _GAP_PX, top + side + 4), "what a policy sees", TEXT, font)
-    left = _VIDEO_PX + 2 * _GAP_PX + side
+    video = Image.fromarray(seen)
+    shown = ImageOps.contain(video, (_VIDEO_PX, _HEIGHT_PX), Image.Resampling.LANCZOS)
+    picture.paste(shown, (0, 0))
+    left = _VIDEO_PX + _GAP_PX
+    strip = draw_pad_strip(GAMEPAD.controls_at(film.rows, row), _COLUMN_PX, "read from the video")
+    picture.paste(strip, (_VIDEO_PX, 0))
+    top, under = strip.height + _GAP_PX, strip.height + _GAP_PX + _SMALL_PX + 2
+    x, y, width, height = pad
+    cut = video.crop((x, y, x + width, y + height))
+    room = (_COLUMN_PX - _SMALL_PX - 3 * _GAP_PX, _SMALL_PX)
+    picture.paste(ImageOps.contain(cut, room, Image.Resampling.LANCZOS), (left, top))
+    draw.text((left, under), "the video, enlarged", TEXT, font)
+    small = Image.fromarray(masked).resize((film.size, film.size), Image.Resampling.BOX)
+    small = small.resize((_SMALL_PX, _SMALL_PX), Image.Resampling.NEAREST)
+    right = left + room[0] + _GAP_PX
+    picture.paste(small, (right, top))
+    draw.text((right, under), "what a policy sees", TEXT, font)
+    wide = (_COLUMN_PX - _GAP_PX) // len(film.controls)
     for place, name in enumerate(film.controls):
-        y = top + place * (_COURSE_PX + _TEXT_PX + _GAP_PX)
-        draw.text((left, y), name.lower(), TEXT, font)
-        _draw_course(draw, film, name, row, (left, y + _TEXT_PX + 4))
+        corner = (left + place * wide, _HEIGHT_PX - _COURSE_PX - _TEXT_PX - 2 * _GAP_PX)
+        draw.text(corner, name.lower(), TEXT, font)
+        corner = (corner[0], _HEIGHT_PX - _COURSE_PX - _GAP_PX)
+        _draw_course(draw, film, name, row, corner, wide - _GAP_PX)
     return picture
 
 
 def _draw_course(
-    draw: ImageDraw.ImageDraw, film: _Film, name: str, row: int, at: tuple[int, int]
+    draw: ImageDraw.ImageDraw,
+    film: _Film,
+    name: str,
+    row: int,
+    at: tuple[int, int],
+    width: int,
 ) -> None:
     """Draw a control's values up to a row, the row at the right end."""
     left, top = at
-    width = _COURSES_WIDTH_PX - _GAP_PX
     is_button = name in GAMEPAD.buttons
     rest = _COURSE_PX if is_button else _COURSE_PX / 2
     draw.line([(left, top + rest), (left + width, top + rest)], TEXT, 1)
