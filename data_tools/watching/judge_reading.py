@@ -18,6 +18,8 @@ from data_tools.shards.source_video import read_video_table
 from nitrogen_train.actions import GAMEPAD, ActionRows
 from nitrogen_train.data.schema import ShardError
 
+LABELLED = tuple(name for name in GAMEPAD.controls if name not in GAMEPAD.unlabelled)
+"""The controls that a pad has."""
 _ONSET_ROWS = 1
 """A press may be read to begin so many rows from where it began."""
 
@@ -44,7 +46,7 @@ class JudgedReading:
 
 
 def judge_reading(
-    watched_dir: Path, truth_dir: Path, controls: Sequence[str] = GAMEPAD.controls
+    watched_dir: Path, truth_dir: Path, controls: Sequence[str] = LABELLED
 ) -> JudgedReading:
     """Compare a folder of watched recordings with the logs of the play.
 

@@ -404,6 +404,8 @@ NOT_RUN = {
             'sbatch --array="$(python -m nitrogen_train.sweep array "${grid[@]}")%8" '
             '--gpus-per-node=1 slurm/sweep.sbatch runs/lr "${grid[@]}"',
             'nitrogen-train -m hydra/launcher=slurm "${grid[@]}" output_dir=runs/lr',
+            "sbatch --array=0-99 --cpus-per-task=8 --time=12:00:00 slurm/watch.sbatch "
+            "videos/celeste --out watched/celeste --game celeste --skin ds4.json",
             "nitrogen-report runs/pretrain",
         ),
         _SLURM,
@@ -443,6 +445,7 @@ NOT_RUN = {
             ),
             "python -m benchmarks strategies",
             "python -m benchmarks.alignment play/*",
+            "python -m benchmarks.watching play/*",
             "python -m benchmarks.watching play/* --skins xbox-controller.json",
             "nitrogen-data record doom_gather --episodes 8 --out play/doom_gather",
             "python -m benchmarks.data_tools --seconds 60",
