@@ -44,7 +44,9 @@ def _film(output_dir: Path, game: str, size: int) -> PagePicture:
     path.parent.mkdir(parents=True, exist_ok=True)
     recording = find_recordings([output_dir / "watched" / game])[0]
     write_film(recording, path, controls=_used(game), seconds=FILM_S, size=size)
-    return PagePicture(kind="video/mp4", data=path.read_bytes(), caption=f"{game}, watched")
+    return PagePicture(
+        kind="video/mp4", data=path.read_bytes(), caption=f"{game}, watched", is_wide=True
+    )
 
 
 def _used(game: str) -> tuple[str, ...]:

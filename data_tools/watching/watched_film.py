@@ -24,6 +24,8 @@ from nitrogen_train.viewing.overlays import BACKGROUND, LIT, TEXT, draw_pad_stri
 _ENCODING = Encoding(crf=26, group_s=5.0, decodes_fast=False)
 """Encoding for looking at."""
 _VIDEO_PX, _COLUMN_PX, _HEIGHT_PX = 480, 320, 360
+_CONTROLS_PX = 84
+"""Black rows below, which a browser's player lays its controls over."""
 _GAP_PX, _TEXT_PX = 8, 13
 _COURSE_S = 4.0
 """Seconds that the courses show."""
@@ -59,10 +61,14 @@ def write_film(
     """
     film, (start, stop) = _open(recording, controls, seconds, size)
     with VideoWriter(
-        path, fps=film.fps, width=_VIDEO_PX + _COLUMN_PX, height=_HEIGHT_PX, encoding=_ENCODING
+        path,
+        fps=film.fps,
+        width=_VIDEO_PX + _COLUMN_PX,
+        height=_HEIGHT_PX + _CONTROLS_PX,
+        encoding=_ENCODING,
     ) as writer:
         for picture in _iter_pictures(film, start, stop):
-            writer.write(np.asarray(picture))
+            writer.write(np.pad(np.asarray(picture), ((0, _CONTROLS_PX), (0, 0), (0, 0))))
 
 
 def _open(

@@ -445,7 +445,7 @@ NOT_RUN = {
             ),
             "python -m benchmarks strategies",
             "python -m benchmarks.alignment play/*",
-            "python -m benchmarks.watching play/*",
+            "python -m benchmarks.watching play/* --cases 1 --seconds 60",
             "python -m benchmarks.watching play/* --skins xbox-controller.json",
             "nitrogen-data record doom_gather --episodes 8 --out play/doom_gather",
             "python -m benchmarks.data_tools --seconds 60",
