@@ -50,12 +50,12 @@ GAMES = (
         more="--size 64 --heldout-share 0.5",
         is_quick=True,
     ),
-    Run("ls demo/recordings/*/*.mp4"),
     Run("nitrogen-data preview DATASET", names={"DATASET": "data"}),
     Run(
         "nitrogen-data overlay draw rec --out drawn --skin xbox",
         more="--size 320x180 --width 120 --workers 1",
     ),
+    Run("ls demo/videos/*/*.mp4", names={"demo/videos/*": "drawn"}),
     Run(
         "nitrogen-data overlay draw rec --out presets --skin PRESET.json --width 200 --at top-left "
         "--bitrate 2M --fps 60",
