@@ -149,7 +149,7 @@ def game_name(text: str) -> str:
         argparse.ArgumentTypeError: If it is written otherwise.
     """
     plain = re.sub(r"[^\w-]+", "_", text.lower()).strip("_")
-    if text != plain:
+    if text != plain or not plain:
         raise argparse.ArgumentTypeError(
             f"a game is written in small letters, digits and _, got {text!r}"
             + (f"; write {plain}" if plain else "")

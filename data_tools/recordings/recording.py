@@ -68,7 +68,12 @@ class OverlayFacts:
     controls: dict[str, float] = field(default_factory=dict)
     """Mean confidence of each control that the pad shows; it shows no others."""
     lag_ms: float | None = None
-    """Time by which the pad shows an input later than the game does; None if nobody measured it."""
+    """Time by which the pad shows an input later than the game's picture does; the game's time to
+    answer counts against it. None if it could not be measured."""
+    lag_confidence: float | None = None
+    """Share of draws of parts of the video that give this lag within a frame."""
+    shifted_rows: int = 0
+    """Rows by which the log was moved to undo the lag, later ones above 0."""
     display_fps: float | None = None
     """Rate at which the pad was drawn, where it is lower than the video's."""
     reader: str = ""
@@ -313,11 +318,14 @@ def _parse_overlay(value: object, what: str) -> OverlayFacts | None:
     known = [item.name for item in fields(OverlayFacts)]
     texts = [values.get(name) for name in ("skin", "layout", "reader")]
     numbers = [values.get(name) for name in ("opacity", "readable", "confidence")]
-    numbers += [values.get(name) or 0.0 for name in ("lag_ms", "display_fps")]
+    # Facts have been written without some of these.
+    optional = ("lag_ms", "lag_confidence", "shifted_rows", "display_fps")
+    numbers += [values.get(name) or 0.0 for name in optional]
     controls = values.get("controls")
     numbers += [*controls.values()] if isinstance(controls, dict) else [None]
     if not (
-        values.keys() == set(known)
+        set(known) - set(optional) <= values.keys() <= set(known)
+        and type(values.get("shifted_rows", 0)) is int
         and all(_fits(text, str) for text in texts)
         and all(number is not None and _fits(number, float | None) for number in numbers)
     ):

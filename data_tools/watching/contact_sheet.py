@@ -109,7 +109,10 @@ def _describe(
     minutes, seconds = divmod(float(reading.times_s[row]), 60)
     time = f"{int(minutes)}:{seconds:05.2f}"
     if not learned[row]:
-        return f"{time}  not readable, not learned from", False
+        return (
+            f"{time}  not {'sure' if reading.readable[row] else 'readable'}, not learned from",
+            False,
+        )
     return f"{time}  {confidence[row]:.2f} {names[row]}", True
 
 

@@ -26,7 +26,7 @@ from nitrogen_train.actions import GAMEPAD
 from nitrogen_train.data.clip_record import ClipActions
 from nitrogen_train.data.encode import StreamEncoding, VideoWriter
 from nitrogen_train.data.schema import ShardError
-from nitrogen_train.runtime.atomic_files import check_folder, describe_error
+from nitrogen_train.runtime.atomic_files import check_folder, describe_error, hash_parts
 from nitrogen_train.runtime.ledger import Ledger, name_changes
 from nitrogen_train.runtime.processes import map_in_order
 from nitrogen_train.runtime.progress import Progress
@@ -100,9 +100,12 @@ class OverlaySettings:
         except ValueError:
             corners = ", ".join(CORNERS)
             raise ValueError(f"--at takes {corners} or X,Y in pixels, got {self.at!r}") from None
+        if not (0 <= x < wide and 0 <= y < tall):
+            raise ValueError(f"--at {self.at} lies outside of the picture of {wide}x{tall} pixels")
         if not (0 <= x <= wide - pad[0] and 0 <= y <= tall - pad[1]):
             raise ValueError(
-                f"--at {self.at}: a pad of {pad[0]}x{pad[1]} does not fit in {wide}x{tall} there"
+                f"--at {self.at}: a controller of {pad[0]}x{pad[1]} does not fit in {wide}x{tall} "
+                "there"
             )
         return x, y
 
@@ -113,6 +116,8 @@ class DrawnVideo:
 
     name: str
     num_frames: int = 0
+    digest: str = ""
+    """Of the recording's video and log, by which another one of its name is told apart."""
     fault: str = ""
     """Why there is no video; empty where there is one."""
 
@@ -144,7 +149,12 @@ def draw_overlays(
     _refuse_others(ledger, out_dir)
     # Known from the start on whose the videos are, whenever a kill comes.
     ledger.add()
-    kept = {each.name: each for each in ledger if (out_dir / f"{each.name}.mp4").is_file()}
+    digests = {recording.name: _digest(recording) for recording in recordings}
+    kept = {
+        each.name: each
+        for each in ledger
+        if each.digest == digests.get(each.name) and (out_dir / f"{each.name}.mp4").is_file()
+    }
     todo = [recording for recording in recordings if recording.name not in kept]
     drawn = map_in_order(
         partial(_try_draw, settings=settings, out_dir=out_dir), todo, workers=workers
@@ -204,6 +214,14 @@ def _list_values(skin: Skin) -> Iterator[bytes]:
                 yield (str(each.shape).encode() + each.tobytes()) if is_look else str(each).encode()
 
 
+def _digest(recording: Recording) -> str:
+    """Tell a recording from another one of its name; empty if it cannot be read."""
+    try:
+        return f"{hash_parts(recording.video_path)} {hash_parts(recording.log_path)}"
+    except OSError:
+        return ""
+
+
 def _refuse_others(ledger: Ledger[DrawnVideo], out_dir: Path) -> None:
     """Leave a folder alone that holds videos of other settings.
 
@@ -223,10 +241,11 @@ def _refuse_others(ledger: Ledger[DrawnVideo], out_dir: Path) -> None:
 def _try_draw(recording: Recording, *, settings: OverlaySettings, out_dir: Path) -> DrawnVideo:
     """Draw one recording, or say why it cannot be drawn."""
     try:
+        digest = _digest(recording)
         num_frames = draw_recording(recording, out_dir / f"{recording.name}.mp4", settings)
     except (ShardError, OSError, ValueError) as error:
         return DrawnVideo(name=recording.name, fault=describe_error(error))
-    return DrawnVideo(name=recording.name, num_frames=num_frames)
+    return DrawnVideo(name=recording.name, num_frames=num_frames, digest=digest)
 
 
 def draw_recording(recording: Recording, path: Path, settings: OverlaySettings) -> int:

@@ -187,16 +187,16 @@ def read_overlay(
     rows = _Rows.empty(len(video))
     reader = _look(video, skin, box)
     if reader is None:
-        raise ReadingError(f"{path}: no pad of the skin {skin.name!r} was found in it")
+        raise ReadingError(f"{path}: no controller of the skin {skin.name!r} was found in it")
     if not reader.readers:
         raise ReadingError(
-            f"{path}: the pad is {reader.box[2] - reader.box[0]} pixels wide, too small to tell "
-            "any of its controls"
+            f"{path}: the controller is {reader.box[2] - reader.box[0]} pixels wide, too small to "
+            "tell any of its controls"
         )
     stretches = [reader.read(video, rows, 0, progress)]
     stretches += _look_elsewhere(video, skin, rows, stretches[0].box)
     if not rows.readable.any():
-        raise ReadingError(f"{path}: no pad of the skin {skin.name!r} was found in it")
+        raise ReadingError(f"{path}: no controller of the skin {skin.name!r} was found in it")
     rows.clear(~rows.readable)
     edges_s = video.edges_ns(0) / 1e9
     return Reading(

@@ -1,110 +1,81 @@
 """Make recordings of videos that show a controller: its picture becomes the log of inputs.
 
-    video ─► read_overlay, refine ─► Reading ─► log, stretches not to learn from, boxes to black out
-      ─► video (a link), NAME.inputs.parquet, NAME.sheet.png, NAME.json ─► a line in the ledger
+    video ─► read_overlay, refine ─► Reading ─► watched_recording
+      ─► video (a link), NAME.inputs.parquet, NAME.sheet.png, NAME.layout.json, NAME.json
+       │  or, with labels alone, NAME.tar.gz
+       └► a line in the ledger
 
 What is finished is kept when the work is started again. A video that cannot be used is dropped with
-its reason, and stops no other. Frame t has row t: what the pad shows on a frame is the frame's row.
+its reason, and stops no other.
 """
 
 import contextlib
 import hashlib
+import json
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from av.error import FFmpegError
-from jaxtyping import Bool, Int64
 
 from data_tools.ingest.recording.ingest_recording import check_video, place_video, write_log
 from data_tools.names import has_suffix, is_hidden, plain_name
-from data_tools.recordings.input_log import InputLog, Track
 from data_tools.recordings.recording import (
     FACTS_SUFFIX,
     VIDEO_SUFFIXES,
-    MaskedBox,
-    OverlayFacts,
     RecordingFacts,
     check_game_name,
 )
 from data_tools.shards.drop_report import Dropped, DropReport, GameShare, format_length
-from data_tools.shards.shard_plan import ALL, Part, list_loss
+from data_tools.shards.shard_plan import ALL, Part
 from data_tools.shards.source_video import SourceVideo, read_video_table
 from data_tools.watching.contact_sheet import draw_sheet
+from data_tools.watching.overlay_layout import LAYOUT_SUFFIX, place_skin
 from data_tools.watching.read_known import read_overlay
-from data_tools.watching.reading import Box, PadStretch, Reading, ReadingError, list_runs
+from data_tools.watching.reading import ReadingError
 from data_tools.watching.refine import refine
-from nitrogen_train.actions import GAMEPAD
+from data_tools.watching.watched_recording import (
+    WatchedRecording,
+    WatchSettings,
+    find_longest,
+    list_graded,
+    make_recording,
+)
+from data_tools.watching.write_labels import (
+    LABELS_SUFFIX,
+    check_label_name,
+    is_our_tarball,
+    pack_labels,
+)
 from nitrogen_train.data.schema import ShardError
-from nitrogen_train.runtime.atomic_files import check_folder, describe_error, write_atomically
+from nitrogen_train.runtime.atomic_files import (
+    check_folder,
+    describe_error,
+    hash_parts,
+    write_atomically,
+)
 from nitrogen_train.runtime.ledger import Ledger, name_changes
 from nitrogen_train.runtime.processes import map_in_order
-from nitrogen_train.runtime.progress import Progress, pluralize
+from nitrogen_train.runtime.progress import Progress, format_duration, write_line
 from nitrogen_train.skins.open_skin import open_skin
 from nitrogen_train.skins.render_skin import Renderer
-from nitrogen_train.skins.skin import Skin, Trigger
 
-READER = "known-skin-1"
+READER = "known-skin-2"
 """Version of the reader; another one reads other values."""
 WORK_NAME = ".watch"
 SHEET_SUFFIX = ".sheet.png"
 LOG_SUFFIX = ".inputs.parquet"
-_GROW_PX = 2
-_MASK_AROUND_S = 1.0
-"""Time by which a box is blacked out before and after the pad was found there: where a pad moves,
-the moment is known to some frames only."""
-_SHORTEST_S = 0.25
-"""Rows that can be read for a shorter time than that, between others that cannot, are left out."""
-_MOST_STRETCHES = 3000
-"""More would make the facts larger than a reader takes them."""
-_LEAST_CONFIDENCE = 0.25
-"""Mean over all controls, below which something else was taken for a pad."""
-_DIGITS = 3
-_NOT_MEASURED = 100.0
-"""Residual of a row that was not decoded."""
+_OPTIONS = {"corrects_lag": "correct-lag", "session_id": "session"}
+"""Options of the fields that have another name."""
+_SILENT_S = 60.0
+"""A video that takes longer than that has a line each time that it does."""
 
-NO_PAD = "no pad was found"
+NO_PAD = "no controller was found"
 NO_VIDEO = "the video or what lies in its place cannot be used"
-UNREADABLE = "the pad could not be read there"
-DAMAGED = "the video is damaged or changes its size there"
-
-
-@dataclass(frozen=True, kw_only=True)
-class WatchSettings:
-    """What is looked for, and what the recordings say of the play."""
-
-    skin: str
-    """What `open_skin` takes."""
-    game: str
-    box: tuple[int, int, int, int] | None = None
-    """Left, top, width and height of the place of the pad, to a fifth of its size."""
-    session_id: str | None = None
-    """None: each video is a session."""
-    source: str = "recordings"
-    licence: str = "unknown"
-    url: str = ""
-
-    def __post_init__(self) -> None:
-        """Check the box.
-
-        Raises:
-            ValueError: If it holds nothing.
-        """
-        if self.box is not None and (min(self.box) < 0 or min(self.box[2:]) < 1):
-            got = ",".join(map(str, self.box))
-            raise ValueError(f"--box takes X,Y,W,H in pixels, W and H above 0, got {got}")
-
-    @property
-    def edges(self) -> Box | None:
-        """Return the box by its edges."""
-        if self.box is None:
-            return None
-        x, y, width, height = self.box
-        return x, y, x + width, y + height
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,14 +85,14 @@ class WatchedVideo:
     name: str
     """The recording's."""
     path: str
-    size_bytes: int = 0
-    """The video's, by which another one of its name is told apart."""
+    digest: str = ""
+    """Of the video's size and parts of it, by which another one of its name is told apart."""
     asked: dict[str, Any]
     """The settings."""
     seconds: float = 0.0
     kept_s: float = 0.0
     place: str = ""
-    """Where the pad was, in words."""
+    """Where the controller was, in words."""
     dropped: tuple[Dropped, ...] = ()
 
     @property
@@ -142,7 +113,9 @@ class WatchedVideo:
             why = why.removeprefix(f"{self.path}: ").replace(self.path, "it", 1)
             return f"{self.name}: dropped: {why}"
         lost = [
-            f"{format_length(item.seconds)} not: {item.reason} ({item.detail})"
+            f"{item.reason} ({item.detail})"
+            if not item.seconds
+            else f"{format_length(item.seconds)} not: {item.reason} ({item.detail})"
             for item in self.dropped
         ]
         kept = f"{format_length(self.kept_s)} kept of {format_length(self.seconds)}, {self.place}"
@@ -156,18 +129,11 @@ class _Job:
     out_dir: Path
     has_sheet: bool
     copy: bool
+    is_labels: bool
 
-
-@dataclass(frozen=True, kw_only=True)
-class _Watched:
-    """A video that has been read, before anything is written."""
-
-    video: SourceVideo
-    reading: Reading
-    learned: Bool[np.ndarray, " rows"]
-    facts: RecordingFacts
-    log: InputLog
-    outcome: WatchedVideo
+    def target(self, name: str) -> Path:
+        """Name the file that is written last: where it is, everything is there."""
+        return self.out_dir / f"{name}{LABELS_SUFFIX if self.is_labels else FACTS_SUFFIX}"
 
 
 def watch_videos(
@@ -177,6 +143,7 @@ def watch_videos(
     settings: WatchSettings,
     has_sheet: bool = False,
     copy: bool = False,
+    is_labels: bool = False,
     part: Part = ALL,
     workers: int = 1,
 ) -> tuple[list[WatchedVideo], DropReport]:
@@ -186,8 +153,9 @@ def watch_videos(
         videos: Of all parts, `.mp4`, `.mkv` or `.webm`, of different names, or folders of them.
         out_dir: Where the recordings go.
         settings: What is looked for.
-        has_sheet: Draw a contact sheet for each video.
+        has_sheet: Draw a contact sheet for each video, and write where its controls are.
         copy: Copy the videos; else they are linked to.
+        is_labels: Write labels alone, in the layout of NVIDIA's public tarballs.
         part: Which of the videos are this process's.
         workers: Processes.
 
@@ -203,10 +171,17 @@ def watch_videos(
     check_folder(out_dir)
     videos = list_videos(videos)
     if out_dir.resolve() in {path.parent.resolve() for path in videos}:
-        raise ValueError(f"{out_dir} holds the videos: choose another folder with --out")
+        raise ValueError(f"{out_dir} holds the videos: choose another folder")
     asked = _describe(settings)
     check_game_name(settings.game, out_dir)
-    job = _Job(settings=settings, asked=asked, out_dir=out_dir, has_sheet=has_sheet, copy=copy)
+    job = _Job(
+        settings=settings,
+        asked=asked,
+        out_dir=out_dir,
+        has_sheet=has_sheet,
+        copy=copy,
+        is_labels=is_labels,
+    )
     mine = part.take(videos)
     twins = _find_twins(videos)
     work_dir = out_dir / WORK_NAME
@@ -256,11 +231,17 @@ def _describe(settings: WatchSettings) -> dict[str, Any]:
     digest = hashlib.sha256(skin.layout.encode())
     for state in ({}, *({name: 1.0} for name in skin.controls)):
         digest.update(renderer.render(state).tobytes())
-    asked = asdict(settings) | {"skin": f"{skin.name} ({digest.hexdigest()[:12]})"}
-    asked["box"] = None if settings.box is None else ",".join(map(str, settings.box))
-    return {f"--{name.removesuffix('_id')}": value for name, value in asked.items()} | {
-        "reader": READER
+    asked = {
+        f"--{_OPTIONS.get(name, name)}": value
+        for name, value in vars(settings).items()
+        if name != "layout"
     }
+    asked["--skin"] = f"{skin.name} ({digest.hexdigest()[:12]})"
+    asked["--box"] = None if settings.box is None else ",".join(map(str, settings.box))
+    if settings.layout is not None:
+        written = json.dumps(asdict(settings.layout), sort_keys=True)
+        asked["--layout"] = hashlib.sha256(written.encode()).hexdigest()[:12]
+    return asked | {"reader": READER}
 
 
 def _find_twins(videos: Sequence[Path]) -> dict[Path, Path]:
@@ -285,258 +266,138 @@ def _find_known(
     """Find what is known of a video without reading it; None if it must be read."""
     name = plain_name(path.stem)
     before = kept.get(name)
-    facts_path = job.out_dir / f"{name}{FACTS_SUFFIX}"
     try:
         check_video(path)
-        is_same = before is not None and (before.asked, before.size_bytes) == (
+        if job.is_labels:
+            check_label_name(path)
+        is_same = before is not None and (before.asked, before.digest) == (
             job.asked,
-            path.stat().st_size,
+            hash_parts(path),
         )
-        _refuse_other(job, facts_path, None if is_same else before, twin=twins.get(path))
+        _refuse_other(job, job.target(name), None if is_same else before, twin=twins.get(path))
     except (ShardError, OSError) as error:
         return _drop(job, path, NO_VIDEO, describe_error(error))
     sheet_path = job.out_dir / f"{name}{SHEET_SUFFIX}"
-    is_whole = facts_path.exists() and (sheet_path.exists() or not job.has_sheet)
+    is_whole = job.target(name).exists() and (sheet_path.exists() or not job.has_sheet)
     return before if is_same and before and (is_whole or not before.is_kept) else None
 
 
 def _refuse_other(
-    job: _Job, facts_path: Path, other: WatchedVideo | None, *, twin: Path | None
+    job: _Job, target: Path, other: WatchedVideo | None, *, twin: Path | None
 ) -> None:
-    """Leave recordings alone that are of something else.
+    """Leave files alone that are of something else.
 
     Raises:
         ShardError: If one of the video's name is there.
     """
     if twin is not None:
         raise ShardError(f"{twin} has its name; rename one of them")
-    if not facts_path.exists():
+    if not target.exists():
         return
     if other is not None:
         how = name_changes(other.asked, job.asked) or "is of another video"
-        raise ShardError(f"{facts_path} {how}; remove it, or choose another --out")
-    if RecordingFacts.from_json(facts_path.read_bytes(), what=str(facts_path)).overlay is None:
-        raise ShardError(f"{facts_path} is of another recording; choose another --out")
+        raise ShardError(f"{target} {how}; remove it, or choose another folder")
+    if job.is_labels:
+        is_ours = is_our_tarball(target)
+    else:
+        facts = RecordingFacts.from_json(target.read_bytes(), what=str(target))
+        is_ours = facts.overlay is not None
+    if not is_ours:
+        raise ShardError(f"{target} was not made by `watch`; choose another folder")
 
 
 def _drop(job: _Job, path: Path, reason: str, detail: str) -> WatchedVideo:
     name = plain_name(path.stem)
-    size = 0
+    digest = ""
     with contextlib.suppress(OSError):
-        size = path.stat().st_size
+        digest = hash_parts(path)
     lost = Dropped(name=name, game=job.settings.game, reason=reason, detail=detail)
-    return WatchedVideo(
-        name=name, path=str(path), size_bytes=size, asked=job.asked, dropped=(lost,)
-    )
+    return WatchedVideo(name=name, path=str(path), digest=digest, asked=job.asked, dropped=(lost,))
 
 
 def _watch(path: Path, *, job: _Job) -> WatchedVideo:
     """Read a video and write its recording, or say why there is none."""
+    name = plain_name(path.stem)
     # What cannot be read is this video's fault; what cannot be written is that of all.
     try:
-        watched = _read(path, job)
+        digest = hash_parts(path)
+        video = read_video_table(path)
+        watched = _read(video, job)
+        labels = pack_labels(video, watched) if job.is_labels else b""
         sheet = None
         if job.has_sheet:
-            sheet = draw_sheet(
-                watched.video, watched.reading, watched.learned, open_skin(job.settings.skin)
-            )
+            skin = open_skin(job.settings.skin)
+            sheet = draw_sheet(video, watched.reading, watched.learned, skin)
     except ReadingError as error:
         return _drop(job, path, NO_PAD, str(error))
     except (ShardError, OSError, FFmpegError, ValueError, ArithmeticError, MemoryError) as error:
         return _drop(job, path, NO_VIDEO, describe_error(error) or "it needs too much memory")
-    name = watched.outcome.name
-    write_log(job.out_dir / f"{name}{LOG_SUFFIX}", watched.log)
-    place_video(path, job.out_dir / f"{name}{path.suffix.lower()}", copy=job.copy)
     if sheet is not None:
         with write_atomically(job.out_dir / f"{name}{SHEET_SUFFIX}") as temporary:
             sheet.save(temporary, format="PNG")
-    # Last: where there are facts, everything is there.
-    watched.facts.write(job.out_dir / f"{name}{FACTS_SUFFIX}")
-    return watched.outcome
+        box = find_longest(watched.reading.stretches).box
+        layout = place_skin(open_skin(job.settings.skin), box, picture=(video.width, video.height))
+        layout.write(job.out_dir / f"{name}{LAYOUT_SUFFIX}")
+    if job.is_labels:
+        with write_atomically(job.target(name)) as temporary:
+            temporary.write_bytes(labels)
+    else:
+        write_log(job.out_dir / f"{name}{LOG_SUFFIX}", watched.log)
+        place_video(path, job.out_dir / f"{name}{path.suffix.lower()}", copy=job.copy)
+        watched.facts.write(job.target(name))
+    return WatchedVideo(
+        name=name,
+        path=str(path),
+        digest=digest,
+        asked=job.asked,
+        seconds=watched.seconds,
+        kept_s=watched.kept_s,
+        place=watched.place,
+        dropped=watched.lost,
+    )
 
 
-def _read(path: Path, job: _Job) -> _Watched:
+def _read(video: SourceVideo, job: _Job) -> WatchedRecording:
     """Read a video.
 
     Raises:
-        ReadingError: If the pad is not found, or could be read nowhere.
+        ReadingError: If the controller is not found, or could be read nowhere.
         ShardError: If it is no video, or cannot be decoded.
         OSError: If it cannot be read.
     """
-    name, settings = plain_name(path.stem), job.settings
+    settings = job.settings
     skin = open_skin(settings.skin)
-    video = read_video_table(path)
-    reading, _ = refine(read_overlay(path, skin, box=settings.edges))
-    edges_ns = video.edges_ns(0)
-    runs = find_unreadable(reading.readable, fps=video.fps)
-    learned = np.ones(len(video), bool)
-    for start, stop in runs:
-        learned[start:stop] = False
-    if not learned.any():
-        raise ReadingError(f"{path}: the pad was found, and can be read in none of its frames")
-    overlay = _describe_overlay(reading, learned, skin=str(job.asked["--skin"]))
-    if overlay.confidence < _LEAST_CONFIDENCE:
-        raise ReadingError(
-            f"{path}: what looks most like the pad is none: its controls are read with a "
-            f"confidence of {overlay.confidence:.2f}, expected at least {_LEAST_CONFIDENCE}"
-        )
-    facts = RecordingFacts(
-        video_start_ns=0,
-        game=settings.game,
-        session_id=settings.session_id or name,
-        stick_y_axis="down",
-        device=f"{reading.layout} pad on the video",
-        source=settings.source,
-        licence=settings.licence,
-        url=settings.url,
-        disturbed_ns=tuple((int(edges_ns[a]), int(edges_ns[b])) for a, b in runs),
-        masked_boxes=tuple(_list_masks(reading, edges_ns)),
-        overlay=overlay,
-    )
-    lost = tuple(_list_lost(reading, edges_ns, runs, name=name, settings=settings))
-    lost += tuple(list_loss(video, name=name, game=settings.game))
-    outcome = WatchedVideo(
-        name=name,
-        path=str(path),
-        size_bytes=path.stat().st_size,
-        asked=job.asked,
-        seconds=float(edges_ns[-1] / 1e9),
-        kept_s=float(np.diff(edges_ns)[learned].sum() / 1e9),
-        place=_describe_places(reading.stretches, overlay),
-        dropped=lost,
-    )
-    log = make_log(reading, edges_ns, graded=list_graded(skin))
-    return _Watched(
-        video=video, reading=reading, learned=learned, facts=facts, log=log, outcome=outcome
+    box = settings.find_box(video)
+    teller = _Teller(video.path.name, len(video))
+    reading, _ = refine(read_overlay(video.path, skin, box=box, progress=teller.count))
+    if settings.layout is not None:
+        reading = replace(reading, drawn=reading.drawn & settings.layout.controls)
+    return make_recording(
+        video,
+        reading,
+        name=plain_name(video.path.stem),
+        settings=settings,
+        looks={"skin": str(job.asked["--skin"]), "reader": READER},
+        graded=list_graded(skin),
     )
 
 
-def find_unreadable(readable: Bool[np.ndarray, " rows"], *, fps: float) -> list[tuple[int, int]]:
-    """List the stretches of rows that are not learned from, with short ones between them.
+class _Teller:
+    """Says once a minute how much of a long video has been read; several may do so at once."""
 
-    Example:
-        >>> find_unreadable(np.array([1, 1, 1, 0, 1, 0, 1, 1], bool), fps=8.0)
-        [(3, 6)]
-    """
-    runs = list_runs(~readable)
-    shortest = _SHORTEST_S * fps
-    while True:
-        joined: list[tuple[int, int]] = []
-        for start, stop in runs:
-            if joined and start - joined[-1][1] < shortest:
-                joined[-1] = (joined[-1][0], stop)
-            else:
-                joined.append((start, stop))
-        if len(joined) <= _MOST_STRETCHES:
-            return joined
-        runs, shortest = joined, 2 * shortest
+    def __init__(self, name: str, num_frames: int) -> None:
+        self._name, self._num_frames, self._done = name, num_frames, 0
+        self._start = self._told = time.monotonic()
 
-
-def list_graded(skin: Skin) -> frozenset[str]:
-    """Name the triggers of which a skin shows how far they are pulled."""
-    return frozenset(
-        element.control
-        for element in skin.elements
-        if isinstance(element, Trigger) and element.mode != "binary"
-    )
-
-
-def make_log(
-    reading: Reading, edges_ns: Int64[np.ndarray, " edges"], *, graded: frozenset[str]
-) -> InputLog:
-    """Make a log of a reading: an event where a control changes, at the time of its frame.
-
-    Args:
-        reading: Of all frames.
-        edges_ns: When each frame is shown, and when the last one's row ends.
-        graded: Triggers that are more than up or down.
-    """
-    tracks: dict[str, Track] = {}
-    for name in sorted(reading.drawn):
-        values = reading.control(name).astype(np.float64).round(_DIGITS)
-        if name in GAMEPAD.buttons and name not in graded:
-            values = (values > GAMEPAD.trigger_threshold).astype(np.float64)
-        new = np.flatnonzero(np.diff(values, prepend=np.nan) != 0)
-        tracks[name] = Track(times_ns=edges_ns[new], values=values[new])
-    return InputLog(tracks=tracks, first_ns=int(edges_ns[0]), last_ns=int(edges_ns[-1]))
-
-
-def _list_masks(reading: Reading, edges_ns: Int64[np.ndarray, " edges"]) -> Iterator[MaskedBox]:
-    """Grow the boxes of the pad, in the picture and in time; stretches at one place are one."""
-    around_ns = round(_MASK_AROUND_S * 1e9)
-    for box in dict.fromkeys(stretch.box for stretch in reading.stretches):
-        left, top = (max(0, edge - _GROW_PX) for edge in box[:2])
-        right = min(reading.width, box[2] + _GROW_PX)
-        bottom = min(reading.height, box[3] + _GROW_PX)
-        times = [
-            (int(edges_ns[stretch.start]), int(edges_ns[stretch.stop]))
-            for stretch in reading.stretches
-            if stretch.box == box
-        ]
-        yield MaskedBox(
-            start_ns=max(0, times[0][0] - around_ns),
-            stop_ns=times[-1][1] + around_ns,
-            box=(left, top, right - left, bottom - top),
-        )
-
-
-def _describe_overlay(
-    reading: Reading, learned: Bool[np.ndarray, " rows"], *, skin: str
-) -> OverlayFacts:
-    buttons = reading.button_confidence[learned].mean(axis=0)
-    sticks = reading.stick_confidence[learned].mean(axis=0)
-    means = dict(zip((*GAMEPAD.buttons, *GAMEPAD.sticks), [*buttons, *sticks], strict=True))
-    controls = {name: round(float(means[name]), _DIGITS) for name in sorted(reading.drawn)}
-    longest = max(reading.stretches, key=lambda stretch: stretch.stop - stretch.start)
-    return OverlayFacts(
-        skin=skin,
-        layout=reading.layout,
-        opacity=round(float(longest.opacity), _DIGITS),
-        readable=round(float(learned.mean()), _DIGITS),
-        confidence=round(float(np.mean(list(controls.values()))), _DIGITS),
-        controls=controls,
-        display_fps=reading.display_fps,
-        reader=READER,
-    )
-
-
-def _describe_places(stretches: Sequence[PadStretch], overlay: OverlayFacts) -> str:
-    boxes = list(dict.fromkeys(stretch.box for stretch in stretches))
-    left, top, right, bottom = boxes[0]
-    words = f"pad of {right - left}x{bottom - top} at {left},{top}"
-    if len(boxes) > 1:
-        words += f" and {pluralize(len(boxes) - 1, 'other place')}"
-    return f"{words}, confidence {overlay.confidence:.2f}"
-
-
-def _list_lost(
-    reading: Reading,
-    edges_ns: Int64[np.ndarray, " edges"],
-    runs: Sequence[tuple[int, int]],
-    *,
-    name: str,
-    settings: WatchSettings,
-) -> Iterator[Dropped]:
-    """List what is not learned from, for the report."""
-    # What could not be decoded has no residual that was measured.
-    decoded = np.flatnonzero(reading.residual != _NOT_MEASURED)
-    end = int(decoded[-1]) + 1 if len(decoded) else 0
-    for reason, first, last in ((UNREADABLE, 0, end), (DAMAGED, end, len(reading))):
-        parts = [(max(a, first), min(b, last)) for a, b in runs if a < last and b > first]
-        if not parts:
-            continue
-        times_s = [(float(edges_ns[a] / 1e9), float(edges_ns[b] / 1e9)) for a, b in parts]
-        start_s, stop_s = max(times_s, key=lambda time: time[1] - time[0])
-        length = format_length(stop_s - start_s)
-        yield Dropped(
-            name=name,
-            game=settings.game,
-            seconds=sum(stop - start for start, stop in times_s),
-            reason=reason,
-            detail=f"{pluralize(len(parts), 'time')}, longest for {length} from {start_s:.1f} s on",
-            is_fault=False,
-            is_told=True,
-        )
+    def count(self, number: int) -> None:
+        """Count frames that have been read."""
+        self._done += number
+        now = time.monotonic()
+        if now - self._told >= _SILENT_S and self._done < self._num_frames:
+            self._told = now
+            rest_s = (now - self._start) * (self._num_frames / self._done - 1)
+            share = self._done / self._num_frames
+            write_line(f"{self._name}: {share:.0%} read, eta {format_duration(rest_s)}")
 
 
 def _report(done: Sequence[WatchedVideo], game: str) -> DropReport:

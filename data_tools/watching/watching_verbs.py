@@ -15,6 +15,7 @@ from data_tools.command_line import (
 
 _BITS = {"": 1, "k": 1_000, "m": 1_000_000}
 _MOST_FAULTS = 20
+_UNKNOWN = "unknown"
 _SKIN_HELP = (
     "xbox, playstation, switch, drawn-SEED for any of our own, or the .json or .png of a preset of "
     "input-overlay"
@@ -98,24 +99,42 @@ def add_watch_verb(verbs: "argparse._SubParsersAction[CommandParser]") -> None:
             "a/*.mp4 --out rec --game celeste --skin ds4.json --sheet",
             "a.mp4 --out rec --game hades --skin xbox --box 9,9,260,170",
             "a/*.mp4 --out rec --game hades --skin xbox --part 3/8",
+            "a.mp4 --labels lab --game hades --skin xbox --correct-lag",
         ],
     )
     verb.add_argument(
         "videos", metavar="VIDEO", type=Path, nargs="+", help=".mp4, .mkv or .webm, or a folder"
     )
-    verb.add_argument(
-        "--out", type=out_folder, required=True, metavar="FOLDER", help="folder for the recordings"
+    where = verb.add_mutually_exclusive_group(required=True)
+    where.add_argument("--out", type=out_folder, metavar="FOLDER", help="folder for the recordings")
+    where.add_argument(
+        "--labels",
+        type=out_folder,
+        metavar="FOLDER",
+        help="write labels alone instead, NAME.tar.gz in the layout of NVIDIA's public ones",
     )
     verb.add_argument(
         "--game", type=game_name, required=True, metavar="NAME", help="what is played"
     )
     verb.add_argument("--skin", required=True, metavar="SKIN", help=_SKIN_HELP)
-    verb.add_argument(
+    place = verb.add_mutually_exclusive_group()
+    place.add_argument(
         "--box", type=_box, metavar="X,Y,W,H",
         help="where the controller is, in pixels, to a fifth of its size (default: searched)",
     )  # fmt: skip
+    place.add_argument(
+        "--layout", type=Path, metavar="FILE",
+        help="a NAME.layout.json: where the controller is, and which of its controls are read",
+    )  # fmt: skip
     verb.add_argument(
-        "--sheet", action="store_true", help="NAME.sheet.png: frames beside what was read"
+        "--sheet",
+        action="store_true",
+        help="NAME.sheet.png, frames beside what was read, and NAME.layout.json",
+    )
+    verb.add_argument(
+        "--correct-lag",
+        action="store_true",
+        help="move the log by whole rows where the controller shows inputs early or late",
     )
     verb.add_argument("--copy", action="store_true", help="copy the videos (default: link to them)")
     verb.add_argument(
@@ -125,7 +144,7 @@ def add_watch_verb(verbs: "argparse._SubParsersAction[CommandParser]") -> None:
     group = verb.add_argument_group("facts")
     group.add_argument("--session", help="one for all the videos (default: each video is one)")
     group.add_argument("--source", default="recordings", help="the collection")
-    group.add_argument("--licence", default="unknown", help="terms of the pictures")
+    group.add_argument("--licence", default=_UNKNOWN, help="terms of the pictures")
     group.add_argument("--url", default="", help="where the video can be had")
 
 
@@ -140,16 +159,26 @@ def _box(text: str) -> tuple[int, int, int, int]:
 def _watch(options: argparse.Namespace) -> int:
     from data_tools.shards.drop_report import format_length, iter_reasons
     from data_tools.shards.shard_plan import Part
-    from data_tools.watching.watch_videos import WatchSettings, watch_videos
+    from data_tools.watching.overlay_layout import OverlayLayout
+    from data_tools.watching.watch_videos import watch_videos
+    from data_tools.watching.watched_recording import WatchSettings
     from nitrogen_train.runtime.progress import pluralize
 
+    is_labels = options.labels is not None
+    if is_labels and (options.copy or options.session or options.licence != _UNKNOWN):
+        raise ValueError(
+            "--labels writes neither videos nor facts: leave out --copy, --session and --licence"
+        )
+    out_dir = options.labels or options.out
     watched, report = watch_videos(
         options.videos,
-        out_dir=options.out,
+        out_dir=out_dir,
         settings=WatchSettings(
             skin=options.skin,
             game=options.game,
             box=options.box,
+            layout=options.layout and OverlayLayout.read(options.layout),
+            corrects_lag=options.correct_lag,
             session_id=options.session,
             source=options.source,
             licence=options.licence,
@@ -157,6 +186,7 @@ def _watch(options: argparse.Namespace) -> int:
         ),
         has_sheet=options.sheet,
         copy=options.copy,
+        is_labels=is_labels,
         part=Part.parse(options.part),
         workers=options.workers,
     )
@@ -168,9 +198,11 @@ def _watch(options: argparse.Namespace) -> int:
     kept = sum(each.is_kept for each in watched)
     length = format_length(sum(share.kept_s for share in report.games))
     rest = f"; {pluralize(len(watched) - kept, 'video')} dropped" if kept < len(watched) else ""
-    print(f"{pluralize(kept, 'recording')}, {length} to learn from, in {options.out}{rest}")
+    what = "tarball" if is_labels else "recording"
+    print(f"{pluralize(kept, what)}, {length} to learn from, in {out_dir}{rest}")
     if kept:
-        print(f"next: {propose_shard(options.out)}")
+        labels = f"nitrogen-data ingest nitrogen {out_dir} --videos FOLDER --out data"
+        print(f"next: {labels if is_labels else propose_shard(out_dir)}")
     return 1 if report.faults else 0
 
 

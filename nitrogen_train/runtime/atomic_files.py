@@ -17,6 +17,9 @@ from pathlib import Path
 
 from filelock import FileLock
 
+_NUM_PARTS, _PART_BYTES = 16, 2**16
+"""What tells one large file from another, besides its size."""
+
 
 @contextmanager
 def write_atomically(path: Path) -> Iterator[Path]:
@@ -99,6 +102,20 @@ def hash_file(path: Path) -> bytes:
     """Return the SHA-256 of a file's content."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").digest()
+
+
+def hash_parts(path: Path) -> str:
+    """Tell a large file from another one by its size and parts of it, in little time.
+
+    Two files of one size that differ only between the parts are not told apart.
+    """
+    size = path.stat().st_size
+    digest = hashlib.sha256(str(size).encode())
+    with path.open("rb") as file:
+        for number in range(_NUM_PARTS):
+            file.seek(max(0, size - _PART_BYTES) * number // (_NUM_PARTS - 1))
+            digest.update(file.read(_PART_BYTES))
+    return digest.hexdigest()[:32]
 
 
 def default_index_dir() -> Path:

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from nitrogen_train.runtime.atomic_files import check_folder, write_atomically
+from nitrogen_train.runtime.atomic_files import check_folder, hash_parts, write_atomically
 
 
 def test_a_file_appears_whole_and_nothing_else_does(tmp_path: Path) -> None:
@@ -58,3 +58,23 @@ def test_a_folder_that_can_be_made_is_not_made_yet(
     check_folder(Path("a/b"))
 
     assert list(tmp_path.iterdir()) == []
+
+
+def test_large_files_are_told_apart_by_their_size_and_by_parts_of_them(tmp_path: Path) -> None:
+    data = bytearray(3 * 2**20)
+    digests = []
+    for number, place in enumerate((None, 0, (len(data) - 2**16) * 7 // 15, len(data) - 1)):
+        changed = bytearray(data)
+        if place is not None:
+            changed[place] = 1
+        path = tmp_path / str(number)
+        path.write_bytes(changed)
+        digests.append(hash_parts(path))
+    (tmp_path / "longer").write_bytes(data + b"\0")
+    (tmp_path / "empty").write_bytes(b"")
+    (tmp_path / "again").write_bytes(data)
+
+    others = [hash_parts(tmp_path / name) for name in ("longer", "empty")]
+
+    assert len({*digests, *others}) == 6
+    assert hash_parts(tmp_path / "again") == digests[0]

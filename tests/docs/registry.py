@@ -71,6 +71,11 @@ GAMES = (
         "--part 0/2",
         more="--workers 1",
     ),
+    Run(
+        "nitrogen-data watch drawn/*.mp4 --labels seen_labels --game doom_gather --skin xbox "
+        "--correct-lag",
+        more="--workers 1",
+    ),
     Run("nitrogen-data shard watched --out seen", more="--size 64"),
     Run('eval "$(nitrogen-data completion bash)"'),
     Run('eval "$(nitrogen-train -sc install=bash)"'),

@@ -11,6 +11,7 @@ Three questions are asked of the data, and each may end in "cannot be known":
 * Is it inside what was searched?
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -27,6 +28,7 @@ from data_tools.ingest.recording.lag import (
 from data_tools.recordings.input_log import InputLog
 from data_tools.shards.source_video import SourceVideo
 from nitrogen_train.actions import ActionSpace
+from nitrogen_train.data.schema import Box
 
 MAX_LAG_S = 0.5
 MAX_DRIFT = 200e-6
@@ -259,7 +261,7 @@ def read_windows(video: SourceVideo) -> list[PictureMotion]:
     """
     number = max(1, int(_seconds(video)[-1] // WINDOW_S))
     chosen = np.unique(np.linspace(0, number - 1, min(number, MAX_WINDOWS)).round())
-    return _read_windows(video, chosen * WINDOW_S)
+    return read_windows_at(video, chosen * WINDOW_S)
 
 
 def measure_end(video: SourceVideo, log: InputLog, space: ActionSpace) -> ClockFit:
@@ -275,19 +277,29 @@ def measure_end(video: SourceVideo, log: InputLog, space: ActionSpace) -> ClockF
     end_s = min(float(_seconds(video)[-1]), log.last_ns / 1e9)
     number = min(_END_WINDOWS, int(end_s / 2 // WINDOW_S))
     starts_s = end_s - WINDOW_S * np.arange(number, 0, -1)
-    return fit_windows(_read_windows(video, starts_s), log, space, frame_s=1 / video.fps)
+    return fit_windows(read_windows_at(video, starts_s), log, space, frame_s=1 / video.fps)
 
 
 def _seconds(video: SourceVideo) -> Float64[np.ndarray, " frames"]:
     return (video.ticks - video.ticks[0]) * float(video.time_base)
 
 
-def _read_windows(
-    video: SourceVideo, starts_s: Float64[np.ndarray, " windows"]
+def read_windows_at(
+    video: SourceVideo, starts_s: Float64[np.ndarray, " windows"], *, hidden: Sequence[Box] = ()
 ) -> list[PictureMotion]:
+    """Follow the picture in windows of `WINDOW_S`; one with too few frames is left out.
+
+    Args:
+        video: The whole file.
+        starts_s: When they begin, from the video's first frame on.
+        hidden: Parts of the picture that are not looked at, in pixels of the video.
+
+    Raises:
+        ShardError: If the video is damaged.
+    """
     edges = np.searchsorted(_seconds(video), np.stack([starts_s, starts_s + WINDOW_S]))
     return [
-        read_picture_motion(video, start, min(stop + 1, len(video)))
+        read_picture_motion(video, start, min(stop + 1, len(video)), hidden=hidden)
         for start, stop in edges.T.tolist()
         if stop - start > _MIN_STEPS
     ]

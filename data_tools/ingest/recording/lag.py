@@ -23,11 +23,12 @@ from dataclasses import dataclass, replace
 
 import av
 import numpy as np
-from jaxtyping import Complex, Float32, Float64
+from jaxtyping import Bool, Complex, Float32, Float64
 
 from data_tools.recordings.input_log import InputLog, Track
 from data_tools.shards.source_video import SourceVideo
 from nitrogen_train.actions import ActionSpace
+from nitrogen_train.data.schema import Box
 
 _LEAST_CHANGE = 0.05
 """Share of a control's range: a stick at rest has less noise, which is no input."""
@@ -145,22 +146,36 @@ class PictureMotion:
         return len(self.starts_s)
 
 
-def read_picture_motion(video: SourceVideo, start: int, stop: int) -> PictureMotion:
+def read_picture_motion(
+    video: SourceVideo, start: int, stop: int, *, hidden: Sequence[Box] = ()
+) -> PictureMotion:
     """Decode the frames from `start` up to `stop` (excluded), at least two, and follow the picture.
+
+    Args:
+        video: The whole file.
+        start: The first frame.
+        stop: One after the last frame.
+        hidden: Parts of the picture that are not looked at, in pixels of the video.
 
     Raises:
         ShardError: If the video is damaged there.
     """
     seconds = (video.ticks[start:stop] - video.ticks[0]) * float(video.time_base)
-    values = np.stack(list(_iter_steps(video.cut(start, stop))))
+    values = np.stack(list(_iter_steps(video.cut(start, stop), hidden)))
     return PictureMotion(starts_s=seconds[:-1], stops_s=seconds[1:], values=values)
 
 
-def _iter_steps(video: SourceVideo) -> Iterator[Float64[np.ndarray, " features"]]:
+def _iter_steps(
+    video: SourceVideo, hidden: Sequence[Box]
+) -> Iterator[Float64[np.ndarray, " features"]]:
+    is_hidden = _shrink_boxes(hidden, video)
     earlier: Picture | None = None
     earlier_spectrum = np.zeros(0, dtype=complex)
     for frame in video.read():
         picture = _shrink(frame)
+        if hidden and not is_hidden.all():
+            # One colour that is no edge against most of the picture.
+            picture[is_hidden] = picture[~is_hidden].mean()
         spectrum = np.fft.rfft2((picture - picture.mean()) * _FADE)
         if earlier is not None:
             yield np.concatenate(
@@ -176,6 +191,17 @@ def _iter_steps(video: SourceVideo) -> Iterator[Float64[np.ndarray, " features"]
 def _shrink(frame: av.VideoFrame) -> Picture:
     small = frame.reformat(width=_WIDTH_PX, height=_HEIGHT_PX, format="gray", interpolation="AREA")
     return small.to_ndarray().astype(np.float32)
+
+
+def _shrink_boxes(boxes: Sequence[Box], video: SourceVideo) -> Bool[np.ndarray, "h w"]:
+    """Mark what any part of a box touches in the small picture."""
+    marks = np.zeros((_HEIGHT_PX, _WIDTH_PX), bool)
+    for x, y, width, height in boxes:
+        left, top = x * _WIDTH_PX // video.width, y * _HEIGHT_PX // video.height
+        right = -(-(x + width) * _WIDTH_PX // video.width)
+        bottom = -(-(y + height) * _HEIGHT_PX // video.height)
+        marks[max(0, top) : bottom, max(0, left) : right] = True
+    return marks
 
 
 def _find_shift(

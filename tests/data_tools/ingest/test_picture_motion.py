@@ -53,3 +53,23 @@ def test_windows_cover_the_video(tmp_path: Path) -> None:
 
     assert [len(window) for window in windows] == [50, 50]
     assert (windows[0].starts_s[0], windows[1].starts_s[0]) == (0.0, 5.0)
+
+
+def test_what_is_hidden_is_not_looked_at(tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    patches = rng.integers(0, 255, (9, 40, 60, 3), dtype=np.uint8)
+    with VideoWriter(tmp_path / "patch.mp4", fps=10.0, width=128, height=96) as video:
+        for patch in patches:
+            picture = np.full((96, 128, 3), 90, np.uint8)
+            picture[40:80, 50:110] = patch
+            video.write(picture)
+    table = read_video_table(tmp_path / "patch.mp4")
+
+    seen = read_picture_motion(table, 0, 9).values
+    hidden = read_picture_motion(table, 0, 9, hidden=[(48, 38, 64, 44)]).values
+    nothing = read_picture_motion(table, 0, 9, hidden=[(0, 0, 128, 96)]).values
+
+    areas = slice(6, 18)
+    assert seen[:, areas].max() > 1
+    assert hidden[:, areas].max() < 0.5
+    assert np.isfinite(nothing).all()

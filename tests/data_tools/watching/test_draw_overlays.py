@@ -129,6 +129,24 @@ def test_finished_videos_are_kept_and_other_settings_refused(
     assert "was made with --skin xbox (" in capsys.readouterr().err
 
 
+def test_a_recording_that_has_changed_is_drawn_again(
+    write_recording: WriteRecording, tmp_path: Path
+) -> None:
+    folder, out = tmp_path / "rec", tmp_path / "out"
+    folder.mkdir()
+    write_recording(folder, num_frames=5)
+    draw(folder, out)
+    before = (out / "run-0.mp4").read_bytes()
+    log = folder / "run-0.inputs.jsonl"
+    size = log.stat().st_size
+    log.write_text(log.read_text().replace("false", "true ").replace("SOUTH", "NORTH"))
+    assert log.stat().st_size == size
+
+    draw(folder, out)
+
+    assert (out / "run-0.mp4").read_bytes() != before
+
+
 def test_the_same_bytes_come_again(write_recording: WriteRecording, tmp_path: Path) -> None:
     folder = tmp_path / "rec"
     folder.mkdir()
@@ -180,7 +198,8 @@ def test_a_bad_recording_does_not_stop_the_others(
     ("words", "reason"),
     [
         (["--at", "middle"], "--at takes top-left"),
-        (["--at", "300,10"], "does not fit"),
+        (["--at", "300,10"], "a controller of 120x"),
+        (["--at", "5000,5000"], "--at 5000,5000 lies outside of the picture of 320x180 pixels"),
         (["--opacity", "0"], "--opacity lies above 0"),
         (["--opacity", "nan"], "--opacity lies above 0"),
         (["--width", "4000"], "--width lies from 16"),

@@ -100,7 +100,9 @@ def test_a_pad_that_moves_is_read_at_both_places(tmp_path: Path) -> None:
 def test_a_video_without_a_pad_is_refused_in_one_line(tmp_path: Path, states) -> None:
     path = draw_video(tmp_path / "a.mp4", None, states)
 
-    with pytest.raises(ReadingError, match=r"no pad of the skin 'plain' was found") as caught:
+    with pytest.raises(
+        ReadingError, match=r"no controller of the skin 'plain' was found"
+    ) as caught:
         read_overlay(path, SKIN)
 
     assert "\n" not in str(caught.value)

@@ -11,23 +11,13 @@ import numpy as np
 import pytest
 from jaxtyping import Float32, UInt8
 from killed_command import run_until_named
-from made_readings import make_reading, make_stretch
 from PIL import Image
 
 from data_tools.__main__ import main
 from data_tools.recordings.input_log import read_input_log
-from data_tools.recordings.recording import MaskedBox, Recording, RecordingFacts, find_recordings
-from data_tools.watching.watch_videos import (
-    DAMAGED,
-    UNREADABLE,
-    WatchSettings,
-    _list_lost,
-    _list_masks,
-    find_unreadable,
-    list_graded,
-    list_videos,
-    make_log,
-)
+from data_tools.recordings.recording import Recording, RecordingFacts, find_recordings
+from data_tools.watching.overlay_layout import OverlayLayout
+from data_tools.watching.watch_videos import _Teller, list_videos
 from nitrogen_train.actions import GAMEPAD
 from nitrogen_train.data.dataset import Dataset
 from nitrogen_train.data.encode import StreamEncoding, VideoWriter
@@ -40,6 +30,11 @@ from nitrogen_train.skins.skin import State
 
 FPS, NUM_FRAMES, WIDTH, HEIGHT = 20.0, 120, 320, 180
 PAD_WIDTH, AT = 150, (150, 60)
+OVERLAY = {
+    "skin": "xbox", "layout": "xbox", "reader": "1", "opacity": 1.0, "readable": 1.0,
+    "confidence": 1.0, "controls": {"SOUTH": 1.0},
+}  # fmt: skip
+"""Facts without what is not always known."""
 AWAY = range(50, 80)
 """Frames that do not show the pad."""
 
@@ -122,6 +117,7 @@ def test_a_video_becomes_a_recording_of_what_its_pad_shows(watched: tuple[Path, 
     overlay = facts.overlay
     assert overlay is not None
     assert (overlay.layout, overlay.lag_ms) == ("xbox", None)
+    assert overlay.shifted_rows == 0
     assert overlay.skin.startswith("xbox (")
     assert overlay.opacity > 0.9
     assert overlay.readable == pytest.approx(1 - len(AWAY) / NUM_FRAMES, abs=0.05)
@@ -148,10 +144,13 @@ def test_each_video_has_a_line_and_a_bad_one_stops_no_other(
     lines = capsys.readouterr().out.splitlines()
     assert len([line for line in lines if line.startswith("good: ")]) == 1
     (good,) = [line for line in lines if line.startswith("good: ")]
-    assert "kept of 6.0 s, pad of 15" in good
-    assert "the pad could not be read there" in good
+    assert "kept of 6.0 s, controller of 15" in good
+    assert "the controller could not be read there" in good
+    assert "lag unknown (" in good
     (none,) = [line for line in lines if line.startswith("none: ")]
-    assert none.startswith(("none: dropped: no pad of the skin", "none: dropped: what looks most"))
+    assert none.startswith(
+        ("none: dropped: no controller of the skin", "none: dropped: what looks most")
+    )
     (noise,) = [line for line in lines if line.startswith("noise: ")]
     assert noise.startswith("noise: dropped: it is not readable as a video")
     assert any("2 videos dropped" in line for line in lines)
@@ -177,7 +176,7 @@ def test_what_is_finished_is_kept_and_the_same_again_gives_the_same_bytes(
     assert {path: path.stat().st_mtime_ns for path in before} == before
     again = {n: data for n, data in contents(tmp_path / "again").items() if ".watch" not in n}
     assert again == {n: data for n, data in contents(folder).items() if n in again}
-    assert len(again) == 4
+    assert len(again) == 5
 
 
 @pytest.mark.parametrize(
@@ -217,6 +216,12 @@ def test_other_settings_or_another_video_of_the_name_are_refused(
     shutil.copy(videos / "none.mp4", tmp_path / "good.mp4")
     assert watch([tmp_path / "good.mp4"], folder, "--licence", "CC0-1.0") == 1
     assert "is of another video" in capsys.readouterr().out
+    # As large, and no byte of it the same but for some at its ends.
+    size = (videos / "good.mp4").stat().st_size
+    ends = (videos / "good.mp4").read_bytes()
+    (tmp_path / "good.mp4").write_bytes(ends[:2000] + bytes(size - 4000) + ends[-2000:])
+    assert watch([tmp_path / "good.mp4"], folder, "--licence", "CC0-1.0") == 1
+    assert "is of another video" in capsys.readouterr().out
     assert watch([videos / "good.mp4"], videos) == 2
     assert "holds the videos: choose another folder" in capsys.readouterr().err
     after = contents(folder)
@@ -233,7 +238,7 @@ def test_recordings_that_were_not_watched_are_left_alone(
 
     assert watch([videos / "good.mp4"], tmp_path) == 1
 
-    assert "is of another recording" in capsys.readouterr().out
+    assert "was not made by `watch`" in capsys.readouterr().out
     assert {name: contents(tmp_path)[name] for name in before} == before
 
 
@@ -272,69 +277,6 @@ def test_the_second_video_of_a_name_is_refused(
     assert watch(paths, watched[0], "--licence", "CC0-1.0") == 1
 
     assert f"{videos / 'good.mp4'} has its name; rename one" in capsys.readouterr().out
-
-
-def test_a_box_is_given_by_its_corner_and_size() -> None:
-    assert WatchSettings(skin="xbox", game="g", box=(10, 20, 30, 40)).edges == (10, 20, 40, 60)
-
-
-EDGES_NS = np.arange(101) * 10**8
-"""Of 100 rows at 10 Hz."""
-
-
-def test_the_boxes_of_a_pad_that_moves_are_each_for_their_time_and_a_second_around() -> None:
-    early, late = (1, 90, 41, 110), (280, 150, 319, 179)
-    stretches = ((0, 30, early), (30, 60, late), (60, 80, early))
-    reading = replace(
-        make_reading(10.0, SOUTH=np.zeros(100)),
-        stretches=tuple(make_stretch(*each) for each in stretches),
-    )
-
-    assert list(_list_masks(reading, EDGES_NS)) == [
-        MaskedBox(start_ns=0, stop_ns=9 * 10**9, box=(0, 88, 43, 24)),
-        MaskedBox(start_ns=2 * 10**9, stop_ns=7 * 10**9, box=(278, 148, 42, 32)),
-    ]
-
-
-def test_a_log_has_an_event_where_a_control_changes_at_the_time_of_its_frame() -> None:
-    reading = make_reading(
-        SOUTH=[0.4, 0.6, 0.9, 0.2], LEFT_TRIGGER=[0.0, 0.25, 0.25, 0.6],
-        RIGHT_TRIGGER=[0.1, 0.7, 0.8, 0.9], LEFT_STICK_Y=[0.0, 0.0, -0.5, -0.50004],
-    )  # fmt: skip
-    edges_ns = np.array([0, 10, 25, 45, 60])
-
-    log = make_log(reading, edges_ns, graded=frozenset(["LEFT_TRIGGER"]))
-
-    events = {
-        name: list(zip(track.times_ns.tolist(), track.values.tolist(), strict=True))
-        for name, track in log.tracks.items()
-    }
-    assert events == {
-        "SOUTH": [(0, 0), (10, 1), (45, 0)],
-        "LEFT_TRIGGER": [(0, 0), (10, 0.25), (45, 0.6)],
-        "RIGHT_TRIGGER": [(0, 0), (10, 1)],
-        "LEFT_STICK_Y": [(0, 0), (25, -0.5)],
-    }
-    assert (log.first_ns, log.last_ns) == (0, 60)
-    assert list_graded(open_skin("xbox")) == {"LEFT_TRIGGER", "RIGHT_TRIGGER"}
-
-
-def test_what_is_lost_is_unreadable_or_from_the_last_decoded_frame_on_damaged() -> None:
-    reading = make_reading(10.0, SOUTH=np.zeros(100))
-    reading.residual[70:] = 100
-    learned = np.ones(100, bool)
-    runs = [(10, 15), (20, 40), (60, 100)]
-    for start, stop in runs:
-        learned[start:stop] = False
-
-    lost = _list_lost(
-        reading, learned, runs, name="a", settings=WatchSettings(skin="xbox", game="g")
-    )
-
-    assert [(item.reason, item.seconds, item.detail) for item in lost] == [
-        (UNREADABLE, 3.5, "3 times, longest for 2.0 s from 2.0 s on"),
-        (DAMAGED, 3.0, "1 time, longest for 3.0 s from 7.0 s on"),
-    ]
 
 
 def test_the_sheet_shows_frames_beside_what_was_read(watched: tuple[Path, int]) -> None:
@@ -401,6 +343,8 @@ def test_a_clip_is_blacked_out_where_any_box_of_its_time_lies(
         ({"masked_boxes": "x"}, "masked_boxes must hold objects"),
         ({"overlay": []}, "overlay must be an object of skin"),
         ({"overlay": {"skin": "xbox"}}, "overlay must be an object of skin"),
+        ({"overlay": OVERLAY | {"shifted_rows": 0.5}}, "overlay must be an object of skin"),
+        ({"overlay": OVERLAY | {"lag_confidence": "1"}}, "overlay must be an object of skin"),
     ],
 )
 def test_facts_on_overlays_of_strangers_are_checked(facts: dict[str, Any], said: str) -> None:
@@ -411,6 +355,18 @@ def test_facts_on_overlays_of_strangers_are_checked(facts: dict[str, Any], said:
 
     with pytest.raises(ShardError, match=said):
         RecordingFacts.from_json(json.dumps(values | facts).encode(), what="a.json")
+
+
+def test_facts_on_overlays_may_lack_what_is_not_always_known() -> None:
+    values = {
+        "schema_version": 1, "video_start_ns": 0, "game": "g", "session_id": "s",
+        "stick_y_axis": "down", "overlay": OVERLAY,
+    }  # fmt: skip
+
+    overlay = RecordingFacts.from_json(json.dumps(values).encode(), what="a.json").overlay
+
+    assert overlay is not None
+    assert (overlay.lag_ms, overlay.shifted_rows) == (None, 0)
 
 
 def test_facts_on_overlays_are_written_and_read(watched: tuple[Path, int], tmp_path: Path) -> None:
@@ -433,14 +389,134 @@ def test_a_box_outside_of_the_picture_is_named(
     assert "the masked box [60, 0, 16, 16] is not inside the picture" in capsys.readouterr().err
 
 
-def test_the_stretches_of_a_recording_stay_few() -> None:
-    readable = np.ones(100_000, bool)
-    readable[::5] = False
+def test_a_layout_names_the_place_and_the_controls_that_are_read(
+    watched: tuple[Path, int], videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = OverlayLayout.read(watched[0] / "good.layout.json")
+    places = {name: found.places[name] for name in ("SOUTH", "LEFT_STICK")}
+    travels = {"LEFT_STICK": found.travels["LEFT_STICK"]}
+    replace(found, places=places, travels=travels).write(tmp_path / "mine.json")
 
-    runs = find_unreadable(readable, fps=4.0)
+    assert watch([videos / "good.mp4"], tmp_path / "rec", "--layout", f"{tmp_path}/mine.json") == 0
 
-    assert len(runs) <= 3000
-    marked = np.ones(len(readable), bool)
-    for start, stop in runs:
-        marked[start:stop] = False
-    assert not (marked & ~readable).any()
+    assert abs(found.box[0] - AT[0]) <= 2
+    assert abs(found.box[2] - AT[0] - PAD_WIDTH) <= 2
+    (recording,) = find_recordings([tmp_path / "rec"])
+    log = read_input_log(recording.log_path, GAMEPAD, stick_y_axis="down")
+    assert set(log.tracks) == {"SOUTH", "LEFT_STICK_X", "LEFT_STICK_Y"}
+    (tmp_path / "mine.json").write_text("{}")
+    assert watch([videos / "good.mp4"], tmp_path / "rec", "--layout", f"{tmp_path}/mine.json") == 2
+    assert "mine.json lacks layout, picture" in capsys.readouterr().err
+
+
+def test_a_box_outside_of_the_picture_is_said_before_reading(
+    videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert watch([videos / "good.mp4"], tmp_path / "rec", "--box", "300,100,90,60") == 1
+
+    line = capsys.readouterr().out.splitlines()[0]
+    assert line == (
+        "good: dropped: --box must lie inside of the picture of 320x180 pixels, got X,Y,W,H = "
+        "300,100,90,60"
+    )
+    with pytest.raises(SystemExit):
+        watch([videos / "good.mp4"], tmp_path / "rec", "--game", "")
+    assert "a game is written in small letters" in capsys.readouterr().err
+
+
+def test_long_videos_say_how_much_of_them_has_been_read(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    times = iter([0.0, 10.0, 70.0, 80.0, 200.0])
+    monkeypatch.setattr("data_tools.watching.watch_videos.time.monotonic", lambda: next(times))
+
+    teller = _Teller("a.mp4", 400)
+    for _ in range(4):
+        teller.count(100)
+
+    # At its end the report line says it.
+    assert capsys.readouterr().err == "a.mp4: 50% read, eta 1:10\n"
+
+
+def test_labels_alone_are_read_back_by_ingest_nitrogen(
+    watched: tuple[Path, int], videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["watch", str(videos / "good.mp4"), "--game", "patches", "--skin", "xbox"]
+    labels, alone = tmp_path / "labels", tmp_path / "videos"
+    words += ["--labels", str(labels), "--workers", "1"]
+    assert main(words) == 0
+    assert f"1 tarball, 4.5 s to learn from, in {labels}" in capsys.readouterr().out
+    assert [path.name for path in labels.iterdir() if path.is_file()] == ["good.tar.gz"]
+    packed = (labels / "good.tar.gz").read_bytes()
+    alone.mkdir()
+    shutil.copy(videos / "good.mp4", alone)
+
+    status = main(
+        ["ingest", "nitrogen", str(labels), "--videos", str(alone), "--out", str(tmp_path / "set"),
+         "--size", "180", "--workers", "1"]
+    )  # fmt: skip
+
+    assert status == 0
+    (recording,) = find_recordings([watched[0]])
+    facts, rows = read_rows(recording)
+    dataset = Dataset(tmp_path / "set")
+    clips = sorted(read_manifest(tmp_path / "set").rows(), key=lambda row: row.clip_id)
+    covered = np.zeros(NUM_FRAMES, bool)
+    for row in clips:
+        record = dataset.read(row)
+        first, last = record.metadata.provenance.start_frame, record.metadata.provenance.end_frame
+        covered[first:last] = True
+        read = np.concatenate([record.actions.rows.buttons, record.actions.rows.sticks], axis=1)
+        np.testing.assert_allclose(read, rows[first:last], atol=1e-6)
+        assert record.metadata.masked_boxes == tuple(mask.box for mask in facts.masked_boxes)
+        assert record.metadata.game == "patches"
+    ((start, stop),) = facts.disturbed_ns
+    starts_ns = np.round(np.arange(NUM_FRAMES) / FPS * 1e9)
+    assert covered.tolist() == ((starts_ns < start) | (starts_ns >= stop)).tolist()
+    # The same once more, also after a kill before the ledger knew it.
+    shutil.rmtree(labels / ".watch")
+    assert main(words) == 0
+    assert (labels / "good.tar.gz").read_bytes() == packed
+
+
+def test_tarballs_of_others_and_names_that_labels_cannot_have_are_refused(
+    videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def label(path: Path, *words: str) -> int:
+        more = ["--labels", str(tmp_path / "labels"), "--workers", "1", *words]
+        return main(["watch", str(path), "--game", "patches", "--skin", "xbox", *more])
+
+    shutil.copy(videos / "none.mp4", tmp_path / "two words.mp4")
+    assert label(tmp_path / "two words.mp4") == 1
+    assert "labels name a video by up to 64 of" in capsys.readouterr().out
+    (tmp_path / "labels" / "good.tar.gz").write_bytes(b"of somebody else")
+    assert label(videos / "good.mp4") == 1
+    assert "was not made by `watch`" in capsys.readouterr().out
+    assert (tmp_path / "labels" / "good.tar.gz").read_bytes() == b"of somebody else"
+    assert label(videos / "good.mp4", "--copy") == 2
+    assert "leave out --copy, --session and --licence" in capsys.readouterr().err
+
+
+def test_a_box_that_goes_within_a_clip_is_black_in_all_of_it(
+    tmp_path: Path, write_recording: Callable
+) -> None:
+    start = 5_000_000_000
+    masks = [{"start_ns": start, "stop_ns": start + 5 * 10**8, "box": [8, 6, 24, 18]}]
+    (tmp_path / "rec").mkdir()
+    write_recording(tmp_path / "rec", num_frames=60, masked_boxes=masks)
+
+    main(
+        ["shard", str(tmp_path / "rec"), "--out", str(tmp_path / "set"), "--size", "64",
+         "--clip-seconds", "2", "--workers", "1"]
+    )  # fmt: skip
+
+    rows = sorted(read_manifest(tmp_path / "set").rows(), key=lambda row: row.clip_id)
+    records = [Dataset(tmp_path / "set").read(row) for row in rows]
+    assert [record.metadata.masked_boxes for record in records] == [((8, 6, 24, 18),), (), ()]
+    frames = PyAVDecoder().decode(records[0].video).astype(int)
+    across, down = frames.shape[2] / 64, frames.shape[1] / 48
+    inside = frames[:, round(9 * down) : round(21 * down), round(11 * across) : round(29 * across)]
+    assert inside.max() < 40
+    assert len(frames) == records[0].metadata.num_frames
+    later = PyAVDecoder().decode(records[1].video).astype(int)
+    assert later[:, round(9 * down) : round(21 * down)].max() > 60
