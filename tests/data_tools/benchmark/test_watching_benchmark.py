@@ -29,6 +29,16 @@ def test_a_clip_is_drawn_read_and_scored(tmp_path: Path, write_recording, monkey
     assert "mean" in capsys.readouterr().out
 
 
+def test_rates_are_of_a_stream_of_thirty_frames_a_second() -> None:
+    # 900 frames: half a minute of a stream.
+    score = watching.score("clip", None, random_pad(1000), [{}] * 900, decode_s=3.0, read_s=6.0)
+
+    decode, read = watching.describe_rates([score, score]).splitlines()
+
+    assert decode.startswith("decode: 3.33 ms a frame, 10.0 hours of video in a core hour, 7,100 ")
+    assert read.startswith("read: 6.67 ms a frame, 5.0 hours of video in a core hour, 14,200 core")
+
+
 def test_players_use_all_controls_and_no_opposite_directions() -> None:
     skin = random_pad(1000)
 
