@@ -6,8 +6,8 @@ HOUSE = measure()
 
 
 def test_the_source_stays_small() -> None:
-    assert HOUSE.num_files <= 200, HOUSE.describe()
-    assert HOUSE.num_lines <= 47_700, HOUSE.describe()
+    assert HOUSE.num_files <= 202, HOUSE.describe()
+    assert HOUSE.num_lines <= 48_000, HOUSE.describe()
 
 
 def test_few_modules_have_one_importer() -> None:
