@@ -22,7 +22,7 @@ $(VENV)/.installed: pyproject.toml
 	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[games,cluster,dev]'
 	@touch $@
 
-demo: $(VENV)/.installed  ## record two real games, train one policy on them, play them; at most 20 minutes
+demo: $(VENV)/.installed  ## watch videos of two real games, train one policy on them, play them; at most 20 minutes
 	$(BIN)/python -m examples.demo
 
 compare: $(VENV)/.installed  ## train every kind of policy on the demo's games and compare their play; at most 90 minutes

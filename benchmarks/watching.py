@@ -44,6 +44,8 @@ _WIDTHS = (260.0, 160.0, 400.0, 200.0, 130.0, 320.0)
 _OPACITIES = (1.0, 0.65, 0.85)
 _MBITS = (4.0, 2.0, 6.0)
 _RATES = (30, 30, 60)
+_NITROGEN_H, _STREAM_FPS = 71_000, 30
+"""Hours of video that NitroGen's pipeline took in, and the rate that most streams have."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +66,7 @@ class Score:
     """Share of the rows with the pad, whole and in its place, that were not read."""
     bad_found: float | None
     """Share of the other rows that were not read, or were read where the pad had moved to."""
+    num_frames: int
     decode_s: float
     read_s: float
 
@@ -170,6 +173,7 @@ def score(
         button_f1=f1,
         good_lost=float(found[~bad].mean()),
         bad_found=float(found[bad].mean()) if bad.any() else None,
+        num_frames=len(states),
         decode_s=decode_s,
         read_s=read_s,
     )
@@ -253,6 +257,22 @@ def run_case(clips: Path, case: Case, skin: Skin, training: Training) -> Score:
     return measure(path, case, skin, states, training)
 
 
+def describe_rates(scores: list[Score]) -> str:
+    """Write what a frame costs, and what NitroGen's hours would, in processor time of one core."""
+    lines = []
+    frames = sum(each.num_frames for each in scores)
+    for what, total_s in (
+        ("decode", sum(each.decode_s for each in scores)),
+        ("read", sum(each.read_s for each in scores)),
+    ):
+        ratio = total_s / frames * _STREAM_FPS
+        lines.append(
+            f"{what}: {total_s / frames * 1e3:.2f} ms a frame, {1 / ratio:.1f} hours of video in a "
+            f"core hour, {_NITROGEN_H * ratio:,.0f} core hours for {_NITROGEN_H:,} hours"
+        )
+    return "\n".join(lines) + "\n"
+
+
 def main() -> None:
     """Draw, read, compare and print."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.watching", description=__doc__)
@@ -297,7 +317,7 @@ def main() -> None:
             sys.stderr.write(describe(scores[-1:]).splitlines()[1] + "\n")
     machine = describe_machine()
     sys.stdout.write(", ".join(f"{name} {value}" for name, value in machine.items()) + "\n")
-    sys.stdout.write(describe(scores))
+    sys.stdout.write(describe(scores) + describe_rates(scores))
     if arguments.json is not None:
         with write_atomically(arguments.json) as temporary:
             content = {"machine": machine, "watching": [asdict(each) for each in scores]}

@@ -1,7 +1,7 @@
 """`make compare`: train every kind of policy on the demo's games, let all play, write one table.
 
-    the demo's data ─► CONTENDERS × SEEDS, as many at once as there are cores ─► play, with each
-    number of sampling steps ─► docs/policies.json and a table
+    the demo's recordings, with their own logs ─► shards ─► CONTENDERS × SEEDS, as many at once as
+    there are cores ─► play, with each number of sampling steps ─► docs/policies.json and a table
 
 Every stage is a `nitrogen-train` or a `nitrogen-eval`; started again, the comparison continues.
 """
@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float64
 
-from examples.demo import EPISODES, plan_data
+from examples.demo import EPISODES, IMAGE_SIZE, data_command, plan_recordings
 from examples.stages import Command, Journal, end_running, run_stages
 from nitrogen_train.evaluation.closed_loop import bootstrap_runs
 from nitrogen_train.runtime.atomic_files import write_atomically
@@ -86,14 +86,15 @@ def main() -> None:
         allow_abbrev=False,
     )
     parser.add_argument("--output", type=Path, default=Path("compare"), help="folder of all runs")
-    parser.add_argument("--data", type=Path, default=Path("demo"), help="recordings and shards")
+    parser.add_argument("--data", type=Path, default=Path("demo"), help="folder of the recordings")
     parser.add_argument(
         "--results", type=Path, default=Path("docs/policies.json"), help="file of the results"
     )
     arguments = parser.parse_args()
-    journal = Journal(arguments.data / "stages.json")
-    run_stages(plan_data(arguments.data), journal, again="make compare")
-    runs = plan_runs(arguments.output, data_dir=arguments.data)
+    journal = Journal(arguments.output / "stages.json")
+    shards_dir = arguments.output / "shards"
+    run_stages(plan_data(arguments.data, shards_dir), journal, again="make compare")
+    runs = plan_runs(arguments.output, shards_dir=shards_dir)
     with interruptible("interrupted; `make compare` continues from here"):
         _run_all(runs)
     rows = [row for name in CONTENDERS for row in summarize(name, runs)]
@@ -113,10 +114,19 @@ def main() -> None:
     sys.stdout.write(f"\n{format_rows(rows)}\n{arguments.results.resolve()}\n")
 
 
-def plan_runs(output_dir: Path, *, data_dir: Path) -> list[Run]:
+def plan_data(data_dir: Path, shards_dir: Path) -> list[Command]:
+    """List the commands that record the demo's games and shard them with their own logs."""
+    shards = [
+        f"shard {data_dir / 'recordings' / game} --out {shards_dir / game} --size {IMAGE_SIZE}"
+        for game in EPISODES
+    ]
+    return [*plan_recordings(data_dir), *map(data_command, shards)]
+
+
+def plan_runs(output_dir: Path, *, shards_dir: Path) -> list[Run]:
     """List the trainings, seed by seed, so that an early end leaves whole rounds."""
     return [
-        _plan_run(name, contender, seed, output_dir=output_dir, data_dir=data_dir)
+        _plan_run(name, contender, seed, output_dir=output_dir, shards_dir=shards_dir)
         for seed in SEEDS
         for name, contender in CONTENDERS.items()
     ]
@@ -162,10 +172,10 @@ def format_rows(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def _plan_run(
-    name: str, contender: Contender, seed: int, *, output_dir: Path, data_dir: Path
+    name: str, contender: Contender, seed: int, *, output_dir: Path, shards_dir: Path
 ) -> Run:
     run_dir = output_dir / f"{re.sub('[^a-z0-9]+', '-', name)}-{seed}"
-    sources = [f"data.sources.{game}.path={data_dir / 'shards' / game}" for game in EPISODES]
+    sources = [f"data.sources.{game}.path={shards_dir / game}" for game in EPISODES]
     train = ["experiment=demo", *TRAINING, *contender.overrides, *sources]
     commands = [_command("train", [*train, f"seed={seed}", f"output_dir={run_dir}"])]
     stride = [word for word in contender.overrides if word.startswith("data.frame_stride=")]

@@ -1,7 +1,11 @@
-"""`make demo`: record two real games, train one policy on both, let it play, write a page about it.
+"""`make demo`: from videos that show a controller to one policy that plays two games, and a page.
+
+    games ─► recordings ─► videos with a pad drawn on them, as streams show it; their logs are left
+      ─► watched: what the pad shows becomes a log ─► shards, the pad blacked out ─► policy ─► play
 
 Every stage is one of the project's commands, started as a user would start it. A stage that has
-finished is not run again; one that was interrupted continues where it stopped.
+finished is not run again; one that was interrupted continues where it stopped. The recordings' own
+logs are read again at the end: the page tells how well the videos were read.
 """
 
 import argparse
@@ -14,11 +18,21 @@ from importlib.metadata import version
 from pathlib import Path
 
 from examples.stages import Command, Journal, run_stages
-from nitrogen_train.evaluation.run_page import write_report
+from examples.watched_section import write_watched_section
+from nitrogen_train.evaluation.run_page import Opening, write_report
 from nitrogen_train.runtime.interrupts import announce
 
-EPISODES = {"doom_defend": 60, "doom_gather": 24}
+EPISODES = {"doom_defend": 48, "doom_gather": 20}
 """Recorded, by game."""
+IMAGE_SIZE = 96
+"""Side of the square picture that the policy sees."""
+PADS = {
+    "doom_defend": "--skin drawn-1000023 --at top-left",
+    "doom_gather": "--skin drawn-1000014 --at top-right",
+}
+"""Drawn on each game's videos. No reader is trained with these skins."""
+STREAM = "--width 160 --size 640x480 --bitrate 800k --preset superfast"
+"""As many bits a pixel as a stream of 720p, 30 frames a second and 6 Mbit/s has."""
 HELDOUT_EPISODES = 20
 """Played per game, on seeds that no recording uses."""
 
@@ -76,14 +90,30 @@ def make_plan(output_dir: Path, *, seed: int) -> Plan:
 
 
 def plan_data(output_dir: Path) -> list[Command]:
-    """List the commands that record and shard the demo's games."""
-    commands: list[Command] = []
-    for game, episodes in EPISODES.items():
-        recordings, shards = output_dir / "recordings" / game, output_dir / "shards" / game
-        record = f"record {game} --out {recordings} --episodes {episodes} --workers 2"
-        shard = f"shard {recordings} --out {shards} --size 96 --workers 2"
-        commands += [_data_command(record), _data_command(shard)]
+    """List the commands that make the demo's data: videos that show a pad, watched and sharded."""
+    commands = plan_recordings(output_dir)
+    for game, pad in PADS.items():
+        recordings, videos, watched, shards = (
+            output_dir / name / game for name in ("recordings", "videos", "watched", "shards")
+        )
+        skin = pad.partition(" --at ")[0]
+        commands += [
+            data_command(f"overlay draw {recordings} --out {videos} {pad} {STREAM} --workers 2"),
+            data_command(f"watch {videos} --out {watched} --game {game} {skin} --workers 2"),
+            data_command(f"shard {watched} --out {shards} --size {IMAGE_SIZE} --workers 2"),
+        ]
     return commands
+
+
+def plan_recordings(output_dir: Path) -> list[Command]:
+    """List the commands that record the demo's games."""
+    return [
+        data_command(
+            f"record {game} --out {output_dir / 'recordings' / game} "
+            f"--episodes {episodes} --workers 2"
+        )
+        for game, episodes in EPISODES.items()
+    ]
 
 
 def write_page(plan: Plan, journal: Journal) -> Path:
@@ -92,7 +122,10 @@ def write_page(plan: Plan, journal: Journal) -> Path:
     page = run_dir / "report.html"
     write_report(
         page,
-        title="From recordings to a policy that plays",
+        opening=Opening(
+            title="From videos that show a controller to a policy that plays",
+            sections=[write_watched_section(plan.output_dir, list(EPISODES), size=IMAGE_SIZE)],
+        ),
         scores=json.loads((run_dir / "scores.json").read_text(encoding="utf-8")),
         offline=json.loads((run_dir / "offline.json").read_text(encoding="utf-8")),
         metrics_csv=run_dir / "metrics.csv",
@@ -109,9 +142,12 @@ def write_page(plan: Plan, journal: Journal) -> Path:
     return page
 
 
-def _data_command(line: str) -> Command:
+def data_command(line: str) -> Command:
+    """Make a stage of a line of `nitrogen-data`, named by its verb and its game."""
     words = line.split()
-    return Command(name=f"{words[0]} {Path(words[1]).name}", arguments=["-m", "data_tools", *words])
+    verb = words[: 2 if words[0] == "overlay" else 1]
+    name = f"{verb[-1]} {Path(words[len(verb)]).name}"
+    return Command(name=name, arguments=["-m", "data_tools", *words])
 
 
 def _run_dir(output_dir: Path, seed: int) -> Path:

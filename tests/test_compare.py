@@ -26,7 +26,7 @@ NAMES = list(CONTENDERS)
 
 
 def _runs(tmp_path: Path) -> list[Run]:
-    return plan_runs(tmp_path / "compare", data_dir=tmp_path / "demo")
+    return plan_runs(tmp_path / "compare", shards_dir=tmp_path / "shards")
 
 
 def _words(run: Run, verb: str) -> list[list[str]]:

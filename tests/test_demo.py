@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from watched_play import write_play
 
 from examples.demo import EPISODES, make_plan, write_page
 from examples.stages import Command, Journal
@@ -73,9 +74,30 @@ def test_the_plan_records_shards_trains_and_plays_in_one_folder(tmp_path: Path) 
 
     assert names[-2:] == ["train", "evaluate"]
     assert {name.split()[1] for name in names[:-2]} <= set(GAMES)
+    assert [name.split()[0] for name in names[:-2] if name.endswith("gather")] == [
+        "record", "draw", "watch", "shard",
+    ]  # fmt: skip
     assert plan.run_dir == tmp_path / "run-3"
     assert "seed=3" in plan.commands[-2].arguments
     assert all(str(tmp_path) in str(each) for each in plan.commands)
+
+
+def test_what_is_trained_on_comes_from_the_videos_alone(tmp_path: Path) -> None:
+    lines = [str(each) for each in make_plan(tmp_path, seed=0).commands]
+
+    for game in EPISODES:
+        watch = next(
+            line
+            for line in lines
+            if line.startswith(f"nitrogen-data watch {tmp_path}") and game in line
+        )
+        shard = next(
+            line for line in lines if line.startswith("nitrogen-data shard") and game in line
+        )
+        assert f"{tmp_path}/videos/{game} " in watch
+        assert f"shard {tmp_path}/watched/{game} " in shard
+        assert "recordings" not in watch + shard
+    assert not any("recordings" in line for line in lines[-2:])
 
 
 @pytest.mark.slow
@@ -122,6 +144,10 @@ def test_an_interrupted_stage_ends_by_itself_and_its_time_counts(
 def test_the_page_of_a_demo_is_complete_and_fetches_nothing(tmp_path: Path) -> None:
     plan = make_plan(tmp_path, seed=0)
     write_results(plan.run_dir)
+    for game in EPISODES:
+        states = [{"RIGHT_TRIGGER": row % 4 < 2, "RIGHT_STICK_X": row / 8} for row in range(8)]
+        write_play(tmp_path / "watched" / game, states)
+        write_play(tmp_path / "recordings" / game, states, is_watched=False)
     journal = Journal(plan.run_dir / "stages.json")
     for name in [each.name for each in plan.commands]:
         journal.run(Command(name=name, arguments=["-c", "pass"]))
@@ -129,13 +155,14 @@ def test_the_page_of_a_demo_is_complete_and_fetches_nothing(tmp_path: Path) -> N
     page = write_page(plan, journal).read_text(encoding="utf-8")
 
     assert re.findall("<h2>(.*?)</h2>", page) == [
-        "The policy at play", "Scores", "Training", "Offline, on held-out sessions",
-        "What was run", "Where it was run",
+        "The videos, and what was read from them", "The policy at play", "Scores", "Training",
+        "Offline, on held-out sessions", "What was run", "Where it was run",
     ]  # fmt: skip
-    assert page.count('src="data:video/mp4;base64,') == page.count("src=") == len(EPISODES)
+    assert page.count('src="data:video/mp4;base64,') == page.count("src=") == 2 * len(EPISODES)
     assert not re.findall(r"https?://|<script|<link|@import|url\(|href=\"[^#]", page)
     assert all(f"<td>{each.name}</td>" in page for each in plan.commands)
     assert all(f"{game} 0.50" in page for game in EPISODES)
+    assert page.count("<td>1.0000</td>") == 9
     assert page.partition("<h2>Training</h2>")[2].count("<svg") == 1
 
 

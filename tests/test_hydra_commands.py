@@ -460,8 +460,8 @@ BEFORE_TORCH = [
     ("evaluate", "policy=nothere", 1),
     ("export", "--help", None),
     ("export", "format=onnx", 1),
-    ("report", "--help", 0),
-    ("report", "nothere", 1),
+    ("cli.report", "--help", 0),
+    ("cli.report", "nothere", 1),
 ]
 
 

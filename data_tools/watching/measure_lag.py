@@ -26,8 +26,8 @@ from data_tools.shards.source_video import SourceVideo
 from nitrogen_train.actions import GAMEPAD
 from nitrogen_train.data.schema import Box, ShardError
 
-_MOST_WINDOWS = 16
-"""So many are decoded once more, 80 s of the video: enough to tell, and a small part of an hour."""
+_MOST_WINDOWS = 8
+"""So many are decoded once more, 40 s of the video: enough to tell, and a small part of an hour."""
 _LEAST_LEARNED = 0.9
 """Share of a window's rows that must have been read."""
 _MOST_MS = 999.0

@@ -124,7 +124,7 @@ def iter_rows(video: SourceVideo) -> Iterator[tuple[int, VideoFrame]]:
 def _list_keys(video: SourceVideo) -> Int64[np.ndarray, " keys"]:
     """List the ticks of a video's key frames, in order."""
     with open_container(video.path) as opened:
-        keys = {packet.pts for packet in opened.iter_packets() if packet.is_keyframe}
+        keys = {p.pts for p in opened.iter_packets() if p.is_keyframe and p.pts is not None}
     return np.array(sorted(keys & set(video.ticks.tolist())), np.int64)
 
 

@@ -23,8 +23,13 @@ from typing import Any
 from av.error import FFmpegError
 
 from data_tools.ingest.recording.ingest_recording import check_video, place_video, write_log
-from data_tools.names import plain_name
-from data_tools.recordings.recording import FACTS_SUFFIX, RecordingFacts, check_game_name
+from data_tools.names import has_suffix, is_hidden, plain_name
+from data_tools.recordings.recording import (
+    FACTS_SUFFIX,
+    VIDEO_SUFFIXES,
+    RecordingFacts,
+    check_game_name,
+)
 from data_tools.shards.drop_report import Dropped, DropReport, GameShare, format_length
 from data_tools.shards.shard_plan import ALL, Part
 from data_tools.shards.source_video import SourceVideo, read_video_table
@@ -145,7 +150,7 @@ def watch_videos(
     """Make a recording of each video of a part; those that are made already are kept.
 
     Args:
-        videos: Of all parts, `.mp4`, `.mkv` or `.webm`, of different names.
+        videos: Of all parts, `.mp4`, `.mkv` or `.webm`, of different names, or folders of them.
         out_dir: Where the recordings go.
         settings: What is looked for.
         has_sheet: Draw a contact sheet for each video, and write where its controls are.
@@ -164,6 +169,7 @@ def watch_videos(
         OSError: If a recording cannot be written.
     """
     check_folder(out_dir)
+    videos = list_videos(videos)
     if out_dir.resolve() in {path.parent.resolve() for path in videos}:
         raise ValueError(f"{out_dir} holds the videos: choose another folder")
     asked = _describe(settings)
@@ -198,6 +204,20 @@ def watch_videos(
         report = _report(done, settings.game)
         report.write(work_dir / f"report{part.name and f'-{part.name}'}.json")
     return done, report
+
+
+def list_videos(paths: Sequence[Path]) -> list[Path]:
+    """List videos, and those in folders by name; a folder without one stands for itself.
+
+    Raises:
+        OSError: If a folder cannot be read.
+    """
+    found: list[Path] = []
+    for path in paths:
+        inside = sorted(path.iterdir()) if path.is_dir() else []
+        videos = [each for each in inside if has_suffix(each, VIDEO_SUFFIXES)]
+        found += [each for each in videos if not is_hidden(each)] or [path]
+    return found
 
 
 def _describe(settings: WatchSettings) -> dict[str, Any]:

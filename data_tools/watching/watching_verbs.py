@@ -102,7 +102,9 @@ def add_watch_verb(verbs: "argparse._SubParsersAction[CommandParser]") -> None:
             "a.mp4 --labels lab --game hades --skin xbox --correct-lag",
         ],
     )
-    verb.add_argument("videos", metavar="VIDEO", type=Path, nargs="+", help=".mp4, .mkv or .webm")
+    verb.add_argument(
+        "videos", metavar="VIDEO", type=Path, nargs="+", help=".mp4, .mkv or .webm, or a folder"
+    )
     where = verb.add_mutually_exclusive_group(required=True)
     where.add_argument("--out", type=out_folder, metavar="FOLDER", help="folder for the recordings")
     where.add_argument(

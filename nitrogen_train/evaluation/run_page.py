@@ -39,10 +39,19 @@ class Stage:
     """Wall-clock time, summed over interruptions."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Opening:
+    """What a page begins with."""
+
+    title: str
+    sections: Sequence[Section] = ()
+    """Sections that come before those about the run."""
+
+
 def write_report(
     output_path: Path,
     *,
-    title: str,
+    opening: Opening,
     scores: Mapping[str, Any],
     offline: Mapping[str, Any] | None,
     metrics_csv: Path | None,
@@ -54,7 +63,7 @@ def write_report(
 
     Args:
         output_path: The HTML file; written whole or not at all.
-        title: Its headline.
+        opening: Its headline, and what comes before the sections about the run.
         scores: The content of `scores.json`.
         offline: The content of `offline.json`; None leaves the section out.
         metrics_csv: The log of training, see `read_metrics`; None leaves the section out.
@@ -67,6 +76,7 @@ def write_report(
     """
     games = scores["games"]
     sections = [
+        *opening.sections,
         _videos_section(videos, games),
         _scores_section(games),
         _curves_section(read_metrics(metrics_csv) if metrics_csv else {}),
@@ -74,7 +84,7 @@ def write_report(
         _stages_section(stages),
         Section(heading="Where it was run", facts=facts),
     ]
-    write_page(output_path, title=title, lead=_headline(games), sections=sections)
+    write_page(output_path, title=opening.title, lead=_headline(games), sections=sections)
 
 
 def choose_scale(name: str) -> Scale:

@@ -24,6 +24,8 @@ class PagePicture:
     caption: str
     detail: str = ""
     """Stands at the caption's other end."""
+    is_wide: bool = False
+    """Whether a video takes the whole width of the page, not half of it."""
 
     @property
     def url(self) -> str:

@@ -50,12 +50,12 @@ GAMES = (
         more="--size 64 --heldout-share 0.5",
         is_quick=True,
     ),
-    Run("ls demo/recordings/*/*.mp4"),
     Run("nitrogen-data preview DATASET", names={"DATASET": "data"}),
     Run(
         "nitrogen-data overlay draw rec --out drawn --skin xbox",
         more="--size 320x180 --width 120 --workers 1",
     ),
+    Run("ls demo/videos/*/*.mp4", names={"demo/videos/*": "drawn"}),
     Run(
         "nitrogen-data overlay draw rec --out presets --skin PRESET.json --width 200 --at top-left "
         "--bitrate 2M --fps 60",
@@ -69,11 +69,13 @@ GAMES = (
     Run(
         "nitrogen-data watch drawn/*.mp4 --out watched_by_parts --game doom_gather --skin xbox "
         "--part 0/2",
+        names={"*.mp4": "doom_gather-000000.mp4"},
         more="--workers 1",
     ),
     Run(
         "nitrogen-data watch drawn/*.mp4 --labels seen_labels --game doom_gather --skin xbox "
         "--correct-lag",
+        names={"*.mp4": "doom_gather-000000.mp4"},
         more="--workers 1",
     ),
     Run("nitrogen-data shard watched --out seen", more="--size 64"),
@@ -409,6 +411,8 @@ NOT_RUN = {
             'sbatch --array="$(python -m nitrogen_train.sweep array "${grid[@]}")%8" '
             '--gpus-per-node=1 slurm/sweep.sbatch runs/lr "${grid[@]}"',
             'nitrogen-train -m hydra/launcher=slurm "${grid[@]}" output_dir=runs/lr',
+            "sbatch --array=0-99 --cpus-per-task=8 --time=12:00:00 slurm/watch.sbatch "
+            "videos/celeste --out watched/celeste --game celeste --skin ds4.json",
             "nitrogen-report runs/pretrain",
         ),
         _SLURM,
@@ -448,6 +452,7 @@ NOT_RUN = {
             ),
             "python -m benchmarks strategies",
             "python -m benchmarks.alignment play/*",
+            "python -m benchmarks.watching play/* --cases 1 --seconds 60",
             "python -m benchmarks.watching play/* --skins xbox-controller.json",
             "python -m benchmarks.watching play/* --foreign overlays --pads 0 --cases 20",
             "python -m benchmarks.locating play/* --skins xbox-controller.json --videos 200",

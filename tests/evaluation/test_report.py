@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from nitrogen_train.evaluation.closed_loop import score_game
-from nitrogen_train.evaluation.run_page import Stage, write_report
+from nitrogen_train.evaluation.run_page import Opening, Stage, write_report
 from nitrogen_train.runtime.run_files import count_steps, read_max_steps, read_metrics
 
 
@@ -32,7 +32,7 @@ def page(tmp_path: Path) -> str:
     (tmp_path / "chase.mp4").write_bytes(b"video")
     write_report(
         tmp_path / "report.html",
-        title="A <small> run",
+        opening=Opening(title="A <small> run"),
         scores=make_scores(),
         offline={"players": {"policy": make_means(0.625), "repeat": make_means(None)}},
         metrics_csv=tmp_path / "metrics.csv",
@@ -65,7 +65,7 @@ def test_names_are_escaped(page: str):
 def test_a_page_of_one_evaluation_leaves_out_what_it_has_not(tmp_path: Path):
     write_report(
         tmp_path / "report.html",
-        title="Scores",
+        opening=Opening(title="Scores"),
         scores=make_scores(),
         offline=None,
         metrics_csv=None,
@@ -111,7 +111,7 @@ def write_page(folder: Path, metrics: dict[str, dict[int, float]]) -> str:
              for step, value in points.items()]  # fmt: skip
     (folder / "metrics.csv").write_text("\n".join(["step,name,value", *lines, ""]))
     write_report(
-        folder / "report.html", title="A run", scores=make_scores(), offline=None,
+        folder / "report.html", opening=Opening(title="A run"), scores=make_scores(), offline=None,
         metrics_csv=folder / "metrics.csv", videos={}, stages=[], facts={},
     )  # fmt: skip
     return (folder / "report.html").read_text(encoding="utf-8")

@@ -17,16 +17,26 @@ def test_a_clip_is_drawn_read_and_scored(tmp_path: Path, write_recording, monkey
     folder = tmp_path / "play"
     folder.mkdir()
     write_recording(folder)
-    arguments = [str(folder), "--pads", "1", "--cases", "1", "--seconds", "3"]
+    arguments = [str(folder), "--pads", "1", "--cases", "1", "--troubled", "0", "--seconds", "3"]
     outputs = ["--clips", str(tmp_path / "clips"), "--json", str(tmp_path / "scores.json")]
     monkeypatch.setattr(sys, "argv", ["watching", *arguments, *outputs])
 
     watching.main()
 
     (score,) = json.loads((tmp_path / "scores.json").read_text())["watching"]
-    assert score["readable"] > 0.9
+    assert score["good_lost"] < 0.1
     assert score["accuracy"] > 0.98
     assert "mean" in capsys.readouterr().out
+
+
+def test_rates_are_of_a_stream_of_thirty_frames_a_second() -> None:
+    # 900 frames: half a minute of a stream.
+    score = watching.score("clip", None, random_pad(1000), [{}] * 900, decode_s=3.0, read_s=6.0)
+
+    decode, read = watching.describe_rates([score, score]).splitlines()
+
+    assert decode.startswith("decode: 3.33 ms a frame, 10.0 hours of video in a core hour, 7,100 ")
+    assert read.startswith("read: 6.67 ms a frame, 5.0 hours of video in a core hour, 14,200 core")
 
 
 def test_players_use_all_controls_and_no_opposite_directions() -> None:

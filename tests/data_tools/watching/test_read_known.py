@@ -104,7 +104,7 @@ def test_a_pad_that_a_panel_covers_is_not_read(tmp_path: Path) -> None:
 
         covered = np.isin(np.arange(150), list(panels))
         assert np.mean(~readable[covered]) >= 0.95
-        assert np.mean(readable[~covered]) >= 0.95
+        assert np.mean(readable[~covered]) >= 0.9
 
 
 @pytest.mark.slow

@@ -17,7 +17,7 @@ from data_tools.__main__ import main
 from data_tools.recordings.input_log import read_input_log
 from data_tools.recordings.recording import Recording, RecordingFacts, find_recordings
 from data_tools.watching.overlay_layout import OverlayLayout
-from data_tools.watching.watch_videos import _Teller
+from data_tools.watching.watch_videos import _Teller, list_videos
 from nitrogen_train.actions import GAMEPAD
 from nitrogen_train.data.dataset import Dataset
 from nitrogen_train.data.encode import StreamEncoding, VideoWriter
@@ -254,6 +254,18 @@ def test_parts_share_the_videos(videos: Path, tmp_path: Path) -> None:
     before = log.stat().st_mtime_ns
     assert watch(paths[1:], tmp_path / "rec") == 0
     assert log.stat().st_mtime_ns == before
+
+
+def test_a_folder_stands_for_its_videos(tmp_path: Path) -> None:
+    names = ("b.mp4", "a.mkv", ".half.mp4", "notes.txt")
+    for name in names:
+        (tmp_path / name).touch()
+    (tmp_path / "empty").mkdir()
+    alone = Path("c.mp4")
+
+    found = list_videos([alone, tmp_path, tmp_path / "empty"])
+
+    assert found == [alone, tmp_path / "a.mkv", tmp_path / "b.mp4", tmp_path / "empty"]
 
 
 def test_the_second_video_of_a_name_is_refused(
