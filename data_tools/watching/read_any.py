@@ -12,6 +12,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -137,8 +138,12 @@ class PadNetworks:
     ) -> tuple[
         Float32[np.ndarray, "f p 2"], Float32[np.ndarray, "f p"], Float32[np.ndarray, "f p"]
     ]:
-        """Return how far caps are from the middle of their patch, in pixels of the crop, how sure
-        that is, and how far each is clicked."""
+        """Read patches around sticks.
+
+        Returns:
+            How far caps are from the middle of their patch, in pixels of the crop, how sure that
+            is, and how far each is clicked.
+        """
         frames, number = patches.shape[:2]
         heat, clicks = self._stick.run(None, {"patches": patches.reshape(-1, *patches.shape[2:])})
         offsets, sure = find_caps(np.asarray(heat, np.float32))
@@ -349,7 +354,7 @@ def _choose_pads(video: SourceVideo, box: Box | None) -> list[LocatedPad]:
     found = sorted(locate_pads(video), key=lambda pad: pad.start)
     if not found:
         raise ReadingError(f"{video.path}: no controller was found in it")
-    for first, second in zip(found, found[1:], strict=False):
+    for first, second in pairwise(found):
         shared = min(first.stop, second.stop) - second.start
         if shared > video.fps:
             where = second.start / video.fps
@@ -358,7 +363,7 @@ def _choose_pads(video: SourceVideo, box: Box | None) -> list[LocatedPad]:
                 "nothing says whose play it is; name one by --box"
             )
     stops = [
-        *(min(a.stop, b.start) for a, b in zip(found, found[1:], strict=False)),
+        *(min(a.stop, b.start) for a, b in pairwise(found)),
         found[-1].stop,
     ]
     return [

@@ -100,7 +100,7 @@ def store_scenes(path: Path, scenes: Sequence[PadScene]) -> None:
         for field in fields(PadScene)
     }
     with write_atomically(path) as temporary, temporary.open("wb") as file:
-        np.savez(file, **columns)
+        np.savez(file, allow_pickle=False, **columns)
 
 
 def read_scenes(path: Path) -> list[PadScene]:
@@ -171,7 +171,8 @@ def sample_scene(rng: np.random.Generator, scene: PadScene) -> Sample:
     rest = find_rest(luma, chroma)
     off, still = stack_channels(luma, chroma, rest)
     drawn = dict(zip((*GAMEPAD.buttons, *GAMEPAD.sticks), scene.drawn, strict=True))
-    placed = ~np.isnan(scene.places).any(axis=1)
+    placed = np.isfinite(scene.places).all(axis=1)
+
     presence = [*placed, *(drawn[name] for name in THUMBS)]
     return {
         "views": rest.views(),

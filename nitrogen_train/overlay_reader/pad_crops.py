@@ -1,7 +1,7 @@
 """Bring a pad of any size to one size, and say what a video shows of it over time.
 
     box of the pad in the planes of frames ─► PadCrop ─► luma [f, 160, 256], chroma [f, 2, 80, 128]
-    some frames from all over the video ─► describe_pad ─► picture of the pad at rest, and of changes
+    frames from all over the video ─► find_rest ─► the pad at rest, and where it changes
     frames, places of controls ─► cut_patches ─► what a control shows, beside what it shows at rest
 
 The same functions prepare what the networks learn from and what they read.

@@ -109,10 +109,11 @@ def draw_scene(rng: np.random.Generator, skin: Skin, games: GamePictures) -> Pad
     width = float(np.exp(rng.uniform(*np.log(_WIDTHS))))
     renderer = Renderer(skin, width, (float(rng.random()), float(rng.random())))
     inner = _find_visible(renderer)
-    left, top = (int(rng.integers(0, max(2, 0.15 * width))) // 2 * 2 for _ in range(2))
+    most = int(0.15 * width) + 2
+    left, top, right, bottom = (int(each) // 2 * 2 for each in rng.integers(0, most, 4))
     size = tuple(
-        -(-(edge + int(rng.integers(0, max(2, 0.15 * width)))) // 2) * 2
-        for edge in (left + renderer.size[0], top + renderer.size[1])
+        -(-(before + side + after) // 2) * 2
+        for before, side, after in zip((left, top), renderer.size, (right, bottom), strict=True)
     )
     states = play_pad(rng, skin, _FRAMES)
     shown = fade(rng, states) if rng.random() < 0.25 else states
@@ -125,8 +126,8 @@ def draw_scene(rng: np.random.Generator, skin: Skin, games: GamePictures) -> Pad
     planes = encode_and_decode(rng, pictures)
     box = (left + inner[0], top + inner[1], left + inner[2], top + inner[3])
     off = rng.normal(0, 0.015, 4) * (inner[2] - inner[0])
-    jittered = tuple(float(edge + each) for edge, each in zip(box, off, strict=True))
-    crop = PadCrop(jittered, size[0], size[1])
+    edges = (float(edge + each) for edge, each in zip(box, off, strict=True))
+    crop = PadCrop((next(edges), next(edges), next(edges), next(edges)), size[0], size[1])
     return _label(crop, planes, renderer, (left, top), states)
 
 
