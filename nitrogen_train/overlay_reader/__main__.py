@@ -1,4 +1,4 @@
-"""`python -m nitrogen_train.overlay_reader VIDEO... --out FOLDER`: train the networks that read pads.
+"""`python -m nitrogen_train.overlay_reader VIDEO... --out FOLDER`: train what reads pads.
 
 First those that find a pad, then those that read it. What was begun is continued; the weights are
 written in the end, with the command, the seed and the scores.

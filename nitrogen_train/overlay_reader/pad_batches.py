@@ -171,7 +171,7 @@ def sample_scene(rng: np.random.Generator, scene: PadScene) -> Sample:
     rest = find_rest(luma, chroma)
     off, still = stack_channels(luma, chroma, rest)
     drawn = dict(zip((*GAMEPAD.buttons, *GAMEPAD.sticks), scene.drawn, strict=True))
-    placed = np.isfinite(scene.places).all(axis=1)
+    placed = ~np.isnan(scene.places.sum(axis=1))
 
     presence = [*placed, *(drawn[name] for name in THUMBS)]
     return {
