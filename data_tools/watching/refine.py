@@ -136,6 +136,9 @@ def _settle(
     values: Float32[np.ndarray, " rows"], good: Bool[np.ndarray, " rows"]
 ) -> Float32[np.ndarray, " rows"]:
     """Set an axis to 0 where it differs from rest by no more than reading does."""
+    if np.abs(values[good]).max() < _LARGEST_REST:
+        # Nobody moves it: what is left is the reading's own noise.
+        return np.zeros_like(values)
     resting = values[good & (np.abs(values) < _REST_REACH)]
     if len(resting) < max(_FEWEST_ROWS, _REST_SHARE * good.sum()):
         return values

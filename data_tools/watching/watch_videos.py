@@ -64,7 +64,7 @@ from nitrogen_train.runtime.progress import Progress, format_duration, write_lin
 from nitrogen_train.skins.open_skin import open_skin
 from nitrogen_train.skins.render_skin import Renderer
 
-READER = "known-skin-2"
+READER = "known-skin-3"
 """Version of the reader; another one reads other values."""
 WORK_NAME = ".watch"
 SHEET_SUFFIX = ".sheet.png"

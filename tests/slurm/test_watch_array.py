@@ -34,7 +34,8 @@ def test_the_elements_of_an_array_share_the_videos_of_a_folder(tmp_path: Path) -
         assert ended.returncode == 1, ended.stderr
 
     dropped = {
-        part.name: part.read_text().count('"reason": "no pad') for part in watched.glob(".watch/*")
+        part.name: part.read_text().count('"no controller was found"')
+        for part in watched.glob(".watch/*")
     }
     assert dropped["part-00000-of-00002.jsonl"] == 2
     assert dropped["part-00001-of-00002.jsonl"] == 1

@@ -135,6 +135,7 @@ def _check(skin: Skin, controls: int) -> None:
     assert middle["LEFT_TRIGGER"][0] < middle["RIGHT_TRIGGER"][0]
 
 
+@pytest.mark.full
 def test_masks_are_tinted_and_sticks_move(tmp_path: Path) -> None:
     _make_masks(tmp_path / "simple-input-overlay" / "Xbox")
 

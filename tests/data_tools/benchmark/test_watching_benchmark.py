@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from benchmarks import watching
-from benchmarks.watching_clips import play_at_random
+from benchmarks.watching_clips import Case, States, play_at_random
 from nitrogen_train.skins.drawn_pads import random_pad
 
 
@@ -31,7 +31,11 @@ def test_a_clip_is_drawn_read_and_scored(tmp_path: Path, write_recording, monkey
 
 def test_rates_are_of_a_stream_of_thirty_frames_a_second() -> None:
     # 900 frames: half a minute of a stream.
-    score = watching.score("clip", None, random_pad(1000), [{}] * 900, decode_s=3.0, read_s=6.0)
+    case = Case(
+        skin="pad1000", width=200, opacity=1.0, mbit=4, fps=30, play=Path("a.mp4"), at=(2, 2)
+    )
+    states: States = [{}] * 900
+    score = watching.score(case, "drawn", None, random_pad(1000), states, decode_s=3.0, read_s=6.0)
 
     decode, read = watching.describe_rates([score, score]).splitlines()
 

@@ -59,7 +59,7 @@ def test_the_lag_is_unknown_where_hardly_anything_could_be_read(late: SourceVide
     assert lag.why == "the controller can be read in less than two stretches of 5 s"
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_late_log_is_moved_by_whole_rows_if_asked_for(
     late: SourceVideo, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -187,7 +187,7 @@ def test_a_video_is_read_on_at_the_key_frame_after_its_damage(
     assert not reading.buttons[hole[0] : hole[1]].any()
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_memory_does_not_grow_with_a_video(tmp_path: Path) -> None:
     peaks = []
     for seconds in (4, 16):

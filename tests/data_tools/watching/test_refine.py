@@ -138,3 +138,15 @@ def test_rows_that_could_not_be_read_do_not_change_the_displays_rate() -> None:
     reading.readable[::7] = False
 
     assert refine(reading)[1].display_fps == 30.0
+
+
+def test_an_axis_that_nobody_moves_is_still() -> None:
+    noise = np.zeros(200)
+    noise[::9] = 0.02
+    moved = noise.copy()
+    moved[50:60] = 0.3
+
+    refined, _ = refine(make_reading(LEFT_STICK_X=noise, LEFT_STICK_Y=moved))
+
+    assert not refined.control("LEFT_STICK_X").any()
+    assert refined.control("LEFT_STICK_Y")[55] == pytest.approx(0.3)

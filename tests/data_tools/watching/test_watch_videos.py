@@ -438,6 +438,7 @@ def test_long_videos_say_how_much_of_them_has_been_read(
     assert capsys.readouterr().err == "a.mp4: 50% read, eta 1:10\n"
 
 
+@pytest.mark.full
 def test_labels_alone_are_read_back_by_ingest_nitrogen(
     watched: tuple[Path, int], videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
