@@ -8,21 +8,24 @@ step: a run that is continued learns from the same batches.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
 import torch
 from jaxtyping import Float32
+from torch.nn import functional as F  # noqa: N812 - torch's own convention
 from torch.utils.data import IterableDataset
 
 from nitrogen_train.actions import GAMEPAD
 from nitrogen_train.overlay_reader.pad_crops import (
     BUTTON_SIDE,
+    CROP_HEIGHT,
+    CROP_WIDTH,
     STICK_SIDE,
+    PadAtRest,
     cut_patches,
-    find_rest,
     stack_channels,
 )
 from nitrogen_train.overlay_reader.pad_scenes import GamePictures, PadScene, make_scene
@@ -34,12 +37,20 @@ from nitrogen_train.runtime.progress import Progress
 from nitrogen_train.skins.open_skin import open_skin
 
 FILE = 16
-"""Scenes in a file."""
-_BUTTON_FRAMES, _STICK_FRAMES = 14, 14
+"""Scenes in a file, and in a batch."""
+_REST = tuple(field.name for field in fields(PadAtRest))
+_COLUMNS = tuple(field.name for field in fields(PadScene) if field.name != "rest")
+_CLOSELY = 4
+"""Scenes of a batch whose patches are learned from."""
+_BUTTON_FRAMES, _STICK_FRAMES = 12, 16
 """Frames of a scene whose patches are learned from in a batch."""
 _PRESSED_SHARE = 0.5
 _PLACE_ERROR = 1.6
 """Standard deviation of places in pixels of the crop, as the layout network is wrong by."""
+
+
+_STRETCH, _SHIFT = 0.09, 0.05
+"""Most that a pad is stretched by, as a logarithm, and moved by, in halves of the crop."""
 
 
 def make_pad_store(
@@ -95,10 +106,9 @@ def _read_games(videos: tuple[Path, ...]) -> GamePictures:
 
 def store_scenes(path: Path, scenes: Sequence[PadScene]) -> None:
     """Write scenes to a file, whole or not at all."""
-    columns = {
-        field.name: np.stack([getattr(scene, field.name) for scene in scenes])
-        for field in fields(PadScene)
-    }
+    columns = {name: np.stack([getattr(each, name) for each in scenes]) for name in _COLUMNS}
+    for name in _REST:
+        columns[f"rest_{name}"] = np.stack([getattr(each.rest, name) for each in scenes])
     with write_atomically(path) as temporary, temporary.open("wb") as file:
         np.savez(file, allow_pickle=False, **columns)
 
@@ -106,9 +116,13 @@ def store_scenes(path: Path, scenes: Sequence[PadScene]) -> None:
 def read_scenes(path: Path) -> list[PadScene]:
     """Read the scenes of a file."""
     with np.load(path, allow_pickle=False) as stored:
-        columns = {field.name: stored[field.name] for field in fields(PadScene)}
+        columns = {name: stored[name] for name in _COLUMNS}
+        rests = {name: stored[f"rest_{name}"] for name in _REST}
     return [
-        PadScene(**{name: column[index] for name, column in columns.items()})
+        PadScene(
+            rest=PadAtRest(**{name: column[index] for name, column in rests.items()}),
+            **{name: column[index] for name, column in columns.items()},
+        )
         for index in range(len(columns["luma"]))
     ]
 
@@ -116,18 +130,16 @@ def read_scenes(path: Path) -> list[PadScene]:
 class PadBatches(IterableDataset[PadBatch]):
     """Gives the batch of each step, from some step on without end.
 
+    All scenes of a file teach the layout; what controls show is learned from some of them.
+
     Args:
         paths: Files of scenes.
         seed: Decides about order and changes.
-        batch_size: Scenes in a batch, at most those of a file.
         first_step: The step of the first batch.
     """
 
-    def __init__(
-        self, paths: Sequence[Path], *, seed: int, batch_size: int, first_step: int = 0
-    ) -> None:
-        self._paths, self._seed = list(paths), seed
-        self._batch_size, self._first = batch_size, first_step
+    def __init__(self, paths: Sequence[Path], *, seed: int, first_step: int = 0) -> None:
+        self._paths, self._seed, self._first = list(paths), seed, first_step
 
     def __iter__(self) -> Iterator[PadBatch]:
         info = torch.utils.data.get_worker_info()
@@ -138,68 +150,126 @@ class PadBatches(IterableDataset[PadBatch]):
             step += count
 
     def make_batch(self, step: int) -> PadBatch:
-        """Make the batch of a step: parts of files, in an order of its own in each round."""
-        per_file = FILE // self._batch_size
-        per_round = len(self._paths) * per_file
-        cycle, place = divmod(step, per_round)
-        order = np.random.default_rng((self._seed, cycle)).permutation(per_round)
-        file, part = divmod(int(order[place]), per_file)
+        """Make the batch of a step: a file, in an order of its own in each round."""
+        cycle, place = divmod(step, len(self._paths))
+        order = np.random.default_rng((self._seed, cycle)).permutation(len(self._paths))
         rng = np.random.default_rng((self._seed, step, 1))
-        scenes = read_scenes(self._paths[file])[part::per_file]
-        return join_samples([sample_scene(rng, scene) for scene in scenes])
+        scenes = read_scenes(self._paths[order[place]])
+        closely = set(rng.choice(len(scenes), min(_CLOSELY, len(scenes)), replace=False).tolist())
+        return join_samples(
+            [sample_scene(rng, scene, closely=i in closely) for i, scene in enumerate(scenes)]
+        )
 
 
 Sample = dict[str, np.ndarray]
 
 
 def join_samples(samples: Sequence[Sample]) -> PadBatch:
-    """Join what is learned from some scenes."""
+    """Join what is learned from some scenes; patches may be of fewer scenes than layouts."""
     whole = {"views", "places", "sizes", "travels", "presence"}
+    names = {name: None for each in samples for name in each}
     return PadBatch(
         **{
             name: torch.from_numpy(
-                (np.stack if name in whole else np.concatenate)([each[name] for each in samples])
+                (np.stack if name in whole else np.concatenate)(
+                    [each[name] for each in samples if name in each]
+                )
             )
-            for name in samples[0]
+            for name in names
         }
     )
 
 
-def sample_scene(rng: np.random.Generator, scene: PadScene) -> Sample:
-    """Choose what is learned from a scene, in a light of its own."""
-    luma, chroma = change_light(rng, scene.luma, scene.chroma)
-    rest = find_rest(luma, chroma)
-    off, still = stack_channels(luma, chroma, rest)
+def sample_scene(rng: np.random.Generator, scene: PadScene, *, closely: bool = True) -> Sample:
+    """Choose what is learned from a scene, in a light of its own.
+
+    Args:
+        rng: Decides.
+        scene: The scene.
+        closely: Whether patches of its controls are learned from, too.
+    """
+    light = Light.draw(rng)
+    rest = light.change_rest(scene.rest)
     drawn = dict(zip((*GAMEPAD.buttons, *GAMEPAD.sticks), scene.drawn, strict=True))
     placed = ~np.isnan(scene.places.sum(axis=1))
-
     presence = [*placed, *(drawn[name] for name in THUMBS)]
-    return {
-        "views": rest.views(),
-        "places": scene.places,
-        "sizes": scene.sizes,
+    sample: Sample = {
+        **stretch_views(rng, rest.views(), scene),
         "travels": scene.travels,
         "presence": np.array(presence, np.float32),
-        **_sample_buttons(rng, scene, off, still, placed),
-        **_sample_sticks(rng, scene, off, still, placed, drawn),
+    }
+    if closely:
+        luma, chroma = light.change_luma(scene.luma), light.change_chroma(scene.chroma)
+        off, still = stack_channels(luma, chroma, rest)
+        sample |= _sample_buttons(rng, scene, off, still, placed)
+        sample |= _sample_sticks(rng, scene, off, still, placed, drawn)
+    return sample
+
+
+def stretch_views(
+    rng: np.random.Generator, views: Float32[np.ndarray, "7 160 256"], scene: PadScene
+) -> Sample:
+    """Stretch and move a pad a little, as another box would show it, and other pads are built."""
+    size = np.exp(rng.uniform(-_STRETCH, _STRETCH, 2))
+    shift = rng.uniform(-_SHIFT, _SHIFT, 2)
+    middle = np.array([CROP_WIDTH, CROP_HEIGHT]) / 2
+    back = [[1 / size[0], 0, -shift[0] / size[0]], [0, 1 / size[1], -shift[1] / size[1]]]
+    shape = [1, *views.shape]
+    grid = F.affine_grid(torch.tensor([back], dtype=torch.float32), shape, align_corners=False)
+    seen = F.grid_sample(
+        torch.from_numpy(views[None]), grid, padding_mode="border", align_corners=False
+    )
+    places = middle * (1 + shift) + (scene.places - middle) * size
+    return {
+        "views": seen[0].numpy(),
+        "places": places.astype(np.float32),
+        "sizes": (scene.sizes * size).astype(np.float32),
     }
 
 
-def change_light(
-    rng: np.random.Generator, luma: np.ndarray, chroma: np.ndarray
-) -> tuple[Float32[np.ndarray, "f 160 256"], Float32[np.ndarray, "f 2 80 128"]]:
-    """Change brightness, contrast and colours of all frames alike; now and then invert them."""
-    gain, lift = rng.uniform(0.7, 1.15), rng.uniform(-15, 15)
-    if rng.random() < 0.15:
-        gain = -gain
-    turn = rng.uniform(0, 2 * np.pi) if rng.random() < 0.5 else 0.0
-    colourful = rng.uniform(0.5, 1.3) * (rng.random() > 0.05)
-    bright = np.clip((luma.astype(np.float32) - 128) * gain + 128 + lift, 0, 255)
-    u, v = (chroma[:, index].astype(np.float32) - 128 for index in (0, 1))
-    turned = np.stack(
-        [u * np.cos(turn) - v * np.sin(turn), u * np.sin(turn) + v * np.cos(turn)], axis=1
-    )
-    return bright, 128 + turned * np.float32(colourful)
+@dataclass(frozen=True)
+class Light:
+    """Changes brightness, contrast and colours of all frames of a scene alike."""
+
+    gain: float
+    """Negative inverts."""
+    lift: float
+    turn: float
+    """Angle by which colours are turned."""
+    colourful: float
+
+    @classmethod
+    def draw(cls, rng: np.random.Generator) -> "Light":
+        """Choose at random."""
+        gain, lift = rng.uniform(0.7, 1.15), rng.uniform(-15, 15)
+        return cls(
+            gain=float(gain if rng.random() < 0.85 else -gain),
+            lift=float(lift),
+            turn=float(rng.uniform(0, 2 * np.pi) if rng.random() < 0.5 else 0.0),
+            colourful=float(rng.uniform(0.5, 1.3) * (rng.random() > 0.05)),
+        )
+
+    def change_luma(self, luma: np.ndarray) -> Float32[np.ndarray, "*f 160 256"]:
+        """Change luma of any kind."""
+        gain, lift = np.float32(self.gain), np.float32(128 + self.lift - 128 * self.gain)
+        return np.clip(luma.astype(np.float32) * gain + lift, 0, 255)
+
+    def change_chroma(self, chroma: np.ndarray) -> Float32[np.ndarray, "*f 2 80 128"]:
+        """Change chroma of any kind."""
+        cos, sin = (np.float32(self.colourful * f(self.turn)) for f in (np.cos, np.sin))
+        u, v = (chroma[..., index, :, :].astype(np.float32) - 128 for index in (0, 1))
+        return 128 + np.stack([u * cos - v * sin, u * sin + v * cos], axis=-3)
+
+    def change_rest(self, rest: PadAtRest) -> PadAtRest:
+        """Change what was measured before: the same but where brightness is clipped."""
+        gain = np.float32(abs(self.gain))
+        return PadAtRest(
+            luma=self.change_luma(rest.luma),
+            chroma=self.change_chroma(rest.chroma),
+            spread=rest.spread * gain,
+            reach=rest.reach * gain,
+            colour_spread=rest.colour_spread * np.float32(self.colourful),
+        )
 
 
 def _sample_buttons(

@@ -20,7 +20,7 @@ from jaxtyping import Float32, UInt8
 from PIL import Image
 
 from nitrogen_train.actions import GAMEPAD
-from nitrogen_train.overlay_reader.pad_crops import PadCrop
+from nitrogen_train.overlay_reader.pad_crops import PadAtRest, PadCrop, find_rest
 from nitrogen_train.overlay_reader.placed_controls import PLACED, STICKS
 from nitrogen_train.skins.drawn_pads import random_pad
 from nitrogen_train.skins.render_skin import Renderer, composite
@@ -72,6 +72,8 @@ class PadScene:
 
     luma: UInt8[np.ndarray, "f 160 256"]
     chroma: UInt8[np.ndarray, "f 2 80 128"]
+    rest: PadAtRest
+    """Of these frames."""
     places: Float32[np.ndarray, "17 2"]
     """The middle of each of `PLACED` in the crop, sticks at rest; NaN for what is not drawn."""
     sizes: Float32[np.ndarray, "17 2"]
@@ -158,6 +160,7 @@ def _label(
     return PadScene(
         luma=np.rint(luma).astype(np.uint8),
         chroma=np.rint(chroma).astype(np.uint8),
+        rest=find_rest(luma, chroma),
         places=places,
         sizes=sizes,
         travels=travels,

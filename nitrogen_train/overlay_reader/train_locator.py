@@ -57,9 +57,9 @@ class LocatorSettings:
     out_dir: Path
     """Scenes, checkpoints and weights go here."""
     seed: int = 14
-    num_scenes: int = 12_000
-    num_validation_scenes: int = 640
-    max_steps: int = 12_000
+    num_scenes: int = 3200
+    num_validation_scenes: int = 480
+    max_steps: int = 4000
     batch_size: int = 8
     lr: float = 2e-3
     processes: int = 1

@@ -61,10 +61,9 @@ class ReaderSettings:
     presets: tuple[str, ...] = ()
     """Artwork besides the pads that are drawn by code."""
     seed: int = 14
-    num_scenes: int = 8000
+    num_scenes: int = 4000
     num_validation_scenes: int = 160
-    max_steps: int = 8000
-    batch_size: int = 8
+    max_steps: int = 2800
     lr: float = 2e-3
     workers: int = 2
     """Processes that make scenes and batches."""
@@ -149,7 +148,7 @@ def _fit(settings: ReaderSettings, paths: Sequence[Path], step: int) -> None:
         ],
         plugins=[AtomicCheckpointIO()],
     )
-    batches = PadBatches(paths, seed=settings.seed, batch_size=settings.batch_size, first_step=step)
+    batches = PadBatches(paths, seed=settings.seed, first_step=step)
     loader = DataLoader(batches, batch_size=None, num_workers=max(0, settings.workers - 1))
     trainer.fit(
         LitPadReader(settings),
@@ -231,9 +230,8 @@ def ship_reader(settings: ReaderSettings, weights_dir: Path, *, command: str) ->
     paths = _make_store(
         settings, "validation", settings.seed + _VALIDATION, settings.num_validation_scenes
     )
-    batches = PadBatches(paths, seed=settings.seed + _VALIDATION, batch_size=settings.batch_size)
-    count = settings.num_validation_scenes // settings.batch_size
-    scores = measure_reader(networks, [batches.make_batch(step) for step in range(count)])
+    batches = PadBatches(paths, seed=settings.seed + _VALIDATION)
+    scores = measure_reader(networks, [batches.make_batch(step) for step in range(len(paths))])
     export_reader(networks, weights_dir)
     facts: dict[str, Any] = {
         "command": command,
