@@ -1,9 +1,9 @@
-"""`python -m benchmarks.watching FOLDER...`: how well, and how fast, a known skin is read.
+"""`python -m benchmarks.watching FOLDER...`: how well, and how fast, controllers are read.
 
 Each folder holds recordings of one game. Pads are drawn onto their videos as a stream shows them:
 720p, H.264 at a constant bit rate, pads of several widths and opacities, all controls used at
-random. They are read with the skin known and the place unknown, and compared with what was drawn.
-Processor time of reading is divided by that of decoding alone, in the same run.
+random. They are read with the place unknown, and the skin known or (`--any`) not, and compared with
+what was drawn. Processor time of reading is divided by that of decoding alone, in the same run.
 
 Skins are pads drawn by code, presets (`--skins`), and those of a folder of other programs' artwork
 (`--foreign`), most of which training never sees: they are averaged apart.
@@ -28,9 +28,11 @@ from benchmarks.watching_clips import Case, States, draw_clip, fade_releases, pl
 from benchmarks.watching_troubles import mark_bad_rows, mark_found
 from data_tools.recordings.recording import find_recordings
 from data_tools.shards.source_video import read_video_table
+from data_tools.watching.read_any import read_any_overlay
 from data_tools.watching.read_known import read_overlay
 from data_tools.watching.reading import Reading, ReadingError
 from data_tools.watching.refine import refine
+from nitrogen_train.actions import GAMEPAD
 from nitrogen_train.runtime.atomic_files import write_atomically
 from nitrogen_train.skins.drawn_pads import random_pad
 from nitrogen_train.skins.input_overlay import load_preset
@@ -120,15 +122,18 @@ def list_cases(
     return cases
 
 
-def measure(path: Path, case: Case, skin: Skin, states: States, training: Training) -> Score:
-    """Read a clip, and compare."""
+def measure(
+    path: Path, case: Case, skin: Skin, states: States, training: Training, *, is_told: bool = True
+) -> Score:
+    """Read a clip, and compare; the skin is told to the reader or not."""
     start = time.process_time()
     for _ in read_video_table(path).read():
         pass
     decode_s = time.process_time() - start
     start = time.process_time()
     try:
-        reading, _ = refine(read_overlay(path, skin))
+        read = read_overlay(path, skin) if is_told else read_any_overlay(path)[0]
+        reading, _ = refine(read)
     except ReadingError:
         reading = None
     read_s = time.process_time() - start
@@ -152,14 +157,16 @@ def score(
     if reading is not None:
         found = mark_found(troubles, reading, case.box(skin))
     buttons, sticks = [], {}
-    for control in skin.controls:
+    # A control that is read and is not there counts as well.
+    surplus = set() if reading is None else (reading.drawn & set(GAMEPAD.buttons))
+    for control in [*skin.controls, *sorted(surplus - set(skin.controls))]:
         true = np.array([state.get(control, 0.0) for state in states], np.float32)[~bad]
         read = np.zeros_like(true) if reading is None else reading.control(control)[~bad]
         if "STICK" in control:
             sticks[control] = 1 - float(np.mean((read - true) ** 2) / max(np.var(true), 1e-9))
         else:
             buttons.append((control, true > 0.5, read > 0.5))
-    f1 = {control: _f1(true, read) for control, true, read in buttons}
+    f1 = {control: _f1(true, read) for control, true, read in buttons if true.any()}
     every_true, every_read = (np.concatenate([each[i] for each in buttons]) for i in (1, 2))
     begun = [_onsets_met(true, read) for _, true, read in buttons]
     return Score(
@@ -242,8 +249,10 @@ def collect_skins(
     return skins, trainings
 
 
-def run_case(clips: Path, case: Case, skin: Skin, training: Training) -> Score:
-    """Draw a clip unless it is there, and read it."""
+def run_case(
+    clips: Path, case: Case, skin: Skin, training: Training, *, is_told: bool = True
+) -> Score:
+    """Draw a clip unless it is there, and read it; the skin is told to the reader or not."""
     states = play_at_random(
         skin, round(case.seconds * case.fps), fps=case.fps, seed=case.seed, is_held=case.is_held
     )
@@ -254,7 +263,7 @@ def run_case(clips: Path, case: Case, skin: Skin, training: Training) -> Score:
     check = zlib.crc32(looks + json.dumps(truth).encode())
     path = clips / f"{case.name}-{check:08x}.mp4"
     draw_clip(path, case, skin, shown)
-    return measure(path, case, skin, states, training)
+    return measure(path, case, skin, states, training, is_told=is_told)
 
 
 def describe_rates(scores: list[Score]) -> str:
@@ -279,6 +288,9 @@ def main() -> None:
     parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER", help="recordings")
     parser.add_argument("--skins", nargs="*", type=Path, default=[], help="input-overlay presets")
     parser.add_argument("--foreign", type=Path, help="a folder of other programs' artwork")
+    parser.add_argument(
+        "--any", action="store_true", help="read without being told the skin, as any skin is read"
+    )
     parser.add_argument("--pads", type=int, default=8, help="pads drawn by code (8)")
     parser.add_argument("--first-pad", type=int, default=1000, help="the first one's seed (1000)")
     parser.add_argument("--cases", type=int, default=12, help="clips (12)")
@@ -313,7 +325,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() if folder is None else nullcontext(folder) as kept:
         Path(kept).mkdir(parents=True, exist_ok=True)
         for case in cases:
-            scores.append(run_case(Path(kept), case, skins[case.skin], trainings[case.skin]))
+            skin, training = skins[case.skin], trainings[case.skin]
+            scores.append(run_case(Path(kept), case, skin, training, is_told=not arguments.any))
             sys.stderr.write(describe(scores[-1:]).splitlines()[1] + "\n")
     machine = describe_machine()
     sys.stdout.write(", ".join(f"{name} {value}" for name, value in machine.items()) + "\n")

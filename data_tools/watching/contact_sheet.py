@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float32, Int64, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
 from data_tools.shards.source_video import SourceVideo
+from data_tools.watching.overlay_layout import STICKS, OverlayLayout
 from data_tools.watching.reading import Box, Reading
 from nitrogen_train.actions import GAMEPAD
 from nitrogen_train.data.schema import ShardError
@@ -31,10 +32,16 @@ _TEXT_PX = 13
 _PAPER, _INK, _WARNING = (24, 26, 30), (220, 222, 228), (255, 120, 100)
 _BEHIND = 70
 """Brightness behind the drawn pad."""
+_RELEASED, _PRESSED, _CAP = (110, 170, 255), (255, 190, 60), (120, 255, 140)
+_DIMMED, _FINE = 0.45, 3
+"""Darkness of a frame on which controls are marked, and how much finer marks are than pixels."""
 
 
 def draw_sheet(
-    video: SourceVideo, reading: Reading, learned: Bool[np.ndarray, " rows"], skin: Skin
+    video: SourceVideo,
+    reading: Reading,
+    learned: Bool[np.ndarray, " rows"],
+    looks: Skin | OverlayLayout,
 ) -> Image.Image:
     """Draw the contact sheet of a video.
 
@@ -42,12 +49,12 @@ def draw_sheet(
         video: All of its frames.
         reading: One row per frame.
         learned: True for rows that are learned from.
-        skin: The skin that was read.
+        looks: The skin that was read; where it is not known, the places of its controls.
     """
     confidence, names = find_least_sure(reading)
     rows = choose_rows(confidence, learned, apart=round(_APART_S * reading.fps))
     cells = [
-        _draw_cell(video, reading, row, skin, _describe(reading, row, confidence, names, learned))
+        _draw_cell(video, reading, row, looks, _describe(reading, row, confidence, names, learned))
         for row in rows
     ]
     return _lay_out(cells)
@@ -117,13 +124,21 @@ def _describe(
 
 
 def _draw_cell(
-    video: SourceVideo, reading: Reading, row: int, skin: Skin, words: tuple[str, bool]
+    video: SourceVideo,
+    reading: Reading,
+    row: int,
+    looks: Skin | OverlayLayout,
+    words: tuple[str, bool],
 ) -> Image.Image:
     text, is_learned = words
     box = _find_box(reading, row)
     seen = _cut_frame(video, row, _grow(box, reading))
     width = seen.width if seen else box[2] - box[0]
-    shown = _draw_pad(reading, row, skin, box) if is_learned else None
+    shown = None
+    if is_learned and isinstance(looks, Skin):
+        shown = _draw_pad(reading, row, looks, box)
+    elif is_learned and seen and not isinstance(looks, Skin):
+        shown = _mark_controls(seen, reading, row, looks, box)
     height = round(_CELL_PX * (seen.height if seen else box[3] - box[1]) / width)
     cell = Image.new("RGB", (2 * _CELL_PX, height + _TEXT_PX + 4), _PAPER)
     ink = _INK if is_learned else _WARNING
@@ -168,6 +183,44 @@ def _draw_pad(reading: Reading, row: int, skin: Skin, box: Box) -> Image.Image:
     at = (box[0] - left, box[1] - top)
     pad = pad[: frame.shape[0] - at[1], : frame.shape[1] - at[0]]
     return Image.fromarray(composite(frame, pad, at))
+
+
+def _mark_controls(
+    seen: Image.Image, reading: Reading, row: int, layout: OverlayLayout, box: Box
+) -> Image.Image:
+    """Mark what was read at the places of the controls: filled where pressed, caps where they are.
+
+    Args:
+        seen: The frame, cut around the controller.
+        reading: What was read.
+        row: Of the frame.
+        layout: The places; if the controller has moved since, they move with its box.
+        box: Of the controller in this row.
+    """
+    left, top, _, _ = _grow(box, reading)
+    marked = Image.blend(seen.convert("L").convert("RGB"), Image.new("RGB", seen.size), _DIMMED)
+    grown = marked.resize((seen.width * _FINE, seen.height * _FINE), Image.Resampling.BILINEAR)
+    draw = ImageDraw.Draw(grown)
+    state = dict(_iter_state(reading, row))
+    scale = (box[2] - box[0]) / (layout.box[2] - layout.box[0])
+    for name, (x, y, width, height) in layout.places.items():
+        axes = STICKS.get(name, ())
+        if not ({name, *axes} & reading.drawn):
+            continue
+        travel = layout.travels.get(name, 0.0)
+        shift_x, shift_y = (travel * state.get(axis, 0.0) for axis in axes or ("", ""))
+        first = (x - layout.box[0] + shift_x) * scale + box[0] - left
+        second = (y - layout.box[1] + shift_y) * scale + box[1] - top
+        edges = tuple(
+            _FINE * each for each in (first, second, first + width * scale, second + height * scale)
+        )
+        if axes:
+            draw.ellipse(edges, outline=_CAP, width=_FINE)
+        elif state.get(name, 0.0) > 0:
+            draw.rectangle(edges, fill=_PRESSED, outline=_PRESSED, width=_FINE)
+        else:
+            draw.rectangle(edges, outline=_RELEASED, width=1)
+    return grown
 
 
 def _iter_state(reading: Reading, row: int) -> Iterator[tuple[str, float]]:

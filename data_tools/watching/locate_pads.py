@@ -21,11 +21,9 @@ import onnxruntime
 from av.video.frame import VideoFrame
 from jaxtyping import Bool, Float32, Int64, UInt8
 
-from data_tools.shards.shown_picture import show_pictures
 from data_tools.shards.source_video import SourceVideo
-from data_tools.shards.video_container import open_container
 from data_tools.watching.reading import Box, list_runs
-from data_tools.watching.video_moments import cut_planes, iter_key_frames, iter_spread_frames
+from data_tools.watching.video_moments import cut_planes, iter_moments
 from nitrogen_train.overlay_reader.video_statistics import (
     FEWEST_MOMENTS,
     HEIGHT,
@@ -39,8 +37,6 @@ WEIGHTS_PATH = Path(__file__).parent / "weights" / "locator.onnx"
 _MOMENT_S = 4.0
 """Seconds of the video per moment, within the limits below."""
 _FEWEST, _MOST = 24, 192
-_SHORT_S = 20.0
-"""A video of this length is decoded whole: it has few key frames."""
 _TOGETHER = 16
 """Moments whose statistics are measured together."""
 _APART = 0.45
@@ -186,23 +182,10 @@ def locate_pads(video: SourceVideo, detector: Detector | None = None) -> tuple[L
 
 
 def _read_moments(video: SourceVideo, fit: PictureFit) -> _Moments:
-    """Decode frames from all over a video, most of them key frames, which cost least."""
+    """Decode frames from all over a video, and shrink them."""
     seconds = len(video) / video.fps
     number = int(np.clip(seconds / _MOMENT_S, _FEWEST, _MOST))
-    lumas: dict[int, Luma] = {}
-    if seconds <= _SHORT_S:
-        places = np.unique(np.linspace(0, len(video) - 1, number).astype(int))
-        for row, frame in zip(places, _read_rows(video, places), strict=False):
-            lumas[int(row)] = _shrink(frame, fit)
-    else:
-        with open_container(video.path) as opened:
-            for frame in show_pictures(iter_key_frames(opened, video, number), path=video.path):
-                lumas[_find_row(video, frame)] = _shrink(frame, fit)
-            if len(lumas) < _FEWEST // 2:
-                starts = [int(video.ticks[row]) for row in sorted(lumas)]
-                spread = iter_spread_frames(opened, video, starts)
-                for frame in show_pictures(spread, path=video.path):
-                    lumas[_find_row(video, frame)] = _shrink(frame, fit)
+    lumas = {row: _shrink(frame, fit) for row, frame in iter_moments(video, number)}
     rows = np.array(sorted(lumas), np.int64)
     stack = [lumas[int(row)] for row in rows]
     return _Moments(rows, np.stack(stack) if stack else np.zeros((0, HEIGHT, WIDTH), np.uint8))
@@ -210,10 +193,6 @@ def _read_moments(video: SourceVideo, fit: PictureFit) -> _Moments:
 
 def _read_rows(video: SourceVideo, rows: np.ndarray) -> Iterator[VideoFrame]:
     yield from replace(video, ticks=video.ticks[rows]).read()
-
-
-def _find_row(video: SourceVideo, frame: VideoFrame) -> int:
-    return int(np.searchsorted(video.ticks, frame.pts or 0))
 
 
 def _shrink(frame: VideoFrame, fit: PictureFit) -> Luma:

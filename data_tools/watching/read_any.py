@@ -8,28 +8,31 @@ The networks tell what has changed; what rest is, and how far a stick goes, is t
 Memory does not grow with the video, but for the rows themselves.
 """
 
+import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import onnxruntime
 from av.video.frame import VideoFrame
-from jaxtyping import Bool, Float32
+from jaxtyping import Bool, Float32, Int64
 
 from data_tools.shards.source_video import SourceVideo, read_video_table
 from data_tools.watching.locate_pads import LocatedPad, locate_pads
 from data_tools.watching.overlay_layout import STICKS, OverlayLayout
 from data_tools.watching.read_known import Progress
 from data_tools.watching.reading import Box, PadStretch, Reading, ReadingError
-from data_tools.watching.video_moments import cut_planes
+from data_tools.watching.video_moments import cut_planes, iter_moments
 from nitrogen_train.actions import GAMEPAD
 from nitrogen_train.data.schema import ShardError
 from nitrogen_train.overlay_reader.pad_crops import (
     BUTTON_SIDE,
+    CROP_HEIGHT,
+    CROP_WIDTH,
     HEAT_STRIDE,
     LAYOUT_STRIDE,
     STICK_SIDE,
@@ -42,13 +45,17 @@ from nitrogen_train.overlay_reader.pad_crops import (
 from nitrogen_train.overlay_reader.placed_controls import BUTTONS, PLACED, THUMBS
 
 WEIGHTS_DIR = Path(__file__).parent / "weights"
-_MOMENTS = 160
+_VERSION = "any-skin-1"
+_MOMENTS = 48
 """Frames of a stretch that rest is told from."""
 _CHUNK = 32
 _LEAST_PRESENCE = 0.0
 """Logit from which on a control is there."""
 _PRESENT = 0.5
 """Share of the usual agreement with rest, below which a part of the controller is covered."""
+_UNCHANGED = 2.5
+"""Levels by which the picture of a control may differ from the one that was read, to be the same."""
+_CELLS = (CROP_HEIGHT // LAYOUT_STRIDE, CROP_WIDTH // LAYOUT_STRIDE)
 _TILES = (4, 5)
 _TEXTURED = 6.0
 """Mean gradient in levels per pixel from which on a part of the controller can be recognized."""
@@ -119,37 +126,26 @@ class PadNetworks:
         )
 
     def read_buttons(
-        self, patches: Float32[np.ndarray, "f p 8 32 32"], kinds: list[int]
-    ) -> Float32[np.ndarray, "f p"]:
-        """Return how far each button is pressed, in [0, 1]."""
-        frames, number = patches.shape[:2]
-        (logits,) = self._button.run(
-            None,
-            {
-                "patches": patches.reshape(-1, *patches.shape[2:]),
-                "kinds": np.tile(np.array(kinds, np.int64), frames),
-            },
-        )
-        logits = np.clip(np.asarray(logits, np.float32), -30, 30)
-        return (1 / (1 + np.exp(-logits))).reshape(frames, number)
+        self, patches: Float32[np.ndarray, "n 8 32 32"], kinds: Int64[np.ndarray, " n"]
+    ) -> Float32[np.ndarray, " n"]:
+        """Return how far each button is pressed, in [0, 1]; kinds are places in `BUTTONS`."""
+        (logits,) = self._button.run(None, {"patches": patches, "kinds": kinds})
+        return _squash(np.asarray(logits, np.float32))
 
-    def read_sticks(
-        self, patches: Float32[np.ndarray, "f p 8 64 64"]
-    ) -> tuple[
-        Float32[np.ndarray, "f p 2"], Float32[np.ndarray, "f p"], Float32[np.ndarray, "f p"]
-    ]:
+    def read_sticks(self, patches: Float32[np.ndarray, "n 8 64 64"]) -> Float32[np.ndarray, "n 4"]:
         """Read patches around sticks.
 
         Returns:
-            How far caps are from the middle of their patch, in pixels of the crop, how sure that
-            is, and how far each is clicked.
+            How far caps are from the middle of their patch, x and y in pixels of the crop, how sure
+            that is, and how far each is clicked.
         """
-        frames, number = patches.shape[:2]
-        heat, clicks = self._stick.run(None, {"patches": patches.reshape(-1, *patches.shape[2:])})
+        heat, clicks = self._stick.run(None, {"patches": patches})
         offsets, sure = find_caps(np.asarray(heat, np.float32))
-        clicks = 1 / (1 + np.exp(-np.clip(np.asarray(clicks, np.float32), -30, 30)))
-        shape = (frames, number)
-        return offsets.reshape(*shape, 2), sure.reshape(shape), clicks.reshape(shape)
+        return np.column_stack([offsets, sure, _squash(np.asarray(clicks, np.float32))])
+
+
+def _squash(logits: Float32[np.ndarray, " n"]) -> Float32[np.ndarray, " n"]:
+    return 1 / (1 + np.exp(-np.clip(logits, -30, 30)))
 
 
 def find_caps(
@@ -204,6 +200,17 @@ class CropLayout:
     def sticks(self) -> list[str]:
         """Name the sticks that have a place."""
         return [name for name in STICKS if name in self.places]
+
+    def find_cells(self, name: str) -> tuple[slice, slice]:
+        """Find the rows and columns of cells in which a control can be seen to change."""
+        x, y = self.places[name]
+        reach = self.travels.get(name, 0.0)
+        slices = []
+        for middle, size, most in zip((y, x), self.sizes[name][::-1], _CELLS, strict=True):
+            half = size / 2 + reach + 1
+            low = min(max(int((middle - half) // LAYOUT_STRIDE), 0), most - 1)
+            slices.append(slice(low, max(low + 1, int((middle + half) // LAYOUT_STRIDE) + 1)))
+        return slices[0], slices[1]
 
     @property
     def controls(self) -> frozenset[str]:
@@ -283,6 +290,19 @@ class _Rows:
 @lru_cache(maxsize=1)
 def _load_networks() -> PadNetworks:
     return PadNetworks()
+
+
+def name_reader() -> str:
+    """Name the version of this reader: of its code and of all the weights that are shipped.
+
+    Raises:
+        ValueError: If the weights cannot be used.
+    """
+    _load_networks()
+    digest = hashlib.sha256()
+    for path in sorted(WEIGHTS_DIR.glob("*.onnx")):
+        digest.update(path.read_bytes())
+    return f"{_VERSION} ({digest.hexdigest()[:12]})"
 
 
 def read_any_overlay(
@@ -393,13 +413,14 @@ class _StretchReader:
     ) -> "_StretchReader":
         part = video.cut(pad.start, pad.stop)
         crop = PadCrop(_as_floats(pad.box), video.width, video.height)
-        chosen = np.unique(np.linspace(0, len(part) - 1, _MOMENTS).astype(int))
-        few = replace(part, ticks=part.ticks[chosen])
-        chunks = list(_iter_crops(few, crop))
-        if not chunks:
+        moments = [
+            _cut(frame, crop)
+            for _, frame in iter_moments(part, _MOMENTS)
+            if (frame.width, frame.height) == (video.width, video.height)
+        ]
+        if not moments:
             raise ReadingError(f"{video.path}: nothing of the stretch with a controller is decoded")
-        luma, chroma = (np.concatenate(each) for each in zip(*chunks, strict=True))
-        rest = find_rest(luma, chroma)
+        rest = find_rest(*crop.resample(*(np.stack(each) for each in zip(*moments, strict=True))))
         found = (
             networks.find_layout(rest) if layout is None else CropLayout.from_video(layout, crop)
         )
@@ -410,14 +431,21 @@ class _StretchReader:
     def read(self, rows: _Rows, progress: Progress | None) -> None:
         """Read all frames of the stretch into the rows of the video."""
         row = self.pad.start
-        agreements, offsets, sure = [], [], []
+        names = self.layout.sticks
+        buttons, sticks = (
+            _Changes([self.layout.find_cells(name) for name in each])
+            for each in (self.layout.buttons, names)
+        )
+        agreements, caps = [], [np.zeros((0, len(names), 4), np.float32)]
         for luma, chroma in _iter_crops(self.video, self.crop):
             off, still = stack_channels(luma, chroma, self.rest)
             where = slice(row, row + len(luma))
-            self._read_buttons(rows, where, off, still)
-            each = self._read_sticks(rows, where, off, still)
-            offsets.append(each[0])
-            sure.append(each[1])
+            change = measure_change(luma, chroma, buttons.before)
+            values = buttons.fill(change, partial(self._read_buttons, off, still))
+            for column, name in enumerate(self.layout.buttons):
+                _put(rows, where, name, values[:, column, 0])
+            caps.append(sticks.fill(change, partial(self._read_sticks, off, still)))
+            buttons.before = sticks.before = luma[-1], chroma[-1]
             agreements.append(_agree(luma, self.rest.luma))
             row += len(luma)
             if progress is not None:
@@ -427,30 +455,27 @@ class _StretchReader:
         where = slice(self.pad.start, row)
         readable, residual = _judge(np.concatenate(agreements))
         rows.readable[where], rows.residual[where] = readable, residual
-        self._calibrate(rows, where, np.concatenate(offsets), np.concatenate(sure))
+        read = np.concatenate(caps)
+        for click, stick in self.layout.clicks.items():
+            _put(rows, where, click, read[:, names.index(stick), 3])
+        self._calibrate(rows, where, read[..., :2], read[..., 2])
         for values in (rows.buttons, rows.button_confidence, rows.sticks, rows.stick_confidence):
             values[where][~readable] = 0
 
-    def _read_buttons(self, rows: _Rows, where: slice, off: np.ndarray, still: np.ndarray) -> None:
+    def _read_buttons(
+        self, off: np.ndarray, still: np.ndarray, frames: np.ndarray, columns: np.ndarray
+    ) -> Float32[np.ndarray, "n 1"]:
         names = self.layout.buttons
-        if not names:
-            return
-        patches = cut_patches(off, still, [self.layout.places[n] for n in names], BUTTON_SIDE)
-        values = self.networks.read_buttons(patches, [BUTTONS.index(name) for name in names])
-        for column, name in enumerate(names):
-            _put(rows, where, name, values[:, column])
+        places = [self.layout.places[names[column]] for column in columns]
+        kinds = np.array([BUTTONS.index(name) for name in names], np.int64)[columns]
+        patches = cut_patches(off, still, frames, places, BUTTON_SIDE)
+        return self.networks.read_buttons(patches, kinds)[:, None]
 
     def _read_sticks(
-        self, rows: _Rows, where: slice, off: np.ndarray, still: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        names = self.layout.sticks
-        if not names:
-            return np.zeros((len(off), 0, 2), np.float32), np.zeros((len(off), 0), np.float32)
-        patches = cut_patches(off, still, [self.layout.places[n] for n in names], STICK_SIDE)
-        offsets, sure, clicks = self.networks.read_sticks(patches)
-        for click, stick in self.layout.clicks.items():
-            _put(rows, where, click, clicks[:, names.index(stick)])
-        return offsets, sure
+        self, off: np.ndarray, still: np.ndarray, frames: np.ndarray, columns: np.ndarray
+    ) -> Float32[np.ndarray, "n 4"]:
+        places = [self.layout.places[self.layout.sticks[column]] for column in columns]
+        return self.networks.read_sticks(cut_patches(off, still, frames, places, STICK_SIDE))
 
     def _calibrate(
         self,
@@ -482,6 +507,72 @@ class _StretchReader:
             blur_px=0.0,
             match=self.pad.confidence,
         )
+
+
+@dataclass(eq=False)
+class _Changes:
+    """Reads controls only where their picture has changed since they were read."""
+
+    regions: list[tuple[slice, slice]]
+    """The cells of each control."""
+    before: tuple[np.ndarray, np.ndarray] | None = None
+    """The last frame that came, its luma and chroma."""
+    values: np.ndarray | None = None
+    passed: np.ndarray | None = None
+    """What was read of each control last, and how much its picture may have changed since."""
+
+    def fill(
+        self,
+        change: Float32[np.ndarray, "f 40 64"],
+        read: Callable[[np.ndarray, np.ndarray], Float32[np.ndarray, "n v"]],
+    ) -> Float32[np.ndarray, "f c v"]:
+        """Return what controls show in some frames, of which those that change are read."""
+        count = len(self.regions)
+        if not count:
+            return np.zeros((len(change), 0, 4), np.float32)
+        steps = np.stack([change[:, *region].max(axis=(1, 2)) for region in self.regions], axis=1)
+        passed = np.full(count, np.inf) if self.passed is None else self.passed
+        is_read = np.zeros(steps.shape, bool)
+        for step, marks in zip(steps, is_read, strict=True):
+            passed = passed + step
+            marks[:] = passed > _UNCHANGED
+            passed = np.where(marks, 0.0, passed)
+        frames, columns = np.nonzero(is_read)
+        filled = None
+        if len(frames):
+            read_values = read(frames, columns)
+            shape = (len(change), count, read_values.shape[1])
+            filled = np.empty(shape, np.float32)
+            filled[frames, columns] = read_values
+        else:
+            assert self.values is not None
+            filled = np.empty((len(change), *self.values.shape), np.float32)
+        last = self.values
+        for values, marks in zip(filled, is_read, strict=True):
+            if last is not None:
+                values[~marks] = last[~marks]
+            last = values
+        self.values, self.passed = last, passed
+        return filled
+
+
+def measure_change(
+    luma: Float32[np.ndarray, "f 160 256"],
+    chroma: Float32[np.ndarray, "f 2 80 128"],
+    before: tuple[np.ndarray, np.ndarray] | None,
+) -> Float32[np.ndarray, "f 40 64"]:
+    """Measure how far each cell is from the frame before: mean distance, the most of all planes."""
+    most = np.zeros((len(luma), CROP_HEIGHT // 4, CROP_WIDTH // 4), np.float32)
+    first = before or (luma[0], chroma[0])
+    for plane, former, cell in (
+        (luma, first[0], 4),
+        (chroma[:, 0], first[1][0], 2),
+        (chroma[:, 1], first[1][1], 2),
+    ):
+        steps = np.abs(np.diff(plane, axis=0, prepend=former[None]))
+        cells = steps.reshape(len(plane), most.shape[1], cell, most.shape[2], cell)
+        np.maximum(most, cells.mean(axis=(2, 4)), out=most)
+    return most
 
 
 def _put(rows: _Rows, where: slice, name: str, values: Float32[np.ndarray, " f"]) -> None:

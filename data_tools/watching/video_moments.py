@@ -19,6 +19,9 @@ from nitrogen_train.data.schema import ShardError
 
 _NUM_MOMENTS = 16
 _ENOUGH_MOMENTS = 8
+_SHORT_S = 15.0
+_SHARE, _SHARE_OF_SHORT = 0.3, 0.7
+"""Of a video that is decoded for the sake of moments; what happens in a second is much alike."""
 _LARGEST_MOMENTS = 40_000_000
 """Pixels of all moments together, so that large pictures need no more memory than small ones."""
 _MOST_DAMAGES = 64
@@ -68,7 +71,12 @@ def iter_key_frames(
 
 
 def iter_spread_frames(
-    opened: VideoContainer, video: SourceVideo, keys: Sequence[int]
+    opened: VideoContainer,
+    video: SourceVideo,
+    keys: Sequence[int],
+    *,
+    share: float = 1 / 8,
+    number: int = _NUM_MOMENTS,
 ) -> Iterator[VideoFrame]:
     """Decode on after key frames, a little of the video in all, where there are few of them.
 
@@ -76,10 +84,12 @@ def iter_spread_frames(
         opened: The video, open.
         video: What of it is wanted.
         keys: Ticks of its key frames.
+        share: Of the video that is decoded at most.
+        number: Frames that come about.
     """
     starts = list(keys) or [int(video.ticks[0])]
-    each = max(2, len(video) // 8 // len(starts))
-    step = max(1, each * len(starts) // (2 * _ENOUGH_MOMENTS))
+    each = max(2, int(len(video) * share) // len(starts))
+    step = max(1, each * len(starts) // number)
     for start in starts:
         try:
             opened.container.seek(int(start), stream=opened.stream)
@@ -95,6 +105,34 @@ def iter_spread_frames(
                 count += 1
         except FFmpegError:
             continue
+
+
+def iter_moments(video: SourceVideo, number: int) -> Iterator[tuple[int, VideoFrame]]:
+    """Decode frames from all over a video with their rows, in no order, each once.
+
+    Key frames cost least. Where there are few of them, some of what follows each is decoded, a third
+    of the video in all.
+
+    Args:
+        video: The video, or a part of it.
+        number: Frames that are wanted.
+    """
+    with open_container(video.path) as opened:
+        keys: list[int] = []
+        for frame in show_pictures(iter_key_frames(opened, video, number), path=video.path):
+            keys.append(int(frame.pts or 0))
+            yield _find_row(video, frame), frame
+        if len(keys) >= number // 2:
+            return
+        share = _SHARE if len(video) / video.fps >= _SHORT_S else _SHARE_OF_SHORT
+        spread = iter_spread_frames(opened, video, sorted(keys), share=share, number=number)
+        for frame in show_pictures(spread, path=video.path):
+            if frame.pts not in keys:
+                yield _find_row(video, frame), frame
+
+
+def _find_row(video: SourceVideo, frame: VideoFrame) -> int:
+    return int(np.searchsorted(video.ticks, frame.pts or 0))
 
 
 def iter_rows(video: SourceVideo) -> Iterator[tuple[int, VideoFrame]]:

@@ -1,6 +1,6 @@
 """Make recordings of videos that show a controller: its picture becomes the log of inputs.
 
-    video ─► read_overlay, refine ─► Reading ─► watched_recording
+    video ─► read_overlay or read_any_overlay, refine ─► Reading ─► watched_recording
       ─► video (a link), NAME.inputs.parquet, NAME.sheet.png, NAME.layout.json, NAME.json
        │  or, with labels alone, NAME.tar.gz
        └► a line in the ledger
@@ -34,7 +34,8 @@ from data_tools.shards.drop_report import Dropped, DropReport, GameShare, format
 from data_tools.shards.shard_plan import ALL, Part
 from data_tools.shards.source_video import SourceVideo, read_video_table
 from data_tools.watching.contact_sheet import draw_sheet
-from data_tools.watching.overlay_layout import LAYOUT_SUFFIX, place_skin
+from data_tools.watching.overlay_layout import LAYOUT_SUFFIX, OverlayLayout, place_skin
+from data_tools.watching.read_any import name_reader, read_any_overlay
 from data_tools.watching.read_known import read_overlay
 from data_tools.watching.reading import ReadingError
 from data_tools.watching.refine import refine
@@ -65,7 +66,9 @@ from nitrogen_train.skins.open_skin import open_skin
 from nitrogen_train.skins.render_skin import Renderer
 
 READER = "known-skin-3"
-"""Version of the reader; another one reads other values."""
+"""Version of the reader of known skins; another one reads other values."""
+ANY_SKIN = "any"
+"""The skin's name where none is given."""
 WORK_NAME = ".watch"
 SHEET_SUFFIX = ".sheet.png"
 LOG_SUFFIX = ".inputs.parquet"
@@ -224,24 +227,25 @@ def _describe(settings: WatchSettings) -> dict[str, Any]:
     """Describe what is asked for by the options' names, as JSON has it.
 
     Raises:
-        ValueError: If the skin cannot be used.
+        ValueError: If the skin, or the weights that read any skin, cannot be used.
     """
-    skin = open_skin(settings.skin)
-    renderer = Renderer(skin, 200)
-    digest = hashlib.sha256(skin.layout.encode())
-    for state in ({}, *({name: 1.0} for name in skin.controls)):
-        digest.update(renderer.render(state).tobytes())
     asked = {
         f"--{_OPTIONS.get(name, name)}": value
         for name, value in vars(settings).items()
         if name != "layout"
     }
-    asked["--skin"] = f"{skin.name} ({digest.hexdigest()[:12]})"
     asked["--box"] = None if settings.box is None else ",".join(map(str, settings.box))
     if settings.layout is not None:
         written = json.dumps(asdict(settings.layout), sort_keys=True)
         asked["--layout"] = hashlib.sha256(written.encode()).hexdigest()[:12]
-    return asked | {"reader": READER}
+    if settings.skin is None:
+        return asked | {"--skin": ANY_SKIN, "reader": name_reader()}
+    skin = open_skin(settings.skin)
+    renderer = Renderer(skin, 200)
+    digest = hashlib.sha256(skin.layout.encode())
+    for state in ({}, *({name: 1.0} for name in skin.controls)):
+        digest.update(renderer.render(state).tobytes())
+    return asked | {"--skin": f"{skin.name} ({digest.hexdigest()[:12]})", "reader": READER}
 
 
 def _find_twins(videos: Sequence[Path]) -> dict[Path, Path]:
@@ -322,12 +326,12 @@ def _watch(path: Path, *, job: _Job) -> WatchedVideo:
     try:
         digest = hash_parts(path)
         video = read_video_table(path)
-        watched = _read(video, job)
+        watched, layout = _read(video, job)
         labels = pack_labels(video, watched) if job.is_labels else b""
         sheet = None
         if job.has_sheet:
-            skin = open_skin(job.settings.skin)
-            sheet = draw_sheet(video, watched.reading, watched.learned, skin)
+            skin = job.settings.skin and open_skin(job.settings.skin)
+            sheet = draw_sheet(video, watched.reading, watched.learned, skin or layout)
     except ReadingError as error:
         return _drop(job, path, NO_PAD, str(error))
     except (ShardError, OSError, FFmpegError, ValueError, ArithmeticError, MemoryError) as error:
@@ -335,8 +339,6 @@ def _watch(path: Path, *, job: _Job) -> WatchedVideo:
     if sheet is not None:
         with write_atomically(job.out_dir / f"{name}{SHEET_SUFFIX}") as temporary:
             sheet.save(temporary, format="PNG")
-        box = find_longest(watched.reading.stretches).box
-        layout = place_skin(open_skin(job.settings.skin), box, picture=(video.width, video.height))
         layout.write(job.out_dir / f"{name}{LAYOUT_SUFFIX}")
     if job.is_labels:
         with write_atomically(job.target(name)) as temporary:
@@ -357,29 +359,39 @@ def _watch(path: Path, *, job: _Job) -> WatchedVideo:
     )
 
 
-def _read(video: SourceVideo, job: _Job) -> WatchedRecording:
-    """Read a video.
+def _read(video: SourceVideo, job: _Job) -> tuple[WatchedRecording, OverlayLayout]:
+    """Read a video, and say where its controls are.
 
     Raises:
         ReadingError: If the controller is not found, or could be read nowhere.
         ShardError: If it is no video, or cannot be decoded.
         OSError: If it cannot be read.
     """
-    settings = job.settings
-    skin = open_skin(settings.skin)
+    settings, graded = job.settings, frozenset[str]()
     box = settings.find_box(video)
     teller = _Teller(video.path.name, len(video))
-    reading, _ = refine(read_overlay(video.path, skin, box=box, progress=teller.count))
+    if settings.skin is None:
+        reading, layout = read_any_overlay(
+            video.path, layout=settings.layout, box=box, progress=teller.count
+        )
+    else:
+        skin = open_skin(settings.skin)
+        graded = list_graded(skin)
+        reading = read_overlay(video.path, skin, box=box, progress=teller.count)
+        place = find_longest(reading.stretches).box
+        layout = place_skin(skin, place, picture=(video.width, video.height))
+    reading, _ = refine(reading)
     if settings.layout is not None:
         reading = replace(reading, drawn=reading.drawn & settings.layout.controls)
-    return make_recording(
+    recording = make_recording(
         video,
         reading,
         name=plain_name(video.path.stem),
         settings=settings,
-        looks={"skin": str(job.asked["--skin"]), "reader": READER},
-        graded=list_graded(skin),
+        looks={"skin": str(job.asked["--skin"]), "reader": str(job.asked["reader"])},
+        graded=graded,
     )
+    return recording, layout
 
 
 class _Teller:

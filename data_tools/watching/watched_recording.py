@@ -57,9 +57,9 @@ NOT_TOLD = "a control could not be told"
 class WatchSettings:
     """What is looked for, and what the recordings say of the play."""
 
-    skin: str
-    """What `open_skin` takes."""
     game: str
+    skin: str | None = None
+    """What `open_skin` takes; None reads a controller of any skin."""
     box: tuple[int, int, int, int] | None = None
     """Left, top, width and height of the place of the controller, to a fifth of its size."""
     layout: OverlayLayout | None = None

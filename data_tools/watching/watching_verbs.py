@@ -96,9 +96,10 @@ def add_watch_verb(verbs: "argparse._SubParsersAction[CommandParser]") -> None:
         "Make recordings of videos that show a controller.",
         _watch,
         examples=[
+            "a/*.mp4 --out rec --game celeste --sheet",
             "a/*.mp4 --out rec --game celeste --skin ds4.json --sheet",
             "a.mp4 --out rec --game hades --skin xbox --box 9,9,260,170",
-            "a/*.mp4 --out rec --game hades --skin xbox --part 3/8",
+            "a/*.mp4 --out rec --game hades --part 3/8",
             "a.mp4 --labels lab --game hades --skin xbox --correct-lag",
         ],
     )
@@ -116,7 +117,9 @@ def add_watch_verb(verbs: "argparse._SubParsersAction[CommandParser]") -> None:
     verb.add_argument(
         "--game", type=game_name, required=True, metavar="NAME", help="what is played"
     )
-    verb.add_argument("--skin", required=True, metavar="SKIN", help=_SKIN_HELP)
+    verb.add_argument(
+        "--skin", metavar="SKIN", help=f"{_SKIN_HELP} (default: any, with less certainty)"
+    )
     place = verb.add_mutually_exclusive_group()
     place.add_argument(
         "--box", type=_box, metavar="X,Y,W,H",

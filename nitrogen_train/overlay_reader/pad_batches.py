@@ -287,7 +287,7 @@ def _sample_buttons(
         column = scene.buttons[:, GAMEPAD.buttons.index(name)]
         rows = _choose_rows(rng, column)
         place = scene.places[PLACED.index(name)] + rng.normal(0, _PLACE_ERROR, 2)
-        patches.append(cut_patches(off[rows], still, [tuple(place)], BUTTON_SIDE)[:, 0])
+        patches.append(cut_patches(off, still, rows, [tuple(place)] * len(rows), BUTTON_SIDE))
         kinds.append(np.full(len(rows), kind))
         values.append(column[rows])
     empty = np.zeros((0, 8, BUTTON_SIDE, BUTTON_SIDE), np.float32)
@@ -328,7 +328,7 @@ def _sample_sticks(
         place = scene.places[row] + rng.normal(0, _PLACE_ERROR, 2)
         columns = [GAMEPAD.sticks.index(f"{name}_{axis}") for axis in "XY"]
         cap = scene.places[row] + scene.travels[side] * scene.sticks[frames][:, columns]
-        patches.append(cut_patches(off[frames], still, [tuple(place)], STICK_SIDE)[:, 0])
+        patches.append(cut_patches(off, still, frames, [tuple(place)] * len(frames), STICK_SIDE))
         offsets.append(cap - np.rint(place))
         clicked = scene.buttons[frames, GAMEPAD.buttons.index(THUMBS[side])]
         clicks.append(np.where(drawn[THUMBS[side]], clicked, np.nan))

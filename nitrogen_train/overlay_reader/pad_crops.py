@@ -7,12 +7,13 @@
 The same functions prepare what the networks learn from and what they read.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from jaxtyping import Float32, Int64, UInt8
+from jaxtyping import Float32, UInt8
+from scipy.sparse import csr_array
 
 CROP_WIDTH, CROP_HEIGHT = 256, 160
 MARGIN = 0.06
@@ -26,6 +27,7 @@ NUM_VIEWS = 7
 """Channels of `describe_pad`."""
 NUM_CHANNELS = 8
 """Channels of a patch."""
+_ROOM = STICK_SIDE // 2
 Box = tuple[float, float, float, float]
 
 
@@ -101,15 +103,17 @@ class PadCrop:
         return left, top, right, bottom
 
     @cached_property
-    def _weights(self) -> list[Float32[np.ndarray, "n m"]]:
+    def _weights(self) -> list[tuple[csr_array, csr_array]]:
+        """Return what resamples rows and columns, of luma and of chroma: few pixels each."""
         left, top, right, bottom = self.outer
         x, y = self.origin[0] - left, self.origin[1] - top
         wide, tall = CROP_WIDTH * self.scale, CROP_HEIGHT * self.scale
         return [
-            _resample(y, y + tall, CROP_HEIGHT, bottom - top),
-            _resample(x, x + wide, CROP_WIDTH, right - left).T.copy(),
-            _resample(y / 2, (y + tall) / 2, CROP_HEIGHT // 2, (bottom - top) // 2),
-            _resample(x / 2, (x + wide) / 2, CROP_WIDTH // 2, (right - left) // 2).T.copy(),
+            (
+                csr_array(_resample(y / n, (y + tall) / n, CROP_HEIGHT // n, (bottom - top) // n)),
+                csr_array(_resample(x / n, (x + wide) / n, CROP_WIDTH // n, (right - left) // n)),
+            )
+            for n in (1, 2)
         ]
 
     def resample(
@@ -119,9 +123,16 @@ class PadCrop:
         v: UInt8[np.ndarray, "f k l"],
     ) -> tuple[Float32[np.ndarray, "f 160 256"], Float32[np.ndarray, "f 2 80 128"]]:
         """Resample the planes of `outer` to the crop."""
-        tall, wide, half_tall, half_wide = self._weights
-        chroma = np.stack([u, v], axis=1).astype(np.float32)
-        return tall @ (luma.astype(np.float32) @ wide), half_tall @ (chroma @ half_wide)
+
+        def shrink(plane: np.ndarray, weights: tuple[csr_array, csr_array]) -> np.ndarray:
+            tall, wide = weights
+            return (wide @ (tall @ plane.astype(np.float32)).T).T
+
+        whole, half = self._weights
+        chroma = [
+            np.stack([shrink(each, half) for each in frame]) for frame in zip(u, v, strict=True)
+        ]
+        return np.stack([shrink(each, whole) for each in luma]), np.stack(chroma)
 
 
 @dataclass(frozen=True, eq=False)
@@ -175,37 +186,40 @@ def stack_channels(
     luma: Float32[np.ndarray, "f 160 256"],
     chroma: Float32[np.ndarray, "f 2 80 128"],
     rest: PadAtRest,
-) -> tuple[Float32[np.ndarray, "f 3 160 256"], Float32[np.ndarray, "5 160 256"]]:
-    """Return what differs from rest in each frame, and rest, which all frames share."""
-    off = np.empty((len(luma), 3, CROP_HEIGHT, CROP_WIDTH), np.float32)
-    off[:, 0] = (luma - rest.luma) / 64
-    off[:, 1:] = ((chroma - rest.chroma) / 32).repeat(2, axis=2).repeat(2, axis=3)
-    return off, rest.views()[:5]
+) -> tuple[Float32[np.ndarray, "f 3 224 320"], Float32[np.ndarray, "5 224 320"]]:
+    """Return what differs from rest in each frame, and rest, with room for patches around them."""
+    height, width = CROP_HEIGHT + 2 * _ROOM, CROP_WIDTH + 2 * _ROOM
+    inner = slice(_ROOM, _ROOM + CROP_HEIGHT), slice(_ROOM, _ROOM + CROP_WIDTH)
+    off = np.zeros((len(luma), 3, height, width), np.float32)
+    off[:, 0, *inner] = (luma - rest.luma) / 64
+    off[:, 1:, *inner] = ((chroma - rest.chroma) / 32).repeat(2, axis=2).repeat(2, axis=3)
+    still = np.zeros((5, height, width), np.float32)
+    still[:, *inner] = rest.views()[:5]
+    return off, still
 
 
 def cut_patches(
-    off: Float32[np.ndarray, "f 3 160 256"],
-    still: Float32[np.ndarray, "5 160 256"],
-    places: Sequence[tuple[float, float]],
+    off: Float32[np.ndarray, "f 3 224 320"],
+    still: Float32[np.ndarray, "5 224 320"],
+    frames: Iterable[int],
+    places: Iterable[tuple[float, float]],
     side: int,
-) -> Float32[np.ndarray, "f p 8 side side"]:
-    """Cut square patches around places of the crop; what lies outside of it holds zeros."""
-    rows, columns = _indices(places, side)
-    half = side // 2
-    pad = ((0, 0), (half, half), (half, half))
-    moving = np.pad(off, ((0, 0), *pad))[:, :, rows, columns]
-    resting = np.pad(still, pad)[:, rows, columns]
-    patches = np.empty((len(off), len(places), NUM_CHANNELS, side, side), np.float32)
-    patches[:, :, :3] = moving.transpose(0, 2, 1, 3, 4)
-    patches[:, :, 3:] = resting.transpose(1, 0, 2, 3)
+) -> Float32[np.ndarray, "n 8 side side"]:
+    """Cut square patches; what lies outside of the crop holds zeros.
+
+    Args:
+        off: Of `stack_channels`.
+        still: Of `stack_channels`.
+        frames: Which frame each patch is of.
+        places: The middle of each patch, in pixels of the crop.
+        side: Of the patches, at most `STICK_SIDE`.
+    """
+    wanted = list(zip(frames, places, strict=True))
+    patches = np.empty((len(wanted), NUM_CHANNELS, side, side), np.float32)
+    for patch, (frame, (x, y)) in zip(patches, wanted, strict=True):
+        left = min(max(round(x), 0), CROP_WIDTH) + _ROOM - side // 2
+        top = min(max(round(y), 0), CROP_HEIGHT) + _ROOM - side // 2
+        window = slice(top, top + side), slice(left, left + side)
+        patch[:3] = off[frame, :, *window]
+        patch[3:] = still[:, *window]
     return patches
-
-
-def _indices(
-    places: Sequence[tuple[float, float]], side: int
-) -> tuple[Int64[np.ndarray, "p side 1"], Int64[np.ndarray, "p 1 side"]]:
-    """Find the rows and columns of patches in planes with half a side of room around them."""
-    x, y = (np.rint(np.array(each)).astype(np.int64) for each in zip(*places, strict=True))
-    steps = np.arange(side)
-    x, y = np.clip(x, 0, CROP_WIDTH), np.clip(y, 0, CROP_HEIGHT)
-    return (y[:, None] + steps)[:, :, None], (x[:, None] + steps)[:, None, :]
