@@ -10,7 +10,7 @@ Memory does not grow with the video, but for the rows themselves.
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from itertools import pairwise
@@ -54,7 +54,7 @@ _LEAST_PRESENCE = 0.0
 _PRESENT = 0.5
 """Share of the usual agreement with rest, below which a part of the controller is covered."""
 _UNCHANGED = 2.5
-"""Levels by which the picture of a control may differ from the one that was read, to be the same."""
+"""Levels by which the picture of a control may differ from the one that was read."""
 _CELLS = (CROP_HEIGHT // LAYOUT_STRIDE, CROP_WIDTH // LAYOUT_STRIDE)
 _TILES = (4, 5)
 _TEXTURED = 6.0
@@ -433,19 +433,20 @@ class _StretchReader:
         row = self.pad.start
         names = self.layout.sticks
         buttons, sticks = (
-            _Changes([self.layout.find_cells(name) for name in each])
-            for each in (self.layout.buttons, names)
+            _Changes([self.layout.find_cells(name) for name in each], num_values)
+            for each, num_values in ((self.layout.buttons, 1), (names, 4))
         )
+        before = None
         agreements, caps = [], [np.zeros((0, len(names), 4), np.float32)]
         for luma, chroma in _iter_crops(self.video, self.crop):
             off, still = stack_channels(luma, chroma, self.rest)
             where = slice(row, row + len(luma))
-            change = measure_change(luma, chroma, buttons.before)
+            change = measure_change(luma, chroma, before)
             values = buttons.fill(change, partial(self._read_buttons, off, still))
             for column, name in enumerate(self.layout.buttons):
                 _put(rows, where, name, values[:, column, 0])
             caps.append(sticks.fill(change, partial(self._read_sticks, off, still)))
-            buttons.before = sticks.before = luma[-1], chroma[-1]
+            before = luma[-1], chroma[-1]
             agreements.append(_agree(luma, self.rest.luma))
             row += len(luma)
             if progress is not None:
@@ -509,50 +510,46 @@ class _StretchReader:
         )
 
 
-@dataclass(eq=False)
 class _Changes:
-    """Reads controls only where their picture has changed since they were read."""
+    """Reads controls only where their picture has changed since they were read.
 
-    regions: list[tuple[slice, slice]]
-    """The cells of each control."""
-    before: tuple[np.ndarray, np.ndarray] | None = None
-    """The last frame that came, its luma and chroma."""
-    values: np.ndarray | None = None
-    passed: np.ndarray | None = None
-    """What was read of each control last, and how much its picture may have changed since."""
+    Args:
+        regions: The cells of each control.
+        num_values: What is read of one.
+    """
+
+    def __init__(self, regions: Sequence[tuple[slice, slice]], num_values: int) -> None:
+        self._regions = regions
+        self._values = np.zeros((len(regions), num_values), np.float32)
+        # What its picture may have changed by since then; nothing has been read yet.
+        self._passed = np.full(len(regions), np.inf)
 
     def fill(
         self,
         change: Float32[np.ndarray, "f 40 64"],
         read: Callable[[np.ndarray, np.ndarray], Float32[np.ndarray, "n v"]],
     ) -> Float32[np.ndarray, "f c v"]:
-        """Return what controls show in some frames, of which those that change are read."""
-        count = len(self.regions)
-        if not count:
-            return np.zeros((len(change), 0, 4), np.float32)
-        steps = np.stack([change[:, *region].max(axis=(1, 2)) for region in self.regions], axis=1)
-        passed = np.full(count, np.inf) if self.passed is None else self.passed
+        """Return what controls show in some frames.
+
+        Args:
+            change: Of `measure_change`.
+            read: Reads controls, by the numbers of frames and of controls.
+        """
+        filled = np.zeros((len(change), *self._values.shape), np.float32)
+        if not self._regions:
+            return filled
+        steps = np.stack([change[:, *cells].max(axis=(1, 2)) for cells in self._regions], axis=1)
         is_read = np.zeros(steps.shape, bool)
         for step, marks in zip(steps, is_read, strict=True):
-            passed = passed + step
-            marks[:] = passed > _UNCHANGED
-            passed = np.where(marks, 0.0, passed)
+            self._passed += step
+            marks[:] = self._passed > _UNCHANGED
+            self._passed[marks] = 0
         frames, columns = np.nonzero(is_read)
-        filled = None
         if len(frames):
-            read_values = read(frames, columns)
-            shape = (len(change), count, read_values.shape[1])
-            filled = np.empty(shape, np.float32)
-            filled[frames, columns] = read_values
-        else:
-            assert self.values is not None
-            filled = np.empty((len(change), *self.values.shape), np.float32)
-        last = self.values
+            filled[frames, columns] = read(frames, columns)
         for values, marks in zip(filled, is_read, strict=True):
-            if last is not None:
-                values[~marks] = last[~marks]
-            last = values
-        self.values, self.passed = last, passed
+            values[~marks] = self._values[~marks]
+            self._values = values
         return filled
 
 

@@ -110,8 +110,8 @@ def iter_spread_frames(
 def iter_moments(video: SourceVideo, number: int) -> Iterator[tuple[int, VideoFrame]]:
     """Decode frames from all over a video with their rows, in no order, each once.
 
-    Key frames cost least. Where there are few of them, some of what follows each is decoded, a third
-    of the video in all.
+    Key frames cost least. Where there are few of them, some of what follows each is decoded, a
+    third of the video in all.
 
     Args:
         video: The video, or a part of it.
