@@ -29,7 +29,12 @@ from data_tools.watching.pad_pictures import (
     shrink_skin,
 )
 from data_tools.watching.reading import Box
-from data_tools.watching.video_colours import VideoMoment, choose_matrix, shrink_mean
+from data_tools.watching.video_colours import (
+    VideoMoment,
+    choose_matrix,
+    measure_distance,
+    shrink_mean,
+)
 from nitrogen_train.skins.render_skin import Renderer
 from nitrogen_train.skins.skin import Skin
 
@@ -37,6 +42,8 @@ Plane = Float32[np.ndarray, "h w"]
 
 FOUND_ABOVE = 0.33
 """Correlation of edges above which the skin is there. Other skins reach 0.3."""
+_ALIKE = 0.02
+"""Correlations that differ by less do not tell skins apart: one may be another in other colours."""
 _PRESENT = 0.6
 """Share of the best moment's correlation that a moment with the pad has."""
 _LARGE = 240
@@ -101,7 +108,7 @@ class _NeutralPicture:
         return planes[0], planes[1]
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=64)
 def _draw_neutral(skin: Skin) -> _NeutralPicture:
     """Draw a skin at rest; large skins take a while, and many videos have the same."""
     return _NeutralPicture(skin)
@@ -131,6 +138,26 @@ def find_placement(
     best = best.scaled(1 / factor)
     present = _moments_with(small, neutral, best)
     return _fit(present or small, skin, neutral, best).scaled(factor)
+
+
+def recognize_skin(
+    moments: Sequence[VideoMoment], skins: Sequence[Skin], *, box: Box | None = None
+) -> Skin | None:
+    """Tell which of some skins is in a video; None if none is.
+
+    Edges tell the artwork, and where they do alike, levels tell its colours.
+
+    Args:
+        moments: Frames from all over the video; of none, nothing is told.
+        skins: Those that it may be.
+        box: Where the pad is, to a fifth of its size; None searches all of the picture.
+    """
+    found = [(skin, find_placement(moments, skin, box=box)) for skin in skins if moments]
+    placed = [(skin, placement) for skin, placement in found if placement is not None]
+    most = max((placement.match for _, placement in placed), default=0.0)
+    alike = [each for each in placed if each[1].match >= most - _ALIKE]
+    best = min(alike, key=lambda each: measure_distance(moments, *each), default=None)
+    return None if best is None else best[0]
 
 
 def _moments_with(

@@ -65,18 +65,21 @@ def choose_matrix(moments: Sequence[VideoMoment], skin: Skin, placement: Placeme
 
     Of a skin that is white at rest nothing but its presses tells them.
     """
+    tried = [replace(placement, matrix=matrix) for matrix in MATRICES]
+    return min(tried, key=lambda each: measure_distance(moments, skin, each))
+
+
+def measure_distance(moments: Sequence[VideoMoment], skin: Skin, placement: Placement) -> float:
+    """Measure how far a video is from a skin, at rest and with its presses, in levels."""
     height, width = moments[0].luma.shape
     box = placement.box(skin, width=width, height=height)
-    seen = _mean_vector(moments, box)
-    errors = {}
-    for matrix in MATRICES:
-        pictures = PadPictures(skin, replace(placement, matrix=matrix))
-        patch = pictures.patch(box, {})
-        background = find_background(moments, pictures, box)
-        # Where a state of a control differs from rest, the mean is far off in any colours.
-        rest = _measure_error(seen, patch, background)
-        errors[matrix] = rest + _measure_presses(moments, pictures, box, background)
-    return replace(placement, matrix=min(MATRICES, key=lambda matrix: errors[matrix]))
+    pictures = PadPictures(skin, placement)
+    patch = pictures.patch(box, {})
+    background = find_background(moments, pictures, box)
+    # Where a state of a control differs from rest, the mean is far off in any colours.
+    rest = _measure_error(_mean_vector(moments, box), patch, background)
+    error = rest + _measure_presses(moments, pictures, box, background)
+    return error / max(float(patch.cover.sum()), 1.0)
 
 
 def _measure_error(seen: np.ndarray, patch: Patch, background: Background) -> float:

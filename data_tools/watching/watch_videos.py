@@ -16,7 +16,7 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,8 @@ from data_tools.watching.read_any import name_reader, read_any_overlay
 from data_tools.watching.read_known import read_overlay
 from data_tools.watching.reading import ReadingError
 from data_tools.watching.refine import refine
+from data_tools.watching.register_skin import recognize_skin
+from data_tools.watching.video_moments import read_moments
 from data_tools.watching.watched_recording import (
     WatchedRecording,
     WatchSettings,
@@ -62,8 +64,9 @@ from nitrogen_train.runtime.atomic_files import (
 from nitrogen_train.runtime.ledger import Ledger, name_changes
 from nitrogen_train.runtime.processes import map_in_order
 from nitrogen_train.runtime.progress import Progress, format_duration, write_line
-from nitrogen_train.skins.open_skin import open_skin
+from nitrogen_train.skins.open_skin import open_presets, open_skin
 from nitrogen_train.skins.render_skin import Renderer
+from nitrogen_train.skins.skin import Skin
 
 READER = "known-skin-3"
 """Version of the reader of known skins; another one reads other values."""
@@ -238,14 +241,41 @@ def _describe(settings: WatchSettings) -> dict[str, Any]:
     if settings.layout is not None:
         written = json.dumps(asdict(settings.layout), sort_keys=True)
         asked["--layout"] = hashlib.sha256(written.encode()).hexdigest()[:12]
-    if settings.skin is None:
-        return asked | {"--skin": ANY_SKIN, "reader": name_reader()}
-    skin = open_skin(settings.skin)
+    skins = _open_skins(settings.skin)
+    name = ANY_SKIN if settings.skin is None else Path(settings.skin).name
+    if len(skins) == 1:
+        name = _name_look(skins[0])
+    elif skins:
+        looks = " ".join(map(_name_look, skins))
+        name = f"{name} ({hashlib.sha256(looks.encode()).hexdigest()[:12]})"
+    reader = READER if len(skins) == 1 else name_reader()
+    return asked | {"--skin": name, "reader": f"{READER}, {reader}" if len(skins) > 1 else reader}
+
+
+@lru_cache(maxsize=1)
+def _open_skins(text: str | None) -> list[Skin]:
+    """Open the skin, or the presets of the folder, that a video may show; nothing means any skin.
+
+    Raises:
+        ValueError: If it cannot be used.
+    """
+    if text is None:
+        return []
+    if not Path(text).is_dir():
+        return [open_skin(text)]
+    skins, faults = open_presets(Path(text))
+    for fault in faults:
+        write_line(f"left out: {fault}")
+    return skins
+
+
+def _name_look(skin: Skin) -> str:
+    """Name a skin with a digest of its looks."""
     renderer = Renderer(skin, 200)
     digest = hashlib.sha256(skin.layout.encode())
     for state in ({}, *({name: 1.0} for name in skin.controls)):
         digest.update(renderer.render(state).tobytes())
-    return asked | {"--skin": f"{skin.name} ({digest.hexdigest()[:12]})", "reader": READER}
+    return f"{skin.name} ({digest.hexdigest()[:12]})"
 
 
 def _find_twins(videos: Sequence[Path]) -> dict[Path, Path]:
@@ -326,12 +356,13 @@ def _watch(path: Path, *, job: _Job) -> WatchedVideo:
     try:
         digest = hash_parts(path)
         video = read_video_table(path)
-        watched, layout = _read(video, job)
+        read = _read(video, job)
+        watched = read.recording
         labels = pack_labels(video, watched) if job.is_labels else b""
         sheet = None
         if job.has_sheet:
-            skin = job.settings.skin and open_skin(job.settings.skin)
-            sheet = draw_sheet(video, watched.reading, watched.learned, skin or layout)
+            looks = read.skin or read.layout
+            sheet = draw_sheet(video, watched.reading, watched.learned, looks)
     except ReadingError as error:
         return _drop(job, path, NO_PAD, str(error))
     except (ShardError, OSError, FFmpegError, ValueError, ArithmeticError, MemoryError) as error:
@@ -339,7 +370,7 @@ def _watch(path: Path, *, job: _Job) -> WatchedVideo:
     if sheet is not None:
         with write_atomically(job.out_dir / f"{name}{SHEET_SUFFIX}") as temporary:
             sheet.save(temporary, format="PNG")
-        layout.write(job.out_dir / f"{name}{LAYOUT_SUFFIX}")
+        read.layout.write(job.out_dir / f"{name}{LAYOUT_SUFFIX}")
     if job.is_labels:
         with write_atomically(job.target(name)) as temporary:
             temporary.write_bytes(labels)
@@ -359,24 +390,36 @@ def _watch(path: Path, *, job: _Job) -> WatchedVideo:
     )
 
 
-def _read(video: SourceVideo, job: _Job) -> tuple[WatchedRecording, OverlayLayout]:
-    """Read a video, and say where its controls are.
+@dataclass(frozen=True, kw_only=True)
+class _Read:
+    """A video that has been read."""
+
+    recording: WatchedRecording
+    layout: OverlayLayout
+    """Where its controls are."""
+    skin: Skin | None
+    """None if it is not known."""
+
+
+def _read(video: SourceVideo, job: _Job) -> _Read:
+    """Read a video.
 
     Raises:
         ReadingError: If the controller is not found, or could be read nowhere.
         ShardError: If it is no video, or cannot be decoded.
         OSError: If it cannot be read.
     """
-    settings, graded = job.settings, frozenset[str]()
+    settings, skins = job.settings, _open_skins(job.settings.skin)
     box = settings.find_box(video)
+    skin = skins[0] if len(skins) == 1 else None
+    if len(skins) > 1:
+        skin = recognize_skin(read_moments(video), skins, box=box)
     teller = _Teller(video.path.name, len(video))
-    if settings.skin is None:
+    if skin is None:
         reading, layout = read_any_overlay(
             video.path, layout=settings.layout, box=box, progress=teller.count
         )
     else:
-        skin = open_skin(settings.skin)
-        graded = list_graded(skin)
         reading = read_overlay(video.path, skin, box=box, progress=teller.count)
         place = find_longest(reading.stretches).box
         layout = place_skin(skin, place, picture=(video.width, video.height))
@@ -388,10 +431,13 @@ def _read(video: SourceVideo, job: _Job) -> tuple[WatchedRecording, OverlayLayou
         reading,
         name=plain_name(video.path.stem),
         settings=settings,
-        looks={"skin": str(job.asked["--skin"]), "reader": str(job.asked["reader"])},
-        graded=graded,
+        looks={
+            "skin": _name_look(skin) if skin else ANY_SKIN,
+            "reader": READER if skin else name_reader(),
+        },
+        graded=list_graded(skin) if skin else frozenset(),
     )
-    return recording, layout
+    return _Read(recording=recording, layout=layout, skin=skin)
 
 
 class _Teller:

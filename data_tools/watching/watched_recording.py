@@ -59,7 +59,8 @@ class WatchSettings:
 
     game: str
     skin: str | None = None
-    """What `open_skin` takes; None reads a controller of any skin."""
+    """What `open_skin` takes, or a folder of presets; a skin that is none of them, or None, is read
+    as any skin is."""
     box: tuple[int, int, int, int] | None = None
     """Left, top, width and height of the place of the controller, to a fifth of its size."""
     layout: OverlayLayout | None = None

@@ -118,7 +118,10 @@ def add_watch_verb(verbs: "argparse._SubParsersAction[CommandParser]") -> None:
         "--game", type=game_name, required=True, metavar="NAME", help="what is played"
     )
     verb.add_argument(
-        "--skin", metavar="SKIN", help=f"{_SKIN_HELP} (default: any, with less certainty)"
+        "--skin",
+        metavar="SKIN",
+        help=f"{_SKIN_HELP}, or a folder of presets of which it may be one; what is known is read "
+        "with more certainty (default: any skin)",
     )
     place = verb.add_mutually_exclusive_group()
     place.add_argument(

@@ -2,6 +2,7 @@
 
 xbox | playstation | switch | drawn-SEED ─► a pad drawn by code
 FILE.json | FILE.png                     ─► a preset of input-overlay
+FOLDER                                   ─► all presets in it
 """
 
 from dataclasses import replace
@@ -10,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from nitrogen_train.actions import GAMEPAD
-from nitrogen_train.runtime.atomic_files import did_you_mean
+from nitrogen_train.runtime.atomic_files import describe_error, did_you_mean
 from nitrogen_train.skins.drawn_pads import draw_pad, random_pad
 from nitrogen_train.skins.input_overlay import load_preset
 from nitrogen_train.skins.pad_plans import Layout
@@ -100,6 +101,26 @@ def open_skin(text: str) -> Skin:
         f"there is no skin {text!r}: expected {names}, {_DRAWN}SEED, or the .json or .png of a "
         f"preset{did_you_mean(text, SKINS, lead=', ')}"
     )
+
+
+def open_presets(folder: Path) -> tuple[list[Skin], list[str]]:
+    """Open all presets in a folder and the folders in it, each by its picture.
+
+    Returns:
+        The skins, named by their pictures, and a line for each picture that is none.
+
+    Raises:
+        ValueError: If there is none.
+    """
+    skins, faults = [], []
+    for path in sorted(folder.rglob("*.png")):
+        try:
+            skins.append(replace(open_skin(str(path)), name=path.stem))
+        except (ValueError, OSError) as error:
+            faults.append(f"{path}: {describe_error(error).removeprefix(f'{path}: ')}")
+    if not skins:
+        raise ValueError(f"{folder} holds no preset of input-overlay that can be used")
+    return skins, faults
 
 
 def _release_keys(skin: Skin, path: Path) -> Skin:
