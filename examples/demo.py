@@ -13,6 +13,7 @@ import json
 import os
 import platform
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -29,6 +30,7 @@ IMAGE_SIZE = 96
 PADS = {
     "doom_defend": "--skin drawn-1000023 --at top-left",
     "doom_gather": "--skin drawn-1000014 --at top-right",
+    "carracing": "--skin drawn-1000005 --at top-right",
 }
 """Drawn on each game's videos. No reader is trained with these skins."""
 STREAM = "--width 160 --size 640x480 --bitrate 800k --preset superfast"
@@ -91,28 +93,34 @@ def make_plan(output_dir: Path, *, seed: int) -> Plan:
 
 def plan_data(output_dir: Path) -> list[Command]:
     """List the commands that make the demo's data: videos that show a pad, watched and sharded."""
-    commands = plan_recordings(output_dir)
-    for game, pad in PADS.items():
+    commands = plan_recordings(output_dir, EPISODES)
+    for game in EPISODES:
         recordings, videos, watched, shards = (
             output_dir / name / game for name in ("recordings", "videos", "watched", "shards")
         )
-        skin = pad.partition(" --at ")[0]
-        commands += [
-            data_command(f"overlay draw {recordings} --out {videos} {pad} {STREAM} --workers 2"),
-            data_command(f"watch {videos} --out {watched} --game {game} {skin} --workers 2"),
-            data_command(f"shard {watched} --out {shards} --size {IMAGE_SIZE} --workers 2"),
-        ]
+        commands += plan_watching(game, recordings, videos, watched)
+        commands.append(
+            data_command(f"shard {watched} --out {shards} --size {IMAGE_SIZE} --workers 2")
+        )
     return commands
 
 
-def plan_recordings(output_dir: Path) -> list[Command]:
-    """List the commands that record the demo's games."""
+def plan_watching(game: str, recordings: Path, videos: Path, watched: Path) -> list[Command]:
+    """List the commands that draw a pad on a game's videos, and read it from them."""
+    return [
+        data_command(f"overlay draw {recordings} --out {videos} {PADS[game]} {STREAM} --workers 2"),
+        data_command(f"watch {videos} --out {watched} --game {game} --workers 2"),
+    ]
+
+
+def plan_recordings(output_dir: Path, episodes: Mapping[str, int]) -> list[Command]:
+    """List the commands that record games, a number of episodes of each."""
     return [
         data_command(
             f"record {game} --out {output_dir / 'recordings' / game} "
-            f"--episodes {episodes} --workers 2"
+            f"--episodes {number} --workers 2"
         )
-        for game, episodes in EPISODES.items()
+        for game, number in episodes.items()
     ]
 
 

@@ -8,54 +8,48 @@ import torch
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 
-from examples.compare import (
-    CONTENDERS,
-    HELDOUT_EPISODES,
-    SEEDS,
-    Run,
-    format_rows,
-    plan_runs,
-    summarize,
-)
+from examples.compare import COMPARISONS, HELDOUT_EPISODES, SEEDS, Run, format_rows
 from examples.demo import EPISODES
 from nitrogen_train.config import find_config_dir, register_schema
 from nitrogen_train.evaluate import EvaluateConfig
 from nitrogen_train.models.visual_policy import VisualPolicy
 
-NAMES = list(CONTENDERS)
+NAMES = [(what, name) for what, each in COMPARISONS.items() for name in each.contenders]
 
 
-def _runs(tmp_path: Path) -> list[Run]:
-    return plan_runs(tmp_path / "compare", shards_dir=tmp_path / "shards")
+def _runs(what: str, tmp_path: Path) -> list[Run]:
+    return COMPARISONS[what].plan_runs(tmp_path / "compare", shards_dir=tmp_path / "shards")
 
 
 def _words(run: Run, verb: str) -> list[list[str]]:
     return [each.arguments[2:] for each in run.commands if each.arguments[1].endswith(verb)]
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_every_contender_is_a_config_that_builds(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("what", "name"), NAMES)
+def test_every_contender_is_a_config_that_builds(what: str, name: str, tmp_path: Path) -> None:
     register_schema()
-    run = next(run for run in _runs(tmp_path) if run.name == name)
+    run = next(run for run in _runs(what, tmp_path) if run.name == name)
     (words,) = _words(run, "train")
 
     with initialize_config_dir(find_config_dir(), version_base="1.3"):
         cfg = compose("train", overrides=words)
 
+    assert set(cfg.data.sources) == set(COMPARISONS[what].episodes)
     with torch.device("meta"):
         assert isinstance(instantiate(cfg.model, _convert_="all"), VisualPolicy)
 
 
-def test_every_policy_is_trained_from_every_seed_and_played(tmp_path: Path) -> None:
-    runs = _runs(tmp_path)
+@pytest.mark.parametrize("what", COMPARISONS)
+def test_every_policy_is_trained_from_every_seed_and_played(what: str, tmp_path: Path) -> None:
+    runs, contenders = _runs(what, tmp_path), COMPARISONS[what].contenders
 
-    assert len({run.run_dir for run in runs}) == len(runs) == len(CONTENDERS) * len(SEEDS)
+    assert len({run.run_dir for run in runs}) == len(runs) == len(contenders) * len(SEEDS)
     known = EvaluateConfig.__dataclass_fields__
     for run in runs:
         (train,) = _words(run, "train")
         assert f"seed={run.seed}" in train
         evaluations = _words(run, "evaluate")
-        assert len(evaluations) == len(CONTENDERS[run.name].num_sampling_steps)
+        assert len(evaluations) == len(contenders[run.name].num_sampling_steps)
         assert {word.split("=")[0] for words in evaluations for word in words} <= known.keys()
 
 
@@ -65,18 +59,23 @@ def _write_scores(run: Run, num_steps: int, scores: list[float]) -> None:
     game = {"policy_scores": scores, "random": 10.0, "reference": 30.0}
     content = {"games": dict.fromkeys(EPISODES, game)}
     (folder / "scores.json").write_text(json.dumps(content))
+    if num_steps == 1:
+        macro = {"frame_f1": 0.5 + run.seed / 10, "onset_f1": 0.4, "stick_mae": 0.125}
+        offline = {"players": {"policy": {"macro": macro}}}
+        (folder / "offline.json").write_text(json.dumps(offline))
 
 
 def test_scores_are_normalized_and_averaged_over_seeds_and_episodes(tmp_path: Path) -> None:
-    runs = _runs(tmp_path)
-    name = NAMES[0]
+    comparison = COMPARISONS["policies"]
+    runs = _runs("policies", tmp_path)
+    name = runs[0].name
     for run in runs:
-        for num_steps in CONTENDERS[run.name].num_sampling_steps:
+        for num_steps in comparison.contenders[run.name].num_sampling_steps:
             # Half the way from random to reference, give or take, and better with the seed.
             scores = [20.0 + run.seed + (-1.0) ** i for i in range(HELDOUT_EPISODES)]
             _write_scores(run, num_steps, scores)
 
-    rows = list(summarize(name, runs))
+    rows = list(comparison.summarize(name, runs))
 
     assert [row["num_sampling_steps"] for row in rows] == [1, 2, 4, 16]
     mean = rows[0]["scores"]["mean"]
@@ -88,4 +87,5 @@ def test_scores_are_normalized_and_averaged_over_seeds_and_episodes(tmp_path: Pa
     table = format_rows(rows)
     assert "**0.55**" in table
     assert "0.50, 0.55, 0.60" in table
+    assert "0.60, 0.125" in table
     assert len({line.count("|") for line in table.splitlines()}) == 1
