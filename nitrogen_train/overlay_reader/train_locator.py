@@ -57,8 +57,8 @@ class LocatorSettings:
     out_dir: Path
     """Scenes, checkpoints and weights go here."""
     seed: int = 14
-    num_scenes: int = 3200
-    num_validation_scenes: int = 480
+    num_scenes: int = 1984
+    num_validation_scenes: int = 256
     max_steps: int = 4000
     batch_size: int = 8
     lr: float = 2e-3

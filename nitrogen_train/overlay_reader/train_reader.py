@@ -61,9 +61,9 @@ class ReaderSettings:
     presets: tuple[str, ...] = ()
     """Artwork besides the pads that are drawn by code."""
     seed: int = 14
-    num_scenes: int = 4000
+    num_scenes: int = 3200
     num_validation_scenes: int = 160
-    max_steps: int = 2800
+    max_steps: int = 2200
     lr: float = 2e-3
     workers: int = 2
     """Processes that make scenes and batches."""
