@@ -63,11 +63,11 @@ class ReaderLosses:
 
 def measure_losses(networks: PadReaderNetworks, batch: PadBatch) -> ReaderLosses:
     """Measure the losses of a batch."""
-    heat, presence, sizes, travels = networks.layout(batch.views)
+    heat, presence, sizes, travels = (each.float() for each in networks.layout(batch.views))
     is_drawn = ~batch.places.isnan().any(dim=2)
     place = _spread_entropy(heat, batch.places / LAYOUT_STRIDE, _LAYOUT_SPREAD)[is_drawn].mean()
-    pressed = networks.button(batch.button_patches, batch.button_kinds)
-    stick_heat, clicks = networks.stick(batch.stick_patches)
+    pressed = networks.button(batch.button_patches, batch.button_kinds).float()
+    stick_heat, clicks = (each.float() for each in networks.stick(batch.stick_patches))
     middles = (batch.stick_offsets + STICK_SIDE / 2) / HEAT_STRIDE
     cells = _spread_entropy(stick_heat[:, None], middles[:, None], _STICK_SPREAD).mean()
     distance = F.smooth_l1_loss(find_offset(stick_heat), batch.stick_offsets)

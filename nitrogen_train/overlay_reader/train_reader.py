@@ -132,6 +132,7 @@ def _fit(settings: ReaderSettings, paths: Sequence[Path], step: int) -> None:
         accelerator="auto",
         devices=1,
         max_steps=settings.max_steps,
+        precision="bf16-mixed",
         gradient_clip_val=1.0,
         default_root_dir=str(settings.out_dir),
         logger=False,
