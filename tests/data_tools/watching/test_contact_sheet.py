@@ -10,6 +10,7 @@ from made_readings import make_reading, make_stretch
 
 from data_tools.shards.source_video import read_video_table
 from data_tools.watching.contact_sheet import choose_rows, draw_sheet, find_least_sure
+from data_tools.watching.overlay_layout import OverlayLayout
 from nitrogen_train.actions import GAMEPAD
 from nitrogen_train.data.encode import VideoWriter
 from nitrogen_train.skins.skin import Button, Skin
@@ -92,3 +93,47 @@ def test_a_cell_says_in_red_that_its_row_is_not_learned_from(sheet) -> None:
     assert first.max() > 180
     assert (first[..., 0] - first[..., 2]).max() < 20
     assert (second[..., 0] - second[..., 2]).max() > 100
+
+
+def test_of_an_unknown_skin_the_places_of_its_controls_are_marked(tmp_path: Path) -> None:
+    left, _, right, _ = LATE
+    with VideoWriter(tmp_path / "a.mp4", fps=10.0, width=WIDTH, height=HEIGHT) as writer:
+        for _ in range(NUM_FRAMES):
+            writer.write(np.full((HEIGHT, WIDTH, 3), 60, np.uint8))
+    reading = replace(
+        make_reading(
+            10.0,
+            SOUTH=(np.arange(NUM_FRAMES) == 15) * 0.9,
+            LEFT_STICK_X=np.ones(NUM_FRAMES),
+            LEFT_STICK_Y=np.zeros(NUM_FRAMES),
+        ),
+        width=WIDTH, height=HEIGHT,
+        stretches=(make_stretch(0, NUM_FRAMES, LATE),),
+    )  # fmt: skip
+    # Told where the controller was smaller, so that places grow with it.
+    layout = OverlayLayout(
+        layout="xbox", picture=(WIDTH, HEIGHT), box=(0, 0, 10, 5),
+        places={"SOUTH": (7, 2, 2, 2), "EAST": (7, 0, 2, 2), "LEFT_STICK": (2, 2, 1, 1)},
+        travels={"LEFT_STICK": 2.0},
+    )  # fmt: skip
+    video = read_video_table(tmp_path / "a.mp4")
+
+    sheet = np.asarray(draw_sheet(video, reading, np.arange(NUM_FRAMES) == 15, layout))
+
+    marked = sheet[10 + 17 :, 210:410].astype(int)
+    scale = 200 / (right - left + 12)
+
+    def at(x: float, y: float) -> np.ndarray:
+        """The pixel at a place of the box, whose left edge is 6 pixels from that of the cell."""
+        return marked[round((6 + 2 * y) * scale), round((6 + 2 * x) * scale)]
+
+    pressed = at(8, 3)
+    assert pressed[0] > 200
+    assert pressed[2] < 120
+    # Its axis is 1: the cap is two small pixels to the right of rest, and is a green ring there.
+    ring = marked[:, round((6 + 2 * 4) * scale) : round((6 + 2 * 5) * scale) + 1]
+    assert (ring[..., 1] - ring[..., 0]).max() > 80
+    rest = marked[:, round((6 + 2 * 2) * scale) : round((6 + 2 * 3) * scale)]
+    assert (rest[..., 1] - rest[..., 0]).max() < 40
+    # EAST is not read, so it is not marked.
+    assert np.ptp(at(8, 1)) < 12

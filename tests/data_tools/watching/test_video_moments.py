@@ -9,7 +9,7 @@ import pytest
 from overlay_videos import draw_video
 
 from data_tools.shards.source_video import read_video_table
-from data_tools.watching.video_moments import read_moments
+from data_tools.watching.video_moments import iter_moments, read_moments
 
 PQ = {"color_trc": 16, "color_primaries": 9, "colorspace": 9}
 
@@ -60,6 +60,20 @@ def test_moments_of_a_part_lie_in_it_wherever_its_key_frame_is(tmp_path: Path) -
     ]
     assert near
     assert min(near) >= 40
+
+
+@pytest.mark.parametrize("num_rows", [40, 600])
+def test_moments_come_with_their_rows_from_all_over(num_rows: int, tmp_path: Path) -> None:
+    video = read_video_table(draw_video(tmp_path / "a.mp4", None, [{}] * num_rows))
+    frames = [frame.to_ndarray(format="gray") for frame in video.read()]
+
+    moments = [(row, frame.to_ndarray(format="gray")) for row, frame in iter_moments(video, 24)]
+
+    rows = [row for row, _ in moments]
+    assert len(set(rows)) == len(rows) >= 12
+    assert min(rows) < num_rows / 8
+    assert max(rows) > num_rows / 2
+    assert all(np.array_equal(frames[row], picture) for row, picture in moments)
 
 
 def test_pictures_of_another_size_are_left_out(tmp_path: Path) -> None:
