@@ -263,7 +263,7 @@ def export_locator(locator: PadLocator, path: Path) -> None:
     """Write the networks as one ONNX graph: statistics in, boxes and confidences out."""
     example = torch.zeros(1, len(PLANES), HEIGHT, WIDTH, dtype=torch.uint8)
     with write_atomically(path) as temporary, warnings.catch_warnings():
-        # The older exporter needs no further package, and unrolls what is fixed here anyway.
+        # The older exporter needs onnx alone, and unrolls what is fixed here anyway.
         warnings.simplefilter("ignore")
         torch.onnx.export(
             locator.eval(),

@@ -273,7 +273,7 @@ def _export(
 ) -> None:
     dynamic = {each: {0: "n"} for each in [*(inputs or ()), *outputs]} if inputs else None
     with write_atomically(folder / f"{name}.onnx") as temporary, warnings.catch_warnings():
-        # The older exporter needs no further package, and the graphs are plain.
+        # The older exporter needs onnx alone, and the graphs are plain.
         warnings.simplefilter("ignore")
         torch.onnx.export(
             network.eval(),
