@@ -7,6 +7,7 @@ written in the end, with the command, the seed and the scores.
 import argparse
 import shlex
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 from nitrogen_train.overlay_reader.train_locator import (
@@ -34,6 +35,11 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=14)
     parser.add_argument("--workers", type=int, default=2, help="processes that draw scenes (2)")
     arguments = parser.parse_args()
+    for path in arguments.videos:
+        if not path.is_file():
+            parser.error(f"{path}: there is no such video")
+    if find_spec("onnx") is None:
+        parser.error("the weights are written by onnx, which is missing: pip install onnx")
     command = shlex.join(["python", "-m", "nitrogen_train.overlay_reader", *sys.argv[1:]])
     shared = {
         "videos": tuple(arguments.videos),

@@ -92,5 +92,5 @@ def test_the_shipped_graph_gives_what_the_networks_give(tmp_path: Path) -> None:
 
     with torch.no_grad():
         wanted = locator(torch.from_numpy(statistics))
-    assert np.allclose(boxes, wanted[0].numpy(), atol=0.05)
-    assert np.allclose(confidence, wanted[1].numpy(), atol=1e-3)
+    assert np.allclose(np.asarray(boxes), wanted[0].numpy(), atol=0.05)
+    assert np.allclose(np.asarray(confidence), wanted[1].numpy(), atol=1e-3)

@@ -74,9 +74,8 @@ def test_scenes_come_back_as_they_were_stored(stored: Path) -> None:
 
 
 def test_a_step_has_the_same_batch_wherever_a_run_begins(stored: Path) -> None:
-    settings = {"seed": 3, "batch_size": 2}
-    first = SceneBatches([stored], **settings)
-    later = iter(SceneBatches([stored], **settings, first_step=5))
+    first = SceneBatches([stored], seed=3, batch_size=2)
+    later = iter(SceneBatches([stored], seed=3, batch_size=2, first_step=5))
 
     assert torch.equal(first.make_batch(5).statistics, next(later).statistics)
 

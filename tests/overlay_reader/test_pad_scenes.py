@@ -3,9 +3,9 @@
 from dataclasses import fields
 from pathlib import Path
 
-import av
 import numpy as np
 import pytest
+from made_pads import write_play
 
 from nitrogen_train.actions import GAMEPAD
 from nitrogen_train.overlay_reader.pad_crops import CROP_HEIGHT, CROP_WIDTH, PadAtRest, PadCrop
@@ -98,7 +98,10 @@ def test_a_stick_goes_from_its_place_by_its_travel() -> None:
         cap = scene.places[row] + scene.travels[0] * np.array(way)
         assert find_middle(luma) == pytest.approx(cap, abs=0.15)
     bright = scene.luma[0] > 120
-    shown = np.ptp(np.flatnonzero(bright.any(axis=0))) + 1, np.ptp(np.flatnonzero(bright.any(1))) + 1
+    shown = (
+        np.ptp(np.flatnonzero(bright.any(axis=0))) + 1,
+        np.ptp(np.flatnonzero(bright.any(1))) + 1,
+    )
     assert scene.sizes[row] == pytest.approx(shown, abs=5)
 
 
@@ -156,13 +159,7 @@ def test_releases_fade_and_presses_do_not() -> None:
 
 def test_what_is_no_video_is_left_out_of_the_games(tmp_path: Path) -> None:
     (tmp_path / "a.mp4").write_bytes(b"nothing")
-    with av.open(str(tmp_path / "b.mp4"), "w") as container:
-        stream = container.add_stream("libx264", rate=30)
-        stream.width, stream.height, stream.pix_fmt = 640, 360, "yuv420p"
-        for row in range(24):
-            picture = np.full((360, 640, 3), 10 * row, np.uint8)
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
-        container.mux(stream.encode(None))
+    write_play(tmp_path / "b.mp4", 24)
 
     games = GamePictures.read(tmp_path.iterdir())
 
