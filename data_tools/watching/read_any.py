@@ -65,6 +65,13 @@ _REACH = 99
 _LEAST_REACH = 0.6
 """Of the expected travel: a stick that is hardly moved is not stretched to its ends."""
 
+_GRAPHS = {
+    "layout": (["views"], ["heat", "presence", "sizes", "travels"]),
+    "button": (["patches", "kinds"], ["pressed"]),
+    "stick": (["patches"], ["heat", "click"]),
+}
+"""What each network takes and gives."""
+
 
 class PadNetworks:
     """The networks, as they were shipped.
@@ -82,20 +89,33 @@ class PadNetworks:
         options.log_severity_level = 4
         try:
             self.facts = json.loads((folder / "reader.json").read_bytes())
-            self._layout, self._button, self._stick = (
+            sessions = [
                 onnxruntime.InferenceSession(
                     (folder / f"{name}.onnx").read_bytes(),
                     options,
                     providers=["CPUExecutionProvider"],
                 )
-                for name in ("layout", "button", "stick")
-            )
-            shape = list(self._layout.get_outputs()[0].shape)
+                for name in _GRAPHS
+            ]
+            found = [
+                tuple(
+                    [node.name for node in nodes]
+                    for nodes in (each.get_inputs(), each.get_outputs())
+                )
+                for each in sessions
+            ]
+            shape = list(sessions[0].get_outputs()[0].shape)
         except Exception as error:  # onnxruntime's own have no common parent
             reason = " ".join(str(error).split())[:200]
             raise ValueError(f"{folder}: no weights of the reader: {reason}") from error
+        for (name, wanted), (takes, gives) in zip(_GRAPHS.items(), found, strict=True):
+            if (takes, gives) != wanted:
+                raise ValueError(
+                    f"{folder}: no weights of the reader: {name}.onnx takes {takes}, gives {gives}"
+                )
         if shape[1:2] != [len(PLACED)]:
             raise ValueError(f"{folder}: no weights of the reader: its layout gives {shape}")
+        self._layout, self._button, self._stick = sessions
 
     def find_layout(self, rest: PadAtRest) -> "CropLayout":
         """Tell where the controls of a controller are in its crop."""

@@ -1,0 +1,374 @@
+"""A controller of any skin is read: by networks made here, which are known to the last weight."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from overlay_videos import HEIGHT, WIDTH, draw_video, make_skin, make_states
+from torch import Tensor, nn
+from torch.nn import functional as F  # noqa: N812 - torch's own convention
+
+from data_tools.shards.source_video import read_video_table
+from data_tools.watching import read_any
+from data_tools.watching.locate_pads import LocatedPad
+from data_tools.watching.overlay_layout import OverlayLayout, place_skin
+from data_tools.watching.read_any import (
+    CropLayout,
+    PadNetworks,
+    _choose_pads,
+    _judge,
+    find_caps,
+    find_densest,
+    read_any_overlay,
+)
+from data_tools.watching.reading import ReadingError
+from nitrogen_train.actions import GAMEPAD
+from nitrogen_train.overlay_reader.pad_crops import CROP_HEIGHT, CROP_WIDTH, PadCrop, find_rest
+from nitrogen_train.overlay_reader.placed_controls import PLACED, THUMBS
+from nitrogen_train.overlay_reader.reader_networks import PadReaderNetworks
+from nitrogen_train.overlay_reader.train_reader import export_reader
+
+SKIN = make_skin()
+BOX = (170, 80, 300, 161)
+CROP = PadCrop((170.0, 80.0, 300.0, 161.0), WIDTH, HEIGHT)
+LAYOUT = place_skin(SKIN, BOX, picture=(WIDTH, HEIGHT))
+
+
+class KnownLayout(nn.Module):
+    """Tells of the same layout whatever it is shown."""
+
+    def __init__(self, layout: CropLayout) -> None:
+        super().__init__()
+        rows, columns = torch.arange(40) + 0.5, torch.arange(64) + 0.5
+        heat, sizes = torch.zeros(1, len(PLACED), 40, 64), torch.zeros(1, 2, len(PLACED), 40, 64)
+        for index, name in enumerate(PLACED):
+            if name in layout.places:
+                x, y = (each / 4 for each in layout.places[name])
+                heat[0, index] = -((columns - x) ** 2 + (rows[:, None] - y) ** 2) / (2 * 0.8**2)
+                sizes[0, :, index] = torch.tensor(layout.sizes[name]).log()[:, None, None]
+        there = [name in {*layout.places, *layout.clicks} for name in (*PLACED, *THUMBS)]
+        travels = [layout.travels.get(name, 1.0) for name in ("LEFT_STICK", "RIGHT_STICK")]
+        self.heat, self.sizes = nn.Parameter(heat), nn.Parameter(sizes.reshape(1, -1, 40, 64))
+        self.presence = nn.Parameter(torch.where(torch.tensor([there]), 5.0, -5.0))
+        self.travels = nn.Parameter(torch.tensor([travels]).log())
+
+    def forward(self, views: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        nothing = 0 * views.mean()
+        heat, sizes = self.heat + nothing, self.sizes + nothing
+        return heat, self.presence + nothing, sizes, self.travels + nothing
+
+
+class BrightnessButton(nn.Module):
+    """Tells that a button is pressed where its middle is brighter than at rest."""
+
+    def forward(self, patches: Tensor, kinds: Tensor) -> Tensor:
+        return 40 * (patches[:, 0, 12:20, 12:20].mean(dim=(1, 2)) - 0.35) + 0.0 * kinds
+
+
+class BrightnessStick(nn.Module):
+    """Tells that the cap is where it is brightest, and clicked where something is orange."""
+
+    def forward(self, patches: Tensor) -> tuple[Tensor, Tensor]:
+        luma = F.avg_pool2d(patches[:, 0:1] + patches[:, 3:4], 2)
+        heat = 60 * F.avg_pool2d(luma, 15, stride=1, padding=7)
+        orange = F.avg_pool2d(-patches[:, 1:2], 9, stride=1)
+        return heat[:, 0], 20 * (orange.amax(dim=(1, 2, 3)) - 0.7)
+
+
+def ship(folder: Path, networks: PadReaderNetworks) -> Path:
+    export_reader(networks, folder)
+    (folder / "reader.json").write_text("{}")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> PadNetworks:
+    """Networks that read `make_skin` and nothing else."""
+    networks = PadReaderNetworks()
+    for name, network in (
+        ("layout", KnownLayout(CropLayout.from_video(LAYOUT, CROP))),
+        ("button", BrightnessButton()),
+        ("stick", BrightnessStick()),
+    ):
+        setattr(networks, name, network)
+    return PadNetworks(ship(tmp_path_factory.mktemp("made"), networks))
+
+
+@pytest.fixture(scope="module")
+def untrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(0)
+    return ship(tmp_path_factory.mktemp("untrained"), PadReaderNetworks())
+
+
+@pytest.fixture(scope="module")
+def states() -> list[dict[str, float]]:
+    return make_states(SKIN, 96)
+
+
+def test_all_states_of_a_video_are_read(tmp_path: Path, made: PadNetworks, states) -> None:
+    path = draw_video(tmp_path / "a.mp4", SKIN, states)
+    seen: list[int] = []
+
+    reading, layout = read_any_overlay(path, box=BOX, networks=made, progress=seen.append)
+
+    assert reading.readable.all()
+    assert reading.drawn == set(SKIN.controls)
+    assert reading.layout == "generic"
+    assert sum(seen) == len(reading) == 96
+    for name in SKIN.controls:
+        true, read = np.array([state[name] for state in states]), reading.control(name)
+        if "STICK" in name:
+            assert np.percentile(np.abs(read - true), 90) < 0.12, name
+        else:
+            assert np.mean((read > 0.5) == (true > 0.5)) > 0.97, name
+    for name in set(GAMEPAD.buttons) - reading.drawn:
+        assert not reading.button_confidence[:, GAMEPAD.buttons.index(name)].any(), name
+    assert layout.box == BOX
+    for name, place in layout.places.items():
+        assert place == pytest.approx(LAYOUT.places[name], abs=0.3), name
+
+
+def test_rows_in_which_it_is_away_or_covered_are_not_read(
+    tmp_path: Path, made: PadNetworks, states
+) -> None:
+    covered = dict.fromkeys(range(60, 70), (230, 90, 300, 161))
+    path = draw_video(tmp_path / "a.mp4", SKIN, states, away=range(20, 40), covered=covered)
+
+    reading, _ = read_any_overlay(path, box=BOX, networks=made)
+
+    unread = {*range(20, 40), *range(60, 70)}
+    assert set(np.flatnonzero(~reading.readable)) == unread
+    for values in (reading.buttons, reading.button_confidence, reading.sticks):
+        assert values[reading.readable].any()
+        assert not values[~reading.readable].any()
+    assert reading.residual[sorted(unread)].min() > 1
+    assert reading.residual[reading.readable].max() <= 1
+
+
+def test_a_layout_of_a_person_decides_what_is_read(
+    tmp_path: Path, made: PadNetworks, states
+) -> None:
+    path = draw_video(tmp_path / "a.mp4", SKIN, states[:48])
+    # What a person calls EAST is where the skin has SOUTH.
+    places = {"EAST": LAYOUT.places["SOUTH"], "LEFT_STICK": LAYOUT.places["LEFT_STICK"]}
+    layout = replace(LAYOUT, places=places)
+
+    reading, returned = read_any_overlay(path, layout=layout, networks=made)
+
+    assert returned == layout
+    assert reading.drawn == {"EAST", "LEFT_STICK_X", "LEFT_STICK_Y"}
+    pressed = np.array([state["SOUTH"] > 0 for state in states[:48]])
+    assert np.mean((reading.control("EAST") > 0.5) == pressed) > 0.97
+    assert not reading.control("SOUTH").any()
+
+
+def test_a_controller_that_moves_is_read_at_both_places(
+    tmp_path: Path, made: PadNetworks, states, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = draw_video(tmp_path / "a.mp4", SKIN, states, moved=range(48))
+    found = (
+        LocatedPad(start=0, stop=50, box=(6, 10, 136, 91), confidence=0.9),
+        LocatedPad(start=48, stop=96, box=BOX, confidence=0.8),
+    )
+    monkeypatch.setattr(read_any, "locate_pads", lambda _: found)
+
+    reading, layout = read_any_overlay(path, networks=made)
+
+    assert [(each.start, each.stop, each.match) for each in reading.stretches] == [
+        (0, 48, 0.9), (48, 96, 0.8),
+    ]  # fmt: skip
+    assert reading.readable.mean() > 0.97
+    pressed = np.array([state["SOUTH"] > 0 for state in states])
+    assert np.mean((reading.control("SOUTH") > 0.5) == pressed) > 0.97
+    assert layout.box in {(6, 10, 136, 91), BOX}
+
+
+def test_two_controllers_at_once_are_refused(
+    tmp_path: Path, states, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    video = read_video_table(draw_video(tmp_path / "a.mp4", None, states))
+    found = (
+        LocatedPad(start=45, stop=96, box=BOX, confidence=0.9),
+        LocatedPad(start=0, stop=90, box=(6, 10, 136, 91), confidence=0.9),
+    )
+    monkeypatch.setattr(read_any, "locate_pads", lambda _: found)
+
+    with pytest.raises(ReadingError, match=r"two controllers .* from 2 s on.*--box"):
+        _choose_pads(video, None)
+
+    assert [pad.box for pad in _choose_pads(video, BOX)] == [BOX]
+
+
+def test_a_video_without_a_controller_is_refused(tmp_path: Path, untrained: Path) -> None:
+    # So short that the network that looks for controllers has too little to look at.
+    path = draw_video(tmp_path / "a.mp4", None, [{}] * 4)
+
+    with pytest.raises(ReadingError, match="no controller was found"):
+        read_any_overlay(path, networks=PadNetworks(untrained))
+
+
+def test_a_controller_without_controls_is_refused(tmp_path: Path, states) -> None:
+    torch.manual_seed(0)
+    networks = PadReaderNetworks()
+    nn.init.constant_(networks.layout.presence.bias, -1e3)
+    weights = PadNetworks(ship(tmp_path / "weights", networks))
+    path = draw_video(tmp_path / "a.mp4", SKIN, states[:24])
+
+    with pytest.raises(ReadingError, match="no control of the controller can be told"):
+        read_any_overlay(path, box=BOX, networks=weights)
+
+
+def test_untrained_weights_read_values_in_their_ranges(
+    tmp_path: Path, untrained: Path, states
+) -> None:
+    path = draw_video(tmp_path / "a.mp4", SKIN, states[:24])
+
+    reading, _ = read_any_overlay(path, layout=LAYOUT, networks=PadNetworks(untrained))
+
+    assert reading.drawn == LAYOUT.controls
+    for values in (reading.buttons, reading.button_confidence, reading.stick_confidence):
+        assert (values >= 0).all()
+        assert (values <= 1).all()
+    assert np.abs(reading.sticks).max() <= 1
+
+
+def test_what_a_layout_network_gives_is_told_in_pixels_of_the_crop(made: PadNetworks) -> None:
+    wanted = CropLayout.from_video(LAYOUT, CROP)
+    blank = np.zeros((2, CROP_HEIGHT, CROP_WIDTH), np.float32)
+    colours = np.zeros((2, 2, CROP_HEIGHT // 2, CROP_WIDTH // 2), np.float32)
+
+    layout = made.find_layout(find_rest(blank, colours))
+
+    assert layout.controls == wanted.controls
+    assert layout.clicks == {"LEFT_THUMB": "LEFT_STICK"}
+    for name, place in wanted.places.items():
+        assert layout.places[name] == pytest.approx(place, abs=0.3), name
+        assert layout.sizes[name] == pytest.approx(wanted.sizes[name], rel=1e-3), name
+    assert layout.travels == {"LEFT_STICK": pytest.approx(wanted.travels["LEFT_STICK"], rel=1e-3)}
+
+
+@pytest.mark.parametrize("name", ["layout.onnx", "button.onnx", "stick.onnx", "reader.json"])
+@pytest.mark.parametrize("content", [None, b"", b"no weights", b"\x08\x07" * 500])
+def test_weights_that_are_missing_or_garbage_are_refused_in_one_line(
+    tmp_path: Path, untrained: Path, name: str, content: bytes | None
+) -> None:
+    for path in untrained.iterdir():
+        (tmp_path / path.name).symlink_to(path)
+    (tmp_path / name).unlink()
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+
+    with pytest.raises(ValueError, match="no weights of the reader: ") as caught:
+        PadNetworks(tmp_path)
+
+    assert str(tmp_path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 400
+
+
+@pytest.mark.parametrize("name", ["layout", "button", "stick"])
+@pytest.mark.parametrize("other", ["layout", "button", "stick", "locator"])
+def test_weights_of_another_network_are_refused(
+    tmp_path: Path, untrained: Path, name: str, other: str
+) -> None:
+    if name == other:
+        pytest.skip("the right one")
+    for path in untrained.iterdir():
+        (tmp_path / path.name).symlink_to(path)
+    (tmp_path / f"{name}.onnx").unlink()
+    folder = read_any.WEIGHTS_DIR if other == "locator" else untrained
+    (tmp_path / f"{name}.onnx").symlink_to(folder / f"{other}.onnx")
+
+    with pytest.raises(ValueError, match=rf"no weights of the reader: {name}.onnx takes \['") as e:
+        PadNetworks(tmp_path)
+
+    assert "\n" not in str(e.value)
+
+
+@pytest.mark.parametrize(("row", "column"), [(0, 0), (7, 20), (31, 31)])
+def test_a_sharp_peak_is_a_cap(row: int, column: int) -> None:
+    heat = np.full((2, 32, 32), -40, np.float32)
+    heat[0, row, column], heat[1, column, row] = 40, 40
+
+    offsets, sure = find_caps(heat)
+
+    x, y = 2 * column - 31, 2 * row - 31
+    assert offsets.tolist() == [pytest.approx([x, y]), pytest.approx([y, x])]
+    assert sure.tolist() == pytest.approx([1, 1])
+
+
+def test_of_two_peaks_one_is_the_cap_and_half_as_sure() -> None:
+    heat = np.full((1, 32, 32), -40, np.float32)
+    heat[0, 4, 6], heat[0, 25, 20] = 9.0, 9.0
+
+    offsets, sure = find_caps(heat)
+
+    assert offsets[0].tolist() in ([2 * 6 - 31, 2 * 4 - 31], [2 * 20 - 31, 2 * 25 - 31])
+    assert sure[0] == pytest.approx(0.5)
+
+
+def test_a_stick_rests_where_it_is_most_often() -> None:
+    rng = np.random.default_rng(0)
+    at_rest = rng.normal((1.3, -0.8), 0.2, (60, 2))
+    away = rng.uniform(4, 20, (80, 2))
+    places = rng.permutation(np.concatenate([at_rest, away])).astype(np.float32)
+
+    assert find_densest(places) == pytest.approx([1.3, -0.8], abs=0.15)
+    assert find_densest(np.zeros((0, 2), np.float32)).tolist() == [0, 0]
+
+
+@pytest.mark.parametrize(
+    ("stick", "kind"), [((60.0, 50.0), "xbox"), ((60.0, 120.0), "playstation")]
+)
+def test_a_layout_goes_to_the_video_and_back(stick: tuple[float, float], kind: str) -> None:
+    crop = PadCrop((901.5, 480.25, 1240.0, 690.0), 1280, 720)
+    layout = CropLayout(
+        places={"DPAD_UP": (90.5, 80.0), "DPAD_LEFT": (80.0, 91.0), "LEFT_STICK": stick},
+        sizes={"DPAD_UP": (11.0, 14.0), "DPAD_LEFT": (14.0, 11.0), "LEFT_STICK": (30.0, 31.0)},
+        travels={"LEFT_STICK": 12.5},
+        clicks={"LEFT_THUMB": "LEFT_STICK"},
+    )
+
+    video = layout.to_video(crop, (901, 480, 1240, 690))
+    again = CropLayout.from_video(video, crop)
+
+    assert (video.layout, video.picture) == (kind, (1280, 720))
+    assert set(video.places) == {*layout.places, "LEFT_THUMB"}
+    left, top, width, height = video.places["DPAD_UP"]
+    assert (left + width / 2, top + height / 2) == pytest.approx(crop.to_video(90.5, 80), abs=0.02)
+    assert again.controls == layout.controls == video.controls
+    assert again.clicks == layout.clicks
+    assert again.travels == {"LEFT_STICK": pytest.approx(12.5, abs=0.02)}
+    for name in layout.places:
+        assert again.places[name] == pytest.approx(layout.places[name], abs=0.03), name
+        assert again.sizes[name] == pytest.approx(layout.sizes[name], abs=0.03), name
+
+
+def test_what_is_told_of_a_video_can_be_written_and_read_again(tmp_path: Path) -> None:
+    video = CropLayout.from_video(LAYOUT, CROP).to_video(CROP, BOX)
+
+    video.write(tmp_path / "a.layout.json")
+
+    assert OverlayLayout.read(tmp_path / "a.layout.json") == video
+
+
+def test_a_row_is_read_if_no_part_that_usually_agrees_has_changed() -> None:
+    agreements = np.full((9, 4), 0.9, np.float32)
+    agreements[:, 1] = np.nan
+    agreements[:, 2] = np.linspace(-0.2, 0.4, 9)
+    agreements[3, 3] = 0.2
+    agreements[5, [0, 3]] = 0.6
+
+    readable, residual = _judge(agreements)
+
+    assert np.flatnonzero(~readable).tolist() == [3]
+    assert residual[3] > 1 >= residual[5] > residual[0] == 0
+
+
+def test_nothing_is_read_where_nothing_usually_agrees() -> None:
+    readable, residual = _judge(np.full((5, 4), np.nan, np.float32))
+
+    assert not readable.any()
+    assert (residual == 50).all()
