@@ -53,11 +53,18 @@ def test_rest_is_what_most_frames_show_and_patches_what_differs_from_it() -> Non
 
     rest = find_rest(luma, chroma)
     off, still = stack_channels(luma, chroma, rest)
-    patches = cut_patches(off, still, [(92.0, 62.0), (0.0, 0.0)], 32)
+    at_spot = cut_patches(off, still, range(9), [(92.0, 62.0)] * 9, 32)
+    at_corner = cut_patches(off, still, [4, 2], [(0.0, 0.0), (300.0, 200.0)], 32)
 
     assert (rest.luma == 100).all()
     assert rest.spread[61, 91] == pytest.approx(64 / 9)
-    assert patches.shape == (9, 2, 8, 32, 32)
-    assert patches[4, 0, 0, 14:18, 14:18] == pytest.approx(1.0)
-    assert np.count_nonzero(patches[:, :, :3]) == 16
-    assert not patches[:, 1, :, :16].any()
+    assert at_spot.shape == (9, 8, 32, 32)
+    assert at_spot[4, 0, 14:18, 14:18] == pytest.approx(1.0)
+    assert np.count_nonzero(at_spot[:, :3]) == 16
+    luma = (rest.luma[46:78, 76:108] - 128) / 64
+    assert (at_spot[:, 3] == luma).all()
+    assert not at_corner[0, :, :16].any()
+    assert not at_corner[0, :, :, :16].any()
+    assert at_corner[0, 3, 16:, 16:] == pytest.approx((100 - 128) / 64)
+    assert at_corner[1, 3, :16, :16] == pytest.approx((100 - 128) / 64)
+    assert not at_corner[1, :, 16:].any()
