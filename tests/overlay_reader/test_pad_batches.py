@@ -117,6 +117,9 @@ def test_a_step_has_the_same_batch_wherever_a_run_begins(stored: list[Path]) -> 
         assert agree(batch, whole.make_batch(step))
     assert not agree(whole.make_batch(4), whole.make_batch(5))
     assert not agree(whole.make_batch(4), PadBatches(stored, seed=4).make_batch(4))
+    one, other = PadBatches(stored[:1], seed=3), PadBatches(stored[:1], seed=4)
+    assert not agree(one.make_batch(0), one.make_batch(1))
+    assert not agree(one.make_batch(0), other.make_batch(0))
 
 
 @pytest.mark.full

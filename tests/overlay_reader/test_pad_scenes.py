@@ -151,7 +151,8 @@ def test_releases_fade_and_presses_do_not() -> None:
     shown = [state.get("SOUTH", 0.0) for state in fade(np.random.default_rng(0), states)]
 
     assert shown[:3] == [0, 1, 1]
-    assert 0 < shown[3] < 1
+    assert 0 < shown[4] < shown[3] < 1
+    assert shown[4] == pytest.approx(2 * shown[3] - 1)
     assert shown[2:] == sorted(shown[2:], reverse=True)
     assert shown[-1] == 0
     assert states[3] == {}

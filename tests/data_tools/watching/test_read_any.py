@@ -178,6 +178,22 @@ def test_a_layout_of_a_person_decides_what_is_read(
     assert not reading.control("SOUTH").any()
 
 
+def test_a_stick_rests_where_this_video_has_it_and_not_where_the_layout_says(
+    tmp_path: Path, made: PadNetworks, states
+) -> None:
+    still = {"LEFT_STICK_X": 0.0, "LEFT_STICK_Y": 0.0}
+    states = [state | still if row < 30 else state for row, state in enumerate(states)]
+    path = draw_video(tmp_path / "a.mp4", SKIN, states)
+    left, top, width, height = LAYOUT.places["LEFT_STICK"]
+    layout = replace(LAYOUT, places={"LEFT_STICK": (left - 3.0, top + 2.0, width, height)})
+
+    reading, _ = read_any_overlay(path, layout=layout, networks=made)
+
+    for name in ("LEFT_STICK_X", "LEFT_STICK_Y"):
+        true = np.array([state[name] for state in states])
+        assert np.abs(reading.control(name) - true).mean() < 0.1, name
+
+
 def test_a_controller_that_moves_is_read_at_both_places(
     tmp_path: Path, made: PadNetworks, states, monkeypatch: pytest.MonkeyPatch
 ) -> None:
