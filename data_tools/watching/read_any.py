@@ -62,6 +62,8 @@ _TEXTURED = 6.0
 _FEWEST_READABLE = 0.05
 _REACH = 99
 """Percentile of a stick's distance from rest that is taken for its reach."""
+_REST_REACH = 0.5
+"""Of the expected travel: a stick rests no further than this from where the layout has it."""
 _LEAST_REACH = 0.6
 """Of the expected travel: a stick that is hardly moved is not stretched to its ends."""
 
@@ -508,10 +510,13 @@ class _StretchReader:
         """Turn places of caps into axes, by the rest and the reach of this video."""
         good = rows.readable[where]
         for column, name in enumerate(self.layout.sticks):
-            rest = find_densest(offsets[good, column])
+            expected = self.layout.travels[name]
+            read = offsets[good, column]
+            # A stick may be held away from rest for longer than it rests.
+            near = read[np.abs(read).max(axis=1) <= _REST_REACH * expected]
+            rest = find_densest(near if len(near) else read)
             off = offsets[:, column] - rest
             size = np.abs(off[good]).max(axis=1) if good.any() else np.zeros(1)
-            expected = self.layout.travels[name]
             reach = max(float(np.percentile(size, _REACH)), _LEAST_REACH * expected)
             for axis, control in enumerate(STICKS[name]):
                 place = GAMEPAD.sticks.index(control)

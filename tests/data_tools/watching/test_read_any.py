@@ -194,6 +194,18 @@ def test_a_stick_rests_where_this_video_has_it_and_not_where_the_layout_says(
         assert np.abs(reading.control(name) - true).mean() < 0.1, name
 
 
+def test_a_stick_that_is_pushed_for_most_of_the_time_does_not_rest_there(
+    tmp_path: Path, made: PadNetworks
+) -> None:
+    ways = [-1.0 if 15 <= row < 65 else 0.0 for row in range(80)]
+    path = draw_video(tmp_path / "a.mp4", SKIN, [{"LEFT_STICK_Y": way} for way in ways])
+
+    reading, _ = read_any_overlay(path, layout=LAYOUT, networks=made)
+
+    assert np.abs(reading.control("LEFT_STICK_Y") - ways).max() < 0.15
+    assert np.abs(reading.control("LEFT_STICK_X")).max() < 0.15
+
+
 def test_a_controller_that_moves_is_read_at_both_places(
     tmp_path: Path, made: PadNetworks, states, monkeypatch: pytest.MonkeyPatch
 ) -> None:
