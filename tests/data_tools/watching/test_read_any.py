@@ -14,12 +14,9 @@ from data_tools.shards.source_video import read_video_table
 from data_tools.watching import read_any
 from data_tools.watching.locate_pads import LocatedPad
 from data_tools.watching.overlay_layout import OverlayLayout, place_skin
+from data_tools.watching.pad_networks import WEIGHTS_DIR, CropLayout, PadNetworks, find_caps
 from data_tools.watching.read_any import (
-    CropLayout,
-    PadNetworks,
     _choose_pads,
-    _judge,
-    find_caps,
     find_densest,
     read_any_overlay,
 )
@@ -320,7 +317,7 @@ def test_weights_of_another_network_are_refused(
     for path in untrained.iterdir():
         (tmp_path / path.name).symlink_to(path)
     (tmp_path / f"{name}.onnx").unlink()
-    folder = read_any.WEIGHTS_DIR if other == "locator" else untrained
+    folder = WEIGHTS_DIR if other == "locator" else untrained
     (tmp_path / f"{name}.onnx").symlink_to(folder / f"{other}.onnx")
 
     with pytest.raises(ValueError, match=rf"no weights of the reader: {name}.onnx takes \['") as e:
@@ -394,23 +391,3 @@ def test_what_is_told_of_a_video_can_be_written_and_read_again(tmp_path: Path) -
     video.write(tmp_path / "a.layout.json")
 
     assert OverlayLayout.read(tmp_path / "a.layout.json") == video
-
-
-def test_a_row_is_read_if_no_part_that_usually_agrees_has_changed() -> None:
-    agreements = np.full((9, 4), 0.9, np.float32)
-    agreements[:, 1] = np.nan
-    agreements[:, 2] = np.linspace(-0.2, 0.4, 9)
-    agreements[3, 3] = 0.2
-    agreements[5, [0, 3]] = 0.6
-
-    readable, residual = _judge(agreements)
-
-    assert np.flatnonzero(~readable).tolist() == [3]
-    assert residual[3] > 1 >= residual[5] > residual[0] == 0
-
-
-def test_nothing_is_read_where_nothing_usually_agrees() -> None:
-    readable, residual = _judge(np.full((5, 4), np.nan, np.float32))
-
-    assert not readable.any()
-    assert (residual == 50).all()

@@ -1,0 +1,278 @@
+"""Tell by the networks where the controls of a controller are, and what each shows.
+
+    PadAtRest ─► PadNetworks.find_layout ─► CropLayout ◄─► OverlayLayout, in pixels of the video
+    patches ─► read_buttons, read_sticks ─► how far pressed, where the cap is
+
+The networks are trained by `nitrogen_train/overlay_reader`, and run here without torch.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+from jaxtyping import Float32, Int64
+
+from data_tools.watching.overlay_layout import STICKS, OverlayLayout
+from data_tools.watching.reading import Box
+from nitrogen_train.overlay_reader.pad_crops import (
+    CROP_HEIGHT,
+    CROP_WIDTH,
+    HEAT_STRIDE,
+    LAYOUT_STRIDE,
+    STICK_SIDE,
+    PadAtRest,
+    PadCrop,
+)
+from nitrogen_train.overlay_reader.placed_controls import BUTTONS, PLACED, THUMBS
+
+WEIGHTS_DIR = Path(__file__).parent / "weights"
+_VERSION = "any-skin-1"
+_LEAST_PRESENCE = 0.0
+"""Logit from which on a control is there."""
+_CELLS = (CROP_HEIGHT // LAYOUT_STRIDE, CROP_WIDTH // LAYOUT_STRIDE)
+_GRAPHS = {
+    "layout": (["views"], ["heat", "presence", "sizes", "travels"]),
+    "button": (["patches", "kinds"], ["pressed"]),
+    "stick": (["patches"], ["heat", "click"]),
+}
+"""What each network takes and gives."""
+
+
+class PadNetworks:
+    """The networks, as they were shipped.
+
+    Args:
+        folder: Where `layout.onnx`, `button.onnx`, `stick.onnx` and `reader.json` are.
+
+    Raises:
+        ValueError: If a file is missing, or is not what training writes.
+    """
+
+    def __init__(self, folder: Path = WEIGHTS_DIR) -> None:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        options.log_severity_level = 4
+        try:
+            self.facts = json.loads((folder / "reader.json").read_bytes())
+            sessions = [
+                onnxruntime.InferenceSession(
+                    (folder / f"{name}.onnx").read_bytes(),
+                    options,
+                    providers=["CPUExecutionProvider"],
+                )
+                for name in _GRAPHS
+            ]
+            found = [
+                tuple(
+                    [node.name for node in nodes]
+                    for nodes in (each.get_inputs(), each.get_outputs())
+                )
+                for each in sessions
+            ]
+            shape = list(sessions[0].get_outputs()[0].shape)
+        except Exception as error:  # onnxruntime's own have no common parent
+            reason = " ".join(str(error).split())[:200]
+            raise ValueError(f"{folder}: no weights of the reader: {reason}") from error
+        for (name, wanted), (takes, gives) in zip(_GRAPHS.items(), found, strict=True):
+            if (takes, gives) != wanted:
+                raise ValueError(
+                    f"{folder}: no weights of the reader: {name}.onnx takes {takes}, gives {gives}"
+                )
+        if shape[1:2] != [len(PLACED)]:
+            raise ValueError(f"{folder}: no weights of the reader: its layout gives {shape}")
+        self._layout, self._button, self._stick = sessions
+
+    def find_layout(self, rest: PadAtRest) -> "CropLayout":
+        """Tell where the controls of a controller are in its crop."""
+        heat, presence, sizes, travels = (
+            np.asarray(each) for each in self._layout.run(None, {"views": rest.views()[None]})
+        )
+        logits = dict(zip((*PLACED, *THUMBS), presence[0].tolist(), strict=True))
+        places, found = {}, {}
+        for index, name in enumerate(PLACED):
+            if logits[name] > _LEAST_PRESENCE:
+                (x, y), cell = _find_peak(heat[0, index])
+                width, height = np.exp(
+                    sizes[0].reshape(2, len(PLACED), *heat.shape[2:])[:, index, cell[0], cell[1]]
+                ).tolist()
+                places[name] = (x, y)
+                found[name] = (width, height)
+        clicks = {
+            thumb: stick
+            for thumb, stick in zip(THUMBS, STICKS, strict=True)
+            if logits[thumb] > _LEAST_PRESENCE and stick in places
+        }
+        reach = dict(zip(STICKS, np.exp(travels[0]).tolist(), strict=True))
+        return CropLayout(
+            places=places,
+            sizes=found,
+            travels={name: reach[name] for name in STICKS if name in places},
+            clicks=clicks,
+        )
+
+    def read_buttons(
+        self, patches: Float32[np.ndarray, "n 8 32 32"], kinds: Int64[np.ndarray, " n"]
+    ) -> Float32[np.ndarray, " n"]:
+        """Return how far each button is pressed, in [0, 1]; kinds are places in `BUTTONS`."""
+        (logits,) = self._button.run(None, {"patches": patches, "kinds": kinds})
+        return _squash(np.asarray(logits, np.float32))
+
+    def read_sticks(self, patches: Float32[np.ndarray, "n 8 64 64"]) -> Float32[np.ndarray, "n 4"]:
+        """Read patches around sticks.
+
+        Returns:
+            How far caps are from the middle of their patch, x and y in pixels of the crop, how sure
+            that is, and how far each is clicked.
+        """
+        heat, clicks = self._stick.run(None, {"patches": patches})
+        offsets, sure = find_caps(np.asarray(heat, np.float32))
+        return np.column_stack([offsets, sure, _squash(np.asarray(clicks, np.float32))])
+
+
+def _squash(logits: Float32[np.ndarray, " n"]) -> Float32[np.ndarray, " n"]:
+    return 1 / (1 + np.exp(-np.clip(logits, -30, 30)))
+
+
+def find_caps(
+    heat: Float32[np.ndarray, "n 32 32"],
+) -> tuple[Float32[np.ndarray, "n 2"], Float32[np.ndarray, " n"]]:
+    """Find the mean place around the peak of each heat map, and the share of the heat there."""
+    weights = np.exp(heat - heat.max(axis=(1, 2), keepdims=True))
+    weights /= weights.sum(axis=(1, 2), keepdims=True)
+    peak = weights.reshape(len(heat), -1).argmax(axis=1)
+    rows, columns = np.divmod(peak, heat.shape[2])
+    steps = np.arange(heat.shape[1])
+    near = (np.abs(steps[None, :] - rows[:, None]) <= 2)[:, :, None] & (
+        np.abs(steps[None, :] - columns[:, None]) <= 2
+    )[:, None, :]
+    weights = weights * near
+    share = weights.sum(axis=(1, 2))
+    middles = HEAT_STRIDE * (steps + 0.5) - STICK_SIDE / 2
+    x = (weights.sum(axis=1) * middles).sum(axis=1) / share
+    y = (weights.sum(axis=2) * middles).sum(axis=1) / share
+    return np.stack([x, y], axis=1).astype(np.float32), share.astype(np.float32)
+
+
+def _find_peak(heat: Float32[np.ndarray, "h w"]) -> tuple[tuple[float, float], tuple[int, int]]:
+    """Find the mean place around the hottest cell, in pixels of the crop, and the cell."""
+    row, column = (int(each) for each in np.unravel_index(int(heat.argmax()), heat.shape))
+    rows = np.arange(max(0, row - 2), min(heat.shape[0], row + 3))
+    columns = np.arange(max(0, column - 2), min(heat.shape[1], column + 3))
+    part = np.exp(heat[np.ix_(rows, columns)] - heat[row, column])
+    part = part / part.sum()
+    x = float((part.sum(axis=0) * (columns + 0.5)).sum() * LAYOUT_STRIDE)
+    y = float((part.sum(axis=1) * (rows + 0.5)).sum() * LAYOUT_STRIDE)
+    return (x, y), (row, column)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CropLayout:
+    """Where controls are in the crop of a controller, in its pixels."""
+
+    places: Mapping[str, tuple[float, float]]
+    """The middle of each, of sticks at rest."""
+    sizes: Mapping[str, tuple[float, float]]
+    travels: Mapping[str, float]
+    clicks: Mapping[str, str]
+    """The stick of each click that is drawn."""
+
+    @property
+    def buttons(self) -> list[str]:
+        """Name the buttons that have a place, in the order of `BUTTONS`."""
+        return [name for name in BUTTONS if name in self.places]
+
+    @property
+    def sticks(self) -> list[str]:
+        """Name the sticks that have a place."""
+        return [name for name in STICKS if name in self.places]
+
+    def find_cells(self, name: str) -> tuple[slice, slice]:
+        """Find the rows and columns of cells in which a control can be seen to change."""
+        x, y = self.places[name]
+        reach = self.travels.get(name, 0.0)
+        slices = []
+        for middle, size, most in zip((y, x), self.sizes[name][::-1], _CELLS, strict=True):
+            half = size / 2 + reach + 1
+            low = min(max(int((middle - half) // LAYOUT_STRIDE), 0), most - 1)
+            slices.append(slice(low, max(low + 1, int((middle + half) // LAYOUT_STRIDE) + 1)))
+        return slices[0], slices[1]
+
+    @property
+    def controls(self) -> frozenset[str]:
+        """Name all controls that can be read, sticks by their axes."""
+        axes = (axis for name in self.sticks for axis in STICKS[name])
+        return frozenset([*self.buttons, *self.clicks, *axes])
+
+    @property
+    def kind(self) -> str:
+        """Tell the kind of controller by where the left stick and the direction pad are."""
+        arms = [self.places[n] for n in self.places if n.startswith("DPAD")]
+        if not arms or "LEFT_STICK" not in self.places:
+            return "generic"
+        dpad = np.mean(arms, axis=0)
+        stick = self.places["LEFT_STICK"]
+        return "xbox" if stick[1] < dpad[1] else "playstation"
+
+    def to_video(self, crop: PadCrop, box: Box) -> OverlayLayout:
+        """Say the same in pixels of the video."""
+        places = {}
+        for name, (x, y) in self.places.items():
+            width, height = (side * crop.scale for side in self.sizes[name])
+            middle = crop.to_video(x, y)
+            place = middle[0] - width / 2, middle[1] - height / 2, width, height
+            places[name] = tuple(round(each, 2) for each in place)
+        places |= {click: places[stick] for click, stick in self.clicks.items()}
+        return OverlayLayout(
+            layout=self.kind,
+            picture=(crop.width, crop.height),
+            box=box,
+            places=places,
+            travels={name: round(each * crop.scale, 2) for name, each in self.travels.items()},
+        )
+
+    @classmethod
+    def from_video(cls, layout: OverlayLayout, crop: PadCrop) -> "CropLayout":
+        """Take a layout that a person corrected."""
+        places, sizes = {}, {}
+        for name, (left, top, width, height) in layout.places.items():
+            if name in PLACED:
+                places[name] = crop.to_crop(left + width / 2, top + height / 2)
+                sizes[name] = width / crop.scale, height / crop.scale
+        return cls(
+            places=places,
+            sizes=sizes,
+            travels={name: each / crop.scale for name, each in layout.travels.items()},
+            clicks={
+                thumb: stick
+                for thumb, stick in zip(THUMBS, STICKS, strict=True)
+                if thumb in layout.places and stick in places
+            },
+        )
+
+
+@lru_cache(maxsize=1)
+def load_networks() -> PadNetworks:
+    """Load the networks that are shipped, once.
+
+    Raises:
+        ValueError: If the weights cannot be used.
+    """
+    return PadNetworks()
+
+
+def name_reader() -> str:
+    """Name the version of this reader: of its code and of all the weights that are shipped.
+
+    Raises:
+        ValueError: If the weights cannot be used.
+    """
+    load_networks()
+    digest = hashlib.sha256()
+    for path in sorted(WEIGHTS_DIR.glob("*.onnx")):
+        digest.update(path.read_bytes())
+    return f"{_VERSION} ({digest.hexdigest()[:12]})"

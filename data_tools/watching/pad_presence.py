@@ -1,0 +1,158 @@
+"""Tell in which frames a controller of an unknown skin is there and whole.
+
+    moments, places of controls ─► edges that nearly all moments have, by tile and control
+      ─► each frame: how much of its edges each tile has, without those of controls in use
+      ─► readable or not
+
+A press changes the edges of its control, a stick takes them with it, and the game behind the
+controller those of its outline: what is seldom the same does not count, nor does what is in use.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float32, Int64
+from scipy.ndimage import median_filter
+
+_TILES = (4, 5)
+"""Rows and columns of tiles."""
+_TEXTURED = 3.0
+"""Gradient in levels per pixel from which on a pixel has an edge."""
+_STEADY = 0.85
+"""Share of the moments that must have an edge."""
+_HAS = 0.5
+"""Of the strength of an edge at rest: a moment with less does not have it."""
+_FEWEST_PIXELS = 14
+"""Steady pixels of a tile that is judged."""
+_ENOUGH = 0.4
+"""Of the edges of a tile: with more of them in use it is not judged in a frame."""
+_LEAST, _MOST = 0.25, 0.45
+"""Of the usual strength of a tile's edges: limits of what is too little."""
+_STEADY_ROWS = 5
+_SPREADS = 6.0
+"""Standard deviations below the usual strength that are unusual."""
+
+Region = tuple[slice, slice]
+"""Rows and columns of the crop's cells, which are four pixels wide."""
+
+
+@dataclass(frozen=True, eq=False)
+class SteadyEdges:
+    """The edges of a controller that do not change, by tiles and controls."""
+
+    down: Float32[np.ndarray, " n"]
+    across: Float32[np.ndarray, " n"]
+    """Gradients of the steady pixels at rest, segment by segment."""
+    pixels: Int64[np.ndarray, " n"]
+    """Where they are in the flattened picture of gradients."""
+    starts: Int64[np.ndarray, " s"]
+    """The first pixel of each segment: of one tile, and of one control or none."""
+    tiles: Int64[np.ndarray, " s"]
+    controls: Int64[np.ndarray, " s"]
+    """Of each segment; -1 for no control."""
+
+    @classmethod
+    def find(
+        cls,
+        moments: Float32[np.ndarray, "m 160 256"],
+        rest: Float32[np.ndarray, "160 256"],
+        regions: Sequence[Region],
+    ) -> "SteadyEdges":
+        """Find them.
+
+        Args:
+            moments: Of the video.
+            rest: The controller at rest.
+            regions: Where each control can be seen to change.
+        """
+        down, across = (plane[0] for plane in _gradients(rest[None]))
+        size = down**2 + across**2
+        moving = _gradients(moments)
+        strength = (moving[0] * down + moving[1] * across) / np.maximum(size, 1e-6)
+        steady = (size >= _TEXTURED**2) & ((strength > _HAS).mean(axis=0) >= _STEADY)
+        owners = np.full(size.shape, -1)
+        for number, (rows, columns) in enumerate(regions):
+            # A cell is two of these pixels wide, and a press may glow a little beyond.
+            tall, wide = (
+                slice(max(2 * cells.start - 2, 0), 2 * cells.stop + 2) for cells in (rows, columns)
+            )
+            owners[tall, wide] = number
+        tiles = _number_tiles(size.shape)
+        tiles = np.where(np.isin(tiles, _list_full(tiles[steady])) & steady, tiles, -1).ravel()
+        keys = tiles * (len(regions) + 1) + owners.ravel() + 1
+        pixels = np.flatnonzero(tiles >= 0)
+        pixels = pixels[np.argsort(keys[pixels], kind="stable")]
+        _, starts = np.unique(keys[pixels], return_index=True)
+        first = pixels[starts]
+        return cls(
+            down=down.ravel()[pixels],
+            across=across.ravel()[pixels],
+            pixels=pixels,
+            starts=starts,
+            tiles=tiles[first],
+            controls=owners.ravel()[first],
+        )
+
+    def measure(self, luma: Float32[np.ndarray, "f 160 256"]) -> Float32[np.ndarray, "f s"]:
+        """Measure how much of its edges each segment has in some frames, times their strength."""
+        if not len(self.pixels):
+            return np.zeros((len(luma), 0), np.float32)
+        down, across = (each.reshape(len(luma), -1)[:, self.pixels] for each in _gradients(luma))
+        shared = down * self.down + across * self.across
+        return np.add.reduceat(shared, self.starts, axis=1).astype(np.float32)
+
+    def judge(
+        self, shared: Float32[np.ndarray, "rows s"], in_use: Bool[np.ndarray, "rows c"]
+    ) -> tuple[Bool[np.ndarray, " rows"], Float32[np.ndarray, " rows"]]:
+        """Tell in which rows every tile has its edges, as strong as is usual in this video.
+
+        Args:
+            shared: Of `measure`.
+            in_use: Whether each control is pressed, or away from rest.
+
+        Returns:
+            Whether each row can be read, and how far its worst tile is off, 1 being the limit.
+        """
+        whole = np.add.reduceat(self.down**2 + self.across**2, self.starts) if len(shared.T) else []
+        counted = np.ones(shared.shape, bool)
+        owned = self.controls >= 0
+        counted[:, owned] = ~in_use[:, self.controls[owned]]
+        residual = np.zeros(len(shared), np.float32)
+        is_judged = False
+        for tile in np.unique(self.tiles):
+            mine = self.tiles == tile
+            strength = (counted[:, mine] * np.asarray(whole)[mine]).sum(axis=1)
+            is_known = strength > _ENOUGH * np.asarray(whole)[mine].sum()
+            share = (counted[:, mine] * shared[:, mine]).sum(axis=1) / np.maximum(strength, 1e-6)
+            if not is_known.any() or (usual := float(np.median(share[is_known]))) < _LEAST:
+                continue
+            is_judged = True
+            share = np.where(is_known, share / usual, 1)
+            spread = 1.4826 * float(np.median(np.abs(share - 1)))
+            limit = np.clip(1 - _SPREADS * spread, _LEAST, _MOST)
+            np.maximum(residual, (1 - share) / (1 - limit), out=residual)
+        if not is_judged:
+            residual[:] = 50
+        # What covers a controller stays for more than two rows; noise does not.
+        residual = median_filter(residual, _STEADY_ROWS, mode="nearest")
+        return residual < 1, np.clip(residual, 0, 50).astype(np.float32)
+
+
+def _gradients(luma: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return gradients down and across, of the mean of two by two pixels."""
+    small = (luma[:, ::2, ::2] + luma[:, 1::2, ::2] + luma[:, ::2, 1::2] + luma[:, 1::2, 1::2]) / 4
+    return np.diff(small, axis=1)[:, :, :-1], np.diff(small, axis=2)[:, :-1]
+
+
+def _number_tiles(shape: tuple[int, ...]) -> Int64[np.ndarray, "h w"]:
+    down, across = (
+        np.arange(side) * count // side for side, count in zip(shape, _TILES, strict=True)
+    )
+    return down[:, None] * _TILES[1] + across
+
+
+def _list_full(tiles: Int64[np.ndarray, " n"]) -> Int64[np.ndarray, " k"]:
+    """List the tiles that have enough pixels to be judged."""
+    numbers, counts = np.unique(tiles, return_counts=True)
+    return numbers[counts >= _FEWEST_PIXELS]
