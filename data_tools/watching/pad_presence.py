@@ -23,6 +23,8 @@ _STEADY = 0.85
 """Share of the moments that must have an edge."""
 _HAS = 0.5
 """Of the strength of an edge at rest: a moment with less does not have it."""
+_THERE = 0.8
+"""Of the edges that the best moments have: a moment with less does not show all of it."""
 _FEWEST_PIXELS = 14
 """Steady pixels of a tile that is judged."""
 _ENOUGH = 0.4
@@ -70,7 +72,11 @@ class SteadyEdges:
         size = down**2 + across**2
         moving = _gradients(moments)
         strength = (moving[0] * down + moving[1] * across) / np.maximum(size, 1e-6)
-        steady = (size >= _TEXTURED**2) & ((strength > _HAS).mean(axis=0) >= _STEADY)
+        textured = size >= _TEXTURED**2
+        # Moments at which the controller is away or covered tell nothing of its edges.
+        whole = (np.clip(strength, 0, 1) * (size * textured)).sum(axis=(1, 2))
+        is_there = whole >= _THERE * np.percentile(whole, 90)
+        steady = textured & ((strength[is_there] > _HAS).mean(axis=0) >= _STEADY)
         owners = np.full(size.shape, -1)
         for number, (rows, columns) in enumerate(regions):
             # A cell is two of these pixels wide, and a press may glow a little beyond.
