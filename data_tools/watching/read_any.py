@@ -20,6 +20,7 @@ from jaxtyping import Bool, Float32, Int64
 
 from data_tools.shards.source_video import SourceVideo, read_video_table
 from data_tools.watching.control_changes import ControlChanges, measure_change
+from data_tools.watching.held_controls import release_held
 from data_tools.watching.locate_pads import LocatedPad, locate_pads
 from data_tools.watching.overlay_layout import STICKS, OverlayLayout
 from data_tools.watching.pad_networks import CropLayout, PadNetworks, load_networks
@@ -198,6 +199,7 @@ class _StretchReader:
         )
         if not found.controls:
             raise ReadingError(f"{video.path}: no control of the controller can be told")
+        rest = release_held(luma, chroma, rest, found, networks)
         regions = [found.find_cells(name) for name in (*found.buttons, *found.sticks)]
         edges = SteadyEdges.find(luma, rest.luma, regions)
         return cls(part, pad, crop, rest, found, edges, networks)

@@ -171,7 +171,16 @@ def find_rest(
     luma: Float32[np.ndarray, "f 160 256"], chroma: Float32[np.ndarray, "f 2 80 128"]
 ) -> PadAtRest:
     """Find what a pad shows at rest from some frames: the median of each pixel."""
-    rest, rest_chroma = np.median(luma, axis=0), np.median(chroma, axis=0)
+    return measure_rest(luma, chroma, np.median(luma, axis=0), np.median(chroma, axis=0))
+
+
+def measure_rest(
+    luma: Float32[np.ndarray, "f 160 256"],
+    chroma: Float32[np.ndarray, "f 2 80 128"],
+    rest: Float32[np.ndarray, "160 256"],
+    rest_chroma: Float32[np.ndarray, "2 80 128"],
+) -> PadAtRest:
+    """Measure how far some frames are from rest."""
     off = np.abs(luma - rest)
     return PadAtRest(
         luma=rest,

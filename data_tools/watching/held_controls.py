@@ -1,0 +1,124 @@
+"""Find buttons that are held for most of a video, and give rest the look that they have released.
+
+    moments, rest, layout ─► what changes where a button is read as pressed ─► it changes the other
+      way than those of the others: it is held at rest ─► its look in these moments ─► rest
+
+Rest is what is seen most of the time. Of a trigger that is held for most of a race it is the look
+of a press, and a release would be read as one. But presses of one skin change pictures much alike.
+"""
+
+import numpy as np
+from jaxtyping import Float32
+
+from data_tools.watching.pad_networks import CropLayout, PadNetworks
+from nitrogen_train.overlay_reader.pad_crops import (
+    BUTTON_SIDE,
+    CROP_HEIGHT,
+    CROP_WIDTH,
+    PadAtRest,
+    cut_patches,
+    measure_rest,
+    stack_channels,
+)
+from nitrogen_train.overlay_reader.placed_controls import BUTTONS
+
+_FEWEST_MOMENTS = 3
+"""Moments at which a button is read as pressed, to tell how that changes it."""
+_AGAINST = -0.5
+"""Cosine between a button's change and that of the others, below which it is held at rest."""
+_FEWEST_ALIKE = 3
+"""Other buttons that must change in one way."""
+_MARGIN_PX = 2
+
+
+def release_held(
+    luma: Float32[np.ndarray, "m 160 256"],
+    chroma: Float32[np.ndarray, "m 2 80 128"],
+    rest: PadAtRest,
+    layout: CropLayout,
+    networks: PadNetworks,
+) -> PadAtRest:
+    """Return rest with all buttons released, as far as moments show them so.
+
+    Args:
+        luma: Of moments of the video.
+        chroma: Of the same moments.
+        rest: What is seen most of the time.
+        layout: Where the buttons are.
+        networks: Read the moments.
+    """
+    names = list(layout.buttons)
+    for _ in range(len(names)):
+        pressed, changes = _read_moments(luma, chroma, rest, layout, networks)
+        held = _find_held(changes)
+        if held is None:
+            break
+        rest = _repaint(luma, chroma, rest, pressed[:, held], _find_edges(layout, names[held]))
+    return rest
+
+
+def _read_moments(
+    luma: np.ndarray,
+    chroma: np.ndarray,
+    rest: PadAtRest,
+    layout: CropLayout,
+    networks: PadNetworks,
+) -> tuple[np.ndarray, Float32[np.ndarray, "c 3"]]:
+    """Read all buttons; return where they are read as pressed, and the mean change there."""
+    off, still = stack_channels(luma, chroma, rest)
+    frames, changes, pressed = np.arange(len(luma)), [], []
+    for name in layout.buttons:
+        places = [layout.places[name]] * len(frames)
+        patches = cut_patches(off, still, frames, places, BUTTON_SIDE)
+        kinds = np.full(len(frames), BUTTONS.index(name), np.int64)
+        is_down = networks.read_buttons(patches, kinds) > 0.5
+        half = BUTTON_SIDE // 2
+        wide, tall = (min(half, max(1, round(side / 2))) for side in layout.sizes[name])
+        inner = patches[:, :3, half - tall : half + tall, half - wide : half + wide]
+        is_told = is_down.sum() >= _FEWEST_MOMENTS
+        changes.append(inner[is_down].mean(axis=(0, 2, 3)) if is_told else np.zeros(3))
+        pressed.append(is_down)
+    return np.array(pressed).T, np.array(changes, np.float32).reshape(-1, 3)
+
+
+def _find_held(changes: Float32[np.ndarray, "c 3"]) -> int | None:
+    """Find the button that changes most against the way of the others; None if none does."""
+    sizes = np.linalg.norm(changes, axis=1)
+    ways = changes / np.maximum(sizes, 1e-6)[:, None]
+    best = None
+    for number in np.flatnonzero(sizes > 0):
+        others = np.delete(changes, number, axis=0)
+        common = others.sum(axis=0)
+        common = common / max(float(np.linalg.norm(common)), 1e-6)
+        alike = (np.delete(ways, number, axis=0) @ common > -_AGAINST).sum()
+        is_against = ways[number] @ common < _AGAINST and changes[number, 0] * common[0] <= 0
+        is_largest = best is None or sizes[number] > sizes[best]
+        if is_against and is_largest and alike >= _FEWEST_ALIKE:
+            best = int(number)
+    return best
+
+
+def _find_edges(layout: CropLayout, name: str) -> tuple[slice, slice]:
+    """Find the rows and columns of a button's pixels, on even ones."""
+    edges = []
+    sides = zip(layout.places[name], layout.sizes[name], (CROP_WIDTH, CROP_HEIGHT), strict=True)
+    for middle, side, most in sides:
+        low = max(int(middle - side / 2 - _MARGIN_PX) // 2 * 2, 0)
+        high = min(-int(-(middle + side / 2 + _MARGIN_PX) // 2) * 2, most)
+        edges.append(slice(low, high))
+    return edges[1], edges[0]
+
+
+def _repaint(
+    luma: np.ndarray,
+    chroma: np.ndarray,
+    rest: PadAtRest,
+    moments: np.ndarray,
+    edges: tuple[slice, slice],
+) -> PadAtRest:
+    """Give a part of rest the look that it has in some moments."""
+    halves = tuple(slice(edge.start // 2, edge.stop // 2) for edge in edges)
+    new_luma, new_chroma = rest.luma.copy(), rest.chroma.copy()
+    new_luma[edges] = np.median(luma[moments][:, *edges], axis=0)
+    new_chroma[:, *halves] = np.median(chroma[moments][:, :, *halves], axis=0)
+    return measure_rest(luma, chroma, new_luma, new_chroma)
