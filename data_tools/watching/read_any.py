@@ -27,6 +27,7 @@ from data_tools.watching.pad_networks import CropLayout, PadNetworks, load_netwo
 from data_tools.watching.pad_presence import SteadyEdges
 from data_tools.watching.read_known import Progress
 from data_tools.watching.reading import Box, PadStretch, Reading, ReadingError
+from data_tools.watching.stick_range import find_stick_range
 from data_tools.watching.video_moments import cut_planes, iter_moments, iter_rows
 from nitrogen_train.actions import GAMEPAD
 from nitrogen_train.overlay_reader.pad_crops import (
@@ -46,12 +47,8 @@ _CHUNK = 32
 _IN_USE = 0.25
 """Share of a press or a travel above which a control no longer looks as at rest."""
 _FEWEST_READABLE = 0.05
-_REACH = 99
-"""Percentile of a stick's distance from rest that is taken for its reach."""
-_REST_REACH = 0.5
-"""Of the expected travel: a stick rests no further than this from where the layout has it."""
-_LEAST_REACH = 0.6
-"""Of the expected travel: a stick that is hardly moved is not stretched to its ends."""
+_SHORT = 0.75
+"""Of the other stick's reach: one that goes less far is not moved to its ends."""
 
 
 @dataclass(eq=False)
@@ -272,18 +269,20 @@ class _StretchReader:
     ) -> None:
         """Turn places of caps into axes, by the rest and the reach of this video."""
         good = rows.readable[where]
-        for column, name in enumerate(self.layout.sticks):
-            expected = self.layout.travels[name]
-            read = offsets[good, column]
-            # A stick may be held away from rest for longer than it rests.
-            near = read[np.abs(read).max(axis=1) <= _REST_REACH * expected]
-            rest = find_densest(near if len(near) else read)
-            off = offsets[:, column] - rest
-            size = np.abs(off[good]).max(axis=1) if good.any() else np.zeros(1)
-            reach = max(float(np.percentile(size, _REACH)), _LEAST_REACH * expected)
+        ranges = [
+            find_stick_range(offsets[good, column], self.layout.travels[name])
+            for column, name in enumerate(self.layout.sticks)
+        ]
+        most = max((reach for _, reach in ranges), default=0.0)
+        for column, (name, (rest, reach)) in enumerate(
+            zip(self.layout.sticks, ranges, strict=True)
+        ):
+            # Both sticks of a controller go equally far, but one may be moved a little only.
+            whole = most if reach < _SHORT * most else reach
+            values = np.clip((offsets[:, column] - rest) / whole, -1, 1)
             for axis, control in enumerate(STICKS[name]):
                 place = GAMEPAD.sticks.index(control)
-                rows.sticks[where, place] = np.clip(off[:, axis] / reach, -1, 1)
+                rows.sticks[where, place] = values[:, axis]
                 rows.stick_confidence[where, place] = sure[:, column]
 
     def describe(self) -> PadStretch:
@@ -307,15 +306,6 @@ def _put(
     place = GAMEPAD.buttons.index(name)
     rows.buttons[where, place] = values
     rows.button_confidence[where, place] = np.abs(2 * values - 1)
-
-
-def find_densest(places: Float32[np.ndarray, "n 2"]) -> Float32[np.ndarray, " 2"]:
-    """Find where most places are: a stick rests there, wherever it goes otherwise."""
-    if not len(places):
-        return np.zeros(2, np.float32)
-    cells, counts = np.unique(np.rint(places).astype(int), axis=0, return_counts=True)
-    near = np.abs(places - cells[counts.argmax()]).max(axis=1) <= 1.5
-    return np.median(places[near], axis=0).astype(np.float32)
 
 
 def _iter_chunks(

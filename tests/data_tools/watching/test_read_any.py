@@ -17,7 +17,6 @@ from data_tools.watching.overlay_layout import OverlayLayout, place_skin
 from data_tools.watching.pad_networks import WEIGHTS_DIR, CropLayout, PadNetworks, find_caps
 from data_tools.watching.read_any import (
     _choose_pads,
-    find_densest,
     read_any_overlay,
 )
 from data_tools.watching.reading import ReadingError
@@ -346,16 +345,6 @@ def test_of_two_peaks_one_is_the_cap_and_half_as_sure() -> None:
 
     assert offsets[0].tolist() in ([2 * 6 - 31, 2 * 4 - 31], [2 * 20 - 31, 2 * 25 - 31])
     assert sure[0] == pytest.approx(0.5)
-
-
-def test_a_stick_rests_where_it_is_most_often() -> None:
-    rng = np.random.default_rng(0)
-    at_rest = rng.normal((1.3, -0.8), 0.2, (60, 2))
-    away = rng.uniform(4, 20, (80, 2))
-    places = rng.permutation(np.concatenate([at_rest, away])).astype(np.float32)
-
-    assert find_densest(places) == pytest.approx([1.3, -0.8], abs=0.15)
-    assert find_densest(np.zeros((0, 2), np.float32)).tolist() == [0, 0]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,52 @@
+"""Where a stick rests and how far it goes is told from its places, whatever the player does."""
+
+import numpy as np
+import pytest
+
+from data_tools.watching.stick_range import find_stick_range
+
+TRAVEL = 12.0
+RNG = np.random.default_rng(0)
+ANGLES = RNG.uniform(0, 2 * np.pi, 300)
+AROUND = np.stack([np.cos(ANGLES), np.sin(ANGLES)], axis=1) * RNG.uniform(0.2, 1, (300, 1)) ** 0.5
+AT_REST = np.zeros((120, 2))
+PLAYS = {
+    "rests, and goes all ways": (AT_REST, AROUND),
+    "rests for most of the time": (np.zeros((900, 2)), AROUND),
+    "held forward for most of the time": (AT_REST, [[0, -1.0]] * 800, AROUND[:80]),
+    "forward or nothing": (AT_REST, [[0, -1.0]] * 300, [[0, y] for y in -RNG.random(20)]),
+    "forward for most of the time, and steered": (
+        np.column_stack([AROUND[:, 0], -np.ones(300)]),
+        AROUND[:100],
+        AT_REST[:30],
+    ),
+    "left and right alone": (AT_REST, [[-1.0, 0]] * 150, [[1.0, 0]] * 200),
+    "a wheel that goes to one side": (AT_REST, [[1.0, 0]] * 200),
+}
+
+
+@pytest.mark.parametrize("off", [(0.0, 0.0), (3.4, -4.2)], ids=["right place", "place is off"])
+@pytest.mark.parametrize("play", PLAYS)
+def test_rest_and_reach_are_found(play: str, off: tuple[float, float]) -> None:
+    axes = np.concatenate([np.asarray(part, float) for part in PLAYS[play]])
+    places = off + TRAVEL * RNG.permutation(axes) + RNG.normal(0, 0.25, axes.shape)
+
+    rest, reach = find_stick_range(places.astype(np.float32), 0.8 * TRAVEL)
+
+    assert rest == pytest.approx(off, abs=0.5)
+    assert reach == pytest.approx(TRAVEL, rel=0.1)
+
+
+def test_a_stick_that_is_not_moved_is_not_stretched() -> None:
+    places = RNG.normal(1.0, 0.2, (200, 2)).astype(np.float32)
+
+    rest, reach = find_stick_range(places, TRAVEL)
+
+    assert rest == pytest.approx([1, 1], abs=0.2)
+    assert reach == TRAVEL / 4
+
+
+def test_without_places_the_layout_is_believed() -> None:
+    rest, reach = find_stick_range(np.zeros((0, 2), np.float32), TRAVEL)
+
+    assert (rest.tolist(), reach) == ([0, 0], TRAVEL)
