@@ -28,6 +28,8 @@ _AGAINST = -0.5
 """Cosine between a button's change and that of the others, below which it is held at rest."""
 _FEWEST_ALIKE = 3
 """Other buttons that must change in one way."""
+_BRIGHTNESS = 0.25
+"""Share of brightness in a change from which on its sign tells something."""
 _MARGIN_PX = 2
 
 
@@ -87,13 +89,18 @@ def _find_held(changes: Float32[np.ndarray, "c 3"]) -> int | None:
     ways = changes / np.maximum(sizes, 1e-6)[:, None]
     best = None
     for number in np.flatnonzero(sizes > 0):
-        others = np.delete(changes, number, axis=0)
-        common = others.sum(axis=0)
+        others = sizes > 0
+        others[number] = False
+        common = changes[others].sum(axis=0)
         common = common / max(float(np.linalg.norm(common)), 1e-6)
-        alike = (np.delete(ways, number, axis=0) @ common > -_AGAINST).sum()
-        is_against = ways[number] @ common < _AGAINST and changes[number, 0] * common[0] <= 0
-        is_largest = best is None or sizes[number] > sizes[best]
-        if is_against and is_largest and alike >= _FEWEST_ALIKE:
+        alike = (ways[others] @ common > -_AGAINST).sum() >= _FEWEST_ALIKE
+        is_against = alike and ways[number] @ common < _AGAINST and ways[number, 0] * common[0] <= 0
+        # Buttons of different colours have brightness alone in common.
+        brightness = ways[others, 0]
+        brightness = brightness[np.abs(brightness) > _BRIGHTNESS]
+        is_other = len(brightness) > _FEWEST_ALIKE and abs(ways[number, 0]) > _BRIGHTNESS
+        is_other &= bool((brightness * ways[number, 0] < 0).all())
+        if (is_against or is_other) and (best is None or sizes[number] > sizes[best]):
             best = int(number)
     return best
 

@@ -77,6 +77,14 @@ class BrightnessButton(nn.Module):
         return 40 * (patches[:, 0, 12:20, 12:20].mean(dim=(1, 2)) - 0.35) + 0.0 * kinds
 
 
+class ChangedButton(nn.Module):
+    """Tells that a button is pressed where its middle is not as at rest."""
+
+    def forward(self, patches: Tensor, kinds: Tensor) -> Tensor:
+        change = patches[:, 0, 12:20, 12:20].mean(dim=(1, 2)).abs()
+        return 40 * (change - 0.35) + 0.0 * kinds
+
+
 class BrightnessStick(nn.Module):
     """Tells that the cap is where it is brighter than the board, and clicked where it is orange."""
 
@@ -93,17 +101,21 @@ def ship(folder: Path, networks: PadReaderNetworks) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> PadNetworks:
+def make_networks(folder: Path, button: nn.Module) -> PadNetworks:
     """Networks that read `make_skin` and nothing else."""
     networks = PadReaderNetworks()
     for name, network in (
         ("layout", KnownLayout(CropLayout.from_video(LAYOUT, CROP))),
-        ("button", BrightnessButton()),
+        ("button", button),
         ("stick", BrightnessStick()),
     ):
         setattr(networks, name, network)
-    return PadNetworks(ship(tmp_path_factory.mktemp("made"), networks))
+    return PadNetworks(ship(folder, networks))
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> PadNetworks:
+    return make_networks(tmp_path_factory.mktemp("made"), BrightnessButton())
 
 
 @pytest.fixture(scope="module")
@@ -138,6 +150,22 @@ def test_all_states_of_a_video_are_read(tmp_path: Path, made: PadNetworks, state
     assert layout.box == BOX
     for name, place in layout.places.items():
         assert place == pytest.approx(LAYOUT.places[name], abs=0.3), name
+
+
+@pytest.mark.parametrize("held", [(), ("SOUTH",), ("WEST", "LEFT_SHOULDER")])
+def test_buttons_that_are_held_for_most_of_the_time_are_released_at_rest(
+    held: tuple[str, ...], tmp_path: Path, states
+) -> None:
+    states = [state | {name: 1 - state[name] for name in held} for state in states]
+    assert all(np.mean([state[name] for state in states]) > 0.55 for name in held)
+    path = draw_video(tmp_path / "a.mp4", SKIN, states)
+    networks = make_networks(tmp_path / "weights", ChangedButton())
+
+    reading, _ = read_any_overlay(path, box=BOX, networks=networks)
+
+    for name in set(SKIN.controls) & {"SOUTH", "EAST", "WEST", "NORTH", "LEFT_SHOULDER"}:
+        true = np.array([state[name] > 0.5 for state in states])
+        assert np.mean((reading.control(name) > 0.5) == true) > 0.98, name
 
 
 def test_rows_in_which_it_is_away_or_covered_are_not_read(
