@@ -63,12 +63,16 @@ GAMES = (
         more="--size 320x180 --workers 1",
     ),
     Run(
-        "nitrogen-data watch drawn/*.mp4 --out watched --game doom_gather --skin xbox --sheet",
+        "nitrogen-data watch drawn/*.mp4 --out watched --game doom_gather --sheet",
         more="--workers 1",
     ),
     Run(
-        "nitrogen-data watch drawn/*.mp4 --out watched_by_parts --game doom_gather --skin xbox "
-        "--part 0/2",
+        "nitrogen-data watch drawn/*.mp4 --out watched_known --game doom_gather --skin xbox",
+        names={"*.mp4": "doom_gather-000000.mp4"},
+        more="--workers 1",
+    ),
+    Run(
+        "nitrogen-data watch drawn/*.mp4 --out watched_by_parts --game doom_gather --part 0/2",
         names={"*.mp4": "doom_gather-000000.mp4"},
         more="--workers 1",
     ),
@@ -455,6 +459,8 @@ NOT_RUN = {
             "python -m benchmarks.watching play/* --cases 1 --seconds 60",
             "python -m benchmarks.watching play/* --skins xbox-controller.json",
             "python -m benchmarks.watching play/* --foreign overlays --pads 0 --cases 20",
+            "python -m benchmarks.watching play/* --any --foreign overlays --pads 8 --cases 28",
+            "python -m examples.compare watched",
             "python -m benchmarks.locating play/* --skins xbox-controller.json --videos 200",
             "nitrogen-data record doom_gather --episodes 8 --out play/doom_gather",
             "nitrogen-data record carracing --episodes 8 --out play/carracing",
@@ -484,6 +490,9 @@ NOT_RUN = {
             "--cookies cookies.txt",
         ),
         "needs the internet; tests/data_tools/ingest fetches from a server of its own",
+    ),
+    "python -m nitrogen_train.overlay_reader recordings/*/*.mp4 --out reader": (
+        "takes hours; tests/overlay_reader/test_train_reader.py runs it on a little"
     ),
     "python tests/architecture/house.py": "tests/architecture/test_house.py holds what it prints",
     "python tests/docs/config_page.py > docs/config.md": (
