@@ -6,15 +6,15 @@ HOUSE = measure()
 
 
 def test_the_source_stays_small() -> None:
-    assert HOUSE.num_files <= 202, HOUSE.describe()
-    assert HOUSE.num_lines <= 48_000, HOUSE.describe()
+    assert HOUSE.num_files <= 226, HOUSE.describe()
+    assert HOUSE.num_lines <= 53_500, HOUSE.describe()
 
 
 def test_few_modules_have_one_importer() -> None:
     # A command's or verb's work has the command as its one importer, and is imported on demand.
     split = len(HOUSE.with_one_importer) - len(HOUSE.on_demand)
-    assert split <= 0.195 * HOUSE.num_modules, HOUSE.describe()
-    assert len(HOUSE.with_one_importer) <= 0.295 * HOUSE.num_modules, HOUSE.describe()
+    assert split <= 0.215 * HOUSE.num_modules, HOUSE.describe()
+    assert len(HOUSE.with_one_importer) <= 0.305 * HOUSE.num_modules, HOUSE.describe()
 
 
 def test_train_reaches_few_files() -> None:
