@@ -20,7 +20,7 @@ from benchmarks.machine import describe_machine
 from benchmarks.watching_clips import iter_backgrounds, play_at_random
 from data_tools.recordings.recording import find_recordings
 from data_tools.shards.source_video import read_video_table
-from data_tools.watching.locate_pads import LocatedPad, locate_pads
+from data_tools.watching.any_skin.locate_pads import LocatedPad, locate_pads
 from data_tools.watching.reading import Box
 from nitrogen_train.data.encode import StreamEncoding, VideoWriter
 from nitrogen_train.overlay_reader.locator_scenes import find_visible

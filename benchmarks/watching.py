@@ -28,7 +28,7 @@ from benchmarks.watching_clips import Case, States, draw_clip, fade_releases, pl
 from benchmarks.watching_troubles import mark_bad_rows, mark_found
 from data_tools.recordings.recording import find_recordings
 from data_tools.shards.source_video import read_video_table
-from data_tools.watching.read_any import read_any_overlay
+from data_tools.watching.any_skin.read_any import read_any_overlay
 from data_tools.watching.read_known import read_overlay
 from data_tools.watching.reading import Reading, ReadingError
 from data_tools.watching.refine import refine

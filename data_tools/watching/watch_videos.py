@@ -33,10 +33,10 @@ from data_tools.recordings.recording import (
 from data_tools.shards.drop_report import Dropped, DropReport, GameShare, format_length
 from data_tools.shards.shard_plan import ALL, Part
 from data_tools.shards.source_video import SourceVideo, read_video_table
+from data_tools.watching.any_skin.pad_networks import name_reader
+from data_tools.watching.any_skin.read_any import read_any_overlay
 from data_tools.watching.contact_sheet import draw_sheet
 from data_tools.watching.overlay_layout import LAYOUT_SUFFIX, OverlayLayout, place_skin
-from data_tools.watching.pad_networks import name_reader
-from data_tools.watching.read_any import read_any_overlay
 from data_tools.watching.read_known import read_overlay
 from data_tools.watching.reading import ReadingError
 from data_tools.watching.refine import refine

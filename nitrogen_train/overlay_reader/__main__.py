@@ -17,7 +17,7 @@ from nitrogen_train.overlay_reader.train_locator import (
 )
 from nitrogen_train.overlay_reader.train_reader import ReaderSettings, ship_reader, train_reader
 
-_WEIGHTS = Path("data_tools/watching/weights")
+_WEIGHTS = Path("data_tools/watching/any_skin/weights")
 
 
 def main() -> None:

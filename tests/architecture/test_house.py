@@ -6,7 +6,7 @@ HOUSE = measure()
 
 
 def test_the_source_stays_small() -> None:
-    assert HOUSE.num_files <= 226, HOUSE.describe()
+    assert HOUSE.num_files <= 227, HOUSE.describe()
     assert HOUSE.num_lines <= 53_500, HOUSE.describe()
 
 

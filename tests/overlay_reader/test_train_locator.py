@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from data_tools.watching.locate_pads import PadDetector
+from data_tools.watching.any_skin.locate_pads import PadDetector
 from nitrogen_train.overlay_reader import locator_batches, locator_scenes
 from nitrogen_train.overlay_reader.locator_batches import SceneBatch, SceneBatches
 from nitrogen_train.overlay_reader.train_locator import LocatorSettings, ship_locator, train_locator

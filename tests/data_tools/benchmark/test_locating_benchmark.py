@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import locating
-from data_tools.watching.locate_pads import LocatedPad
+from data_tools.watching.any_skin.locate_pads import LocatedPad
 
 BOX = (100, 100, 300, 220)
 

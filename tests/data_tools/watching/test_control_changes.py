@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from data_tools.watching.control_changes import ControlChanges, measure_change
+from data_tools.watching.any_skin.control_changes import ControlChanges, measure_change
 
 CELLS = (slice(10, 12), slice(20, 22))
 """Of the control; its pixels are four times that."""

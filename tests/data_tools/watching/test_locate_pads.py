@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from data_tools.shards.source_video import SourceVideo, read_video_table
-from data_tools.watching.locate_pads import Find, PadDetector, locate_pads
+from data_tools.watching.any_skin.locate_pads import Find, PadDetector, locate_pads
 from nitrogen_train.data.encode import StreamEncoding, VideoWriter
 
 WIDE, TALL = 640, 360

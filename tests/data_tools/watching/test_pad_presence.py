@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from jaxtyping import Bool, Float32
 
-from data_tools.watching.pad_presence import SteadyEdges
+from data_tools.watching.any_skin.pad_presence import SteadyEdges
 
 NUM_ROWS = 60
 BUTTON = (slice(10, 14), slice(20, 24))

@@ -11,14 +11,19 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - torch's own convention
 
 from data_tools.shards.source_video import read_video_table
-from data_tools.watching import read_any
-from data_tools.watching.locate_pads import LocatedPad
-from data_tools.watching.overlay_layout import OverlayLayout, place_skin
-from data_tools.watching.pad_networks import WEIGHTS_DIR, CropLayout, PadNetworks, find_caps
-from data_tools.watching.read_any import (
+from data_tools.watching.any_skin import read_any
+from data_tools.watching.any_skin.locate_pads import LocatedPad
+from data_tools.watching.any_skin.pad_networks import (
+    WEIGHTS_DIR,
+    CropLayout,
+    PadNetworks,
+    find_caps,
+)
+from data_tools.watching.any_skin.read_any import (
     _choose_pads,
     read_any_overlay,
 )
+from data_tools.watching.overlay_layout import OverlayLayout, place_skin
 from data_tools.watching.reading import ReadingError
 from nitrogen_train.actions import GAMEPAD
 from nitrogen_train.overlay_reader.pad_crops import CROP_HEIGHT, CROP_WIDTH, PadCrop, find_rest

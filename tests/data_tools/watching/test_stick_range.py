@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from data_tools.watching.stick_range import find_stick_range
+from data_tools.watching.any_skin.stick_range import find_stick_range
 
 TRAVEL = 12.0
 RNG = np.random.default_rng(0)

@@ -19,15 +19,15 @@ from av.video.frame import VideoFrame
 from jaxtyping import Bool, Float32, Int64
 
 from data_tools.shards.source_video import SourceVideo, read_video_table
-from data_tools.watching.control_changes import ControlChanges, measure_change
-from data_tools.watching.held_controls import release_held
-from data_tools.watching.locate_pads import LocatedPad, locate_pads
+from data_tools.watching.any_skin.control_changes import ControlChanges, measure_change
+from data_tools.watching.any_skin.held_controls import release_held
+from data_tools.watching.any_skin.locate_pads import LocatedPad, locate_pads
+from data_tools.watching.any_skin.pad_networks import CropLayout, PadNetworks, load_networks
+from data_tools.watching.any_skin.pad_presence import SteadyEdges
+from data_tools.watching.any_skin.stick_range import find_stick_range
 from data_tools.watching.overlay_layout import STICKS, OverlayLayout
-from data_tools.watching.pad_networks import CropLayout, PadNetworks, load_networks
-from data_tools.watching.pad_presence import SteadyEdges
 from data_tools.watching.read_known import Progress
 from data_tools.watching.reading import Box, PadStretch, Reading, ReadingError
-from data_tools.watching.stick_range import find_stick_range
 from data_tools.watching.video_moments import cut_planes, iter_moments, iter_rows
 from nitrogen_train.actions import GAMEPAD
 from nitrogen_train.overlay_reader.pad_crops import (

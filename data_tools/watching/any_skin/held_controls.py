@@ -10,7 +10,7 @@ of a press, and a release would be read as one. But presses of one skin change p
 import numpy as np
 from jaxtyping import Float32
 
-from data_tools.watching.pad_networks import CropLayout, PadNetworks
+from data_tools.watching.any_skin.pad_networks import CropLayout, PadNetworks
 from nitrogen_train.overlay_reader.pad_crops import (
     BUTTON_SIDE,
     CROP_HEIGHT,

@@ -1,0 +1,1 @@
+"""Reading controllers of any skin from videos."""
