@@ -8,7 +8,7 @@ of a press, and a release would be read as one. But presses of one skin change p
 """
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Bool, Float32
 
 from data_tools.watching.any_skin.pad_networks import CropLayout, PadNetworks
 from nitrogen_train.overlay_reader.pad_crops import (
@@ -39,7 +39,7 @@ def release_held(
     rest: PadAtRest,
     layout: CropLayout,
     networks: PadNetworks,
-) -> PadAtRest:
+) -> tuple[PadAtRest, Bool[np.ndarray, "m c"]]:
     """Return rest with all buttons released, as far as moments show them so.
 
     Args:
@@ -48,15 +48,19 @@ def release_held(
         rest: What is seen most of the time.
         layout: Where the buttons are.
         networks: Read the moments.
+
+    Returns:
+        Rest, and which of the layout's buttons are pressed at each moment.
     """
     names = list(layout.buttons)
-    for _ in range(len(names)):
-        pressed, changes = _read_moments(luma, chroma, rest, layout, networks)
+    pressed, changes = _read_moments(luma, chroma, rest, layout, networks)
+    for _ in names:
         held = _find_held(changes)
         if held is None:
             break
         rest = _repaint(luma, chroma, rest, pressed[:, held], _find_edges(layout, names[held]))
-    return rest
+        pressed, changes = _read_moments(luma, chroma, rest, layout, networks)
+    return rest, pressed
 
 
 def _read_moments(
@@ -65,7 +69,7 @@ def _read_moments(
     rest: PadAtRest,
     layout: CropLayout,
     networks: PadNetworks,
-) -> tuple[np.ndarray, Float32[np.ndarray, "c 3"]]:
+) -> tuple[Bool[np.ndarray, "m c"], Float32[np.ndarray, "c 3"]]:
     """Read all buttons; return where they are read as pressed, and the mean change there."""
     off, still = stack_channels(luma, chroma, rest)
     frames, changes, pressed = np.arange(len(luma)), [], []
@@ -80,7 +84,9 @@ def _read_moments(
         is_told = is_down.sum() >= _FEWEST_MOMENTS
         changes.append(inner[is_down].mean(axis=(0, 2, 3)) if is_told else np.zeros(3))
         pressed.append(is_down)
-    return np.array(pressed).T, np.array(changes, np.float32).reshape(-1, 3)
+    return np.array(pressed, bool).reshape(-1, len(luma)).T, np.array(changes, np.float32).reshape(
+        -1, 3
+    )
 
 
 def _find_held(changes: Float32[np.ndarray, "c 3"]) -> int | None:

@@ -11,7 +11,7 @@ Memory does not grow with the video, but for the rows themselves.
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import pairwise
+from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
@@ -44,8 +44,13 @@ from nitrogen_train.overlay_reader.placed_controls import BUTTONS
 _MOMENTS = 48
 """Frames of a stretch that rest is told from."""
 _CHUNK = 32
+_FEWEST_PLACES, _FEWEST_USED = 4, 2
+"""Controls that are drawn, and that are used, of what is taken for a controller."""
+_MOVED_PX = 2.0
 _IN_USE = 0.25
 """Share of a press or a travel above which a control no longer looks as at rest."""
+_LONG = 0.2
+"""Of the longest stretch: a shorter one does not decide which controls are drawn."""
 _FEWEST_READABLE = 0.05
 _SHORT = 0.75
 """Of the other stick's reach: one that goes less far is not moved to its ends."""
@@ -94,25 +99,35 @@ def read_any_overlay(
         What was read, and where the controls are in the longest stretch.
 
     Raises:
-        ReadingError: If no controller is found, or more than one at a time.
+        ReadingError: If no controller is found that is in use, or more than one at a time.
         ShardError: If it is no video, or cannot be decoded.
         ValueError: If the weights cannot be used.
     """
     networks = networks or load_networks()
     video = read_video_table(path)
-    pads = _choose_pads(video, layout.box if layout is not None else box)
+    box = layout.box if layout is not None else box
+    if box is not None:
+        pad = LocatedPad(start=0, stop=len(video), box=box, confidence=1.0)
+        readers = [_StretchReader.make(video, pad, networks, layout)]
+    else:
+        made = [_StretchReader.make(video, pad, networks, None) for pad in locate_pads(video)]
+        readers = part_stretches([reader for reader in made if reader.is_pad])
+    if not readers:
+        raise ReadingError(f"{path}: no controller was found in it")
     rows = _Rows.empty(len(video))
     stretches, layouts = [], []
-    for pad in pads:
-        reader = _StretchReader.make(video, pad, networks, layout)
+    for reader in readers:
         reader.read(rows, progress)
         stretches.append(reader.describe())
         layouts.append(reader.layout)
     if rows.readable.mean() < _FEWEST_READABLE:
         raise ReadingError(f"{path}: the controller that was found can be read in too few frames")
-    longest = int(np.argmax([stretch.stop - stretch.start for stretch in stretches]))
-    drawn = frozenset.intersection(*(each.controls for each in layouts))
-    crop = PadCrop(_as_floats(pads[longest].box), video.width, video.height)
+    lengths = np.array([stretch.stop - stretch.start for stretch in stretches])
+    longest = int(lengths.argmax())
+    # Of a short stretch less can be told; what it lacks has no confidence there.
+    told = lengths >= _LONG * lengths.max()
+    drawn = frozenset.intersection(*(layouts[each].controls for each in np.flatnonzero(told)))
+    crop, place = readers[longest].crop, readers[longest].pad.box
     reading = Reading(
         layout=layouts[longest].kind,
         drawn=drawn,
@@ -123,7 +138,7 @@ def read_any_overlay(
         **vars(rows),
         stretches=tuple(stretches),
     )
-    return reading, layout or layouts[longest].to_video(crop, pads[longest].box)
+    return reading, layout or layouts[longest].to_video(crop, place)
 
 
 def _as_floats(box: Box) -> tuple[float, float, float, float]:
@@ -131,32 +146,27 @@ def _as_floats(box: Box) -> tuple[float, float, float, float]:
     return left, top, right, bottom
 
 
-def _choose_pads(video: SourceVideo, box: Box | None) -> list[LocatedPad]:
-    """Choose the stretches that are read; they follow each other.
+def part_stretches(readers: list["_StretchReader"]) -> list["_StretchReader"]:
+    """Order stretches in time, and let each end where the next one begins.
 
     Raises:
-        ReadingError: If there is none, or two controllers are there at the same time.
+        ReadingError: If two controllers are there at the same time.
     """
-    if box is not None:
-        return [LocatedPad(start=0, stop=len(video), box=box, confidence=1.0)]
-    found = sorted(locate_pads(video), key=lambda pad: pad.start)
-    if not found:
-        raise ReadingError(f"{video.path}: no controller was found in it")
-    for first, second in pairwise(found):
-        shared = min(first.stop, second.stop) - second.start
-        if shared > video.fps:
-            where = second.start / video.fps
+    readers = sorted(readers, key=lambda reader: reader.pad.start)
+    parted = []
+    for reader, later in zip_longest(readers, readers[1:]):
+        pad, video = reader.pad, reader.video
+        stop = pad.stop if later is None else min(pad.stop, later.pad.start)
+        if later is not None and min(pad.stop, later.pad.stop) - later.pad.start > video.fps:
             raise ReadingError(
-                f"{video.path}: two controllers are on the picture from {where:.0f} s on, and "
-                "nothing says whose play it is; name one by --box"
+                f"{video.path}: two controllers are on the picture from "
+                f"{later.pad.start / video.fps:.0f} s on, and nothing says whose play it is; name "
+                "one by --box"
             )
-    stops = [
-        *(min(a.stop, b.start) for a, b in pairwise(found)),
-        found[-1].stop,
-    ]
-    return [
-        replace(pad, stop=stop) for pad, stop in zip(found, stops, strict=True) if stop > pad.start
-    ]
+        if stop > pad.start:
+            part = video.cut(0, stop - pad.start)
+            parted.append(replace(reader, pad=replace(pad, stop=stop), video=part))
+    return parted
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,6 +181,13 @@ class _StretchReader:
     layout: CropLayout
     edges: SteadyEdges
     networks: PadNetworks
+    num_used: int
+    """Controls that are in use at some moment."""
+
+    @property
+    def is_pad(self) -> bool:
+        """Tell a controller that is used from a picture of one, and from what looks like one."""
+        return self.num_used >= _FEWEST_USED and len(self.layout.places) >= _FEWEST_PLACES
 
     @classmethod
     def make(
@@ -196,10 +213,12 @@ class _StretchReader:
         )
         if not found.controls:
             raise ReadingError(f"{video.path}: no control of the controller can be told")
-        rest = release_held(luma, chroma, rest, found, networks)
+        rest, pressed = release_held(luma, chroma, rest, found, networks)
+        num_used = int(pressed.any(axis=0).sum())
+        num_used += _count_moved(luma, chroma, rest, found, networks)
         regions = [found.find_cells(name) for name in (*found.buttons, *found.sticks)]
         edges = SteadyEdges.find(luma, rest.luma, regions)
-        return cls(part, pad, crop, rest, found, edges, networks)
+        return cls(part, pad, crop, rest, found, edges, networks, num_used)
 
     def read(self, rows: _Rows, progress: Progress | None) -> None:
         """Read all frames of the stretch into the rows of the video."""
@@ -295,6 +314,24 @@ class _StretchReader:
             blur_px=0.0,
             match=self.pad.confidence,
         )
+
+
+def _count_moved(
+    luma: Float32[np.ndarray, "m 160 256"],
+    chroma: Float32[np.ndarray, "m 2 80 128"],
+    rest: PadAtRest,
+    layout: CropLayout,
+    networks: PadNetworks,
+) -> int:
+    """Count the sticks whose caps are at different places."""
+    off, still = stack_channels(luma, chroma, rest)
+    moved = 0
+    for name in layout.sticks:
+        places = [layout.places[name]] * len(luma)
+        patches = cut_patches(off, still, np.arange(len(luma)), places, STICK_SIDE)
+        caps = networks.read_sticks(patches)[:, :2]
+        moved += int(np.ptp(caps, axis=0).max() > _MOVED_PX)
+    return moved
 
 
 def _put(

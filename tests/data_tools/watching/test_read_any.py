@@ -10,7 +10,6 @@ from overlay_videos import HEIGHT, WIDTH, draw_video, make_skin, make_states
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - torch's own convention
 
-from data_tools.shards.source_video import read_video_table
 from data_tools.watching.any_skin import read_any
 from data_tools.watching.any_skin.locate_pads import LocatedPad
 from data_tools.watching.any_skin.pad_networks import (
@@ -19,10 +18,7 @@ from data_tools.watching.any_skin.pad_networks import (
     PadNetworks,
     find_caps,
 )
-from data_tools.watching.any_skin.read_any import (
-    _choose_pads,
-    read_any_overlay,
-)
+from data_tools.watching.any_skin.read_any import read_any_overlay
 from data_tools.watching.overlay_layout import OverlayLayout, place_skin
 from data_tools.watching.reading import ReadingError
 from nitrogen_train.actions import GAMEPAD
@@ -256,20 +252,53 @@ def test_a_controller_that_moves_is_read_at_both_places(
     assert layout.box in {(6, 10, 136, 91), BOX}
 
 
+def make_twins() -> Skin:
+    """Two of the pads beside each other."""
+    moved = [replace(each, at=(each.at[0] + 200, each.at[1])) for each in SKIN.elements]
+    return replace(SKIN, width=360, elements=(*SKIN.elements, *moved))
+
+
+TWINS = ((4, 80, 134, 161), (166, 80, 296, 161))
+"""Their boxes, from x = 4 on."""
+
+
+@pytest.mark.parametrize(("second", "is_refused"), [(slice(45, 90), True), (slice(85, 96), False)])
 def test_two_controllers_at_once_are_refused(
-    tmp_path: Path, states, monkeypatch: pytest.MonkeyPatch
+    second: slice,
+    is_refused: bool,
+    tmp_path: Path,
+    made: PadNetworks,
+    states,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    video = read_video_table(draw_video(tmp_path / "a.mp4", None, states))
+    path = draw_video(tmp_path / "a.mp4", make_twins(), states, width=292.5, at=(4, 80))
     found = (
-        LocatedPad(start=45, stop=96, box=BOX, confidence=0.9),
-        LocatedPad(start=0, stop=90, box=(6, 10, 136, 91), confidence=0.9),
+        LocatedPad(start=second.start, stop=second.stop, box=TWINS[1], confidence=0.9),
+        LocatedPad(start=0, stop=90, box=TWINS[0], confidence=0.9),
     )
     monkeypatch.setattr(read_any, "locate_pads", lambda _: found)
 
-    with pytest.raises(ReadingError, match=r"two controllers .* from 2 s on.*--box"):
-        _choose_pads(video, None)
+    if is_refused:
+        with pytest.raises(ReadingError, match=r"two controllers .* from 2 s on.*--box"):
+            read_any_overlay(path, networks=made)
+    else:
+        reading, _ = read_any_overlay(path, networks=made)
+        assert [(each.start, each.stop) for each in reading.stretches] == [(0, 85), (85, 96)]
+    reading, _ = read_any_overlay(path, box=TWINS[1], networks=made)
+    assert [each.box for each in reading.stretches] == [TWINS[1]]
 
-    assert [pad.box for pad in _choose_pads(video, BOX)] == [BOX]
+
+def test_what_looks_like_a_controller_and_is_not_used_is_none(
+    tmp_path: Path, made: PadNetworks, states, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = draw_video(tmp_path / "a.mp4", SKIN, states[:1] * 40)
+    still = LocatedPad(start=0, stop=40, box=BOX, confidence=0.9)
+    monkeypatch.setattr(read_any, "locate_pads", lambda _: (still,))
+
+    with pytest.raises(ReadingError, match="no controller was found"):
+        read_any_overlay(path, networks=made)
+    # A person knows better.
+    read_any_overlay(path, box=BOX, networks=made)
 
 
 def test_a_video_without_a_controller_is_refused(tmp_path: Path, untrained: Path) -> None:
