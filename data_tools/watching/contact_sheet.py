@@ -216,7 +216,7 @@ def _mark_controls(
         )
         if axes:
             draw.ellipse(edges, outline=_CAP, width=_FINE)
-        elif state.get(name, 0.0) > 0:
+        elif state.get(name, 0.0) > GAMEPAD.trigger_threshold:
             draw.rectangle(edges, fill=_PRESSED, outline=_PRESSED, width=_FINE)
         else:
             draw.rectangle(edges, outline=_RELEASED, width=1)
