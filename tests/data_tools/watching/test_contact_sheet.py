@@ -114,7 +114,10 @@ def test_of_an_unknown_skin_the_places_of_its_controls_are_marked(tmp_path: Path
     # Told where the controller was smaller, so that places grow with it.
     layout = OverlayLayout(
         layout="xbox", picture=(WIDTH, HEIGHT), box=(0, 0, 10, 5),
-        places={"SOUTH": (7, 2, 2, 2), "LEFT_TRIGGER": (1, 0, 1, 1), "EAST": (7, 0, 2, 2), "LEFT_STICK": (2, 2, 1, 1)},
+        places={
+            "SOUTH": (7, 2, 2, 2), "LEFT_TRIGGER": (5.5, 4, 1, 1), "EAST": (7, 0, 2, 2),
+            "LEFT_STICK": (2, 2, 1, 1),
+        },
         travels={"LEFT_STICK": 2.0},
     )  # fmt: skip
     video = read_video_table(tmp_path / "a.mp4")
@@ -131,7 +134,7 @@ def test_of_an_unknown_skin_the_places_of_its_controls_are_marked(tmp_path: Path
     pressed = at(8, 3)
     assert pressed[0] > 200
     assert pressed[2] < 120
-    assert at(1.5, 0.5)[0] < 120
+    assert at(6, 4.5)[0] < 120
     # Its axis is 1: the cap is two small pixels to the right of rest, and is a green ring there.
     ring = marked[:, round((6 + 2 * 4) * scale) : round((6 + 2 * 5) * scale) + 1]
     assert (ring[..., 1] - ring[..., 0]).max() > 80
