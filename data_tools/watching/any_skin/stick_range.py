@@ -13,10 +13,12 @@ _OUTER = 1.0
 _USED = 0.5
 """Of the wider axis' range: a narrower one says nothing about its middle."""
 _BY_DISTANCE, _BY_TIMES = 0.7, 0.3
-_REACH = 99.0
 _LEAST_REACH = 0.25
 """Of the expected travel: a stick that is hardly moved is not stretched to its ends."""
-_NEAR_PX = 1.5
+_AWAY, _REACH = 0.4, 95.0
+"""Share of the furthest places from which on a stick is away, and percentile of these places."""
+_LONG = 1.3
+_STEP_PX, _NEAR_PX = 0.5, 1.0
 
 
 def find_stick_range(
@@ -34,8 +36,17 @@ def find_stick_range(
     if not len(places):
         return np.zeros(2, np.float32), expected
     rest = _find_rest(places, expected)
-    size = np.abs(places - rest).max(axis=1)
-    return rest, max(float(np.percentile(size, _REACH)), _LEAST_REACH * expected)
+    off = places - rest
+    ways = np.sort([_find_reach(way) for way in np.concatenate([off, -off], axis=1).T])
+    # One way that is much longer than the others holds what was read wrong.
+    is_wrong = _USED * ways[-1] <= ways[-2] < ways[-1] / _LONG
+    return rest, max(float(ways[-2] if is_wrong else ways[-1]), _LEAST_REACH * expected)
+
+
+def _find_reach(way: Float32[np.ndarray, " n"]) -> float:
+    """Find how far a stick goes one way, when it does."""
+    far = way[way > _AWAY * np.percentile(way, 100 - _OUTER / 2)]
+    return float(np.percentile(far, _REACH)) if len(far) and far.max() > 0 else 0.0
 
 
 def _find_rest(places: Float32[np.ndarray, "n 2"], expected: float) -> Float32[np.ndarray, " 2"]:
@@ -44,9 +55,9 @@ def _find_rest(places: Float32[np.ndarray, "n 2"], expected: float) -> Float32[n
     reach = max(expected, float(wide.max()) / 2, 1.0)
     rest = np.zeros(2, np.float32)
     for axis, used in enumerate(wide >= _USED * wide.max()):
-        steps = np.arange(np.floor(low[axis]), np.ceil(high[axis]) + 1)
+        steps = np.arange(np.floor(low[axis]), np.ceil(high[axis]) + 1, _STEP_PX)
         off = np.abs(places[:, axis, None] - steps)
-        times = np.clip(1 - off / 2, 0, 1).sum(axis=0)
+        times = np.clip(1 - off / _NEAR_PX, 0, 1).sum(axis=0)
         middle = np.abs(steps - (low[axis] + high[axis]) / 2) / reach
         share = np.log(np.maximum(times, 0.5) / times.max())
         cost = used * middle + _BY_DISTANCE * np.abs(steps) / reach - _BY_TIMES * share

@@ -37,6 +37,14 @@ def test_rest_and_reach_are_found(play: str, off: tuple[float, float]) -> None:
     assert reach == pytest.approx(TRAVEL, rel=0.1)
 
 
+def test_places_that_were_read_wrong_do_not_stretch_it() -> None:
+    places = TRAVEL * np.concatenate([AT_REST, AROUND, AROUND, [[0.1, 1.9]] * 10])
+
+    _, reach = find_stick_range(places.astype(np.float32), TRAVEL)
+
+    assert reach == pytest.approx(TRAVEL, rel=0.1)
+
+
 def test_a_stick_that_is_not_moved_is_not_stretched() -> None:
     places = RNG.normal(1.0, 0.2, (200, 2)).astype(np.float32)
 
