@@ -39,7 +39,7 @@ def find_stick_range(
     off = places - rest
     ways = np.sort([_find_reach(way) for way in np.concatenate([off, -off], axis=1).T])
     # One way that is much longer than the others holds what was read wrong.
-    is_wrong = _USED * ways[-1] <= ways[-2] < ways[-1] / _LONG
+    is_wrong = ways[-1] / 3 < ways[-2] < ways[-1] / _LONG
     return rest, max(float(ways[-2] if is_wrong else ways[-1]), _LEAST_REACH * expected)
 
 
