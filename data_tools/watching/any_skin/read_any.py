@@ -44,7 +44,7 @@ from nitrogen_train.overlay_reader.placed_controls import BUTTONS
 _MOMENTS = 48
 """Frames of a stretch that rest is told from."""
 _CHUNK = 32
-_FEWEST_PLACES, _FEWEST_USED = 4, 2
+_FEWEST_PLACES, _FEWEST_USED = 5, 1
 """Controls that are drawn, and that are used, of what is taken for a controller."""
 _MOVED_PX = 2.0
 _IN_USE = 0.25

@@ -12,7 +12,7 @@ _OUTER = 1.0
 """Percentile of places beyond which they do not count for the range."""
 _USED = 0.5
 """Of the wider axis' range: a narrower one says nothing about its middle."""
-_BY_DISTANCE, _BY_TIMES = 0.7, 0.3
+_BY_DISTANCE, _BY_TIMES = 1.2, 0.3
 _LEAST_REACH = 0.25
 """Of the expected travel: a stick that is hardly moved is not stretched to its ends."""
 _AWAY, _REACH = 0.4, 95.0
