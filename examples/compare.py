@@ -67,7 +67,7 @@ POLICIES = {
 _MOTION = ["model=recurrent", "data.num_frames=3", "data.frame_stride=2"]
 LABELS = {
     "logs": Contender(overrides=_MOTION),
-    "watched, any skin": Contender(overrides=_MOTION, shards=WATCHED),
+    "watched": Contender(overrides=_MOTION, shards=WATCHED),
     "watched, controller left on the picture": Contender(overrides=_MOTION, shards=UNMASKED),
 }
 SEEDS = (0, 1, 2)

@@ -107,9 +107,10 @@ def plan_data(output_dir: Path) -> list[Command]:
 
 def plan_watching(game: str, recordings: Path, videos: Path, watched: Path) -> list[Command]:
     """List the commands that draw a pad on a game's videos, and read it from them."""
+    skin = PADS[game].partition(" --at ")[0]
     return [
         data_command(f"overlay draw {recordings} --out {videos} {PADS[game]} {STREAM} --workers 2"),
-        data_command(f"watch {videos} --out {watched} --game {game} --workers 2"),
+        data_command(f"watch {videos} --out {watched} --game {game} {skin} --workers 2"),
     ]
 
 

@@ -44,9 +44,9 @@ _PREFIX = "locator."
 _TOLD_EVERY = 20
 _VALIDATION = 1
 """Added to the seed for scenes that are measured on."""
-_FALSE_FINDS = 0.2
-"""Share of the scenes without a pad in which one may be found: most show pads that nobody uses,
-which is told when they are read."""
+_MISSED = 0.08
+"""Share of the pads that may be missed for want of confidence. What else is found is told from pads
+when it is read."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -208,10 +208,9 @@ def measure_locator(locator: PadLocator, paths: Sequence[Path]) -> LocatorScores
                 overlaps = measure_overlap(boxes, pad.expand_as(boxes))
                 near = torch.where(overlaps > 0.5, scores, torch.zeros_like(scores))
                 pads.append((float(near.max()), float(overlaps[near.argmax()])))
-    none = np.sort(np.array(best_false or [0.0]))
-    rank = min(len(none) - 1, int(np.ceil((1 - _FALSE_FINDS) * len(none))) - 1)
-    threshold = round(float(max(0.5, none[rank] + 1e-3)), 3)
+    none = np.array(best_false or [0.0])
     confidence, overlap = (np.array(each) for each in zip(*pads, strict=True))
+    threshold = round(float(np.quantile(confidence, _MISSED)), 3)
     is_found = confidence > threshold
     return LocatorScores(
         threshold=threshold,

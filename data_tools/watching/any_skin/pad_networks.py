@@ -93,10 +93,11 @@ class PadNetworks:
             np.asarray(each) for each in self._layout.run(None, {"views": rest.views()[None]})
         )
         logits = dict(zip((*PLACED, *THUMBS), presence[0].tolist(), strict=True))
-        places, found = {}, {}
+        places, found, sure = {}, {}, []
         for index, name in enumerate(PLACED):
             if logits[name] > _LEAST_PRESENCE:
                 (x, y), cell = _find_peak(heat[0, index])
+                sure.append(_measure_peak(heat[0, index], cell))
                 width, height = np.exp(
                     sizes[0].reshape(2, len(PLACED), *heat.shape[2:])[:, index, cell[0], cell[1]]
                 ).tolist()
@@ -113,6 +114,7 @@ class PadNetworks:
             sizes=found,
             travels={name: reach[name] for name in STICKS if name in places},
             clicks=clicks,
+            certainty=float(np.mean(sure)) if sure else 0.0,
         )
 
     def read_buttons(
@@ -170,6 +172,13 @@ def _find_peak(heat: Float32[np.ndarray, "h w"]) -> tuple[tuple[float, float], t
     return (x, y), (row, column)
 
 
+def _measure_peak(heat: Float32[np.ndarray, "h w"], cell: tuple[int, int]) -> float:
+    """Measure the share of the heat that lies around a cell."""
+    weights = np.exp(heat - heat.max())
+    near = tuple(slice(max(0, place - 2), place + 3) for place in cell)
+    return float(weights[near].sum() / weights.sum())
+
+
 @dataclass(frozen=True, kw_only=True)
 class CropLayout:
     """Where controls are in the crop of a controller, in its pixels."""
@@ -180,6 +189,8 @@ class CropLayout:
     travels: Mapping[str, float]
     clicks: Mapping[str, str]
     """The stick of each click that is drawn."""
+    certainty: float = 1.0
+    """How sure the network is of the places, in [0, 1]: of what is no controller it is not."""
 
     @property
     def buttons(self) -> list[str]:

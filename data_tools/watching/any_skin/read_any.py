@@ -46,6 +46,8 @@ _MOMENTS = 48
 _CHUNK = 32
 _FEWEST_PLACES, _FEWEST_USED = 5, 1
 """Controls that are drawn, and that are used, of what is taken for a controller."""
+_LEAST_CERTAINTY = 0.8
+"""Of the layout; of controllers that networks were not trained with it is 0.83 and more."""
 _MOVED_PX = 2.0
 _IN_USE = 0.25
 """Share of a press or a travel above which a control no longer looks as at rest."""
@@ -187,7 +189,11 @@ class _StretchReader:
     @property
     def is_pad(self) -> bool:
         """Tell a controller that is used from a picture of one, and from what looks like one."""
-        return self.num_used >= _FEWEST_USED and len(self.layout.places) >= _FEWEST_PLACES
+        return (
+            self.layout.certainty >= _LEAST_CERTAINTY
+            and len(self.layout.places) >= _FEWEST_PLACES
+            and self.num_used >= _FEWEST_USED
+        )
 
     @classmethod
     def make(
