@@ -60,4 +60,5 @@ def test_what_is_shipped_is_what_the_search_opens(
     scores = ship_locator(settings, tmp_path / "weights", command="train")
 
     detector = PadDetector(tmp_path / "weights" / "locator.onnx")
-    assert detector.threshold == scores.threshold >= 0.5
+    assert detector.threshold == scores.threshold
+    assert 0 <= scores.threshold <= 1

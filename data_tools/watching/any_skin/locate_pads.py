@@ -49,6 +49,8 @@ _FEWEST_PRESENT = 3
 """Moments that a pad must be there in."""
 _GAP = 1
 """Moments without the pad that do not end a stretch: something else covers it."""
+_SHORTEST_S = 1.0
+"""What is there for a shorter time is none, or not worth reading."""
 _EXACT_S = 3.0
 """A stretch's end is halved down to this length, and then decoded."""
 _STEP_ROWS = 3
@@ -174,6 +176,8 @@ def locate_pads(video: SourceVideo, detector: Detector | None = None) -> tuple[L
             inner = moments.take(np.arange(start, stop))
             better = _look_again(find, inner, detector)
             rows = _find_rows(video, fit, moments, better, reference, (start, stop))
+            if rows[1] - rows[0] < min(_SHORTEST_S * video.fps, len(video)):
+                continue
             box = _to_box(better.edges, fit, video)
             found.append(
                 LocatedPad(start=rows[0], stop=rows[1], box=box, confidence=better.confidence)
