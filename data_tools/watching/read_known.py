@@ -9,17 +9,17 @@ again, once per place. Memory does not grow with the video, but for the rows the
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Bool, Float32, UInt8
+from jaxtyping import UInt8
 
 from data_tools.shards.source_video import SourceVideo, read_video_table
 from data_tools.watching.match_controls import FamilyReader, build_readers
 from data_tools.watching.pad_pictures import PadPictures, Placement, vector_size
-from data_tools.watching.reading import Box, PadStretch, Reading, ReadingError, list_runs
+from data_tools.watching.reading import Box, PadStretch, Reading, ReadingError, RowsRead, list_runs
 from data_tools.watching.register_skin import find_placement
 from data_tools.watching.still_tiles import StillTiles, judge_rows
 from data_tools.watching.video_colours import VideoMoment, find_background
@@ -46,44 +46,19 @@ Progress = Callable[[int], None]
 """Is told how many further frames have been read."""
 
 
-@dataclass(eq=False)
-class _Rows:
-    """What has been read so far, row by row."""
-
-    buttons: Float32[np.ndarray, "rows b"]
-    button_confidence: Float32[np.ndarray, "rows b"]
-    sticks: Float32[np.ndarray, "rows s"]
-    stick_confidence: Float32[np.ndarray, "rows s"]
-    readable: Bool[np.ndarray, " rows"]
-    residual: Float32[np.ndarray, " rows"]
-
-    @classmethod
-    def empty(cls, count: int) -> "_Rows":
-        buttons, sticks = (
-            np.zeros((count, len(names)), np.float32) for names in (GAMEPAD.buttons, GAMEPAD.sticks)
-        )
-        return cls(
-            buttons, buttons.copy(), sticks, sticks.copy(),
-            np.zeros(count, bool), np.full(count, 100, np.float32),
-        )  # fmt: skip
-
-    def clear(self, where: np.ndarray) -> None:
-        for values in (self.buttons, self.button_confidence, self.sticks, self.stick_confidence):
-            values[where] = 0
-
-    def put(self, start: int, reader: FamilyReader, chunk: np.ndarray) -> None:
-        """Read a family's controls from a chunk into the rows from `start` on."""
-        values, sure = reader.read(chunk[:, reader.places].astype(np.float32))
-        rows = slice(start, start + len(chunk))
-        for column, name in enumerate(reader.controls):
-            place = GAMEPAD.index(name)
-            if place < len(GAMEPAD.buttons):
-                self.buttons[rows, place] = values[:, column]
-                self.button_confidence[rows, place] = sure[:, column]
-            else:
-                place -= len(GAMEPAD.buttons)
-                self.sticks[rows, place] = values[:, column]
-                self.stick_confidence[rows, place] = sure[:, column]
+def _put(rows_read: RowsRead, start: int, reader: FamilyReader, chunk: np.ndarray) -> None:
+    """Read a family's controls from a chunk into the rows from `start` on."""
+    values, sure = reader.read(chunk[:, reader.places].astype(np.float32))
+    rows = slice(start, start + len(chunk))
+    for column, name in enumerate(reader.controls):
+        place = GAMEPAD.index(name)
+        if place < len(GAMEPAD.buttons):
+            rows_read.buttons[rows, place] = values[:, column]
+            rows_read.button_confidence[rows, place] = sure[:, column]
+        else:
+            place -= len(GAMEPAD.buttons)
+            rows_read.sticks[rows, place] = values[:, column]
+            rows_read.stick_confidence[rows, place] = sure[:, column]
 
 
 class PadReader:
@@ -140,7 +115,7 @@ class PadReader:
             yield start, chunk[:filled]
 
     def read(
-        self, video: SourceVideo, rows: _Rows, start: int, progress: Progress | None
+        self, video: SourceVideo, rows: RowsRead, start: int, progress: Progress | None
     ) -> PadStretch:
         """Read all frames of a video into the rows from `start` on."""
         seen = np.zeros(len(video), bool)
@@ -148,7 +123,7 @@ class PadReader:
         for first, chunk in self.iter_chunks(video):
             seen[first : first + len(chunk)] = True
             for reader in self.readers:
-                rows.put(start + first, reader, chunk)
+                _put(rows, start + first, reader, chunk)
             measured = self.tiles.measure(chunk)
             gains.append(measured[0].astype(np.float16))
             errors.append(measured[1].astype(np.float16))
@@ -188,7 +163,7 @@ def read_overlay(
         ShardError: If it is no video, or cannot be decoded.
     """
     video = read_video_table(path)
-    rows = _Rows.empty(len(video))
+    rows = RowsRead.empty(len(video))
     reader = _look(video, skin, box)
     if reader is None:
         raise ReadingError(f"{path}: no controller of the skin {skin.name!r} was found in it")
@@ -236,7 +211,7 @@ def _look(video: SourceVideo, skin: Skin, box: Box | None) -> PadReader | None:
     return None
 
 
-def _look_elsewhere(video: SourceVideo, skin: Skin, rows: _Rows, box: Box) -> list[PadStretch]:
+def _look_elsewhere(video: SourceVideo, skin: Skin, rows: RowsRead, box: Box) -> list[PadStretch]:
     """Look for the pad at other places in the stretches in which it could not be read."""
     found: list[PadStretch] = []
     least = round(_LOOK_AGAIN_S * video.fps)

@@ -90,6 +90,34 @@ class Reading:
         )
 
 
+@dataclass(eq=False)
+class RowsRead:
+    """What has been read of a video so far, row by row, in the order of `GAMEPAD`."""
+
+    buttons: Float32[np.ndarray, "rows b"]
+    button_confidence: Float32[np.ndarray, "rows b"]
+    sticks: Float32[np.ndarray, "rows s"]
+    stick_confidence: Float32[np.ndarray, "rows s"]
+    readable: Bool[np.ndarray, " rows"]
+    residual: Float32[np.ndarray, " rows"]
+
+    @classmethod
+    def empty(cls, count: int) -> "RowsRead":
+        """Begin with rows that cannot be read."""
+        buttons, sticks = (
+            np.zeros((count, len(names)), np.float32) for names in (GAMEPAD.buttons, GAMEPAD.sticks)
+        )
+        return cls(
+            buttons, buttons.copy(), sticks, sticks.copy(),
+            np.zeros(count, bool), np.full(count, 100, np.float32),
+        )  # fmt: skip
+
+    def clear(self, where: np.ndarray) -> None:
+        """Set what was read of some rows to zero: nothing is guessed."""
+        for values in (self.buttons, self.button_confidence, self.sticks, self.stick_confidence):
+            values[where] = 0
+
+
 def list_runs(marks: Bool[np.ndarray, " rows"]) -> list[tuple[int, int]]:
     """List the stretches of rows that are marked."""
     edges = valid_runs(marks)

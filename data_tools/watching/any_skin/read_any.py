@@ -27,7 +27,7 @@ from data_tools.watching.any_skin.pad_presence import SteadyEdges
 from data_tools.watching.any_skin.stick_range import find_stick_range
 from data_tools.watching.overlay_layout import STICKS, OverlayLayout
 from data_tools.watching.read_known import Progress
-from data_tools.watching.reading import Box, PadStretch, Reading, ReadingError
+from data_tools.watching.reading import Box, PadStretch, Reading, ReadingError, RowsRead
 from data_tools.watching.video_moments import cut_planes, iter_moments, iter_rows
 from nitrogen_train.actions import GAMEPAD
 from nitrogen_train.overlay_reader.pad_crops import (
@@ -56,28 +56,6 @@ _LONG = 0.2
 _FEWEST_READABLE = 0.05
 _SHORT = 0.75
 """Of the other stick's reach: one that goes less far is not moved to its ends."""
-
-
-@dataclass(eq=False)
-class _Rows:
-    """What has been read of a video, row by row."""
-
-    buttons: Float32[np.ndarray, "rows b"]
-    button_confidence: Float32[np.ndarray, "rows b"]
-    sticks: Float32[np.ndarray, "rows s"]
-    stick_confidence: Float32[np.ndarray, "rows s"]
-    readable: Bool[np.ndarray, " rows"]
-    residual: Float32[np.ndarray, " rows"]
-
-    @classmethod
-    def empty(cls, count: int) -> "_Rows":
-        buttons, sticks = (
-            np.zeros((count, len(names)), np.float32) for names in (GAMEPAD.buttons, GAMEPAD.sticks)
-        )
-        return cls(
-            buttons, buttons.copy(), sticks, sticks.copy(),
-            np.zeros(count, bool), np.full(count, 100, np.float32),
-        )  # fmt: skip
 
 
 def read_any_overlay(
@@ -116,7 +94,7 @@ def read_any_overlay(
         readers = part_stretches([reader for reader in made if reader.is_pad])
     if not readers:
         raise ReadingError(f"{path}: no controller was found in it")
-    rows = _Rows.empty(len(video))
+    rows = RowsRead.empty(len(video))
     stretches, layouts = [], []
     for reader in readers:
         reader.read(rows, progress)
@@ -226,7 +204,7 @@ class _StretchReader:
         edges = SteadyEdges.find(luma, rest.luma, regions)
         return cls(part, pad, crop, rest, found, edges, networks, num_used)
 
-    def read(self, rows: _Rows, progress: Progress | None) -> None:
+    def read(self, rows: RowsRead, progress: Progress | None) -> None:
         """Read all frames of the stretch into the rows of the video."""
         names = self.layout.sticks
         buttons, sticks = (
@@ -257,11 +235,10 @@ class _StretchReader:
         readable, residual = self.edges.judge(np.concatenate(shares), in_use)
         rows.readable[where], rows.residual[where] = readable, residual
         self._calibrate(rows, where, read[..., :2], read[..., 2])
-        for values in (rows.buttons, rows.button_confidence, rows.sticks, rows.stick_confidence):
-            values[where[~readable]] = 0
+        rows.clear(where[~readable])
 
     def _tell_use(
-        self, rows: _Rows, where: Int64[np.ndarray, " n"], caps: Float32[np.ndarray, "n k 4"]
+        self, rows: RowsRead, where: Int64[np.ndarray, " n"], caps: Float32[np.ndarray, "n k 4"]
     ) -> Bool[np.ndarray, "n c"]:
         """Tell which controls are pressed, or away from rest, and look otherwise for that."""
         columns = [GAMEPAD.buttons.index(name) for name in self.layout.buttons]
@@ -287,7 +264,7 @@ class _StretchReader:
 
     def _calibrate(
         self,
-        rows: _Rows,
+        rows: RowsRead,
         where: Int64[np.ndarray, " rows"],
         offsets: Float32[np.ndarray, "rows k 2"],
         sure: Float32[np.ndarray, "rows k"],
@@ -341,7 +318,7 @@ def _count_moved(
 
 
 def _put(
-    rows: _Rows,
+    rows: RowsRead,
     where: Int64[np.ndarray, " f"],
     name: str,
     values: Float32[np.ndarray, " f"],
