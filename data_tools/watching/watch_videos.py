@@ -242,32 +242,35 @@ def _describe(settings: WatchSettings) -> dict[str, Any]:
     if settings.layout is not None:
         written = json.dumps(asdict(settings.layout), sort_keys=True)
         asked["--layout"] = hashlib.sha256(written.encode()).hexdigest()[:12]
-    skins = _open_skins(settings.skin)
-    name = ANY_SKIN if settings.skin is None else Path(settings.skin).name
-    if len(skins) == 1:
-        name = _name_look(skins[0])
-    elif skins:
-        looks = " ".join(map(_name_look, skins))
-        name = f"{name} ({hashlib.sha256(looks.encode()).hexdigest()[:12]})"
-    reader = READER if len(skins) == 1 else name_reader()
-    return asked | {"--skin": name, "reader": f"{READER}, {reader}" if len(skins) > 1 else reader}
+    if settings.skin is None:
+        return asked | {"--skin": ANY_SKIN, "reader": name_reader()}
+    skins, faults = _open_skins(settings.skin)
+    for fault in faults:
+        write_line(f"left out: {fault}")
+    looks = list(map(_name_look, skins))
+    if not _is_choice(settings.skin):
+        return asked | {"--skin": looks[0], "reader": READER}
+    digest = hashlib.sha256(" ".join(looks).encode()).hexdigest()[:12]
+    name = f"{Path(settings.skin).name} ({digest})"
+    return asked | {"--skin": name, "reader": f"{READER}, {name_reader()}"}
+
+
+def _is_choice(skin: str) -> bool:
+    """Tell a folder, whose presets a video may show, from the one skin that it shows."""
+    return Path(skin).is_dir()
 
 
 @lru_cache(maxsize=1)
-def _open_skins(text: str | None) -> list[Skin]:
-    """Open the skin, or the presets of the folder, that a video may show; nothing means any skin.
+def _open_skins(text: str) -> tuple[list[Skin], list[str]]:
+    """Open the skin, or the presets of the folder, that a video may show.
+
+    Returns:
+        The skins, and a line for each preset of a folder that cannot be used.
 
     Raises:
-        ValueError: If it cannot be used.
+        ValueError: If none can be used.
     """
-    if text is None:
-        return []
-    if not Path(text).is_dir():
-        return [open_skin(text)]
-    skins, faults = open_presets(Path(text))
-    for fault in faults:
-        write_line(f"left out: {fault}")
-    return skins
+    return open_presets(Path(text)) if _is_choice(text) else ([open_skin(text)], [])
 
 
 def _name_look(skin: Skin) -> str:
@@ -410,11 +413,13 @@ def _read(video: SourceVideo, job: _Job) -> _Read:
         ShardError: If it is no video, or cannot be decoded.
         OSError: If it cannot be read.
     """
-    settings, skins = job.settings, _open_skins(job.settings.skin)
+    settings = job.settings
     box = settings.find_box(video)
-    skin = skins[0] if len(skins) == 1 else None
-    if len(skins) > 1:
-        skin = recognize_skin(read_moments(video), skins, box=box)
+    skin = None
+    if settings.skin is not None:
+        skins, _ = _open_skins(settings.skin)
+        is_choice = _is_choice(settings.skin)
+        skin = recognize_skin(read_moments(video), skins, box=box) if is_choice else skins[0]
     teller = _Teller(video.path.name, len(video))
     if skin is None:
         reading, layout = read_any_overlay(

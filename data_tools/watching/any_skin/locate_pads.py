@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-import onnxruntime
 from av.video.frame import VideoFrame
 from jaxtyping import Bool, Float32, Int64, UInt8
 
 from data_tools.shards.source_video import SourceVideo
+from data_tools.watching.any_skin.pad_networks import open_graph
 from data_tools.watching.reading import Box, list_runs
 from data_tools.watching.video_moments import cut_planes, iter_moments
 from nitrogen_train.overlay_reader.video_statistics import (
@@ -116,15 +116,10 @@ class PadDetector:
     """
 
     def __init__(self, path: Path = WEIGHTS_PATH) -> None:
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
-        options.log_severity_level = 4
         try:
             facts = json.loads(path.with_suffix(".json").read_bytes())
             self.threshold = float(facts["threshold"])
-            self._session = onnxruntime.InferenceSession(
-                path.read_bytes(), options, providers=["CPUExecutionProvider"]
-            )
+            self._session = open_graph(path)
             (found,) = self._session.get_inputs()
             shape, names = list(found.shape), [each.name for each in self._session.get_outputs()]
         except Exception as error:  # onnxruntime's own have no common parent

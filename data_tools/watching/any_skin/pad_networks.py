@@ -54,19 +54,9 @@ class PadNetworks:
     """
 
     def __init__(self, folder: Path = WEIGHTS_DIR) -> None:
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
-        options.log_severity_level = 4
         try:
             self.facts = json.loads((folder / "reader.json").read_bytes())
-            sessions = [
-                onnxruntime.InferenceSession(
-                    (folder / f"{name}.onnx").read_bytes(),
-                    options,
-                    providers=["CPUExecutionProvider"],
-                )
-                for name in _GRAPHS
-            ]
+            sessions = [open_graph(folder / f"{name}.onnx") for name in _GRAPHS]
             found = [
                 tuple(
                     [node.name for node in nodes]
@@ -134,6 +124,16 @@ class PadNetworks:
         heat, clicks = self._stick.run(None, {"patches": patches})
         offsets, sure = find_caps(np.asarray(heat, np.float32))
         return np.column_stack([offsets, sure, _squash(np.asarray(clicks, np.float32))])
+
+
+def open_graph(path: Path) -> onnxruntime.InferenceSession:
+    """Open a network, to run on one thread; what it says of itself is not printed."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 4
+    return onnxruntime.InferenceSession(
+        path.read_bytes(), options, providers=["CPUExecutionProvider"]
+    )
 
 
 def _squash(logits: Float32[np.ndarray, " n"]) -> Float32[np.ndarray, " n"]:

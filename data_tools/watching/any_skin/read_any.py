@@ -8,6 +8,7 @@ The networks tell what has changed; what rest is, and how far a stick goes, is t
 Memory does not grow with the video, but for the rows themselves.
 """
 
+import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
@@ -90,8 +91,7 @@ def read_any_overlay(
         pad = LocatedPad(start=0, stop=len(video), box=box, confidence=1.0)
         readers = [_StretchReader.make(video, pad, networks, layout)]
     else:
-        made = [_StretchReader.make(video, pad, networks, None) for pad in locate_pads(video)]
-        readers = part_stretches([reader for reader in made if reader.is_pad])
+        readers = part_stretches(list(_iter_used(video, networks)))
     if not readers:
         raise ReadingError(f"{path}: no controller was found in it")
     rows = RowsRead.empty(len(video))
@@ -119,6 +119,15 @@ def read_any_overlay(
         stretches=tuple(stretches),
     )
     return reading, layout or layouts[longest].to_video(crop, place)
+
+
+def _iter_used(video: SourceVideo, networks: PadNetworks) -> Iterator["_StretchReader"]:
+    """Find what is a controller and is used; what only looks like one is passed over."""
+    for pad in locate_pads(video):
+        with contextlib.suppress(ReadingError):
+            reader = _StretchReader.make(video, pad, networks, None)
+            if reader.is_pad:
+                yield reader
 
 
 def _as_floats(box: Box) -> tuple[float, float, float, float]:
@@ -181,6 +190,11 @@ class _StretchReader:
         networks: PadNetworks,
         layout: OverlayLayout | None,
     ) -> "_StretchReader":
+        """Find rest and layout of a stretch.
+
+        Raises:
+            ReadingError: If nothing of it is decoded, or no control is at its place.
+        """
         part = video.cut(pad.start, pad.stop)
         crop = PadCrop(_as_floats(pad.box), video.width, video.height)
         moments = [

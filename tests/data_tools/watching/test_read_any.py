@@ -71,6 +71,15 @@ class KnownLayout(nn.Module):
         return heat, self.presence + nothing, sizes, self.travels + nothing
 
 
+class StillLayout(KnownLayout):
+    """Tells of the layout where little moves, and of no control elsewhere."""
+
+    def forward(self, views: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        heat, presence, sizes, travels = super().forward(views)
+        is_still = views[:, 3].mean() < 1
+        return heat, torch.where(is_still, presence, torch.full_like(presence, -5)), sizes, travels
+
+
 class BrightnessButton(nn.Module):
     """Tells that a button is pressed where its middle is brighter than at rest."""
 
@@ -102,11 +111,13 @@ def ship(folder: Path, networks: PadReaderNetworks) -> Path:
     return folder
 
 
-def make_networks(folder: Path, button: nn.Module) -> PadNetworks:
+def make_networks(
+    folder: Path, button: nn.Module, layout: type[KnownLayout] = KnownLayout
+) -> PadNetworks:
     """Networks that read `make_skin` and nothing else."""
     networks = PadReaderNetworks()
     for name, network in (
-        ("layout", KnownLayout(CropLayout.from_video(LAYOUT, CROP))),
+        ("layout", layout(CropLayout.from_video(LAYOUT, CROP))),
         ("button", button),
         ("stick", BrightnessStick()),
     ):
@@ -299,6 +310,23 @@ def test_what_looks_like_a_controller_and_is_not_used_is_none(
         read_any_overlay(path, networks=made)
     # A person knows better.
     read_any_overlay(path, box=BOX, networks=made)
+
+
+def test_a_place_without_controls_does_not_stop_the_video(
+    tmp_path: Path, states, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = draw_video(tmp_path / "a.mp4", SKIN, states)
+    networks = make_networks(tmp_path / "weights", BrightnessButton(), StillLayout)
+    scenery = LocatedPad(start=0, stop=96, box=(6, 10, 136, 91), confidence=0.95)
+    pad = LocatedPad(start=0, stop=96, box=BOX, confidence=0.9)
+    monkeypatch.setattr(read_any, "locate_pads", lambda _: (scenery, pad))
+
+    reading, _ = read_any_overlay(path, networks=networks)
+
+    assert [each.box for each in reading.stretches] == [BOX]
+    monkeypatch.setattr(read_any, "locate_pads", lambda _: (scenery,))
+    with pytest.raises(ReadingError, match="no controller was found"):
+        read_any_overlay(path, networks=networks)
 
 
 def test_a_video_without_a_controller_is_refused(tmp_path: Path, untrained: Path) -> None:
