@@ -26,7 +26,14 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float64
 
-from examples.demo import EPISODES, IMAGE_SIZE, data_command, plan_recordings, plan_watching
+from examples.demo import (
+    EPISODES,
+    IMAGE_SIZE,
+    MOTION,
+    data_command,
+    plan_recordings,
+    plan_watching,
+)
 from examples.stages import Command, Journal, end_running, run_stages
 from nitrogen_train.evaluation.closed_loop import bootstrap_runs
 from nitrogen_train.runtime.atomic_files import write_atomically
@@ -60,15 +67,12 @@ POLICIES = {
         overrides=[*_FLOW, "model.button_prediction=logits"], num_sampling_steps=(1, 2, 4, 16)
     ),
     "regression": Contender(overrides=["model=regression"]),
-    "recurrent, 3 frames": Contender(
-        overrides=["model=recurrent", "data.num_frames=3", "data.frame_stride=2"]
-    ),
+    "recurrent, 3 frames": Contender(overrides=MOTION),
 }
-_MOTION = ["model=recurrent", "data.num_frames=3", "data.frame_stride=2"]
 LABELS = {
-    "logs": Contender(overrides=_MOTION),
-    "watched": Contender(overrides=_MOTION, shards=WATCHED),
-    "watched, controller left on the picture": Contender(overrides=_MOTION, shards=UNMASKED),
+    "logs": Contender(overrides=MOTION),
+    "watched": Contender(overrides=MOTION, shards=WATCHED),
+    "watched, controller left on the picture": Contender(overrides=MOTION, shards=UNMASKED),
 }
 SEEDS = (0, 1, 2)
 HELDOUT_EPISODES = 10

@@ -46,7 +46,7 @@ def test_a_shard_cut_short_is_fetched_again(tmp_path: Path, dataset: dict[str, b
     assert (copy / "shard-000000.tar").read_bytes() == whole["/mine/shard-000000.tar"]
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_the_command_says_how_to_run_offline(tmp_path: Path, dataset: dict[str, bytes]) -> None:
     with serve_ranges() as server:
         server.files = dataset

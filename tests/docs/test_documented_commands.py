@@ -117,7 +117,7 @@ def test_the_way_from_a_game_to_a_policy(tmp_path: Path) -> None:
     assert (tmp_path / "exported" / "model.safetensors").is_file()
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_the_ways_of_other_data(
     tmp_path: Path, write_dataset: Callable[..., Path], clip_plan: Any
 ) -> None:

@@ -57,7 +57,8 @@ def mark(places: dict[str, str], *, slow: set[str]) -> list[object]:
     ]
 
 
-@pytest.mark.parametrize("stop_at", mark(IN_TRAINING, slow={"a save"}))
+@pytest.mark.full
+@pytest.mark.parametrize("stop_at", IN_TRAINING.values(), ids=IN_TRAINING)
 def test_ctrl_c_in_a_training_saves_and_says_so(
     tmp_path: Path, datasets: list[str], stop_at: str
 ) -> None:
@@ -77,7 +78,8 @@ def test_ctrl_c_in_a_training_saves_and_says_so(
     assert_the_same_command_finishes(arguments, tmp_path)
 
 
-@pytest.mark.parametrize("stop_at", mark(AT_THE_START, slow=set()))
+@pytest.mark.full
+@pytest.mark.parametrize("stop_at", AT_THE_START.values(), ids=AT_THE_START)
 def test_ctrl_c_before_the_first_step_ends_at_once(
     tmp_path: Path, datasets: list[str], stop_at: str
 ) -> None:
@@ -90,7 +92,8 @@ def test_ctrl_c_before_the_first_step_ends_at_once(
     assert terminal.output.splitlines()[-1] == line
 
 
-@pytest.mark.parametrize("stop_at", mark(IN_TRAINING, slow=set()))
+@pytest.mark.full
+@pytest.mark.parametrize("stop_at", IN_TRAINING.values(), ids=IN_TRAINING)
 def test_a_second_ctrl_c_ends_at_once_and_loses_no_checkpoint(
     tmp_path: Path, datasets: list[str], stop_at: str
 ) -> None:

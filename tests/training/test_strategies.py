@@ -169,14 +169,8 @@ CHAINS = (
 )  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    "chain",
-    [
-        pytest.param(CHAINS[0], marks=pytest.mark.slow),
-        pytest.param(CHAINS[1], marks=pytest.mark.full),
-    ],
-    ids="-".join,
-)
+@pytest.mark.full
+@pytest.mark.parametrize("chain", CHAINS, ids="-".join)
 def test_a_run_goes_on_under_any_strategy_and_number_of_ranks(
     tmp_path: Path, dataset: Path, one_process: Path, chain: Sequence[str]
 ) -> None:

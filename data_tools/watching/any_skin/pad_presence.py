@@ -5,7 +5,8 @@
       ─► readable or not
 
 A press changes the edges of its control, a stick takes them with it, and the game behind the
-controller those of its outline: what is seldom the same does not count, nor does what is in use.
+controller those of its outline: what is seldom the same does not count, nor does what is in use,
+nor what lies outside of all controls, where nothing is read.
 """
 
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float32, Int64
 from scipy.ndimage import median_filter
+from scipy.spatial import ConvexHull
 
 _TILES = (4, 5)
 """Rows and columns of tiles."""
@@ -31,6 +33,8 @@ _ENOUGH = 0.4
 """Of the edges of a tile: with more of them in use it is not judged in a frame."""
 _LEAST, _MOST = 0.25, 0.45
 """Of the usual strength of a tile's edges: limits of what is too little."""
+_AROUND = 4
+"""Pixels of gradients around the outermost controls within which edges count."""
 _STEADY_ROWS = 5
 _SPREADS = 6.0
 """Standard deviations below the usual strength that are unusual."""
@@ -77,6 +81,7 @@ class SteadyEdges:
         whole = (np.clip(strength, 0, 1) * (size * textured)).sum(axis=(1, 2))
         is_there = whole >= _THERE * np.percentile(whole, 90)
         steady = textured & ((strength[is_there] > _HAS).mean(axis=0) >= _STEADY)
+        steady &= _mark_within(regions, size.shape)
         owners = np.full(size.shape, -1)
         for number, (rows, columns) in enumerate(regions):
             # A cell is two of these pixels wide, and a press may glow a little beyond.
@@ -149,6 +154,22 @@ def _gradients(luma: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return gradients down and across, of the mean of two by two pixels."""
     small = (luma[:, ::2, ::2] + luma[:, 1::2, ::2] + luma[:, ::2, 1::2] + luma[:, 1::2, 1::2]) / 4
     return np.diff(small, axis=1)[:, :, :-1], np.diff(small, axis=2)[:, :-1]
+
+
+def _mark_within(regions: Sequence[Region], shape: tuple[int, ...]) -> Bool[np.ndarray, "h w"]:
+    """Mark the pixels of gradients that lie between the controls, or close to one."""
+    corners = [
+        (2.0 * down, 2.0 * across)
+        for rows, columns in regions
+        for down in (rows.start, rows.stop)
+        for across in (columns.start, columns.stop)
+    ]
+    sides = ConvexHull(np.array(corners)).equations
+    down, across = np.indices(shape)
+    outside = np.full(shape, -np.inf)
+    for by_down, by_across, off in sides:
+        np.maximum(outside, by_down * down + by_across * across + off, out=outside)
+    return outside <= _AROUND
 
 
 def _number_tiles(shape: tuple[int, ...]) -> Int64[np.ndarray, "h w"]:

@@ -11,6 +11,11 @@ BUTTON = (slice(10, 14), slice(20, 24))
 """Cells of a control, four pixels wide."""
 INNER = slice(40, 56), slice(80, 96)
 """Its pixels."""
+CORNERS = [
+    (slice(down, down + 2), slice(across, across + 2)) for down in (1, 36) for across in (1, 60)
+]
+"""Cells of controls that are never in use, with the button between them."""
+CONTROLS = [BUTTON, *CORNERS]
 
 
 def make_rest() -> Float32[np.ndarray, "160 256"]:
@@ -30,8 +35,10 @@ def judge(
     luma: Float32[np.ndarray, "60 160 256"], pressed: Bool[np.ndarray, " rows"] | None = None
 ) -> Bool[np.ndarray, " rows"]:
     rest = make_rest()
-    edges = SteadyEdges.find(show(rest)[:24], rest, [BUTTON])
-    in_use = np.zeros((len(luma), 1), bool) if pressed is None else pressed[:, None]
+    edges = SteadyEdges.find(show(rest)[:24], rest, CONTROLS)
+    in_use = np.zeros((len(luma), len(CONTROLS)), bool)
+    if pressed is not None:
+        in_use[:, 0] = pressed
     readable, residual = edges.judge(edges.measure(luma), in_use)
     assert ((residual < 1) == readable).all()
     return readable
@@ -88,11 +95,23 @@ def test_what_moves_behind_an_outline_does_not_count() -> None:
     moments, luma = show(rest)[:24], show(rest)
     for pictures in (moments, luma):
         pictures[:, :40] = rng.uniform(0, 255, (len(pictures), 10, 64)).repeat(4, 1).repeat(4, 2)
-    edges = SteadyEdges.find(moments, rest, [])
+    edges = SteadyEdges.find(moments, rest, CONTROLS)
 
-    readable, _ = edges.judge(edges.measure(luma), np.zeros((NUM_ROWS, 0), bool))
+    readable, _ = edges.judge(edges.measure(luma), np.zeros((NUM_ROWS, len(CONTROLS)), bool))
 
     assert readable.all()
+
+
+def test_what_is_covered_outside_of_all_controls_does_not_count() -> None:
+    rest = make_rest()
+    edges = SteadyEdges.find(show(rest)[:24], rest, [BUTTON, CORNERS[0]])
+    luma = show(rest)
+    luma[20:30, 90:] = 90
+    luma[40:50, 50:] = 90
+
+    readable, _ = edges.judge(edges.measure(luma), np.zeros((NUM_ROWS, 2), bool))
+
+    assert np.flatnonzero(~readable).tolist() == list(range(40, 50))
 
 
 def test_nothing_can_be_read_where_nothing_is_steady() -> None:
