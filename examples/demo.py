@@ -14,7 +14,7 @@ import os
 import platform
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -114,10 +114,11 @@ def plan_data(output_dir: Path) -> list[Command]:
 
 def plan_watching(game: str, recordings: Path, videos: Path, watched: Path) -> list[Command]:
     """List the commands that draw a pad on a game's videos, and read it from them."""
-    skin = PADS[game].partition(" --at ")[0]
+    watch = data_command(f"watch {videos} --out {watched} --game {game} --workers 2")
     return [
         data_command(f"overlay draw {recordings} --out {videos} {PADS[game]} {STREAM} --workers 2"),
-        data_command(f"watch {videos} --out {watched} --game {game} {skin} --workers 2"),
+        # A video whose controller is not found is left out; the others are enough.
+        replace(watch, may_leave_out=True),
     ]
 
 

@@ -33,6 +33,8 @@ class Command:
     name: str
     arguments: list[str]
     """Of the Python interpreter."""
+    may_leave_out: bool = False
+    """Whether status 1 is a good end as well: some of its data could not be used, and was named."""
 
     def __str__(self) -> str:
         return _as_typed(shlex.join(["python", *self.arguments]))
@@ -70,6 +72,8 @@ class Journal:
         status = -1
         try:
             status = _call(command, log)
+            if command.may_leave_out and status == 1:
+                status = 0
         finally:
             before = self._entries.get(command.name, {}).get("seconds", 0.0)
             self._entries[command.name] = {

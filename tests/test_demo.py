@@ -5,6 +5,7 @@ import shlex
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,19 @@ def test_a_failed_command_is_run_again_and_its_times_add_up(tmp_path: Path) -> N
 
     (second,) = Journal(path).stages()
     assert second.seconds > first.seconds > 0
+
+
+@pytest.mark.parametrize(("status", "is_finished"), [(1, True), (2, False), (143, False)])
+def test_a_command_that_may_leave_data_out_is_finished_with_status_1(
+    tmp_path: Path, status: int, is_finished: bool
+) -> None:
+    leaving = replace(command(f"raise SystemExit({status})"), may_leave_out=True)
+    journal = Journal(tmp_path / "stages.json")
+
+    assert journal.run(leaving) == (0 if is_finished else status)
+
+    assert journal.is_finished(leaving) == is_finished
+    assert journal.run(command("raise SystemExit(1)")) == 1
 
 
 def test_commands_are_told_as_a_user_types_them(tmp_path: Path) -> None:
