@@ -81,7 +81,7 @@ class PadScene:
     travels: Float32[np.ndarray, " 2"]
     """Pixels of the crop that an axis of 1 shifts each of `STICKS` by."""
     buttons: Float32[np.ndarray, "f b"]
-    """In the order of `GAMEPAD.buttons`."""
+    """How far each of `GAMEPAD.buttons` is shown as pressed: a look may fade."""
     sticks: Float32[np.ndarray, "f s"]
     drawn: UInt8[np.ndarray, " controls"]
     """Of `GAMEPAD.buttons` and `GAMEPAD.sticks`, whether the pad shows them."""
@@ -130,7 +130,7 @@ def draw_scene(rng: np.random.Generator, skin: Skin, games: GamePictures) -> Pad
     off = rng.normal(0, 0.015, 4) * (inner[2] - inner[0])
     edges = (float(edge + each) for edge, each in zip(box, off, strict=True))
     crop = PadCrop((next(edges), next(edges), next(edges), next(edges)), size[0], size[1])
-    return _label(crop, planes, renderer, (left, top), states)
+    return _label(crop, planes, renderer, (left, top), shown)
 
 
 def _label(

@@ -33,10 +33,10 @@ class PadBatch:
     travels: Float[Tensor, "b 2"]
     """0 where there is no stick."""
     presence: Float[Tensor, "b 19"]
-    button_patches: Float[Tensor, "n 8 32 32"]
+    button_patches: Float[Tensor, "n 9 32 32"]
     button_kinds: Int[Tensor, " n"]
     button_values: Float[Tensor, " n"]
-    stick_patches: Float[Tensor, "m 8 64 64"]
+    stick_patches: Float[Tensor, "m 9 64 64"]
     stick_offsets: Float[Tensor, "m 2"]
     """Pixels of the crop from the patch's middle to the cap's."""
     stick_clicks: Float[Tensor, " m"]

@@ -140,12 +140,14 @@ class _Artist:
             self._add_top()
         for control, spot in self.plan.smalls.items():
             self._add_small(control, spot)
+        if self.plan.are_sticks_below:
+            self._add_sticks()
         self._add_dpad()
         for control, (x, y) in self.plan.faces.items():
             shape = self._face_shape(x, y)
             self._add_button(control, shape, self._face_glyph(control), self._face_colour(control))
-        for side, spot in self.plan.sticks.items():
-            self._add_stick(side, spot)
+        if not self.plan.are_sticks_below:
+            self._add_sticks()
         width, height = 100 * self.unit, self.plan.height * self.unit
         factor = max(1, round(_PIXEL_ART_WIDTH / width)) if self.is_pixel else 1
         elements = [_enlarge_element(element, factor) for element in self.elements]
@@ -362,11 +364,17 @@ class _Artist:
         self.painter.paint_shape(brush, shape, self.style.released)
         self.elements.append(Picture(at, brush.look()))
 
+    def _add_sticks(self) -> None:
+        for side, spot in self.plan.sticks.items():
+            self._add_stick(side, spot)
+
     def _add_stick(self, side: str, spot: Spot) -> None:
         x, y = (value * self.unit for value in spot)
         plan, style = self.plan, self.style
         cap, well = plan.cap_radius * self.unit, plan.well_radius * self.unit
         travel = min(style.stick_travel * self.unit, 0.8 * cap)
+        if plan.are_sticks_below:
+            travel = (well - cap) * self.dot_reach
         if style.stick == "dot":
             cap = max(1.5, well * self.dot_size)
             travel = (well - cap) * self.dot_reach

@@ -45,6 +45,8 @@ class PadPlan:
     """Their shapes, by control."""
     triggers: dict[str, Points] = field(default_factory=dict)
     touchpad: Points | None = None
+    are_sticks_below: bool = False
+    """Whether the direction pad and the faces lie on the caps of the sticks."""
     are_shoulders_behind: bool = False
     """Whether the body covers a part of the shoulders and triggers."""
 
@@ -180,7 +182,10 @@ def _plan_switch(rng: np.random.Generator) -> PadPlan:
 
 
 def _plan_generic(rng: np.random.Generator) -> PadPlan:
-    plans = (_plan_row, _plan_block, _plan_bone, _plan_stickless, _plan_leverless)
+    plans = (
+        _plan_row, _plan_block, _plan_bone, _plan_stickless, _plan_leverless, _plan_around,
+        _plan_around,
+    )  # fmt: skip
     return plans[int(rng.integers(len(plans)))](rng)
 
 
@@ -295,6 +300,49 @@ def _plan_leverless(rng: np.random.Generator) -> PadPlan:
             "LEFT_TRIGGER": ellipse(93, 34 - 2 * rise, 5),
         },
     )
+
+
+def _plan_around(rng: np.random.Generator) -> PadPlan:
+    """Lay directions and faces out on large sticks, and shoulders beside triggers."""
+    well = rng.uniform(13, 18)
+    cap = well * rng.uniform(0.45, 0.8)
+    distance = well * rng.uniform(0.45, 0.62)
+    tall, wide = rng.uniform(5, 9), rng.uniform(12, 17)
+    middle = tall + well + rng.uniform(2, 6)
+    inset, gap = rng.uniform(0.5, 6), rng.uniform(0.5, 4)
+    slant = rng.uniform(0, 3) if rng.random() < 0.5 else 0.0
+    trigger, shoulder = (
+        _tab(x, 0.5, wide, tall, slant, 0 if rng.random() < 0.6 else 2)
+        for x in (inset, inset + wide + gap)
+    )
+    if rng.random() < 0.25:
+        trigger, shoulder = shoulder, trigger
+    mirror = np.array((-1.0, 1.0)), np.array((100.0, 0.0))
+    height = middle + well + 1
+    outline = _outline("box", rng, 0.2) * (1, height / 42)
+    return PadPlan(
+        layout="generic",
+        height=height,
+        outline=outline if rng.random() < 0.3 else None,
+        faces=_faces(_near(rng, 99 - well, middle), distance),
+        face_radius=distance * rng.uniform(0.45, 0.66),
+        dpad=_near(rng, 1 + well, middle),
+        dpad_radius=well * rng.uniform(0.6, 0.85),
+        sticks={"LEFT": (1 + well, middle), "RIGHT": (99 - well, middle)},
+        cap_radius=cap,
+        well_radius=well,
+        smalls={
+            "BACK": _near(rng, 44, middle + rng.uniform(-6, 6), 0.5),
+            "START": _near(rng, 56, middle + rng.uniform(-6, 6), 0.5),
+            "GUIDE": _near(rng, 50, middle + rng.choice([-12, 12]), 0.8),
+        },
+        small_radius=rng.uniform(1.6, 3),
+        shoulders={
+            "LEFT_SHOULDER": shoulder, "RIGHT_SHOULDER": shoulder * mirror[0] + mirror[1],
+        },
+        triggers={"LEFT_TRIGGER": trigger, "RIGHT_TRIGGER": trigger * mirror[0] + mirror[1]},
+        are_sticks_below=rng.random() < 0.8,
+    )  # fmt: skip
 
 
 def _add_top(plan: PadPlan, rng: np.random.Generator) -> PadPlan:

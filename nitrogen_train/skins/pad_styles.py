@@ -98,7 +98,7 @@ def random_style(rng: np.random.Generator, kind: Kind | None = None) -> PadStyle
         stroke=float(rng.uniform(0.35, 1.1) * (1.6 if kind == "pixel" else 1.0)),
         dpad=_choose(rng, get_args(DpadLook), (0.38, 0.15, 0.22, 0.13, 0.12)),
         stick=_choose(rng, get_args(StickLook), (0.26, 0.18, 0.16, 0.1, 0.15, 0.15)),
-        stick_travel=float(np.exp(rng.uniform(np.log(1.6), np.log(5.5)))),
+        stick_travel=float(np.exp(rng.uniform(np.log(0.9), np.log(6.0)))),
         trigger=_choose(rng, get_args(TriggerLook), (0.5, 0.25, 0.25)),
         shade=float(rng.choice([0.0, 0.0, rng.uniform(0.1, 0.6)])),
         grain=float(rng.choice([0.0, 0.0, 0.0, rng.uniform(0.01, 0.035)])),
