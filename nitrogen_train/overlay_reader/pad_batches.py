@@ -8,7 +8,7 @@ step: a run that is continued learns from the same batches.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import lru_cache, partial
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from nitrogen_train.overlay_reader.pad_crops import (
     BUTTON_SIDE,
     CROP_HEIGHT,
     CROP_WIDTH,
+    NUM_CHANNELS,
     STICK_SIDE,
     PadAtRest,
     cut_patches,
@@ -40,11 +41,11 @@ FILE = 16
 """Scenes in a file, and in a batch."""
 _REST = tuple(field.name for field in fields(PadAtRest))
 _COLUMNS = tuple(field.name for field in fields(PadScene) if field.name != "rest")
-_CLOSELY = 4
-"""Scenes of a batch whose patches are learned from."""
-_BUTTON_FRAMES, _STICK_FRAMES = 12, 16
+_FRAMES = 12
 """Frames of a scene whose patches are learned from in a batch."""
-_PRESSED_SHARE = 0.5
+_NUM_BUTTONS, _PRESSED, _RELEASED = 8, 3, 5
+"""Buttons of a scene, and frames with each of them pressed and released at most."""
+_STICK_FRAMES = 5
 _PLACE_ERROR = 1.6
 """Standard deviation of places in pixels of the crop, as the layout network is wrong by."""
 
@@ -130,8 +131,6 @@ def read_scenes(path: Path) -> list[PadScene]:
 class PadBatches(IterableDataset[PadBatch]):
     """Gives the batch of each step, from some step on without end.
 
-    All scenes of a file teach the layout; what controls show is learned from some of them.
-
     Args:
         paths: Files of scenes.
         seed: Decides about order and changes.
@@ -155,55 +154,48 @@ class PadBatches(IterableDataset[PadBatch]):
         order = np.random.default_rng((self._seed, cycle)).permutation(len(self._paths))
         rng = np.random.default_rng((self._seed, step, 1))
         scenes = read_scenes(self._paths[order[place]])
-        closely = set(rng.choice(len(scenes), min(_CLOSELY, len(scenes)), replace=False).tolist())
-        return join_samples(
-            [sample_scene(rng, scene, closely=i in closely) for i, scene in enumerate(scenes)]
-        )
+        return join_samples([sample_scene(rng, scene) for scene in scenes])
 
 
 Sample = dict[str, np.ndarray]
 
 
 def join_samples(samples: Sequence[Sample]) -> PadBatch:
-    """Join what is learned from some scenes; patches may be of fewer scenes than layouts."""
+    """Join what is learned from some scenes."""
     whole = {"views", "places", "sizes", "travels", "presence"}
-    names = {name: None for each in samples for name in each}
     return PadBatch(
         **{
             name: torch.from_numpy(
-                (np.stack if name in whole else np.concatenate)(
-                    [each[name] for each in samples if name in each]
-                )
+                (np.stack if name in whole else np.concatenate)([each[name] for each in samples])
             )
-            for name in names
+            for name in samples[0]
         }
     )
 
 
-def sample_scene(rng: np.random.Generator, scene: PadScene, *, closely: bool = True) -> Sample:
-    """Choose what is learned from a scene, in a light of its own.
-
-    Args:
-        rng: Decides.
-        scene: The scene.
-        closely: Whether patches of its controls are learned from, too.
-    """
+def sample_scene(rng: np.random.Generator, scene: PadScene) -> Sample:
+    """Choose what is learned from a scene, in a light of its own."""
     light = Light.draw(rng)
     rest = light.change_rest(scene.rest)
     drawn = dict(zip((*GAMEPAD.buttons, *GAMEPAD.sticks), scene.drawn, strict=True))
     placed = ~np.isnan(scene.places.sum(axis=1))
     presence = [*placed, *(drawn[name] for name in THUMBS)]
-    sample: Sample = {
+    frames = np.sort(rng.choice(len(scene.luma), min(_FRAMES, len(scene.luma)), replace=False))
+    few = replace(
+        scene,
+        luma=scene.luma[frames],
+        chroma=scene.chroma[frames],
+        buttons=scene.buttons[frames],
+        sticks=scene.sticks[frames],
+    )
+    off, still = stack_channels(light.change_luma(few.luma), light.change_chroma(few.chroma), rest)
+    return {
         **stretch_views(rng, rest.views(), scene),
         "travels": scene.travels,
         "presence": np.array(presence, np.float32),
+        **_sample_buttons(rng, few, off, still, placed),
+        **_sample_sticks(rng, few, off, still, placed, drawn),
     }
-    if closely:
-        luma, chroma = light.change_luma(scene.luma), light.change_chroma(scene.chroma)
-        off, still = stack_channels(luma, chroma, rest)
-        sample |= _sample_buttons(rng, scene, off, still, placed)
-        sample |= _sample_sticks(rng, scene, off, still, placed, drawn)
-    return sample
 
 
 def stretch_views(
@@ -279,18 +271,18 @@ def _sample_buttons(
     still: np.ndarray,
     placed: np.ndarray,
 ) -> Sample:
-    """Take each button in some frames, pressed in about a half of them."""
+    """Take some buttons in some frames, pressed and released."""
     patches, kinds, values = [], [], []
-    for kind, name in enumerate(BUTTONS):
-        if not placed[PLACED.index(name)]:
-            continue
+    there = [kind for kind, name in enumerate(BUTTONS) if placed[PLACED.index(name)]]
+    for kind in rng.permutation(there)[:_NUM_BUTTONS].astype(int).tolist():
+        name = BUTTONS[kind]
         column = scene.buttons[:, GAMEPAD.buttons.index(name)]
         rows = _choose_rows(rng, column)
         place = scene.places[PLACED.index(name)] + rng.normal(0, _PLACE_ERROR, 2)
         patches.append(cut_patches(off, still, rows, [tuple(place)] * len(rows), BUTTON_SIDE))
         kinds.append(np.full(len(rows), kind))
         values.append(column[rows])
-    empty = np.zeros((0, 8, BUTTON_SIDE, BUTTON_SIDE), np.float32)
+    empty = np.zeros((0, NUM_CHANNELS, BUTTON_SIDE, BUTTON_SIDE), np.float32)
     return {
         "button_patches": np.concatenate([empty, *patches]),
         "button_kinds": np.concatenate([np.zeros(0, np.int64), *kinds]).astype(np.int64),
@@ -300,13 +292,8 @@ def _sample_buttons(
 
 def _choose_rows(rng: np.random.Generator, column: np.ndarray) -> np.ndarray:
     pressed, released = np.flatnonzero(column > 0), np.flatnonzero(column <= 0)
-    number = min(len(pressed), int(_BUTTON_FRAMES * _PRESSED_SHARE))
-    rest = min(len(released), _BUTTON_FRAMES - number)
     return np.concatenate(
-        [
-            rng.choice(pressed, number, replace=False),
-            rng.choice(released, rest, replace=False),
-        ]
+        [rng.permutation(pressed)[:_PRESSED], rng.permutation(released)[:_RELEASED]]
     ).astype(int)
 
 
@@ -324,7 +311,7 @@ def _sample_sticks(
         row = PLACED.index(name)
         if not placed[row]:
             continue
-        frames = rng.choice(len(off), _STICK_FRAMES, replace=False)
+        frames = rng.choice(len(off), min(_STICK_FRAMES, len(off)), replace=False)
         place = scene.places[row] + rng.normal(0, _PLACE_ERROR, 2)
         columns = [GAMEPAD.sticks.index(f"{name}_{axis}") for axis in "XY"]
         cap = scene.places[row] + scene.travels[side] * scene.sticks[frames][:, columns]
@@ -332,7 +319,7 @@ def _sample_sticks(
         offsets.append(cap - np.rint(place))
         clicked = scene.buttons[frames, GAMEPAD.buttons.index(THUMBS[side])]
         clicks.append(np.where(drawn[THUMBS[side]], clicked, np.nan))
-    empty = np.zeros((0, 8, STICK_SIDE, STICK_SIDE), np.float32)
+    empty = np.zeros((0, NUM_CHANNELS, STICK_SIDE, STICK_SIDE), np.float32)
     return {
         "stick_patches": np.concatenate([empty, *patches]),
         "stick_offsets": np.concatenate([np.zeros((0, 2)), *offsets]).astype(np.float32),

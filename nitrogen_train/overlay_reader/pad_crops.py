@@ -25,9 +25,17 @@ LAYOUT_STRIDE, HEAT_STRIDE = 4, 2
 """Pixels of the crop between the middles of cells, of layouts and of the heat of sticks."""
 NUM_VIEWS = 7
 """Channels of `describe_pad`."""
-NUM_CHANNELS = 8
+NUM_CHANNELS = 9
 """Channels of a patch."""
+NUM_LOOKS, NUM_SHARES = 3, 4
+"""Channels of a patch that hold the difference from rest in levels; values of `find_press`."""
+_LIKELIEST = 4
+_SHARES = (50, 75, 90, 100)
+_LOGITS = 4.0
+"""Unit of logits among what a network is given."""
 _ROOM = STICK_SIDE // 2
+_NOISE = 6.0
+"""Levels that a codec changes anyway."""
 Box = tuple[float, float, float, float]
 
 
@@ -195,25 +203,31 @@ def stack_channels(
     luma: Float32[np.ndarray, "f 160 256"],
     chroma: Float32[np.ndarray, "f 2 80 128"],
     rest: PadAtRest,
-) -> tuple[Float32[np.ndarray, "f 3 224 320"], Float32[np.ndarray, "5 224 320"]]:
-    """Return what differs from rest in each frame, and rest, with room for patches around them."""
+) -> tuple[Float32[np.ndarray, "f 4 224 320"], Float32[np.ndarray, "5 224 320"]]:
+    """Return what differs from rest in each frame, and rest, with room for patches around them.
+
+    What differs is given in levels, and once more by what is usual at its place in this video:
+    whoever draws presses faintly is read as well.
+    """
     height, width = CROP_HEIGHT + 2 * _ROOM, CROP_WIDTH + 2 * _ROOM
     inner = slice(_ROOM, _ROOM + CROP_HEIGHT), slice(_ROOM, _ROOM + CROP_WIDTH)
-    off = np.zeros((len(luma), 3, height, width), np.float32)
-    off[:, 0, *inner] = (luma - rest.luma) / 64
-    off[:, 1:, *inner] = ((chroma - rest.chroma) / 32).repeat(2, axis=2).repeat(2, axis=3)
+    off = np.zeros((len(luma), 4, height, width), np.float32)
+    change = luma - rest.luma
+    off[:, 0, *inner] = change / 64
+    off[:, 3, *inner] = np.clip(change / (2 * rest.reach + _NOISE), -1, 1)
+    off[:, 1:3, *inner] = ((chroma - rest.chroma) / 32).repeat(2, axis=2).repeat(2, axis=3)
     still = np.zeros((5, height, width), np.float32)
     still[:, *inner] = rest.views()[:5]
     return off, still
 
 
 def cut_patches(
-    off: Float32[np.ndarray, "f 3 224 320"],
+    off: Float32[np.ndarray, "f 4 224 320"],
     still: Float32[np.ndarray, "5 224 320"],
     frames: Iterable[int],
     places: Iterable[tuple[float, float]],
     side: int,
-) -> Float32[np.ndarray, "n 8 side side"]:
+) -> Float32[np.ndarray, "n 9 side side"]:
     """Cut square patches; what lies outside of the crop holds zeros.
 
     Args:
@@ -229,6 +243,24 @@ def cut_patches(
         left = min(max(round(x), 0), CROP_WIDTH) + _ROOM - side // 2
         top = min(max(round(y), 0), CROP_HEIGHT) + _ROOM - side // 2
         window = slice(top, top + side), slice(left, left + side)
-        patch[:3] = off[frame, :, *window]
-        patch[3:] = still[:, *window]
+        patch[:4] = off[frame, :, *window]
+        patch[4:] = still[:, *window]
     return patches
+
+
+def find_press(
+    patches: Float32[np.ndarray, "m 9 32 32"], logits: Float32[np.ndarray, " m"]
+) -> tuple[Float32[np.ndarray, "3 32 32"], Float32[np.ndarray, " 4"]]:
+    """Find what a button shows when it is most likely pressed, in moments of one video.
+
+    Args:
+        patches: Around the button.
+        logits: How likely each patch alone shows a press.
+
+    Returns:
+        The mean difference from rest where a press is most likely, and how likely one is in half,
+        a quarter and a tenth of the moments, and at most.
+    """
+    best = np.argsort(-logits, kind="stable")[:_LIKELIEST]
+    usual = np.percentile(logits, _SHARES).astype(np.float32)
+    return patches[best, :NUM_LOOKS].mean(axis=0), np.clip(usual / _LOGITS, -2, 2)

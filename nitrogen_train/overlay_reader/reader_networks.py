@@ -15,10 +15,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - torch's own convention
 
 from nitrogen_train.overlay_reader.pad_crops import (
+    BUTTON_SIDE,
     CROP_HEIGHT,
     CROP_WIDTH,
     HEAT_STRIDE,
     NUM_CHANNELS,
+    NUM_LOOKS,
+    NUM_SHARES,
     NUM_VIEWS,
     STICK_SIDE,
 )
@@ -26,6 +29,10 @@ from nitrogen_train.overlay_reader.placed_controls import BUTTONS, PLACED, STICK
 
 _TOKENS = (CROP_HEIGHT // 16, CROP_WIDTH // 16)
 _GROUPS = 8
+_RADII = (2.0, 4.0, 7.0, 12.0)
+"""Of the windows in which a patch is compared with a press, in pixels of the crop."""
+_FAINT = 1e-4
+"""Square of a difference from rest that is nothing, in units of 64 levels."""
 
 
 def _block(channels: int, out_channels: int, *, stride: int = 1) -> nn.Sequential:
@@ -112,10 +119,64 @@ class ButtonNetwork(nn.Module):
         self.judge = nn.Sequential(nn.Linear(48 * 16 + 16, 64), nn.ReLU(), nn.Linear(64, 1))
 
     def forward(
-        self, patches: Float[Tensor, "n 8 32 32"], kinds: Int[Tensor, " n"]
+        self, patches: Float[Tensor, "n 9 32 32"], kinds: Int[Tensor, " n"]
     ) -> Float[Tensor, " n"]:
         """Return a logit for each patch; kinds are places in `BUTTONS`."""
         return self.judge(torch.cat([self.look(patches), self.kinds(kinds)], dim=1))[:, 0]
+
+
+class PressNetwork(nn.Module):
+    """Tells how far a button is pressed from a patch, and from what the video shows of a press.
+
+    Faint presses are told from noise by being alike.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.look = nn.Sequential(
+            _fast_block(NUM_CHANNELS + NUM_LOOKS, 32, stride=2),
+            _fast_block(32, 48, stride=2),
+            _fast_block(48, 64, stride=2),
+            nn.Flatten(),
+        )
+        self.kinds = nn.Embedding(len(BUTTONS), 16)
+        count = 64 * 16 + 16 + NUM_SHARES + 4 * len(_RADII)
+        self.judge = nn.Sequential(nn.Linear(count, 64), nn.ReLU(), nn.Linear(64, 1))
+        steps = torch.arange(BUTTON_SIDE) - (BUTTON_SIDE - 1) / 2
+        square = steps[:, None] ** 2 + steps**2
+        windows = torch.stack([torch.exp(-square / (2 * radius**2)) for radius in _RADII])
+        self.register_buffer("windows", windows / windows.sum(dim=(1, 2), keepdim=True))
+
+    def forward(
+        self,
+        patches: Float[Tensor, "n 9 32 32"],
+        presses: Float[Tensor, "n 3 32 32"],
+        usual: Float[Tensor, "n 4"],
+        kinds: Int[Tensor, " n"],
+    ) -> Float[Tensor, " n"]:
+        """Return a logit for each patch.
+
+        Args:
+            patches: Around the buttons.
+            presses: What each button's video shows of a press, of `find_press`.
+            usual: How likely a press is in its moments, of `find_press`.
+            kinds: Places in `BUTTONS`.
+        """
+        seen = torch.cat([patches, presses], dim=1)
+        parts = [self.look(seen), self.kinds(kinds), usual, self._compare(patches, presses)]
+        return self.judge(torch.cat(parts, dim=1))[:, 0]
+
+    def _compare(self, patches: Tensor, presses: Tensor) -> Float[Tensor, "n 16"]:
+        """Measure how much of a press is in each patch, within windows around the button."""
+        shown = patches[:, :NUM_LOOKS].float()
+
+        def weigh(product: Tensor) -> Tensor:
+            return (product.sum(dim=1)[:, None] * self.windows).sum(dim=(2, 3))
+
+        both, whole, own = weigh(shown * presses), weigh(presses**2), weigh(shown**2)
+        share = (both / (whole + _FAINT)).clamp(-2, 2)
+        likeness = both / ((whole + _FAINT) * (own + _FAINT)).sqrt()
+        return torch.cat([share, likeness, (whole + _FAINT).log(), (own + _FAINT).log()], dim=1)
 
 
 class StickNetwork(nn.Module):
@@ -130,16 +191,18 @@ class StickNetwork(nn.Module):
             _fast_block(width, width, dilation=4),
         )
         self.heat = nn.Conv2d(width, 1, 1)
-        self.click = nn.Linear(width, 1)
+        self.click = nn.Sequential(nn.Linear(3 * width, 32), nn.ReLU(), nn.Linear(32, 1))
 
     def forward(
-        self, patches: Float[Tensor, "n 8 64 64"]
+        self, patches: Float[Tensor, "n 9 64 64"]
     ) -> tuple[Float[Tensor, "n 32 32"], Float[Tensor, " n"]]:
         """Return logits of the cell that the cap's middle is in, and of a click."""
         seen = self.look(patches)
         heat = self.heat(seen)
         weights = heat.flatten(2).softmax(dim=2)
-        pooled = (seen.flatten(2) * weights).sum(dim=2)
+        # A click shows on the cap, wherever that is, and around it.
+        at_cap = (seen.flatten(2) * weights).sum(dim=2)
+        pooled = torch.cat([at_cap, seen.mean(dim=(2, 3)), seen.amax(dim=(2, 3))], dim=1)
         return heat[:, 0], self.click(pooled)[:, 0]
 
 

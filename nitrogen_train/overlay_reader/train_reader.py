@@ -1,7 +1,7 @@
 """Train the networks that read pads, and ship them.
 
-    videos ─► scenes (files) ─► fit, with checkpoints ─► measure on scenes of other pads
-      ─► layout.onnx, button.onnx, stick.onnx, reader.json
+    videos ─► scenes (files) ─► fit, with checkpoints ─► train_presses
+      ─► measure on scenes of other pads ─► five files: an ONNX graph for each network, reader.json
 
 A run that was stopped is continued by the same call.
 """
@@ -29,20 +29,33 @@ from nitrogen_train.overlay_reader.pad_crops import (
     CROP_WIDTH,
     LAYOUT_STRIDE,
     NUM_CHANNELS,
+    NUM_LOOKS,
+    NUM_SHARES,
     NUM_VIEWS,
     STICK_SIDE,
 )
 from nitrogen_train.overlay_reader.reader_loss import PadBatch, measure_losses
 from nitrogen_train.overlay_reader.reader_networks import (
     PadReaderNetworks,
+    PressNetwork,
     find_offset,
+)
+from nitrogen_train.overlay_reader.train_presses import (
+    PressBatch,
+    PressBatches,
+    load_press_network,
+    train_presses,
 )
 from nitrogen_train.runtime.atomic_files import write_atomically
 from nitrogen_train.training.checkpoints import AtomicCheckpointIO, read_checkpoint
-from nitrogen_train.training.optimization import warmup_stable_decay
+from nitrogen_train.training.optimization import (
+    Optimization,
+    averages_in,
+    warmup_stable_decay,
+)
 
 FACTS_NAME = "reader.json"
-_LAST = "last.ckpt"
+_LAST, _LAST_PRESS = "last.ckpt", "press.ckpt"
 _OPSET = 17
 _PREFIX = "networks."
 _TOLD_EVERY = 20
@@ -64,6 +77,8 @@ class ReaderSettings:
     num_scenes: int = 3200
     num_validation_scenes: int = 160
     max_steps: int = 2200
+    num_press_steps: int = 2400
+    """Steps of the network that compares patches with presses; it is trained after the others."""
     lr: float = 2e-3
     workers: int = 2
     """Processes that make scenes and batches."""
@@ -88,6 +103,13 @@ class LitPadReader(L.LightningModule):
             self.print(f"step {self.global_step}  {parts}  {passed:.0f} s", flush=True)
         return losses.total
 
+    def on_train_batch_start(self, batch: PadBatch, batch_idx: int) -> None:
+        """Use what was measured of all scenes over the last half, as reading does."""
+        if self.global_step >= self._settings.max_steps // 2:
+            for module in self.modules():
+                if isinstance(module, nn.BatchNorm2d):
+                    module.eval()
+
     def transfer_batch_to_device(
         self, batch: PadBatch, device: torch.device, dataloader_idx: int
     ) -> PadBatch:
@@ -95,16 +117,23 @@ class LitPadReader(L.LightningModule):
         return PadBatch(**{name: value.to(device) for name, value in vars(batch).items()})
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        """Build AdamW and a schedule that falls over the last half."""
+        """Build AdamW, a schedule that falls over the last half, and an average of the weights."""
         settings = self._settings
-        optimizer = torch.optim.AdamW(self.parameters(), lr=settings.lr, weight_decay=0.02)
-        schedule = warmup_stable_decay(
-            optimizer, max_steps=settings.max_steps, warmup_share=0.02, decay_share=0.5
+        optimization = Optimization(
+            optimizer=partial(torch.optim.AdamW, lr=settings.lr, weight_decay=0.02),
+            schedule=partial(
+                warmup_stable_decay,
+                max_steps=settings.max_steps,
+                warmup_share=0.02,
+                decay_share=0.5,
+            ),
+            ema_decay=0.998,
         )
+        optimizer, schedule = optimization.configure(self)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
-def train_reader(settings: ReaderSettings) -> PadReaderNetworks:
+def train_reader(settings: ReaderSettings) -> tuple[PadReaderNetworks, PressNetwork]:
     """Train, or go on with training, and return the networks."""
     L.seed_everything(settings.seed, verbose=False)
     paths = _make_store(settings, "pads", settings.seed, settings.num_scenes)
@@ -112,7 +141,19 @@ def train_reader(settings: ReaderSettings) -> PadReaderNetworks:
     step = int(read_checkpoint(last)["global_step"]) if last.exists() else 0
     if step < settings.max_steps:
         _fit(settings, paths, step)
-    return load_networks(last)
+    networks = load_networks(last)
+    L.seed_everything(settings.seed, verbose=False)
+    press = train_presses(
+        paths,
+        networks.button,
+        settings.out_dir / _LAST_PRESS,
+        seed=settings.seed,
+        max_steps=settings.num_press_steps,
+        lr=settings.lr,
+        workers=settings.workers,
+        save_every_n_steps=settings.save_every_n_steps,
+    )
+    return networks, press
 
 
 def _make_store(settings: ReaderSettings, name: str, seed: int, num_scenes: int) -> list[Path]:
@@ -161,8 +202,9 @@ def _fit(settings: ReaderSettings, paths: Sequence[Path], step: int) -> None:
 
 
 def load_networks(path: Path) -> PadReaderNetworks:
-    """Load the networks of a checkpoint."""
-    weights = read_checkpoint(path)["state_dict"]
+    """Load the averaged networks of a checkpoint."""
+    checkpoint = read_checkpoint(path)
+    weights = checkpoint["state_dict"] | averages_in(checkpoint["optimizer_states"][0])
     networks = PadReaderNetworks()
     networks.load_state_dict({name.removeprefix(_PREFIX): each for name, each in weights.items()})
     return networks.eval()
@@ -180,13 +222,19 @@ class ReaderScores:
     """Share of the controls that are said to be there or not as they are."""
     button_accuracy: float
     button_f1: float
+    """Of presses, in frames as they come, beside what the same video shows of a press."""
     stick_error: float
     """Mean distance of caps, in pixels of the crop."""
     click_accuracy: float
 
 
 @torch.no_grad()
-def measure_reader(networks: PadReaderNetworks, batches: Sequence[PadBatch]) -> ReaderScores:
+def measure_reader(
+    networks: PadReaderNetworks,
+    press: PressNetwork,
+    batches: Sequence[PadBatch],
+    presses: Sequence[PressBatch],
+) -> ReaderScores:
     """Measure on batches."""
     parts: dict[str, list[Tensor]] = {}
 
@@ -200,12 +248,13 @@ def measure_reader(networks: PadReaderNetworks, batches: Sequence[PadBatch]) -> 
         found = torch.stack([cells % heat.shape[-1], cells // heat.shape[-1]], dim=2)
         off = (LAYOUT_STRIDE * (found + 0.5) - batch.places).norm(dim=2)
         note(off=off[~off.isnan()], presence=((presence > 0) == (batch.presence > 0.5)).flatten())
-        pressed = networks.button(batch.button_patches, batch.button_kinds) > 0
-        note(read=pressed, true=batch.button_values > 0.5)
         stick_heat, clicks = networks.stick(batch.stick_patches)
         note(cap=(find_offset(stick_heat) - batch.stick_offsets).norm(dim=1))
         has_click = ~batch.stick_clicks.isnan()
         note(click=(clicks[has_click] > 0) == (batch.stick_clicks[has_click] > 0.5))
+    for batch in presses:
+        pressed = press(batch.patches, batch.presses, batch.usual, batch.kinds) > 0
+        note(read=pressed, true=batch.values > 0.5)
     all_ = {name: torch.cat(each).float() for name, each in parts.items()}
     both = (all_["read"] * all_["true"]).sum()
     return ReaderScores(
@@ -228,16 +277,24 @@ def ship_reader(settings: ReaderSettings, weights_dir: Path, *, command: str) ->
         command: What was called, for whoever wants the same weights.
     """
     networks = load_networks(settings.out_dir / _LAST)
+    press = load_press_network(settings.out_dir / _LAST_PRESS)
     paths = _make_store(
         settings, "validation", settings.seed + _VALIDATION, settings.num_validation_scenes
     )
-    batches = PadBatches(paths, seed=settings.seed + _VALIDATION)
-    scores = measure_reader(networks, [batches.make_batch(step) for step in range(len(paths))])
-    export_reader(networks, weights_dir)
+    seed, steps = settings.seed + _VALIDATION, range(len(paths))
+    batches = PadBatches(paths, seed=seed)
+    presses = PressBatches(paths, networks.button, seed=seed)
+    scores = measure_reader(
+        networks,
+        press,
+        [batches.make_batch(step) for step in steps],
+        [presses.make_batch(step) for step in steps],
+    )
+    export_reader(networks, press, weights_dir)
     facts: dict[str, Any] = {
         "command": command,
         "steps": int(read_checkpoint(settings.out_dir / _LAST)["global_step"]),
-        "parameters": sum(each.numel() for each in networks.parameters()),
+        "parameters": sum(e.numel() for e in (*networks.parameters(), *press.parameters())),
         "settings": {
             name: value
             for name, value in asdict(settings).items()
@@ -250,7 +307,7 @@ def ship_reader(settings: ReaderSettings, weights_dir: Path, *, command: str) ->
     return scores
 
 
-def export_reader(networks: PadReaderNetworks, folder: Path) -> None:
+def export_reader(networks: PadReaderNetworks, press: PressNetwork, folder: Path) -> None:
     """Write each network as an ONNX graph; patches of any number at once."""
     folder.mkdir(parents=True, exist_ok=True)
     buttons = torch.zeros(2, NUM_CHANNELS, BUTTON_SIDE, BUTTON_SIDE)
@@ -260,6 +317,9 @@ def export_reader(networks: PadReaderNetworks, folder: Path) -> None:
     write("layout", networks.layout, (views,), ["heat", "presence", "sizes", "travels"], None)
     kinds = torch.zeros(2, dtype=torch.int64)
     write("button", networks.button, (buttons, kinds), ["pressed"], ["patches", "kinds"])
+    presses = torch.zeros(2, NUM_LOOKS, BUTTON_SIDE, BUTTON_SIDE)
+    given = buttons, presses, torch.zeros(2, NUM_SHARES), kinds
+    write("press", press, given, ["pressed"], ["patches", "presses", "usual", "kinds"])
     write("stick", networks.stick, (sticks,), ["heat", "click"], ["patches"])
 
 

@@ -25,6 +25,7 @@ from nitrogen_train.overlay_reader.pad_crops import (
     BUTTON_SIDE,
     CROP_HEIGHT,
     CROP_WIDTH,
+    NUM_CHANNELS,
     STICK_SIDE,
     PadAtRest,
     find_rest,
@@ -213,9 +214,9 @@ def test_patches_of_sticks_show_the_cap_where_they_say() -> None:
     sample = sample_scene(np.random.default_rng(0), scene)
 
     patches, offsets = sample["stick_patches"], sample["stick_offsets"]
-    assert patches.shape == (16, 8, STICK_SIDE, STICK_SIDE)
+    assert patches.shape == (5, NUM_CHANNELS, STICK_SIDE, STICK_SIDE)
     # What is off rest and rest together are what the frame shows.
-    luma = patches[:, 0] + patches[:, 3]
+    luma = patches[:, 0] + patches[:, 4]
     board = np.median(luma, axis=(1, 2), keepdims=True)
     for shown, offset in zip(luma - board, offsets, strict=True):
         assert find_spot(shown) == pytest.approx(offset, abs=0.6)
@@ -229,47 +230,43 @@ def test_patches_of_buttons_show_what_they_say() -> None:
 
     middles = np.abs(sample["button_patches"][:, 0, 8:24, 8:24]).max(axis=(1, 2))
     is_pressed = sample["button_values"] > 0
-    assert sample["button_patches"].shape[1:] == (8, BUTTON_SIDE, BUTTON_SIDE)
+    assert sample["button_patches"].shape[1:] == (NUM_CHANNELS, BUTTON_SIDE, BUTTON_SIDE)
     assert middles[is_pressed].min() > 4 * middles[~is_pressed].max()
     assert set(sample["button_kinds"].tolist()) == {BUTTONS.index("SOUTH"), BUTTONS.index("EAST")}
-    assert is_pressed.sum() == 2 * 5
+    assert 2 <= is_pressed.sum() <= 2 * 3
+    assert (~is_pressed).sum() == 2 * 5
 
 
 def test_a_sample_says_what_is_there_and_asks_for_no_click_that_is_not_drawn() -> None:
     rng = np.random.default_rng(0)
-    with_click, without = (
-        sample_scene(rng, make_pad_scene(2, click=each)) for each in (True, False)
-    )
+    some = [sample_scene(rng, make_pad_scene(2)) for _ in range(8)]
+    with_click, without = some[0], sample_scene(rng, make_pad_scene(2, click=False))
 
     there = {PLACED.index(name) for name in ("SOUTH", "EAST", "LEFT_STICK")}
     assert set(np.flatnonzero(with_click["presence"])) == {*there, len(PLACED)}
     assert set(np.flatnonzero(without["presence"])) == there
-    assert set(with_click["stick_clicks"].tolist()) == {0.0, 1.0}
+    assert {click for each in some for click in each["stick_clicks"].tolist()} == {0.0, 1.0}
     assert np.isnan(without["stick_clicks"]).all()
 
 
-def test_layouts_of_all_samples_are_joined_with_patches_of_some() -> None:
+def test_samples_are_joined_in_their_order() -> None:
     rng = np.random.default_rng(0)
-    samples = [
-        sample_scene(rng, make_pad_scene(seed), closely=closely)
-        for seed, closely in ((0, True), (1, False), (2, True))
-    ]
+    samples = [sample_scene(rng, make_pad_scene(seed)) for seed in range(3)]
 
     batch = join_samples(samples)
 
     for row, sample in enumerate(samples):
         assert np.array_equal(batch.views[row].numpy(), sample["views"])
         assert np.array_equal(batch.places[row].numpy(), sample["places"], equal_nan=True)
-    assert "stick_patches" not in samples[1]
     for name in ("button_patches", "button_kinds", "button_values", "stick_offsets"):
-        both = np.concatenate([samples[0][name], samples[2][name]])
-        assert np.array_equal(vars(batch)[name].numpy(), both), name
+        all_ = np.concatenate([sample[name] for sample in samples])
+        assert np.array_equal(vars(batch)[name].numpy(), all_), name
 
 
-def test_a_batch_looks_closely_at_some_of_its_scenes(tmp_path: Path) -> None:
+def test_a_batch_has_patches_of_all_its_scenes(tmp_path: Path) -> None:
     store_scenes(tmp_path / "a.npz", [make_pad_scene(each) for each in range(6)])
 
     batch = PadBatches([tmp_path / "a.npz"], seed=0).make_batch(0)
 
     assert len(batch.views) == 6
-    assert len(batch.stick_patches) == 4 * 16
+    assert len(batch.stick_patches) == 6 * 5

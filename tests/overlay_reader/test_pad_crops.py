@@ -6,6 +6,7 @@ from nitrogen_train.overlay_reader.pad_crops import (
     CROP_WIDTH,
     PadCrop,
     cut_patches,
+    find_press,
     find_rest,
     stack_channels,
 )
@@ -58,13 +59,29 @@ def test_rest_is_what_most_frames_show_and_patches_what_differs_from_it() -> Non
 
     assert (rest.luma == 100).all()
     assert rest.spread[61, 91] == pytest.approx(64 / 9)
-    assert at_spot.shape == (9, 8, 32, 32)
+    assert at_spot.shape == (9, 9, 32, 32)
     assert at_spot[4, 0, 14:18, 14:18] == pytest.approx(1.0)
     assert np.count_nonzero(at_spot[:, :3]) == 16
+    # By what is usual at its place: one frame of nine is nearly that far off.
+    usual = 64 / (2 * rest.reach[61, 91] + 6)
+    assert at_spot[4, 3, 14:18, 14:18] == pytest.approx(min(usual, 1.0))
     luma = (rest.luma[46:78, 76:108] - 128) / 64
-    assert (at_spot[:, 3] == luma).all()
+    assert (at_spot[:, 4] == luma).all()
     assert not at_corner[0, :, :16].any()
     assert not at_corner[0, :, :, :16].any()
-    assert at_corner[0, 3, 16:, 16:] == pytest.approx((100 - 128) / 64)
-    assert at_corner[1, 3, :16, :16] == pytest.approx((100 - 128) / 64)
+    assert at_corner[0, 4, 16:, 16:] == pytest.approx((100 - 128) / 64)
+    assert at_corner[1, 4, :16, :16] == pytest.approx((100 - 128) / 64)
     assert not at_corner[1, :, 16:].any()
+
+
+def test_a_press_is_what_the_likeliest_patches_show() -> None:
+    rng = np.random.default_rng(3)
+    patches = rng.normal(size=(20, 9, 32, 32)).astype(np.float32)
+    logits = np.linspace(-6, 2, 20).astype(np.float32)
+    order = rng.permutation(20)
+
+    press, usual = find_press(patches[order], logits[order])
+
+    assert press == pytest.approx(patches[-4:, :3].mean(axis=0), abs=1e-6)
+    assert usual == pytest.approx(np.percentile(logits, (50, 75, 90, 100)) / 4, abs=1e-6)
+    assert find_press(patches, np.full(20, 50, np.float32))[1].tolist() == [2] * 4

@@ -16,7 +16,8 @@ from data_tools.watching.any_skin.read_any import PadNetworks
 from nitrogen_train.overlay_reader import __main__ as command
 from nitrogen_train.overlay_reader import pad_batches
 from nitrogen_train.overlay_reader.pad_batches import join_samples, sample_scene, store_scenes
-from nitrogen_train.overlay_reader.reader_networks import PadReaderNetworks
+from nitrogen_train.overlay_reader.reader_networks import PadReaderNetworks, PressNetwork
+from nitrogen_train.overlay_reader.train_presses import PressBatch, PressBatches
 from nitrogen_train.overlay_reader.train_reader import (
     ReaderScores,
     ReaderSettings,
@@ -26,7 +27,7 @@ from nitrogen_train.overlay_reader.train_reader import (
 )
 from nitrogen_train.training.checkpoints import read_checkpoint
 
-FILES = ["button.onnx", "layout.onnx", "reader.json", "stick.onnx"]
+FILES = ["button.onnx", "layout.onnx", "press.onnx", "reader.json", "stick.onnx"]
 
 
 @pytest.fixture
@@ -40,13 +41,18 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ReaderSettings:
             store_scenes(path, [make_pad_scene(first + number)])
     return ReaderSettings(
         videos=(), out_dir=tmp_path / "run", num_scenes=3, num_validation_scenes=2, max_steps=3,
-        workers=1, save_every_n_steps=1,
+        num_press_steps=3, workers=1, save_every_n_steps=1,
     )  # fmt: skip
 
 
 def find_file_of_last_step(settings: ReaderSettings) -> Path:
     order = np.random.default_rng((settings.seed, 0)).permutation(settings.num_scenes)
     return settings.out_dir / "pads" / f"{order[-1]:05d}.npz"
+
+
+def join_weights(trained: tuple[PadReaderNetworks, PressNetwork]) -> dict[str, torch.Tensor]:
+    networks, press = trained
+    return {**networks.state_dict(), **press.state_dict(prefix="press.")}
 
 
 def test_a_run_that_broke_down_goes_on_as_if_it_had_not(
@@ -56,7 +62,7 @@ def test_a_run_that_broke_down_goes_on_as_if_it_had_not(
     (tmp_path / "parts" / "pads").mkdir(parents=True)
     for path in (settings.out_dir / "pads").iterdir():
         (tmp_path / "parts" / "pads" / path.name).write_bytes(path.read_bytes())
-    whole = train_reader(settings).state_dict()
+    whole = join_weights(train_reader(settings))
     last = find_file_of_last_step(parts)
     content = last.read_bytes()
     last.write_bytes(b"nothing that can be read")
@@ -65,7 +71,7 @@ def test_a_run_that_broke_down_goes_on_as_if_it_had_not(
         train_reader(parts)
     step = read_checkpoint(tmp_path / "parts" / "last.ckpt")["global_step"]
     last.write_bytes(content)
-    again = train_reader(parts).state_dict()
+    again = join_weights(train_reader(parts))
 
     assert 0 < step < 3
     for name, value in whole.items():
@@ -73,11 +79,11 @@ def test_a_run_that_broke_down_goes_on_as_if_it_had_not(
 
 
 def test_a_run_that_is_done_is_not_trained_further(settings: ReaderSettings) -> None:
-    whole = train_reader(settings).state_dict()
+    whole = join_weights(train_reader(settings))
     for path in (settings.out_dir / "pads").iterdir():
         path.write_bytes(b"nothing that can be read")
 
-    again = train_reader(settings).state_dict()
+    again = join_weights(train_reader(settings))
 
     assert all(torch.equal(again[name], value) for name, value in whole.items())
 
@@ -101,26 +107,37 @@ def test_what_is_shipped_is_what_the_reader_opens(settings: ReaderSettings, tmp_
         assert 0 <= facts["validation"][share] <= 1
 
 
+def vars_of(batch: PressBatch) -> dict[str, torch.Tensor]:
+    return {name: value for name, value in vars(batch).items() if name != "values"}
+
+
 def test_the_shipped_graphs_give_what_the_networks_give(tmp_path: Path) -> None:
     torch.manual_seed(0)
-    networks, rng = PadReaderNetworks(), np.random.default_rng(0)
+    networks, press, rng = PadReaderNetworks(), PressNetwork(), np.random.default_rng(0)
     batch = join_samples([sample_scene(rng, make_pad_scene(0))])
+    store_scenes(tmp_path / "scene.npz", [make_pad_scene(0)])
+    presses = PressBatches([tmp_path / "scene.npz"], networks.button, seed=0).make_batch(0)
     with torch.no_grad():
         # Means and variances of the patches, which are folded into the graphs.
+        networks.train()
         networks.button(batch.button_patches, batch.button_kinds)
         networks.stick(batch.stick_patches)
+        press(**vars_of(presses))
         networks.eval()
+        press.eval()
         wanted = {
             "layout": networks.layout(batch.views),
             "button": (networks.button(batch.button_patches, batch.button_kinds),),
+            "press": (press(**vars_of(presses)),),
             "stick": networks.stick(batch.stick_patches),
         }
 
-    export_reader(networks, tmp_path / "weights")
+    export_reader(networks, press, tmp_path / "weights")
 
     given = {
         "layout": {"views": batch.views},
         "button": {"patches": batch.button_patches, "kinds": batch.button_kinds},
+        "press": vars_of(presses),
         "stick": {"patches": batch.stick_patches},
     }
     for name, inputs in given.items():
@@ -140,7 +157,12 @@ def test_the_command_trains_what_reads_alone(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     tiny = partial(
-        ReaderSettings, num_scenes=3, num_validation_scenes=2, max_steps=2, save_every_n_steps=1
+        ReaderSettings,
+        num_scenes=3,
+        num_validation_scenes=2,
+        max_steps=2,
+        num_press_steps=1,
+        save_every_n_steps=1,
     )
     monkeypatch.setattr(command, "ReaderSettings", tiny)
     (tmp_path / "out").mkdir()
@@ -177,7 +199,9 @@ def test_a_video_that_is_not_there_is_told_of_before_all_work(
 @pytest.mark.full
 def test_the_command_begins_at_videos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pad_batches, "FILE", 2)
-    tiny = partial(ReaderSettings, num_scenes=2, num_validation_scenes=2, max_steps=1)
+    tiny = partial(
+        ReaderSettings, num_scenes=2, num_validation_scenes=2, max_steps=1, num_press_steps=1
+    )
     monkeypatch.setattr(command, "ReaderSettings", tiny)
     video = tmp_path / "a.mp4"
     write_play(video, 30)

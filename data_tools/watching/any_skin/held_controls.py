@@ -8,28 +8,27 @@ of a press, and a release would be read as one. But presses of one skin change p
 """
 
 import numpy as np
-from jaxtyping import Bool, Float32
+from jaxtyping import Float32
 
+from data_tools.watching.any_skin.button_looks import ButtonLooks
 from data_tools.watching.any_skin.pad_networks import CropLayout, PadNetworks
 from nitrogen_train.overlay_reader.pad_crops import (
-    BUTTON_SIDE,
     CROP_HEIGHT,
     CROP_WIDTH,
     PadAtRest,
-    cut_patches,
     measure_rest,
-    stack_channels,
 )
-from nitrogen_train.overlay_reader.placed_controls import BUTTONS
 
 _FEWEST_MOMENTS = 3
 """Moments at which a button is read as pressed, to tell how that changes it."""
-_AGAINST = -0.5
-"""Cosine between a button's change and that of the others, below which it is held at rest."""
-_FEWEST_ALIKE = 3
-"""Other buttons that must change in one way."""
-_BRIGHTNESS = 0.25
-"""Share of brightness in a change from which on its sign tells something."""
+_ALIKE, _AGAINST = 0.5, -0.8
+"""Cosines between a button's change and the common one: above, it is alike; below, it is held."""
+_FEWEST_ALIKE, _MOST_ALIKE = 3, 0.5
+"""Other buttons that must change alike, and their share."""
+_AS_LARGE = 0.3
+"""Of the usual change: a smaller one is noise."""
+_LEVELS = np.array([64.0, 32.0, 32.0], np.float32)
+"""Levels of brightness and colours in the unit of patches."""
 _MARGIN_PX = 2
 
 
@@ -39,7 +38,7 @@ def release_held(
     rest: PadAtRest,
     layout: CropLayout,
     networks: PadNetworks,
-) -> tuple[PadAtRest, Bool[np.ndarray, "m c"]]:
+) -> tuple[PadAtRest, ButtonLooks]:
     """Return rest with all buttons released, as far as moments show them so.
 
     Args:
@@ -50,47 +49,26 @@ def release_held(
         networks: Read the moments.
 
     Returns:
-        Rest, and which of the layout's buttons are pressed at each moment.
+        Rest, and what the layout's buttons look like beside it.
     """
     names = list(layout.buttons)
-    pressed, changes = _read_moments(luma, chroma, rest, layout, networks)
+    looks = ButtonLooks.find(luma, chroma, rest, layout, networks)
     for _ in names:
-        held = _find_held(changes)
+        is_told = looks.pressed.sum(axis=0) >= _FEWEST_MOMENTS
+        held = _find_held(looks.changes * is_told[:, None] * _LEVELS)
         if held is None:
             break
-        rest = _repaint(luma, chroma, rest, pressed[:, held], _find_edges(layout, names[held]))
-        pressed, changes = _read_moments(luma, chroma, rest, layout, networks)
-    return rest, pressed
-
-
-def _read_moments(
-    luma: np.ndarray,
-    chroma: np.ndarray,
-    rest: PadAtRest,
-    layout: CropLayout,
-    networks: PadNetworks,
-) -> tuple[Bool[np.ndarray, "m c"], Float32[np.ndarray, "c 3"]]:
-    """Read all buttons; return where they are read as pressed, and the mean change there."""
-    off, still = stack_channels(luma, chroma, rest)
-    frames, changes, pressed = np.arange(len(luma)), [], []
-    for name in layout.buttons:
-        places = [layout.places[name]] * len(frames)
-        patches = cut_patches(off, still, frames, places, BUTTON_SIDE)
-        kinds = np.full(len(frames), BUTTONS.index(name), np.int64)
-        is_down = networks.read_buttons(patches, kinds) > 0.5
-        half = BUTTON_SIDE // 2
-        wide, tall = (min(half, max(1, round(side / 2))) for side in layout.sizes[name])
-        inner = patches[:, :3, half - tall : half + tall, half - wide : half + wide]
-        is_told = is_down.sum() >= _FEWEST_MOMENTS
-        changes.append(inner[is_down].mean(axis=(0, 2, 3)) if is_told else np.zeros(3))
-        pressed.append(is_down)
-    return np.array(pressed, bool).reshape(-1, len(luma)).T, np.array(changes, np.float32).reshape(
-        -1, 3
-    )
+        moments = looks.pressed[:, held]
+        rest = _repaint(luma, chroma, rest, moments, _find_edges(layout, names[held]))
+        looks = ButtonLooks.find(luma, chroma, rest, layout, networks)
+    return rest, looks
 
 
 def _find_held(changes: Float32[np.ndarray, "c 3"]) -> int | None:
-    """Find the button that changes most against the way of the others; None if none does."""
+    """Find the button that changes most against the way of the others; None if none does.
+
+    Buttons of different colours have no way in common, and tell nothing.
+    """
     sizes = np.linalg.norm(changes, axis=1)
     ways = changes / np.maximum(sizes, 1e-6)[:, None]
     best = None
@@ -99,14 +77,14 @@ def _find_held(changes: Float32[np.ndarray, "c 3"]) -> int | None:
         others[number] = False
         common = changes[others].sum(axis=0)
         common = common / max(float(np.linalg.norm(common)), 1e-6)
-        alike = (ways[others] @ common > -_AGAINST).sum() >= _FEWEST_ALIKE
-        is_against = alike and ways[number] @ common < _AGAINST and ways[number, 0] * common[0] <= 0
-        # Buttons of different colours have brightness alone in common.
-        brightness = ways[others, 0]
-        brightness = brightness[np.abs(brightness) > _BRIGHTNESS]
-        is_other = len(brightness) > _FEWEST_ALIKE and abs(ways[number, 0]) > _BRIGHTNESS
-        is_other &= bool((brightness * ways[number, 0] < 0).all())
-        if (is_against or is_other) and (best is None or sizes[number] > sizes[best]):
+        alike = ways[others] @ common > _ALIKE
+        if (
+            alike.sum() >= _FEWEST_ALIKE
+            and alike.mean() >= _MOST_ALIKE
+            and ways[number] @ common < _AGAINST
+            and sizes[number] > _AS_LARGE * np.median(sizes[others])
+            and (best is None or sizes[number] > sizes[best])
+        ):
             best = int(number)
     return best
 

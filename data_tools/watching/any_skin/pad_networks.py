@@ -1,7 +1,9 @@
 """Tell by the networks where the controls of a controller are, and what each shows.
 
     PadAtRest ─► PadNetworks.find_layout ─► CropLayout ◄─► OverlayLayout, in pixels of the video
-    patches ─► read_buttons, read_sticks ─► how far pressed, where the cap is
+    patches ─► tell ─► how likely each alone shows a press
+    patches, what a press looks like ─► read_buttons ─► how far pressed
+    patches ─► read_sticks ─► where the cap is
 
 The networks are trained by `nitrogen_train/overlay_reader`, and run here without torch.
 """
@@ -15,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime
-from jaxtyping import Float32, Int64
+from jaxtyping import Bool, Float32, Int64
 
 from data_tools.watching.overlay_layout import STICKS, OverlayLayout
 from data_tools.watching.reading import Box
@@ -31,13 +33,21 @@ from nitrogen_train.overlay_reader.pad_crops import (
 from nitrogen_train.overlay_reader.placed_controls import BUTTONS, PLACED, THUMBS
 
 WEIGHTS_DIR = Path(__file__).parent / "weights"
-_VERSION = "any-skin-1"
+_VERSION = "any-skin-2"
 _LEAST_PRESENCE = 0.0
 """Logit from which on a control is there."""
+_PRESSED, _CLICKED = -0.5, 0.5
+"""Logits of what is as likely pressed as not: of skins that no training saw, presses look fainter
+than they are, and moving caps are taken for clicks."""
+_LEAST_SHARE = 0.01
+"""Of a control's heat around its place: with less it is not where it can be."""
+_TAKEN = 0.35
+"""Share of a button's size around its middle in which no other button has its own."""
 _CELLS = (CROP_HEIGHT // LAYOUT_STRIDE, CROP_WIDTH // LAYOUT_STRIDE)
 _GRAPHS = {
     "layout": (["views"], ["heat", "presence", "sizes", "travels"]),
     "button": (["patches", "kinds"], ["pressed"]),
+    "press": (["patches", "presses", "usual", "kinds"], ["pressed"]),
     "stick": (["patches"], ["heat", "click"]),
 }
 """What each network takes and gives."""
@@ -47,7 +57,7 @@ class PadNetworks:
     """The networks, as they were shipped.
 
     Args:
-        folder: Where `layout.onnx`, `button.onnx`, `stick.onnx` and `reader.json` are.
+        folder: Where the graphs, `layout.onnx` among them, and `reader.json` are.
 
     Raises:
         ValueError: If a file is missing, or is not what training writes.
@@ -75,7 +85,7 @@ class PadNetworks:
                 )
         if shape[1:2] != [len(PLACED)]:
             raise ValueError(f"{folder}: no weights of the reader: its layout gives {shape}")
-        self._layout, self._button, self._stick = sessions
+        self._layout, self._button, self._press, self._stick = sessions
 
     def find_layout(self, rest: PadAtRest) -> "CropLayout":
         """Tell where the controls of a controller are in its crop."""
@@ -83,16 +93,25 @@ class PadNetworks:
             np.asarray(each) for each in self._layout.run(None, {"views": rest.views()[None]})
         )
         logits = dict(zip((*PLACED, *THUMBS), presence[0].tolist(), strict=True))
+        drawn = [name for name in PLACED if logits[name] > _LEAST_PRESENCE]
+        # Of two buttons at one place, the surer one has it.
+        drawn.sort(key=lambda name: -_measure_peak(heat[0, PLACED.index(name)]))
+        free = np.ones(_CELLS, bool)
         places, found, sure = {}, {}, []
-        for index, name in enumerate(PLACED):
-            if logits[name] > _LEAST_PRESENCE:
-                (x, y), cell = _find_peak(heat[0, index])
-                sure.append(_measure_peak(heat[0, index], cell))
-                width, height = np.exp(
-                    sizes[0].reshape(2, len(PLACED), *heat.shape[2:])[:, index, cell[0], cell[1]]
-                ).tolist()
-                places[name] = (x, y)
-                found[name] = (width, height)
+        for name in drawn:
+            index = PLACED.index(name)
+            own = heat[0, index] if name in STICKS else np.where(free, heat[0, index], -np.inf)
+            (x, y), cell = _find_peak(own)
+            if _measure_peak(heat[0, index], cell) < _LEAST_SHARE:
+                continue
+            sure.append(_measure_peak(heat[0, index]))
+            width, height = np.exp(
+                sizes[0].reshape(2, len(PLACED), *heat.shape[2:])[:, index, cell[0], cell[1]]
+            ).tolist()
+            places[name] = (x, y)
+            found[name] = (width, height)
+            if name not in STICKS:
+                free &= ~_mark_cells((x, y), (width, height))
         clicks = {
             thumb: stick
             for thumb, stick in zip(THUMBS, STICKS, strict=True)
@@ -107,14 +126,33 @@ class PadNetworks:
             certainty=float(np.mean(sure)) if sure else 0.0,
         )
 
-    def read_buttons(
-        self, patches: Float32[np.ndarray, "n 8 32 32"], kinds: Int64[np.ndarray, " n"]
+    def tell(
+        self, patches: Float32[np.ndarray, "n 9 32 32"], kinds: Int64[np.ndarray, " n"]
     ) -> Float32[np.ndarray, " n"]:
-        """Return how far each button is pressed, in [0, 1]; kinds are places in `BUTTONS`."""
+        """Return logits of a press in each patch alone; kinds are places in `BUTTONS`."""
         (logits,) = self._button.run(None, {"patches": patches, "kinds": kinds})
-        return _squash(np.asarray(logits, np.float32))
+        return np.asarray(logits, np.float32)
 
-    def read_sticks(self, patches: Float32[np.ndarray, "n 8 64 64"]) -> Float32[np.ndarray, "n 4"]:
+    def read_buttons(
+        self,
+        patches: Float32[np.ndarray, "n 9 32 32"],
+        presses: Float32[np.ndarray, "n 3 32 32"],
+        usual: Float32[np.ndarray, "n 4"],
+        kinds: Int64[np.ndarray, " n"],
+    ) -> Float32[np.ndarray, " n"]:
+        """Return how far each button is pressed, in [0, 1].
+
+        Args:
+            patches: Around the buttons.
+            presses: What a press of each looks like, of `find_press`.
+            usual: How likely one is, of `find_press`.
+            kinds: Places in `BUTTONS`.
+        """
+        given = {"patches": patches, "presses": presses, "usual": usual, "kinds": kinds}
+        (logits,) = self._press.run(None, given)
+        return _squash(np.asarray(logits, np.float32) - _PRESSED)
+
+    def read_sticks(self, patches: Float32[np.ndarray, "n 9 64 64"]) -> Float32[np.ndarray, "n 4"]:
         """Read patches around sticks.
 
         Returns:
@@ -123,7 +161,8 @@ class PadNetworks:
         """
         heat, clicks = self._stick.run(None, {"patches": patches})
         offsets, sure = find_caps(np.asarray(heat, np.float32))
-        return np.column_stack([offsets, sure, _squash(np.asarray(clicks, np.float32))])
+        clicked = _squash(np.asarray(clicks, np.float32) - _CLICKED)
+        return np.column_stack([offsets, sure, clicked])
 
 
 def open_graph(path: Path) -> onnxruntime.InferenceSession:
@@ -172,8 +211,21 @@ def _find_peak(heat: Float32[np.ndarray, "h w"]) -> tuple[tuple[float, float], t
     return (x, y), (row, column)
 
 
-def _measure_peak(heat: Float32[np.ndarray, "h w"], cell: tuple[int, int]) -> float:
-    """Measure the share of the heat that lies around a cell."""
+def _mark_cells(place: tuple[float, float], size: tuple[float, float]) -> Bool[np.ndarray, "h w"]:
+    """Mark the cells that are in the middle of a button, where no other button has its own."""
+    rows, columns = (LAYOUT_STRIDE * (np.arange(count) + 0.5) for count in _CELLS)
+    across, along = (
+        (each - middle) / (_TAKEN * side)
+        for each, middle, side in zip((columns, rows), place, size, strict=True)
+    )
+    return np.hypot(along[:, None], across[None]) < 1
+
+
+def _measure_peak(heat: Float32[np.ndarray, "h w"], cell: tuple[int, int] | None = None) -> float:
+    """Measure the share of the heat that lies around a cell, or around the hottest one."""
+    if cell is None:
+        row, column = np.unravel_index(int(heat.argmax()), heat.shape)
+        cell = int(row), int(column)
     weights = np.exp(heat - heat.max())
     near = tuple(slice(max(0, place - 2), place + 3) for place in cell)
     return float(weights[near].sum() / weights.sum())

@@ -20,6 +20,7 @@ from av.video.frame import VideoFrame
 from jaxtyping import Bool, Float32, Int64
 
 from data_tools.shards.source_video import SourceVideo, read_video_table
+from data_tools.watching.any_skin.button_looks import ButtonLooks
 from data_tools.watching.any_skin.control_changes import ControlChanges, measure_change
 from data_tools.watching.any_skin.held_controls import release_held
 from data_tools.watching.any_skin.locate_pads import LocatedPad, locate_pads
@@ -40,7 +41,6 @@ from nitrogen_train.overlay_reader.pad_crops import (
     find_rest,
     stack_channels,
 )
-from nitrogen_train.overlay_reader.placed_controls import BUTTONS
 
 _MOMENTS = 48
 """Frames of a stretch that rest is told from."""
@@ -168,6 +168,7 @@ class _StretchReader:
     crop: PadCrop
     rest: PadAtRest
     layout: CropLayout
+    looks: ButtonLooks
     edges: SteadyEdges
     networks: PadNetworks
     num_used: int
@@ -211,12 +212,12 @@ class _StretchReader:
         )
         if not found.controls:
             raise ReadingError(f"{video.path}: no control of the controller can be told")
-        rest, pressed = release_held(luma, chroma, rest, found, networks)
-        num_used = int(pressed.any(axis=0).sum())
+        rest, looks = release_held(luma, chroma, rest, found, networks)
+        num_used = int(looks.pressed.any(axis=0).sum())
         num_used += _count_moved(luma, chroma, rest, found, networks)
         regions = [found.find_cells(name) for name in (*found.buttons, *found.sticks)]
         edges = SteadyEdges.find(luma, rest.luma, regions)
-        return cls(part, pad, crop, rest, found, edges, networks, num_used)
+        return cls(part, pad, crop, rest, found, looks, edges, networks, num_used)
 
     def read(self, rows: RowsRead, progress: Progress | None) -> None:
         """Read all frames of the stretch into the rows of the video."""
@@ -264,11 +265,9 @@ class _StretchReader:
     def _read_buttons(
         self, off: np.ndarray, still: np.ndarray, frames: np.ndarray, columns: np.ndarray
     ) -> Float32[np.ndarray, "n 1"]:
-        names = self.layout.buttons
-        places = [self.layout.places[names[column]] for column in columns]
-        kinds = np.array([BUTTONS.index(name) for name in names], np.int64)[columns]
+        places = [self.layout.places[self.layout.buttons[column]] for column in columns]
         patches = cut_patches(off, still, frames, places, BUTTON_SIDE)
-        return self.networks.read_buttons(patches, kinds)[:, None]
+        return self.looks.read(patches, columns, self.networks)[:, None]
 
     def _read_sticks(
         self, off: np.ndarray, still: np.ndarray, frames: np.ndarray, columns: np.ndarray

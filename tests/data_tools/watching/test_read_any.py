@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - torch's own convention
 
 from data_tools.watching.any_skin import read_any
+from data_tools.watching.any_skin.held_controls import _find_held
 from data_tools.watching.any_skin.locate_pads import LocatedPad
 from data_tools.watching.any_skin.pad_networks import (
     WEIGHTS_DIR,
@@ -44,7 +45,7 @@ SKIN = make_boarded_skin()
 BOX = (170, 80, 300, 161)
 CROP = PadCrop((170.0, 80.0, 300.0, 161.0), WIDTH, HEIGHT)
 LAYOUT = place_skin(SKIN, BOX, picture=(WIDTH, HEIGHT))
-GRAPHS = ("layout", "button", "stick")
+GRAPHS = ("layout", "button", "press", "stick")
 
 
 class KnownLayout(nn.Module):
@@ -95,24 +96,49 @@ class ChangedButton(nn.Module):
         return 40 * (change - 0.35) + 0.0 * kinds
 
 
+class SamePress(nn.Module):
+    """Tells of a press what another network tells of the patch alone."""
+
+    def __init__(self, button: nn.Module) -> None:
+        super().__init__()
+        self.button = button
+
+    def forward(self, patches: Tensor, presses: Tensor, usual: Tensor, kinds: Tensor) -> Tensor:
+        nothing = 0 * (presses.mean() + usual.mean())
+        return self.button(patches, kinds) + nothing
+
+
+class LikePress(nn.Module):
+    """Tells that a button is pressed where half of what a press looks like is there."""
+
+    def forward(self, patches: Tensor, presses: Tensor, usual: Tensor, kinds: Tensor) -> Tensor:
+        inner = presses[:, 0, 10:22, 10:22]
+        both = (patches[:, 0, 10:22, 10:22] * inner).sum(dim=(1, 2))
+        share = both / (inner**2).sum(dim=(1, 2)).clamp_min(1e-3)
+        return 20 * (share - 0.5) + 0.0 * (usual.sum(dim=1) + kinds)
+
+
 class BrightnessStick(nn.Module):
     """Tells that the cap is where it is brighter than the board, and clicked where it is orange."""
 
     def forward(self, patches: Tensor) -> tuple[Tensor, Tensor]:
-        luma = F.avg_pool2d(patches[:, 0:1] + patches[:, 3:4], 2)
+        luma = F.avg_pool2d(patches[:, 0:1] + patches[:, 4:5], 2)
         heat = 200 * F.avg_pool2d(F.relu(luma - 0.25), 15, stride=1, padding=7)
         orange = F.avg_pool2d(-patches[:, 1:2], 9, stride=1)
         return heat[:, 0], 20 * (orange.amax(dim=(1, 2, 3)) - 0.7)
 
 
-def ship(folder: Path, networks: PadReaderNetworks) -> Path:
-    export_reader(networks, folder)
+def ship(folder: Path, networks: PadReaderNetworks, press: nn.Module | None = None) -> Path:
+    export_reader(networks, press or SamePress(networks.button), folder)
     (folder / "reader.json").write_text("{}")
     return folder
 
 
 def make_networks(
-    folder: Path, button: nn.Module, layout: type[KnownLayout] = KnownLayout
+    folder: Path,
+    button: nn.Module,
+    layout: type[KnownLayout] = KnownLayout,
+    press: nn.Module | None = None,
 ) -> PadNetworks:
     """Networks that read `make_skin` and nothing else."""
     networks = PadReaderNetworks()
@@ -122,7 +148,7 @@ def make_networks(
         ("stick", BrightnessStick()),
     ):
         setattr(networks, name, network)
-    return PadNetworks(ship(folder, networks))
+    return PadNetworks(ship(folder, networks, press))
 
 
 @pytest.fixture(scope="module")
@@ -164,13 +190,54 @@ def test_all_states_of_a_video_are_read(tmp_path: Path, made: PadNetworks, state
         assert place == pytest.approx(LAYOUT.places[name], abs=0.3), name
 
 
+def test_a_faint_press_is_told_by_what_the_video_shows_of_one(tmp_path: Path, states) -> None:
+    elements = [
+        replace(each, down=np.where([1, 1, 1, 0], each.up + 16, each.up).astype(np.uint8))
+        if isinstance(each, Button)
+        else each
+        for each in SKIN.elements
+    ]
+    faint = replace(SKIN, elements=tuple(elements))
+    path = draw_video(tmp_path / "a.mp4", faint, states)
+    one_look = make_networks(tmp_path / "one", BrightnessButton())
+    beside = make_networks(tmp_path / "beside", BrightnessButton(), press=LikePress())
+
+    blind, _ = read_any_overlay(path, layout=LAYOUT, networks=one_look)
+    reading, _ = read_any_overlay(path, layout=LAYOUT, networks=beside)
+
+    for name in ("SOUTH", "EAST", "WEST", "NORTH"):
+        true = np.array([state[name] > 0.5 for state in states])
+        assert not (blind.control(name) > 0.5).any(), name
+        assert np.mean((reading.control(name) > 0.5) == true) > 0.95, name
+
+
+def in_one_colour(skin: Skin) -> Skin:
+    """Let all presses light up alike."""
+    elements = []
+    for each in skin.elements:
+        if isinstance(each, Button):
+            up, down = each.up.copy(), each.down.copy()
+            up[..., :3], down[..., :3] = 20, 220
+            each = replace(each, up=up, down=down)
+        elements.append(each)
+    return replace(skin, elements=tuple(elements))
+
+
+def test_a_button_of_another_colour_is_not_taken_for_one_that_is_held() -> None:
+    alike = [[-18, -7, 30], [-20, -6, 28], [-25, -8, 36], [-17, -9, 33], [-30, -10, 45]]
+    green, dark = [36, -33, 13], [17, 6, -29]
+
+    assert _find_held(np.array([*alike, green], np.float32)) is None
+    assert _find_held(np.array([*alike, green, dark], np.float32)) == 6
+
+
 @pytest.mark.parametrize("held", [(), ("SOUTH",), ("WEST", "LEFT_SHOULDER")])
 def test_buttons_that_are_held_for_most_of_the_time_are_released_at_rest(
     held: tuple[str, ...], tmp_path: Path, states
 ) -> None:
     states = [state | {name: 1 - state[name] for name in held} for state in states]
     assert all(np.mean([state[name] for state in states]) > 0.55 for name in held)
-    path = draw_video(tmp_path / "a.mp4", SKIN, states)
+    path = draw_video(tmp_path / "a.mp4", in_one_colour(SKIN), states)
     networks = make_networks(tmp_path / "weights", ChangedButton())
 
     reading, _ = read_any_overlay(path, box=BOX, networks=networks)
@@ -377,7 +444,9 @@ def test_what_a_layout_network_gives_is_told_in_pixels_of_the_crop(made: PadNetw
     assert layout.travels == {"LEFT_STICK": pytest.approx(wanted.travels["LEFT_STICK"], rel=1e-3)}
 
 
-@pytest.mark.parametrize("name", ["layout.onnx", "button.onnx", "stick.onnx", "reader.json"])
+@pytest.mark.parametrize(
+    "name", ["layout.onnx", "button.onnx", "press.onnx", "stick.onnx", "reader.json"]
+)
 @pytest.mark.parametrize("content", [None, b"", b"no weights", b"\x08\x07" * 500])
 def test_weights_that_are_missing_or_garbage_are_refused_in_one_line(
     tmp_path: Path, untrained: Path, name: str, content: bytes | None
