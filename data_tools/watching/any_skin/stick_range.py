@@ -10,9 +10,15 @@ from jaxtyping import Float32
 
 _OUTER = 1.0
 """Percentile of places beyond which they do not count for the range."""
+_OFTEN = 3.0
+"""Percentile of places within which more than single ones lie."""
 _USED = 0.5
 """Of the wider axis' range: a narrower one says nothing about its middle."""
-_BY_DISTANCE, _BY_TIMES = 1.2, 0.3
+_BY_MIDDLE, _BY_TIMES = 2.0, 0.3
+_PLACE_PX = 3.0
+"""Pixels by which a layout is usually off, if a stick is parked most of all."""
+_FAR, _TOO_FAR = 1.15, 8.0
+"""Reach, as a share of the expected one, above which a place is not rest, and its cost."""
 _LEAST_REACH = 0.25
 """Of the expected travel: a stick that is hardly moved is not stretched to its ends."""
 _AWAY, _REACH = 0.4, 95.0
@@ -51,6 +57,7 @@ def _find_reach(way: Float32[np.ndarray, " n"]) -> float:
 
 def _find_rest(places: Float32[np.ndarray, "n 2"], expected: float) -> Float32[np.ndarray, " 2"]:
     low, high = np.percentile(places, (_OUTER, 100 - _OUTER), axis=0)
+    least, most = np.percentile(places, (_OFTEN, 100 - _OFTEN), axis=0)
     wide = high - low
     reach = max(expected, float(wide.max()) / 2, 1.0)
     rest = np.zeros(2, np.float32)
@@ -60,7 +67,11 @@ def _find_rest(places: Float32[np.ndarray, "n 2"], expected: float) -> Float32[n
         times = np.clip(1 - off / _NEAR_PX, 0, 1).sum(axis=0)
         middle = np.abs(steps - (low[axis] + high[axis]) / 2) / reach
         share = np.log(np.maximum(times, 0.5) / times.max())
-        cost = used * middle + _BY_DISTANCE * np.abs(steps) / reach - _BY_TIMES * share
+        # No way is longer than half of the widest range.
+        far = np.maximum(most[axis] - steps, steps - least[axis]) / reach
+        cost = _BY_MIDDLE * used * middle + _TOO_FAR * np.maximum(far - _FAR, 0)
+        distance = np.abs(steps) / _PLACE_PX
+        cost += np.where(distance < 1, distance**2 / 2, distance - 0.5) - _BY_TIMES * share
         near = off[:, cost.argmin()] <= _NEAR_PX
         rest[axis] = np.median(places[near, axis]) if near.any() else steps[cost.argmin()]
     return rest

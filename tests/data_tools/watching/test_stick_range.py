@@ -37,6 +37,18 @@ def test_rest_and_reach_are_found(play: str, off: tuple[float, float]) -> None:
     assert reach == pytest.approx(TRAVEL, rel=0.1)
 
 
+def test_a_stick_that_is_parked_does_not_rest_where_the_layout_saw_it() -> None:
+    # The layout was told from pictures that show the cap where it is parked, and lies near there.
+    parked = np.array([0.8, 0.0])
+    axes = np.concatenate([AROUND, np.tile(parked, (1600, 1)), *[AT_REST] * 3])
+    places = TRAVEL * (axes - 0.6 * parked) + RNG.normal(0, 0.25, axes.shape)
+
+    rest, reach = find_stick_range(places.astype(np.float32), TRAVEL)
+
+    assert rest == pytest.approx(-TRAVEL * 0.6 * parked, abs=0.6)
+    assert reach == pytest.approx(TRAVEL, rel=0.1)
+
+
 def test_places_that_were_read_wrong_do_not_stretch_it() -> None:
     places = TRAVEL * np.concatenate([AT_REST, AROUND, AROUND, [[0.1, 1.9]] * 10])
 
