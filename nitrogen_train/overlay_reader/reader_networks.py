@@ -131,6 +131,8 @@ class PressNetwork(nn.Module):
     Faint presses are told from noise by being alike.
     """
 
+    windows: Tensor
+
     def __init__(self) -> None:
         super().__init__()
         self.look = nn.Sequential(

@@ -6,23 +6,19 @@
 A run that was stopped is continued by the same call.
 """
 
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
-import lightning as L  # noqa: N812 - Lightning's own convention
 import numpy as np
 import torch
 from jaxtyping import Float, Int
-from lightning.pytorch.callbacks import ModelCheckpoint
-from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - torch's own convention
-from torch.utils.data import DataLoader, IterableDataset
+from torch.utils.data import IterableDataset
 
 from nitrogen_train.actions import GAMEPAD
+from nitrogen_train.overlay_reader.fit_reader import LitReader, count_steps, fit, load_averaged
 from nitrogen_train.overlay_reader.pad_batches import Light, read_scenes
 from nitrogen_train.overlay_reader.pad_crops import (
     BUTTON_SIDE,
@@ -33,15 +29,12 @@ from nitrogen_train.overlay_reader.pad_crops import (
 from nitrogen_train.overlay_reader.pad_scenes import PadScene
 from nitrogen_train.overlay_reader.placed_controls import BUTTONS, PLACED
 from nitrogen_train.overlay_reader.reader_networks import ButtonNetwork, PressNetwork
-from nitrogen_train.training.checkpoints import AtomicCheckpointIO, read_checkpoint
-from nitrogen_train.training.optimization import Optimization, averages_in, warmup_stable_decay
 
 _BUTTONS, _FRAMES = 6, 14
 """Of a scene, in a batch."""
 _HELD = 0.45
 """Share of frames with a press above which rest may show it; reading finds these by themselves."""
 _PLACE_ERROR = 1.6
-_TOLD_EVERY = 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,49 +120,19 @@ class PressBatches(IterableDataset[PressBatch]):
             )
 
 
-class LitPressReader(L.LightningModule):
+class LitPressReader(LitReader):
     """Learns from scenes of pads."""
 
     def __init__(self, *, max_steps: int, lr: float) -> None:
-        super().__init__()
+        super().__init__(max_steps=max_steps, lr=lr)
         self.press = PressNetwork()
-        self._max_steps, self._lr = max_steps, lr
-        self._start = time.monotonic()
 
     def training_step(self, batch: PressBatch, batch_idx: int) -> Tensor:
-        """Measure the loss of a batch, and tell of it now and then."""
+        """Measure the loss of a batch."""
         logits = self.press(batch.patches, batch.presses, batch.usual, batch.kinds).float()
         loss = F.binary_cross_entropy_with_logits(logits, batch.values)
-        if self.global_step % _TOLD_EVERY == 0:
-            passed = time.monotonic() - self._start
-            told = f"press {loss.item():.4f}  F1 {measure_f1(logits, batch.values):.3f}"
-            self.print(f"step {self.global_step}  {told}  {passed:.0f} s", flush=True)
+        self.tell(press=loss.item(), f1=measure_f1(logits, batch.values))
         return loss
-
-    def on_train_batch_start(self, batch: PressBatch, batch_idx: int) -> None:
-        """Use what was measured of all scenes over the last half, as reading does."""
-        if self.global_step >= self._max_steps // 2:
-            for module in self.modules():
-                if isinstance(module, nn.BatchNorm2d):
-                    module.eval()
-
-    def transfer_batch_to_device(
-        self, batch: PressBatch, device: torch.device, dataloader_idx: int
-    ) -> PressBatch:
-        """Move a batch."""
-        return PressBatch(**{name: value.to(device) for name, value in vars(batch).items()})
-
-    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        """Build AdamW, a schedule that falls over the last half, and an average of the weights."""
-        optimization = Optimization(
-            optimizer=partial(torch.optim.AdamW, lr=self._lr, weight_decay=0.02),
-            schedule=partial(
-                warmup_stable_decay, max_steps=self._max_steps, warmup_share=0.02, decay_share=0.5
-            ),
-            ema_decay=0.998,
-        )
-        optimizer, schedule = optimization.configure(self)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
 def measure_f1(logits: Tensor, values: Tensor) -> float:
@@ -201,44 +164,19 @@ def train_presses(
         workers: Processes that make batches.
         save_every_n_steps: How often the checkpoint is written.
     """
-    step = int(read_checkpoint(checkpoint)["global_step"]) if checkpoint.exists() else 0
+    step = count_steps(checkpoint)
     if step < max_steps:
-        trainer = L.Trainer(
-            accelerator="auto",
-            devices=1,
-            max_steps=max_steps,
-            precision="bf16-mixed",
-            gradient_clip_val=1.0,
-            default_root_dir=str(checkpoint.parent),
-            logger=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            callbacks=[
-                ModelCheckpoint(
-                    checkpoint.parent,
-                    filename=checkpoint.stem,
-                    every_n_train_steps=save_every_n_steps,
-                    enable_version_counter=False,
-                    save_top_k=1,
-                )
-            ],
-            plugins=[AtomicCheckpointIO()],
-        )
-        batches = PressBatches(paths, button, seed=seed, first_step=step)
-        trainer.fit(
+        fit(
             LitPressReader(max_steps=max_steps, lr=lr),
-            DataLoader(batches, batch_size=None, num_workers=workers),
-            ckpt_path=str(checkpoint) if checkpoint.exists() else None,
-            weights_only=True,
+            PressBatches(paths, button, seed=seed, first_step=step),
+            checkpoint,
+            max_steps=max_steps,
+            workers=workers,
+            save_every_n_steps=save_every_n_steps,
         )
-        trainer.save_checkpoint(checkpoint)
     return load_press_network(checkpoint)
 
 
 def load_press_network(path: Path) -> PressNetwork:
     """Load the averaged network of a checkpoint."""
-    checkpoint = read_checkpoint(path)
-    weights = checkpoint["state_dict"] | averages_in(checkpoint["optimizer_states"][0])
-    network = PressNetwork()
-    network.load_state_dict({name.removeprefix("press."): each for name, each in weights.items()})
-    return network.eval()
+    return load_averaged(PressNetwork(), path, prefix="press.")

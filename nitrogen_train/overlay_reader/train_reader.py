@@ -7,7 +7,6 @@ A run that was stopped is continued by the same call.
 """
 
 import json
-import time
 import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -17,11 +16,9 @@ from typing import Any
 
 import lightning as L  # noqa: N812 - Lightning's own convention
 import torch
-from lightning.pytorch.callbacks import ModelCheckpoint
-from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
 
+from nitrogen_train.overlay_reader.fit_reader import LitReader, count_steps, fit, load_averaged
 from nitrogen_train.overlay_reader.pad_batches import PadBatches, make_pad_store
 from nitrogen_train.overlay_reader.pad_crops import (
     BUTTON_SIDE,
@@ -47,18 +44,10 @@ from nitrogen_train.overlay_reader.train_presses import (
     train_presses,
 )
 from nitrogen_train.runtime.atomic_files import write_atomically
-from nitrogen_train.training.checkpoints import AtomicCheckpointIO, read_checkpoint
-from nitrogen_train.training.optimization import (
-    Optimization,
-    averages_in,
-    warmup_stable_decay,
-)
 
 FACTS_NAME = "reader.json"
 _LAST, _LAST_PRESS = "last.ckpt", "press.ckpt"
 _OPSET = 17
-_PREFIX = "networks."
-_TOLD_EVERY = 20
 _VALIDATION = 1
 """Added to the seed for scenes that are measured on."""
 
@@ -85,52 +74,18 @@ class ReaderSettings:
     save_every_n_steps: int = 100
 
 
-class LitPadReader(L.LightningModule):
+class LitPadReader(LitReader):
     """Learns from scenes of pads."""
 
-    def __init__(self, settings: ReaderSettings) -> None:
-        super().__init__()
+    def __init__(self, *, max_steps: int, lr: float) -> None:
+        super().__init__(max_steps=max_steps, lr=lr)
         self.networks = PadReaderNetworks()
-        self._settings = settings
-        self._start = time.monotonic()
 
     def training_step(self, batch: PadBatch, batch_idx: int) -> Tensor:
-        """Measure the loss of a batch, and tell of it now and then."""
+        """Measure the loss of a batch."""
         losses = measure_losses(self.networks, batch)
-        if self.global_step % _TOLD_EVERY == 0:
-            parts = "  ".join(f"{name} {value.item():.3f}" for name, value in vars(losses).items())
-            passed = time.monotonic() - self._start
-            self.print(f"step {self.global_step}  {parts}  {passed:.0f} s", flush=True)
+        self.tell(**{name: value.item() for name, value in vars(losses).items()})
         return losses.total
-
-    def on_train_batch_start(self, batch: PadBatch, batch_idx: int) -> None:
-        """Use what was measured of all scenes over the last half, as reading does."""
-        if self.global_step >= self._settings.max_steps // 2:
-            for module in self.modules():
-                if isinstance(module, nn.BatchNorm2d):
-                    module.eval()
-
-    def transfer_batch_to_device(
-        self, batch: PadBatch, device: torch.device, dataloader_idx: int
-    ) -> PadBatch:
-        """Move a batch."""
-        return PadBatch(**{name: value.to(device) for name, value in vars(batch).items()})
-
-    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        """Build AdamW, a schedule that falls over the last half, and an average of the weights."""
-        settings = self._settings
-        optimization = Optimization(
-            optimizer=partial(torch.optim.AdamW, lr=settings.lr, weight_decay=0.02),
-            schedule=partial(
-                warmup_stable_decay,
-                max_steps=settings.max_steps,
-                warmup_share=0.02,
-                decay_share=0.5,
-            ),
-            ema_decay=0.998,
-        )
-        optimizer, schedule = optimization.configure(self)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 
 def train_reader(settings: ReaderSettings) -> tuple[PadReaderNetworks, PressNetwork]:
@@ -138,9 +93,16 @@ def train_reader(settings: ReaderSettings) -> tuple[PadReaderNetworks, PressNetw
     L.seed_everything(settings.seed, verbose=False)
     paths = _make_store(settings, "pads", settings.seed, settings.num_scenes)
     last = settings.out_dir / _LAST
-    step = int(read_checkpoint(last)["global_step"]) if last.exists() else 0
+    step = count_steps(last)
     if step < settings.max_steps:
-        _fit(settings, paths, step)
+        fit(
+            LitPadReader(max_steps=settings.max_steps, lr=settings.lr),
+            PadBatches(paths, seed=settings.seed, first_step=step),
+            last,
+            max_steps=settings.max_steps,
+            workers=max(0, settings.workers - 1),
+            save_every_n_steps=settings.save_every_n_steps,
+        )
     networks = load_networks(last)
     L.seed_everything(settings.seed, verbose=False)
     press = train_presses(
@@ -167,47 +129,9 @@ def _make_store(settings: ReaderSettings, name: str, seed: int, num_scenes: int)
     )
 
 
-def _fit(settings: ReaderSettings, paths: Sequence[Path], step: int) -> None:
-    last = settings.out_dir / _LAST
-    trainer = L.Trainer(
-        accelerator="auto",
-        devices=1,
-        max_steps=settings.max_steps,
-        precision="bf16-mixed",
-        gradient_clip_val=1.0,
-        default_root_dir=str(settings.out_dir),
-        logger=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        callbacks=[
-            ModelCheckpoint(
-                settings.out_dir,
-                filename="last",
-                every_n_train_steps=settings.save_every_n_steps,
-                enable_version_counter=False,
-                save_top_k=1,
-            )
-        ],
-        plugins=[AtomicCheckpointIO()],
-    )
-    batches = PadBatches(paths, seed=settings.seed, first_step=step)
-    loader = DataLoader(batches, batch_size=None, num_workers=max(0, settings.workers - 1))
-    trainer.fit(
-        LitPadReader(settings),
-        loader,
-        ckpt_path=str(last) if last.exists() else None,
-        weights_only=True,
-    )
-    trainer.save_checkpoint(last)
-
-
 def load_networks(path: Path) -> PadReaderNetworks:
     """Load the averaged networks of a checkpoint."""
-    checkpoint = read_checkpoint(path)
-    weights = checkpoint["state_dict"] | averages_in(checkpoint["optimizer_states"][0])
-    networks = PadReaderNetworks()
-    networks.load_state_dict({name.removeprefix(_PREFIX): each for name, each in weights.items()})
-    return networks.eval()
+    return load_averaged(PadReaderNetworks(), path, prefix="networks.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -293,7 +217,7 @@ def ship_reader(settings: ReaderSettings, weights_dir: Path, *, command: str) ->
     export_reader(networks, press, weights_dir)
     facts: dict[str, Any] = {
         "command": command,
-        "steps": int(read_checkpoint(settings.out_dir / _LAST)["global_step"]),
+        "steps": count_steps(settings.out_dir / _LAST),
         "parameters": sum(e.numel() for e in (*networks.parameters(), *press.parameters())),
         "settings": {
             name: value
