@@ -89,7 +89,7 @@ def make_plan(output_dir: Path, *, seed: int) -> Plan:
     evaluate = [
         f"policy={run_dir}", f"games=[{','.join(EPISODES)}]", f"episodes={HELDOUT_EPISODES}",
         f"datasets=[{datasets}]", f"output_dir={run_dir}", "videos=true",
-        "execution_horizon=1", "frame_stride=2",
+        "execution_horizon=1",
     ]  # fmt: skip
     commands += [
         Command(name="train", arguments=["-m", "nitrogen_train.train", *train]),

@@ -55,7 +55,6 @@ GAMES = (
         "nitrogen-data overlay draw rec --out drawn --skin xbox",
         more="--size 320x180 --width 120 --workers 1",
     ),
-    Run("ls demo/videos/*/*.mp4", names={"demo/videos/*": "drawn"}),
     Run(
         "nitrogen-data overlay draw rec --out presets --skin PRESET.json --width 200 --at top-left "
         "--bitrate 2M --fps 60",
@@ -109,7 +108,7 @@ GAMES = (
         "nitrogen-data mixture --mixture FILE --global-batch-size 4096 --steps 100000",
         names={"FILE": "mixture.yaml", "4096": "8", "100000": "100"},
     ),
-    Run("nitrogen-train experiment=demo plan=true"),
+    Run("nitrogen-train experiment=demo model=recurrent data.num_frames=3 plan=true"),
     Run("nitrogen-train … plan=true", names={"…": "experiment=demo"}),
     Run("nitrogen-train experiment=pretrain plan=true"),
     Run(
@@ -133,8 +132,7 @@ GAMES = (
     ),
     Run('eval "$(nitrogen-train -sc install=bash)"'),
     Run(
-        "nitrogen-eval policy=demo/run-0 games=[doom_defend,doom_gather] execution_horizon=1 "
-        "num_sampling_steps=1",
+        "nitrogen-eval policy=demo/run-0 games=[doom_defend,doom_gather] execution_horizon=1",
         more="episodes=2",
     ),
     Run(
