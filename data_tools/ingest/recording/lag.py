@@ -52,6 +52,7 @@ _PICTURE_ORDER, _CONTROL_ORDER = 3, 2
 """Steps that the whitening looks back; the picture's are those of flashes and of inertia."""
 _RIDGE = 1e-2
 """Share of a feature's variance that stands for what is constant in a window."""
+_LEAST_SPREAD = 1e-6
 _CLIP = 4.0
 """Limit in robust standard deviations: a cut to another scene is no motion."""
 
@@ -351,7 +352,9 @@ def _measure_scale(
     values: list[Float64[np.ndarray, "_ q"]],
 ) -> tuple[Float64[np.ndarray, " q"], Float64[np.ndarray, " q"]]:
     everything = np.concatenate(values)
-    return everything.mean(axis=0), everything.std(axis=0) + 1e-9
+    spread = everything.std(axis=0)
+    # What is the same all the time says nothing; at another lag it may be pressed once.
+    return everything.mean(axis=0), np.where(spread > _LEAST_SPREAD, spread, 1.0)
 
 
 def _standardize(
