@@ -174,7 +174,8 @@ COMPARISONS = {
     "watched": Comparison(
         contenders=LABELS,
         episodes={**EPISODES, "carracing": 16},
-        overrides=["++data.sources.carracing.weight=4"],
+        # Its rows last 80 ms, those of the other two 86 ms.
+        overrides=["++data.sources.carracing.weight=4", "++data.sources.carracing.any_fps=true"],
     ),
 }
 
