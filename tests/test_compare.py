@@ -12,6 +12,7 @@ from examples.compare import COMPARISONS, HELDOUT_EPISODES, SEEDS, Run, format_r
 from examples.demo import EPISODES
 from nitrogen_train.config import find_config_dir, register_schema
 from nitrogen_train.evaluate import EvaluateConfig
+from nitrogen_train.games import load_game
 from nitrogen_train.models.visual_policy import VisualPolicy
 
 NAMES = [(what, name) for what, each in COMPARISONS.items() for name in each.contenders]
@@ -35,6 +36,8 @@ def test_every_contender_is_a_config_that_builds(what: str, name: str, tmp_path:
         cfg = compose("train", overrides=words)
 
     assert set(cfg.data.sources) == set(COMPARISONS[what].episodes)
+    strict = [game for game, source in cfg.data.sources.items() if not source.get("any_fps")]
+    assert len({load_game(game).info.fps for game in strict}) == 1, "their rows last otherwise"
     with torch.device("meta"):
         assert isinstance(instantiate(cfg.model, _convert_="all"), VisualPolicy)
 
