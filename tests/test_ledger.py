@@ -2,6 +2,8 @@ import json
 import os
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -141,6 +143,23 @@ def test_two_processes_add_to_one_file(tmp_path: Path) -> None:
     assert {piece.name for piece in found} == {f"{p}-{n}" for p in "ab" for n in range(200)}
     assert len(found) == 400
     assert all(len(piece.sizes) == 999 for piece in found)
+
+
+def test_of_those_who_begin_a_file_at_once_none_is_lost(tmp_path: Path) -> None:
+    names_of_all = {"a", "b", "c", "d"}
+
+    for number in range(100):
+        path = tmp_path / f"{number}.jsonl"
+        at_once = threading.Barrier(len(names_of_all))
+
+        def add(name: str, path: Path = path, at_once: threading.Barrier = at_once) -> None:
+            at_once.wait()
+            Ledger(path, Piece, of="both").add(Piece(name))
+
+        with ThreadPoolExecutor(len(names_of_all)) as threads:
+            list(threads.map(add, names_of_all))
+
+        assert set(names(Ledger(path, Piece, of="both"))) == names_of_all
 
 
 LIMITED = """

@@ -12,6 +12,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
+from fcntl import LOCK_EX, flock
 from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
 
@@ -111,11 +112,12 @@ class Ledger(Generic[Record]):
             OSError: If they cannot be written; those of before are kept.
         """
         lines = [json.dumps(asdict(cast("Any", record))).encode() + b"\n" for record in records]
-        if self.read_settings() != self._of:
-            self._path.unlink(missing_ok=True)
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        # Unbuffered: what another process adds meanwhile must not come between.
         with self._path.open("ab+", buffering=0) as file:
+            # Whoever began the file between our look at its settings and our line would lose it.
+            flock(file, LOCK_EX)
+            if self.read_settings() != self._of:
+                file.truncate(0)
             size = file.seek(0, os.SEEK_END)
             if not size and self._of is not None:
                 lines.insert(0, json.dumps({_OF: self._of}).encode() + b"\n")
