@@ -18,7 +18,7 @@ import sys
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float64
 
+from data_tools.watching.judge_reading import JudgedReading, judge_reading
 from examples.demo import (
     EPISODES,
     IMAGE_SIZE,
@@ -112,6 +113,19 @@ class Comparison:
                 commands.append(Command(name=f"unmask {game}", arguments=words))
                 commands.append(_shard(unmasked, shards_dir / UNMASKED / game))
         return commands
+
+    def judge_watched(self, data_dir: Path) -> dict[str, JudgedReading]:
+        """Hold what was read from each game's videos against its logs; empty if nothing was.
+
+        Raises:
+            ShardError: If a recording breaks its contract.
+        """
+        if all(contender.shards == LOGGED for contender in self.contenders.values()):
+            return {}
+        return {
+            game: judge_reading(data_dir / WATCHED / game, data_dir / "recordings" / game)
+            for game in self.episodes
+        }
 
     def plan_runs(self, output_dir: Path, *, shards_dir: Path) -> list["Run"]:
         """List the trainings, seed by seed, so that an early end leaves whole rounds."""
@@ -207,6 +221,8 @@ def main() -> None:
     journal = Journal(arguments.output / "stages.json")
     shards_dir = arguments.output / "shards"
     run_stages(comparison.plan_data(arguments.data, shards_dir), journal, again="make compare")
+    read = comparison.judge_watched(arguments.data)
+    sys.stdout.write(format_reading(read))
     runs = comparison.plan_runs(arguments.output, shards_dir=shards_dir)
     with interruptible("interrupted; `make compare` continues from here"):
         _run_all(runs)
@@ -214,6 +230,7 @@ def main() -> None:
     results = {
         "training": TRAINING,
         "episodes": HELDOUT_EPISODES,
+        "read": {game: asdict(judged) for game, judged in read.items()},
         "rows": rows,
         "runs": [
             {"policy": run.name, "seed": run.seed, "commands": [str(each) for each in run.commands]}
@@ -226,6 +243,16 @@ def main() -> None:
     with write_atomically(path) as temporary:
         temporary.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     sys.stdout.write(f"\n{format_rows(rows)}\n{path.resolve()}\n")
+
+
+def format_reading(read: Mapping[str, JudgedReading]) -> str:
+    """Say in a line per game how well its videos were read."""
+    lines = []
+    for game, judged in read.items():
+        f1 = "nothing pressed" if judged.press_f1 is None else f"press F1 {judged.press_f1:.3f}"
+        r2 = ", ".join(f"{axis} {value:.2f}" for axis, value in judged.stick_r2.items())
+        lines.append(f"{game}: {judged.readable:.1%} of its rows were read; {f1}; R² {r2 or '–'}\n")
+    return "".join(lines)
 
 
 def format_rows(rows: Sequence[dict[str, Any]]) -> str:

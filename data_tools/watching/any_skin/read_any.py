@@ -26,7 +26,7 @@ from data_tools.watching.any_skin.held_controls import release_held
 from data_tools.watching.any_skin.locate_pads import LocatedPad, locate_pads
 from data_tools.watching.any_skin.pad_networks import CropLayout, PadNetworks, load_networks
 from data_tools.watching.any_skin.pad_presence import SteadyEdges
-from data_tools.watching.any_skin.stick_range import find_stick_range
+from data_tools.watching.any_skin.stick_range import find_stick_range, measure_width
 from data_tools.watching.overlay_layout import STICKS, OverlayLayout
 from data_tools.watching.read_known import Progress
 from data_tools.watching.reading import Box, PadStretch, Reading, ReadingError, RowsRead
@@ -284,9 +284,12 @@ class _StretchReader:
     ) -> None:
         """Turn places of caps into axes, by the rest and the reach of this video."""
         good = rows.readable[where]
+        names = self.layout.sticks
+        # Both sticks go equally far, and one is often used both ways where the other is not.
+        widest = max((measure_width(offsets[good, column]) for column in range(len(names))), default=0)
         ranges = [
-            find_stick_range(offsets[good, column], self.layout.travels[name])
-            for column, name in enumerate(self.layout.sticks)
+            find_stick_range(offsets[good, column], max(self.layout.travels[name], widest / 2))
+            for column, name in enumerate(names)
         ]
         most = max((reach for _, reach in ranges), default=0.0)
         for column, (name, (rest, reach)) in enumerate(

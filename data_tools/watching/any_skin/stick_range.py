@@ -14,8 +14,8 @@ _OFTEN = 3.0
 """Percentile of places within which more than single ones lie."""
 _USED = 0.5
 """Of the wider axis' range: a narrower one says nothing about its middle."""
-_BY_MIDDLE, _BY_TIMES = 2.0, 0.3
-_PLACE_PX = 3.0
+_BY_MIDDLE, _BY_END, _BY_TIMES = 1.0, 2.0, 0.3
+_PLACE_PX = 6.0
 """Pixels by which a layout is usually off, if a stick is parked most of all."""
 _FAR, _TOO_FAR = 1.15, 8.0
 """Reach, as a share of the expected one, above which a place is not rest, and its cost."""
@@ -24,7 +24,7 @@ _LEAST_REACH = 0.25
 _AWAY, _REACH = 0.4, 95.0
 """Share of the furthest places from which on a stick is away, and percentile of these places."""
 _LONG = 1.3
-_STEP_PX, _NEAR_PX = 0.5, 1.0
+_STEP_PX, _NEAR_PX = 0.25, 0.5
 
 
 def find_stick_range(
@@ -49,6 +49,13 @@ def find_stick_range(
     return rest, max(float(ways[-2] if is_wrong else ways[-1]), _LEAST_REACH * expected)
 
 
+def measure_width(places: Float32[np.ndarray, "n 2"]) -> float:
+    """Measure the range of the axis on which a stick is moved most, without single places."""
+    if not len(places):
+        return 0.0
+    return float(np.ptp(np.percentile(places, (_OUTER, 100 - _OUTER), axis=0), axis=0).max())
+
+
 def _find_reach(way: Float32[np.ndarray, " n"]) -> float:
     """Find how far a stick goes one way, when it does."""
     far = way[way > _AWAY * np.percentile(way, 100 - _OUTER / 2)]
@@ -70,6 +77,7 @@ def _find_rest(places: Float32[np.ndarray, "n 2"], expected: float) -> Float32[n
         # No way is longer than half of the widest range.
         far = np.maximum(most[axis] - steps, steps - least[axis]) / reach
         cost = _BY_MIDDLE * used * middle + _TOO_FAR * np.maximum(far - _FAR, 0)
+        cost += _BY_END * used * np.maximum(1 - far, 0)
         distance = np.abs(steps) / _PLACE_PX
         cost += np.where(distance < 1, distance**2 / 2, distance - 0.5) - _BY_TIMES * share
         near = off[:, cost.argmin()] <= _NEAR_PX

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - torch's own convention
 
 from data_tools.watching.any_skin import read_any
-from data_tools.watching.any_skin.held_controls import _find_held
+from data_tools.watching.any_skin.held_controls import _find_held, _find_held_twin
 from data_tools.watching.any_skin.locate_pads import LocatedPad
 from data_tools.watching.any_skin.pad_networks import (
     WEIGHTS_DIR,
@@ -244,6 +244,72 @@ def test_buttons_that_are_held_for_most_of_the_time_are_released_at_rest(
 
     for name in set(SKIN.controls) & {"SOUTH", "EAST", "WEST", "NORTH", "LEFT_SHOULDER"}:
         true = np.array([state[name] > 0.5 for state in states])
+        assert np.mean((reading.control(name) > 0.5) == true) > 0.98, name
+
+
+TRIGGERS = ("LEFT_TRIGGER", "RIGHT_TRIGGER")
+DARKER, BRIGHTER = [-18.0, 38.0, -9.0], [17.0, -37.0, 10.0]
+
+
+@pytest.mark.parametrize(
+    ("changes", "shares", "colours", "held"),
+    [
+        # The shoulders, which are never pressed, look like the left trigger at rest.
+        ([BRIGHTER, DARKER], [0.37, 0.41], [[140, 141, 79], [158, 100, 90]], "LEFT_TRIGGER"),
+        ([DARKER, BRIGHTER], [0.37, 0.41], [[158, 100, 90], [140, 141, 79]], "RIGHT_TRIGGER"),
+        # Nothing looks like either: the one that seems to be pressed more often is held.
+        ([DARKER, BRIGHTER], [0.2, 0.4], [[20, 120, 120], [90, 90, 120]], "RIGHT_TRIGGER"),
+        ([DARKER, BRIGHTER], [0.4, 0.2], [[20, 120, 120], [90, 90, 120]], "LEFT_TRIGGER"),
+        # One is not used; what a press makes of the other is its look, or what it looks like is.
+        ([[0, 0, 0], BRIGHTER], [0, 0.4], [[158, 100, 90], [140, 141, 79]], "RIGHT_TRIGGER"),
+        ([[0, 0, 0], DARKER], [0, 0.4], [[158, 100, 90], [157, 101, 91]], None),
+        ([[0, 0, 0], BRIGHTER], [0, 0.4], [[20, 100, 90], [90, 141, 79]], None),
+        # Both are pressed alike, or neither is.
+        ([DARKER, DARKER], [0.2, 0.4], [[158, 100, 90], [157, 101, 91]], None),
+        ([[0, 0, 0], [0, 0, 0]], [0, 0], [[158, 100, 90], [140, 141, 79]], None),
+    ],
+)
+def test_of_twins_the_one_that_is_held_is_told(
+    changes: list[list[float]],
+    shares: list[float],
+    colours: list[list[float]],
+    held: str | None,
+) -> None:
+    names = [*TRIGGERS, "LEFT_SHOULDER", "RIGHT_SHOULDER"]
+    still, unused = [[158, 99, 92]] * 2, [[0, 0, 0]] * 2
+
+    found = _find_held_twin(
+        names,
+        np.array([*changes, *unused], np.float32),
+        np.array([*shares, 0, 0]),
+        np.array([*colours, *still], np.float32),
+    )
+
+    assert (None if found is None else names[found]) == held
+
+
+@pytest.mark.parametrize("brakes", [True, False])
+def test_a_button_that_is_held_for_most_of_a_race_is_released_at_rest(
+    tmp_path: Path, brakes: bool
+) -> None:
+    # Nothing else is pressed: no third button tells what a press looks like.
+    skin = in_one_colour(SKIN)
+    shoulder = next(each for each in skin.elements if getattr(each, "control", "") == "LEFT_SHOULDER")
+    twin = replace(shoulder, control="RIGHT_SHOULDER", at=(130, 8))
+    elements = [each for each in skin.elements if getattr(each, "control", "") != "RIGHT_TRIGGER"]
+    skin = replace(skin, elements=(*elements, twin))
+    layout = place_skin(skin, BOX, picture=(WIDTH, HEIGHT))
+    races = [
+        {"RIGHT_SHOULDER": float(row % 10 < 6), "LEFT_SHOULDER": float(brakes and row % 10 > 7)}
+        for row in range(100)
+    ]
+    path = draw_video(tmp_path / "a.mp4", skin, races)
+    networks = make_networks(tmp_path / "weights", ChangedButton())
+
+    reading, _ = read_any_overlay(path, layout=layout, networks=networks)
+
+    for name in races[0]:
+        true = np.array([race[name] > 0.5 for race in races])
         assert np.mean((reading.control(name) > 0.5) == true) > 0.98, name
 
 

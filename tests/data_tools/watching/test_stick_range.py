@@ -49,6 +49,20 @@ def test_a_stick_that_is_parked_does_not_rest_where_the_layout_saw_it() -> None:
     assert reach == pytest.approx(TRAVEL, rel=0.1)
 
 
+def test_a_stick_that_goes_one_way_rests_where_the_reach_of_the_other_has_it() -> None:
+    # A walk: forward as far as it goes, seldom back, and a look aside; the layout takes the
+    # middle for rest and sees too small a stick, which the other stick shows to be larger.
+    forward = -RNG.beta(3, 1.2, 600)
+    sideways = np.where(RNG.random(600) < 0.2, RNG.uniform(-0.6, 0.6, 600), 0)
+    axes = np.concatenate([np.column_stack([sideways, forward]), AT_REST[:90]])
+    places = TRAVEL * (axes + [0, 0.5]) + RNG.normal(0, 0.1, axes.shape)
+
+    rest, reach = find_stick_range(places.astype(np.float32), TRAVEL)
+
+    assert rest == pytest.approx([0, TRAVEL / 2], abs=0.6)
+    assert reach == pytest.approx(TRAVEL, rel=0.1)
+
+
 def test_places_that_were_read_wrong_do_not_stretch_it() -> None:
     places = TRAVEL * np.concatenate([AT_REST, AROUND, AROUND, [[0.1, 1.9]] * 10])
 
