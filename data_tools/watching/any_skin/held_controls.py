@@ -158,9 +158,7 @@ def _measure_colours(rest: PadAtRest, layout: CropLayout) -> Float32[np.ndarray,
     return np.array(colours, np.float32).reshape(-1, 3)
 
 
-def _find_edges(
-    layout: CropLayout, name: str, margin_px: int = _MARGIN_PX
-) -> tuple[slice, slice]:
+def _find_edges(layout: CropLayout, name: str, margin_px: int = _MARGIN_PX) -> tuple[slice, slice]:
     """Find the rows and columns of a button's pixels, on even ones."""
     edges = []
     sides = zip(layout.places[name], layout.sizes[name], (CROP_WIDTH, CROP_HEIGHT), strict=True)

@@ -26,7 +26,7 @@ from data_tools.watching.any_skin.held_controls import release_held
 from data_tools.watching.any_skin.locate_pads import LocatedPad, locate_pads
 from data_tools.watching.any_skin.pad_networks import CropLayout, PadNetworks, load_networks
 from data_tools.watching.any_skin.pad_presence import SteadyEdges
-from data_tools.watching.any_skin.stick_range import find_stick_range, measure_width
+from data_tools.watching.any_skin.stick_range import find_stick_ranges
 from data_tools.watching.overlay_layout import STICKS, OverlayLayout
 from data_tools.watching.read_known import Progress
 from data_tools.watching.reading import Box, PadStretch, Reading, ReadingError, RowsRead
@@ -55,8 +55,6 @@ _IN_USE = 0.25
 _LONG = 0.2
 """Of the longest stretch: a shorter one does not decide which controls are drawn."""
 _FEWEST_READABLE = 0.05
-_SHORT = 0.75
-"""Of the other stick's reach: one that goes less far is not moved to its ends."""
 
 
 def read_any_overlay(
@@ -285,19 +283,12 @@ class _StretchReader:
         """Turn places of caps into axes, by the rest and the reach of this video."""
         good = rows.readable[where]
         names = self.layout.sticks
-        # Both sticks go equally far, and one is often used both ways where the other is not.
-        widest = max((measure_width(offsets[good, column]) for column in range(len(names))), default=0)
-        ranges = [
-            find_stick_range(offsets[good, column], max(self.layout.travels[name], widest / 2))
-            for column, name in enumerate(names)
-        ]
-        most = max((reach for _, reach in ranges), default=0.0)
-        for column, (name, (rest, reach)) in enumerate(
-            zip(self.layout.sticks, ranges, strict=True)
-        ):
-            # Both sticks of a controller go equally far, but one may be moved a little only.
-            whole = most if reach < _SHORT * most else reach
-            values = np.clip((offsets[:, column] - rest) / whole, -1, 1)
+        ranges = find_stick_ranges(
+            [offsets[good, column] for column in range(len(names))],
+            [self.layout.travels[name] for name in names],
+        )
+        for column, (name, (rest, reach)) in enumerate(zip(names, ranges, strict=True)):
+            values = np.clip((offsets[:, column] - rest) / reach, -1, 1)
             for axis, control in enumerate(STICKS[name]):
                 place = GAMEPAD.sticks.index(control)
                 rows.sticks[where, place] = values[:, axis]

@@ -294,7 +294,9 @@ def test_a_button_that_is_held_for_most_of_a_race_is_released_at_rest(
 ) -> None:
     # Nothing else is pressed: no third button tells what a press looks like.
     skin = in_one_colour(SKIN)
-    shoulder = next(each for each in skin.elements if getattr(each, "control", "") == "LEFT_SHOULDER")
+    shoulder = next(
+        each for each in skin.elements if getattr(each, "control", "") == "LEFT_SHOULDER"
+    )
     twin = replace(shoulder, control="RIGHT_SHOULDER", at=(130, 8))
     elements = [each for each in skin.elements if getattr(each, "control", "") != "RIGHT_TRIGGER"]
     skin = replace(skin, elements=(*elements, twin))
