@@ -57,7 +57,7 @@ def test_a_stick_that_goes_one_way_rests_where_the_reach_of_the_other_has_it() -
     sideways = np.where(rng.random(600) < 0.2, rng.uniform(-0.6, 0.6, 600), 0)
     axes = np.concatenate([np.column_stack([sideways, forward]), AT_REST[:90]])
     walk = (TRAVEL * axes + [0, 2.0] + rng.normal(0, 0.1, axes.shape)).astype(np.float32)
-    turns = np.concatenate([PLAYS["left and right alone"][part] for part in (0, 1)])
+    turns = np.concatenate([np.asarray(part) for part in PLAYS["left and right alone"]])
     turns = (TRAVEL * turns + rng.normal(0, 0.1, turns.shape)).astype(np.float32)
 
     (rest, reach), (_, other) = find_stick_ranges([walk, turns], [0.6 * TRAVEL, 0.6 * TRAVEL])
