@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import lru_cache, partial
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -37,6 +38,8 @@ from nitrogen_train.runtime.processes import map_in_order
 from nitrogen_train.runtime.progress import Progress
 from nitrogen_train.skins.open_skin import open_skin
 
+Batch = TypeVar("Batch")
+
 FILE = 16
 """Scenes in a file, and in a batch."""
 _REST = tuple(field.name for field in fields(PadAtRest))
@@ -46,7 +49,7 @@ _FRAMES = 12
 _NUM_BUTTONS, _PRESSED, _RELEASED = 8, 3, 5
 """Buttons of a scene, and frames with each of them pressed and released at most."""
 _STICK_FRAMES = 5
-_PLACE_ERROR = 1.6
+PLACE_ERROR = 1.6
 """Standard deviation of places in pixels of the crop, as the layout network is wrong by."""
 
 
@@ -128,8 +131,8 @@ def read_scenes(path: Path) -> list[PadScene]:
     ]
 
 
-class PadBatches(IterableDataset[PadBatch]):
-    """Gives the batch of each step, from some step on without end.
+class SceneBatches(IterableDataset[Batch]):
+    """Gives the batch of each step, from some step on without end, of a file of scenes each.
 
     Args:
         paths: Files of scenes.
@@ -140,7 +143,7 @@ class PadBatches(IterableDataset[PadBatch]):
     def __init__(self, paths: Sequence[Path], *, seed: int, first_step: int = 0) -> None:
         self._paths, self._seed, self._first = list(paths), seed, first_step
 
-    def __iter__(self) -> Iterator[PadBatch]:
+    def __iter__(self) -> Iterator[Batch]:
         info = torch.utils.data.get_worker_info()
         number, count = (0, 1) if info is None else (info.id, info.num_workers)
         step = self._first + number
@@ -148,12 +151,26 @@ class PadBatches(IterableDataset[PadBatch]):
             yield self.make_batch(step)
             step += count
 
-    def make_batch(self, step: int) -> PadBatch:
+    def make_batch(self, step: int) -> Batch:
         """Make the batch of a step: a file, in an order of its own in each round."""
         cycle, place = divmod(step, len(self._paths))
         order = np.random.default_rng((self._seed, cycle)).permutation(len(self._paths))
-        rng = np.random.default_rng((self._seed, step, 1))
-        scenes = read_scenes(self._paths[order[place]])
+        rng = np.random.default_rng((self._seed, step, self._STREAM))
+        return self._join(rng, read_scenes(self._paths[order[place]]))
+
+    _STREAM: int
+    """Tells the random numbers of one kind of batches from those of another."""
+
+    def _join(self, rng: np.random.Generator, scenes: Sequence[PadScene]) -> Batch:
+        raise NotImplementedError
+
+
+class PadBatches(SceneBatches[PadBatch]):
+    """Gives what layout, buttons and sticks are learned from."""
+
+    _STREAM = 1
+
+    def _join(self, rng: np.random.Generator, scenes: Sequence[PadScene]) -> PadBatch:
         return join_samples([sample_scene(rng, scene) for scene in scenes])
 
 
@@ -278,7 +295,7 @@ def _sample_buttons(
         name = BUTTONS[kind]
         column = scene.buttons[:, GAMEPAD.buttons.index(name)]
         rows = _choose_rows(rng, column)
-        place = scene.places[PLACED.index(name)] + rng.normal(0, _PLACE_ERROR, 2)
+        place = scene.places[PLACED.index(name)] + rng.normal(0, PLACE_ERROR, 2)
         patches.append(cut_patches(off, still, rows, [tuple(place)] * len(rows), BUTTON_SIDE))
         kinds.append(np.full(len(rows), kind))
         values.append(column[rows])
@@ -312,7 +329,7 @@ def _sample_sticks(
         if not placed[row]:
             continue
         frames = rng.choice(len(off), min(_STICK_FRAMES, len(off)), replace=False)
-        place = scene.places[row] + rng.normal(0, _PLACE_ERROR, 2)
+        place = scene.places[row] + rng.normal(0, PLACE_ERROR, 2)
         columns = [GAMEPAD.sticks.index(f"{name}_{axis}") for axis in "XY"]
         cap = scene.places[row] + scene.travels[side] * scene.sticks[frames][:, columns]
         patches.append(cut_patches(off, still, frames, [tuple(place)] * len(frames), STICK_SIDE))

@@ -15,11 +15,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - torch's own convention
-from torch.utils.data import IterableDataset
 
 from nitrogen_train.actions import GAMEPAD
 from nitrogen_train.overlay_reader.fit_reader import LitReader, count_steps, fit, load_averaged
-from nitrogen_train.overlay_reader.pad_batches import Light, read_scenes
+from nitrogen_train.overlay_reader.pad_batches import PLACE_ERROR, Light, SceneBatches
 from nitrogen_train.overlay_reader.pad_crops import (
     BUTTON_SIDE,
     cut_patches,
@@ -34,7 +33,6 @@ _BUTTONS, _FRAMES = 6, 14
 """Of a scene, in a batch."""
 _HELD = 0.45
 """Share of frames with a press above which rest may show it; reading finds these by themselves."""
-_PLACE_ERROR = 1.6
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,8 +47,8 @@ class PressBatch:
     """How far each button is shown as pressed."""
 
 
-class PressBatches(IterableDataset[PressBatch]):
-    """Gives the batch of each step, from some step on without end.
+class PressBatches(SceneBatches[PressBatch]):
+    """Gives what the network is learned from.
 
     Args:
         paths: Files of scenes.
@@ -59,31 +57,16 @@ class PressBatches(IterableDataset[PressBatch]):
         first_step: The step of the first batch.
     """
 
+    _STREAM = 2
+
     def __init__(
         self, paths: Sequence[Path], button: ButtonNetwork, *, seed: int, first_step: int = 0
     ) -> None:
-        self._paths, self._seed, self._first = list(paths), seed, first_step
+        super().__init__(paths, seed=seed, first_step=first_step)
         self._button = button.eval()
 
-    def __iter__(self) -> Iterator[PressBatch]:
-        info = torch.utils.data.get_worker_info()
-        number, count = (0, 1) if info is None else (info.id, info.num_workers)
-        step = self._first + number
-        while True:
-            yield self.make_batch(step)
-            step += count
-
-    def make_batch(self, step: int) -> PressBatch:
-        """Make the batch of a step: a file, in an order of its own in each round."""
-        cycle, place = divmod(step, len(self._paths))
-        order = np.random.default_rng((self._seed, cycle)).permutation(len(self._paths))
-        rng = np.random.default_rng((self._seed, step, 2))
-        samples = [
-            sample
-            for scene in read_scenes(self._paths[order[place]])
-            for sample in self._sample(rng, scene)
-        ]
-        columns = zip(*samples, strict=True)
+    def _join(self, rng: np.random.Generator, scenes: Sequence[PadScene]) -> PressBatch:
+        columns = zip(*(s for scene in scenes for s in self._sample(rng, scene)), strict=True)
         return PressBatch(*(torch.from_numpy(np.concatenate(each)) for each in columns))
 
     def _sample(
@@ -103,7 +86,7 @@ class PressBatches(IterableDataset[PressBatch]):
             and scene.buttons[:, GAMEPAD.buttons.index(name)].mean() < _HELD
         ]
         for name in rng.permutation(names)[:_BUTTONS].tolist():
-            place = scene.places[PLACED.index(name)] + rng.normal(0, _PLACE_ERROR, 2)
+            place = scene.places[PLACED.index(name)] + rng.normal(0, PLACE_ERROR, 2)
             count = len(scene.luma)
             patches = cut_patches(off, still, range(count), [tuple(place)] * count, BUTTON_SIDE)
             kinds = np.full(count, BUTTONS.index(name), np.int64)
