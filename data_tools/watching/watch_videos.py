@@ -43,6 +43,7 @@ from data_tools.watching.refine import refine
 from data_tools.watching.register_skin import recognize_skin
 from data_tools.watching.video_moments import read_moments
 from data_tools.watching.watched_recording import (
+    ANY_SKIN,
     WatchedRecording,
     WatchSettings,
     find_longest,
@@ -71,8 +72,6 @@ from nitrogen_train.skins.skin import Skin
 
 READER = "known-skin-3"
 """Version of the reader of known skins; another one reads other values."""
-ANY_SKIN = "any"
-"""The skin's name where none is given."""
 WORK_NAME = ".watch"
 SHEET_SUFFIX = ".sheet.png"
 LOG_SUFFIX = ".inputs.parquet"

@@ -43,6 +43,8 @@ wrong, for 0 to 5 % of those that are read right."""
 _LEAST_MEDIAN = 0.2
 """A control that is less sure in most rows is not told at all; those that are told have 0.4 and
 more. All the video would be lost by its rows, so the control is left out."""
+_EITHER_SHARE = (0.4, 0.6)
+"""Of rows with a press: of a skin that is not known, rest is what is seen most of the time."""
 _DIGITS = 3
 _NOT_MEASURED = 100.0
 """Residual of a row that was not decoded."""
@@ -51,6 +53,10 @@ UNREADABLE = "the controller could not be read there"
 DAMAGED = "the video is damaged or changes its size there"
 DOUBTFUL = "a control was not sure there"
 NOT_TOLD = "a control could not be told"
+EITHER_WAY = "a button may be read the wrong way round"
+
+ANY_SKIN = "any"
+"""Skin of the facts, where it is not known."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,6 +199,7 @@ def make_recording(
         lost=(
             *lost,
             *_list_left_out(left_out, name=name, game=settings.game),
+            *(_list_either_way(reading, settings, name) if looks["skin"] == ANY_SKIN else ()),
             *list_loss(video, name=name, game=settings.game),
         ),
     )
@@ -438,6 +445,26 @@ def _list_left_out(left_out: Mapping[str, float], *, name: str, game: str) -> It
             game=game,
             reason=NOT_TOLD,
             detail=f"left out of the log, with its median confidence: {words}",
+            is_fault=False,
+            is_told=True,
+        )
+
+
+def _list_either_way(reading: Reading, settings: WatchSettings, name: str) -> Iterator[Dropped]:
+    """Name the buttons that are pressed about as long as not, so that rest may be a press."""
+    low, high = _EITHER_SHARE
+    shares = {
+        control: float((reading.control(control)[reading.readable] > 0.5).mean())
+        for control in sorted(reading.drawn & set(GAMEPAD.buttons))
+    }
+    either = {control: share for control, share in shares.items() if low < share < high}
+    if either:
+        words = ", ".join(f"{control} in {share:.0%}" for control, share in either.items())
+        yield Dropped(
+            name=name,
+            game=settings.game,
+            reason=EITHER_WAY,
+            detail=f"pressed {words} of the rows; look at the sheet (--sheet), or give --skin",
             is_fault=False,
             is_told=True,
         )

@@ -13,8 +13,10 @@ from data_tools.shards.source_video import SourceVideo, read_video_table
 from data_tools.watching.overlay_layout import place_skin
 from data_tools.watching.reading import Reading, ReadingError
 from data_tools.watching.watched_recording import (
+    ANY_SKIN,
     DAMAGED,
     DOUBTFUL,
+    EITHER_WAY,
     NOT_TOLD,
     UNREADABLE,
     WatchedRecording,
@@ -122,14 +124,14 @@ def video(tmp_path: Path) -> SourceVideo:
     return read_video_table(tmp_path / "a.mp4")
 
 
-def make(video: SourceVideo, reading: Reading) -> WatchedRecording:
+def make(video: SourceVideo, reading: Reading, skin: str = "xbox") -> WatchedRecording:
     stretches = (make_stretch(0, 100, (10, 20, 110, 90)),)
     return make_recording(
         video,
         replace(reading, stretches=stretches),
         name="a",
         settings=WatchSettings(skin="xbox", game="g"),
-        looks={"skin": "xbox", "reader": "test"},
+        looks={"skin": skin, "reader": "test"},
         graded=frozenset(),
     )
 
@@ -154,6 +156,22 @@ def test_a_recording_names_what_is_not_learned_from(video: SourceVideo) -> None:
     assert set(overlay.controls) == {"SOUTH"}
     assert overlay.lag_ms is None
     assert "lag unknown (the controller can be read in less than two" in made.place
+
+
+@pytest.mark.parametrize("skin", ["xbox", ANY_SKIN])
+def test_a_button_whose_rest_may_be_its_press_is_named_where_the_skin_is_not_known(
+    video: SourceVideo, skin: str
+) -> None:
+    gas, brake = np.arange(100) % 20 < 9, np.arange(100) % 20 > 16
+    reading = make_reading(10.0, RIGHT_TRIGGER=gas, LEFT_TRIGGER=brake, LEFT_STICK_X=np.zeros(100))
+
+    made = make(video, reading, skin)
+
+    told = [item.detail for item in made.lost if item.reason == EITHER_WAY]
+    assert [each.split(";")[0] for each in told] == (
+        ["pressed RIGHT_TRIGGER in 45% of the rows"] if skin == ANY_SKIN else []
+    )
+    assert made.kept_s == 10.0
 
 
 @pytest.mark.parametrize(
