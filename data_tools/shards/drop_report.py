@@ -172,7 +172,9 @@ def iter_reasons(dropped: Iterable[Dropped]) -> Iterator[str]:
         seconds = math.fsum(item.seconds for item in items)
         length = f" ({format_length(seconds)})" if seconds else ""
         example = ": ".join(filter(None, (items[0].name, items[0].detail)))
-        yield f"dropped {len(items)}{length}: {reason}; for example {example}"
+        is_loss = seconds or not all(item.is_told and not item.is_fault for item in items)
+        verb = "dropped" if is_loss else "noticed in"
+        yield f"{verb} {len(items)}{length}: {reason}; for example {example}"
 
 
 def describe_lacking_split(dataset_dir: Path) -> str:

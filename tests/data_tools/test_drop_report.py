@@ -1,5 +1,5 @@
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -28,6 +28,15 @@ def test_the_commonest_reason_is_first_with_number_length_and_example() -> None:
         "dropped 1: no video; for example run-1: run-1.mp4 does not exist",
     ]
     assert list(iter_reasons([])) == []
+
+
+def test_what_costs_no_play_is_not_called_dropped() -> None:
+    seen = Dropped(name="a", reason="odd", detail="A in 45%", is_fault=False, is_told=True)
+
+    assert list(iter_reasons([seen])) == ["noticed in 1: odd; for example a: A in 45%"]
+    assert list(iter_reasons([seen, replace(seen, seconds=2.0)])) == [
+        "dropped 2 (2.0 s): odd; for example a: A in 45%"
+    ]
 
 
 def test_reports_of_parts_join_to_that_of_the_whole() -> None:
