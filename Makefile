@@ -60,7 +60,7 @@ PYTEST := $(BIN)/python -m pytest -n 3 --dist loadgroup --no-loadscope-reorder
 # Of every call: the shapes and types of the tensors in its signature. This makes the tests half as slow again.
 SHAPES := --jaxtyping-packages=nitrogen_train,data_tools,beartype.beartype
 test test-full: export OMP_NUM_THREADS = 1
-test: $(VENV)/.installed slurm xvfb  ## the tests, about nine minutes: several ranks, whole commands, then the fast ones
+test: $(VENV)/.installed slurm xvfb  ## the tests, about seven minutes: several ranks, whole commands, then the fast ones
 	$(PYTEST) -m 'not full and not gpu'
 
 test-full: test  ## and hours more: shapes in every call, whole games and stories, every interruption, every combination

@@ -5,8 +5,9 @@
 
 `policies` compares kinds of policy on the demo's recordings, with their own logs. `watched`
 compares what one kind learns from the logs, from the controllers that were drawn on the same
-videos, and from videos on which the controller is left to be seen. Every stage is a command of the
-project; started again, the comparison continues.
+videos, and from videos on which the controller is left to be seen; all leave the same rows out, in
+which the expert was disturbed. Every stage is a command of the project; started again, the
+comparison continues.
 """
 
 import argparse
@@ -101,17 +102,18 @@ class Comparison:
         commands = plan_recordings(data_dir, self.episodes)
         kinds = {contender.shards for contender in self.contenders.values()}
         for game in self.episodes:
-            logged, videos, watched, unmasked = (
-                data_dir / name / game for name in ("recordings", "videos", WATCHED, UNMASKED)
+            logged, videos, watched, chosen, unmasked = (
+                data_dir / name / game
+                for name in ("recordings", "videos", WATCHED, "chosen", UNMASKED)
             )
             commands.append(_shard(logged, shards_dir / LOGGED / game))
             if WATCHED in kinds:
                 commands += plan_watching(game, logged, videos, watched)
-                commands.append(_shard(watched, shards_dir / WATCHED / game))
+                commands.append(_copy(watched, logged, chosen, name=f"choose rows of {game}"))
+                commands.append(_shard(chosen, shards_dir / WATCHED / game))
             if UNMASKED in kinds:
-                words = ["-m", "examples.unmask", str(watched), "--out", str(unmasked)]
-                commands.append(Command(name=f"unmask {game}", arguments=words))
-                commands.append(_shard(unmasked, shards_dir / UNMASKED / game))
+                copy = _copy(watched, logged, unmasked, "--unmask", name=f"unmask {game}")
+                commands += [copy, _shard(unmasked, shards_dir / UNMASKED / game)]
         return commands
 
     def judge_watched(self, data_dir: Path) -> dict[str, JudgedReading]:
@@ -278,6 +280,11 @@ def _shard(recordings: Path, shards: Path) -> Command:
     kind = shards.parent.name
     command = data_command(f"shard {recordings} --out {shards} --size {IMAGE_SIZE} --workers 2")
     return replace(command, name=f"{command.name}, {kind}")
+
+
+def _copy(watched: Path, recordings: Path, out: Path, *options: str, name: str) -> Command:
+    words = [str(watched), "--of", str(recordings), "--out", str(out), *options]
+    return Command(name=name, arguments=["-m", "examples.watched_copies", *words])
 
 
 def _command(verb: str, words: Sequence[str], *, suffix: str = "") -> Command:

@@ -1,8 +1,10 @@
 """Videos whose controllers nobody names are read by the weights that are shipped."""
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -129,20 +131,27 @@ def test_what_is_read_is_what_was_drawn(name: str, watched: tuple[Path, str]) ->
         assert np.corrcoef(read_logged(recording, control), true)[0, 1] > 0.95, control
 
 
-def test_a_controller_that_is_unmasked_is_seen_in_what_is_learned_from(
-    watched: tuple[Path, str], tmp_path: Path
+@pytest.mark.parametrize("options", [(), ("--unmask",)])
+def test_copies_leave_the_rows_out_in_which_the_player_was_disturbed(
+    watched: tuple[Path, str], tmp_path: Path, options: tuple[str, ...]
 ) -> None:
     masked = find(watched[0], "known").read_facts()
+    play = shutil.copytree(watched[0], tmp_path / "play")
+    disturbed = replace(masked, disturbed_ns=((10**9, 2 * 10**9), (15 * 10**8, 3 * 10**9)))
+    disturbed.write(play / "known.json")
     subprocess.run(
         [
-            sys.executable, "-m", "examples.unmask", str(watched[0]),
-            "--out", str(tmp_path / "unmasked"),
+            sys.executable, "-m", "examples.watched_copies", str(watched[0]), "--of", str(play),
+            "--out", str(tmp_path / "copies"), *options,
         ],
         check=True, cwd=ROOT,
     )  # fmt: skip
 
-    recording = find(tmp_path / "unmasked", "known")
+    recording = find(tmp_path / "copies", "known")
+    facts = recording.read_facts()
     assert masked.masked_boxes
-    assert recording.read_facts().masked_boxes == ()
-    assert recording.read_facts().overlay == masked.overlay
+    assert facts.masked_boxes == (() if options else masked.masked_boxes)
+    assert facts.overlay == masked.overlay
+    (stretch,) = (each for each in facts.disturbed_ns if each[0] <= 10**9 < each[1])
+    assert stretch[1] >= 3 * 10**9
     assert recording.log_path.read_bytes() == find(watched[0], "known").log_path.read_bytes()
