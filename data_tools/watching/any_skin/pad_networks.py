@@ -10,7 +10,7 @@ The networks are trained by `nitrogen_train/overlay_reader`, and run here withou
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -33,12 +33,14 @@ from nitrogen_train.overlay_reader.pad_crops import (
 from nitrogen_train.overlay_reader.placed_controls import BUTTONS, PLACED, THUMBS
 
 WEIGHTS_DIR = Path(__file__).parent / "weights"
-_VERSION = "any-skin-2"
+_VERSION = "any-skin-3"
 _LEAST_PRESENCE = 0.0
 """Logit from which on a control is there."""
 _PRESSED, _CLICKED = -0.5, 0.5
 """Logits of what is as likely pressed as not: of skins that no training saw, presses look fainter
 than they are, and moving caps are taken for clicks."""
+_CROSSED = 0.5
+"""Of the distance from a mirror image: nearer to it, two buttons are exchanged on one side."""
 _LEAST_SHARE = 0.01
 """Of a control's heat around its place: with less it is not where it can be."""
 _TAKEN = 0.35
@@ -97,14 +99,14 @@ class PadNetworks:
         # Of two buttons at one place, the surer one has it.
         drawn.sort(key=lambda name: -_measure_peak(heat[0, PLACED.index(name)]))
         free = np.ones(_CELLS, bool)
-        places, found, sure = {}, {}, []
+        places, found, sure = {}, {}, {}
         for name in drawn:
             index = PLACED.index(name)
             own = heat[0, index] if name in STICKS else np.where(free, heat[0, index], -np.inf)
             (x, y), cell = _find_peak(own)
             if _measure_peak(heat[0, index], cell) < _LEAST_SHARE:
                 continue
-            sure.append(_measure_peak(heat[0, index]))
+            sure[name] = _measure_peak(heat[0, index])
             width, height = np.exp(
                 sizes[0].reshape(2, len(PLACED), *heat.shape[2:])[:, index, cell[0], cell[1]]
             ).tolist()
@@ -112,6 +114,9 @@ class PadNetworks:
             found[name] = (width, height)
             if name not in STICKS:
                 free &= ~_mark_cells((x, y), (width, height))
+        for one, other in _find_crossed(places, sure):
+            places[one], places[other] = places[other], places[one]
+            found[one], found[other] = found[other], found[one]
         clicks = {
             thumb: stick
             for thumb, stick in zip(THUMBS, STICKS, strict=True)
@@ -123,7 +128,7 @@ class PadNetworks:
             sizes=found,
             travels={name: reach[name] for name in STICKS if name in places},
             clicks=clicks,
-            certainty=float(np.mean(sure)) if sure else 0.0,
+            certainty=float(np.mean([*sure.values()])) if sure else 0.0,
         )
 
     def tell(
@@ -209,6 +214,24 @@ def _find_peak(heat: Float32[np.ndarray, "h w"]) -> tuple[tuple[float, float], t
     x = float((part.sum(axis=0) * (columns + 0.5)).sum() * LAYOUT_STRIDE)
     y = float((part.sum(axis=1) * (rows + 0.5)).sum() * LAYOUT_STRIDE)
     return (x, y), (row, column)
+
+
+def _find_crossed(
+    places: Mapping[str, tuple[float, float]], sure: Mapping[str, float]
+) -> Iterator[tuple[str, str]]:
+    """Find the trigger and the shoulder that were taken for each other on one side.
+
+    Both sides of a controller are mirror images; the side that is less sure is wrong.
+    """
+    left, right = (("LEFT_TRIGGER", "LEFT_SHOULDER"), ("RIGHT_TRIGGER", "RIGHT_SHOULDER"))
+    if not {*left, *right} <= set(places):
+        return
+    ends = np.array([places[name] for name in (*left, *right)])
+    mirrored = ends[:2] * (-1, 1) + (ends[:, 0].mean() * 2, 0)
+    as_told = np.linalg.norm(mirrored - ends[2:], axis=1).sum()
+    crossed = np.linalg.norm(mirrored - ends[[3, 2]], axis=1).sum()
+    if crossed < _CROSSED * as_told:
+        yield min(left, right, key=lambda side: sum(sure[name] for name in side))
 
 
 def _mark_cells(place: tuple[float, float], size: tuple[float, float]) -> Bool[np.ndarray, "h w"]:

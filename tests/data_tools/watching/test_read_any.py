@@ -17,6 +17,7 @@ from data_tools.watching.any_skin.pad_networks import (
     WEIGHTS_DIR,
     CropLayout,
     PadNetworks,
+    _find_crossed,
     find_caps,
 )
 from data_tools.watching.any_skin.read_any import read_any_overlay
@@ -245,6 +246,31 @@ def test_buttons_that_are_held_for_most_of_the_time_are_released_at_rest(
     for name in set(SKIN.controls) & {"SOUTH", "EAST", "WEST", "NORTH", "LEFT_SHOULDER"}:
         true = np.array([state[name] > 0.5 for state in states])
         assert np.mean((reading.control(name) > 0.5) == true) > 0.98, name
+
+
+@pytest.mark.parametrize(
+    ("places", "sure", "crossed"),
+    [
+        # Outer triggers, inner shoulders: on the right side it was told the other way round.
+        ([(33, 50), (72, 50), (178, 51), (218, 51)], [0.9, 0.9, 0.5, 0.6], "RIGHT"),
+        ([(72, 50), (33, 50), (218, 51), (178, 51)], [0.5, 0.6, 0.9, 0.9], "LEFT"),
+        ([(33, 50), (72, 50), (218, 51), (178, 51)], [0.9, 0.9, 0.5, 0.6], None),
+        # One above the other, and a view from aside that is no mirror image.
+        ([(50, 20), (50, 40), (200, 41), (200, 19)], [0.9, 0.9, 0.5, 0.6], "RIGHT"),
+        ([(50, 20), (50, 40), (190, 34), (204, 36)], [0.9, 0.9, 0.5, 0.6], None),
+    ],
+)
+def test_trigger_and_shoulder_of_one_side_are_not_taken_for_each_other(
+    places: list[tuple[float, float]], sure: list[float], crossed: str | None
+) -> None:
+    names = ("LEFT_TRIGGER", "LEFT_SHOULDER", "RIGHT_TRIGGER", "RIGHT_SHOULDER")
+
+    found = list(
+        _find_crossed(dict(zip(names, places, strict=True)), dict(zip(names, sure, strict=True)))
+    )
+
+    assert found == ([(f"{crossed}_TRIGGER", f"{crossed}_SHOULDER")] if crossed else [])
+    assert list(_find_crossed({"LEFT_TRIGGER": (1, 2)}, {"LEFT_TRIGGER": 1})) == []
 
 
 TRIGGERS = ("LEFT_TRIGGER", "RIGHT_TRIGGER")
