@@ -10,7 +10,7 @@ The networks are trained by `nitrogen_train/overlay_reader`, and run here withou
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -99,14 +99,14 @@ class PadNetworks:
         # Of two buttons at one place, the surer one has it.
         drawn.sort(key=lambda name: -_measure_peak(heat[0, PLACED.index(name)]))
         free = np.ones(_CELLS, bool)
-        places, found, sure = {}, {}, {}
+        places, found, sure = {}, {}, []
         for name in drawn:
             index = PLACED.index(name)
             own = heat[0, index] if name in STICKS else np.where(free, heat[0, index], -np.inf)
             (x, y), cell = _find_peak(own)
             if _measure_peak(heat[0, index], cell) < _LEAST_SHARE:
                 continue
-            sure[name] = _measure_peak(heat[0, index])
+            sure.append(_measure_peak(heat[0, index]))
             width, height = np.exp(
                 sizes[0].reshape(2, len(PLACED), *heat.shape[2:])[:, index, cell[0], cell[1]]
             ).tolist()
@@ -114,7 +114,8 @@ class PadNetworks:
             found[name] = (width, height)
             if name not in STICKS:
                 free &= ~_mark_cells((x, y), (width, height))
-        for one, other in _find_crossed(places, sure):
+        if crossed := _find_crossed(places):
+            one, other = crossed
             places[one], places[other] = places[other], places[one]
             found[one], found[other] = found[other], found[one]
         clicks = {
@@ -128,7 +129,7 @@ class PadNetworks:
             sizes=found,
             travels={name: reach[name] for name in STICKS if name in places},
             clicks=clicks,
-            certainty=float(np.mean([*sure.values()])) if sure else 0.0,
+            certainty=float(np.mean(sure)) if sure else 0.0,
         )
 
     def tell(
@@ -216,22 +217,24 @@ def _find_peak(heat: Float32[np.ndarray, "h w"]) -> tuple[tuple[float, float], t
     return (x, y), (row, column)
 
 
-def _find_crossed(
-    places: Mapping[str, tuple[float, float]], sure: Mapping[str, float]
-) -> Iterator[tuple[str, str]]:
+def _find_crossed(places: Mapping[str, tuple[float, float]]) -> tuple[str, str] | None:
     """Find the trigger and the shoulder that were taken for each other on one side.
 
-    Both sides of a controller are mirror images; the side that is less sure is wrong.
+    Both sides of a controller are mirror images. Where they are not, the side is wrong on which the
+    trigger is further in than the shoulder, or below it.
     """
     left, right = (("LEFT_TRIGGER", "LEFT_SHOULDER"), ("RIGHT_TRIGGER", "RIGHT_SHOULDER"))
     if not {*left, *right} <= set(places):
-        return
+        return None
     ends = np.array([places[name] for name in (*left, *right)])
     mirrored = ends[:2] * (-1, 1) + (ends[:, 0].mean() * 2, 0)
     as_told = np.linalg.norm(mirrored - ends[2:], axis=1).sum()
     crossed = np.linalg.norm(mirrored - ends[[3, 2]], axis=1).sum()
-    if crossed < _CROSSED * as_told:
-        yield min(left, right, key=lambda side: sum(sure[name] for name in side))
+    if crossed >= _CROSSED * as_told:
+        return None
+    outwards, down = mirrored[0] - mirrored[1]
+    is_left_wrong = outwards < 0 if abs(outwards) > abs(down) else down > 0
+    return left if is_left_wrong else right
 
 
 def _mark_cells(place: tuple[float, float], size: tuple[float, float]) -> Bool[np.ndarray, "h w"]:
