@@ -131,7 +131,7 @@ def read_scenes(path: Path) -> list[PadScene]:
     ]
 
 
-class SceneBatches(IterableDataset[Batch]):
+class FileBatches(IterableDataset[Batch]):
     """Gives the batch of each step, from some step on without end, of a file of scenes each.
 
     Args:
@@ -165,7 +165,7 @@ class SceneBatches(IterableDataset[Batch]):
         raise NotImplementedError
 
 
-class PadBatches(SceneBatches[PadBatch]):
+class PadBatches(FileBatches[PadBatch]):
     """Gives what layout, buttons and sticks are learned from."""
 
     _STREAM = 1

@@ -18,7 +18,7 @@ from torch.nn import functional as F  # noqa: N812 - torch's own convention
 
 from nitrogen_train.actions import GAMEPAD
 from nitrogen_train.overlay_reader.fit_reader import LitReader, count_steps, fit, load_averaged
-from nitrogen_train.overlay_reader.pad_batches import PLACE_ERROR, Light, SceneBatches
+from nitrogen_train.overlay_reader.pad_batches import PLACE_ERROR, FileBatches, Light
 from nitrogen_train.overlay_reader.pad_crops import (
     BUTTON_SIDE,
     cut_patches,
@@ -47,7 +47,7 @@ class PressBatch:
     """How far each button is shown as pressed."""
 
 
-class PressBatches(SceneBatches[PressBatch]):
+class PressBatches(FileBatches[PressBatch]):
     """Gives what the network is learned from.
 
     Args:
