@@ -14,7 +14,7 @@ make it look like the twin.
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Float32, Float64
+from jaxtyping import Bool, Float32, Float64
 
 from data_tools.watching.any_skin.button_looks import ButtonLooks
 from data_tools.watching.any_skin.pad_networks import CropLayout, PadNetworks
@@ -75,13 +75,15 @@ def release_held(
         held = _find_held(changes)
         if held is None:
             shares = looks.pressed.mean(axis=0)
-            held = _find_held_twin(names, changes, shares, _measure_colours(rest, layout))
+            # Those that change as the others do are pressed.
+            doubtful = changes * ~_find_alike(changes)[:, None]
+            held = _find_held_twin(names, doubtful, shares, _measure_colours(rest, layout))
         if held is None or held in released:
             break
         released.add(held)
         moments = looks.pressed[:, held]
         rest = _repaint(luma, chroma, rest, moments, _find_edges(layout, names[held]))
-        looks = ButtonLooks.find(luma, chroma, rest, layout, networks)
+        looks = ButtonLooks.find(luma, chroma, rest, layout, networks, released)
     return rest, looks
 
 
@@ -108,6 +110,16 @@ def _find_held(changes: Float32[np.ndarray, "c 3"]) -> int | None:
         ):
             best = int(number)
     return best
+
+
+def _find_alike(changes: Float32[np.ndarray, "c 3"]) -> Bool[np.ndarray, " c"]:
+    """Mark the buttons that change the way most others do; none where there is no such way."""
+    sizes = np.linalg.norm(changes, axis=1)
+    ways = changes / np.maximum(sizes, 1e-6)[:, None]
+    common = changes.sum(axis=0) / max(float(np.linalg.norm(changes.sum(axis=0))), 1e-6)
+    alike = ways @ common > _ALIKE
+    is_way = alike.sum() > _FEWEST_ALIKE and alike.sum() > _MOST_ALIKE * (sizes > 0).sum()
+    return alike & is_way
 
 
 def _find_held_twin(

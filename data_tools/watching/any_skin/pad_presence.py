@@ -33,6 +33,10 @@ _ENOUGH = 0.4
 """Of the edges of a tile: with more of them in use it is not judged in a frame."""
 _LEAST, _MOST = 0.25, 0.45
 """Of the usual strength of a tile's edges: limits of what is too little."""
+_LIKE = 0.5
+"""Of the usual likeness of a tile's edges to those at rest, whatever their strength."""
+_HOPELESS = 50.0
+"""How far off a row is at most, and where nothing can be judged."""
 _AROUND = 4
 """Pixels of gradients around the outermost controls within which edges count."""
 _STEADY_ROWS = 5
@@ -105,27 +109,38 @@ class SteadyEdges:
             controls=owners.ravel()[first],
         )
 
-    def measure(self, luma: Float32[np.ndarray, "f 160 256"]) -> Float32[np.ndarray, "f s"]:
-        """Measure how much of its edges each segment has in some frames, times their strength."""
+    def measure(self, luma: Float32[np.ndarray, "f 160 256"]) -> Float32[np.ndarray, "f s 2"]:
+        """Measure the edges of each segment in some frames.
+
+        Returns:
+            How much of the edges at rest is there, times their strength; and the strength of what
+            is there at these pixels.
+        """
         if not len(self.pixels):
-            return np.zeros((len(luma), 0), np.float32)
+            return np.zeros((len(luma), 0, 2), np.float32)
         down, across = (each.reshape(len(luma), -1)[:, self.pixels] for each in _gradients(luma))
-        shared = down * self.down + across * self.across
-        return np.add.reduceat(shared, self.starts, axis=1).astype(np.float32)
+        measured = down * self.down + across * self.across, down**2 + across**2
+        sums = [np.add.reduceat(each, self.starts, axis=1) for each in measured]
+        return np.stack(sums, axis=2).astype(np.float32)
 
     def judge(
-        self, shared: Float32[np.ndarray, "rows s"], in_use: Bool[np.ndarray, "rows c"]
+        self, edges: Float32[np.ndarray, "rows s 2"], in_use: Bool[np.ndarray, "rows c"]
     ) -> tuple[Bool[np.ndarray, " rows"], Float32[np.ndarray, " rows"]]:
-        """Tell in which rows every tile has its edges, as strong as is usual in this video.
+        """Tell in which rows every tile has its edges, as strong or as clear as in this video.
+
+        A bright game behind thin lines makes them weak, but leaves them where they are.
 
         Args:
-            shared: Of `measure`.
+            edges: Of `measure`.
             in_use: Whether each control is pressed, or away from rest.
 
         Returns:
             Whether each row can be read, and how far its worst tile is off, 1 being the limit.
         """
-        whole = np.add.reduceat(self.down**2 + self.across**2, self.starts) if len(shared.T) else []
+        if not len(self.starts):
+            return np.zeros(len(edges), bool), np.full(len(edges), _HOPELESS, np.float32)
+        whole = np.add.reduceat(self.down**2 + self.across**2, self.starts)
+        shared, shown = edges[..., 0], edges[..., 1]
         counted = np.ones(shared.shape, bool)
         owned = self.controls >= 0
         counted[:, owned] = ~in_use[:, self.controls[owned]]
@@ -133,21 +148,26 @@ class SteadyEdges:
         is_judged = False
         for tile in np.unique(self.tiles):
             mine = self.tiles == tile
-            strength = (counted[:, mine] * np.asarray(whole)[mine]).sum(axis=1)
-            is_known = strength > _ENOUGH * np.asarray(whole)[mine].sum()
-            share = (counted[:, mine] * shared[:, mine]).sum(axis=1) / np.maximum(strength, 1e-6)
+            strength, had, there = (
+                (counted[:, mine] * each[..., mine]).sum(axis=-1) for each in (whole, shared, shown)
+            )
+            is_known = strength > _ENOUGH * whole[mine].sum()
+            share = had / np.maximum(strength, 1e-6)
+            likeness = had / np.sqrt(np.maximum(strength * there, 1e-6))
             if not is_known.any() or (usual := float(np.median(share[is_known]))) < _LEAST:
                 continue
             is_judged = True
             share = np.where(is_known, share / usual, 1)
+            likeness = np.where(is_known, likeness / np.median(likeness[is_known]), 1)
             spread = 1.4826 * float(np.median(np.abs(share - 1)))
             limit = np.clip(1 - _SPREADS * spread, _LEAST, _MOST)
-            np.maximum(residual, (1 - share) / (1 - limit), out=residual)
+            off = np.minimum((1 - share) / (1 - limit), (1 - likeness) / (1 - _LIKE))
+            np.maximum(residual, off, out=residual)
         if not is_judged:
-            residual[:] = 50
+            residual[:] = _HOPELESS
         # What covers a controller stays for more than two rows; noise does not.
         residual = median_filter(residual, _STEADY_ROWS, mode="nearest")
-        return residual < 1, np.clip(residual, 0, 50).astype(np.float32)
+        return residual < 1, np.clip(residual, 0, _HOPELESS).astype(np.float32)
 
 
 def _gradients(luma: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

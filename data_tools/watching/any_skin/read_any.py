@@ -9,7 +9,7 @@ Memory does not grow with the video, but for the rows themselves.
 """
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import zip_longest
@@ -26,7 +26,10 @@ from data_tools.watching.any_skin.held_controls import release_held
 from data_tools.watching.any_skin.locate_pads import LocatedPad, locate_pads
 from data_tools.watching.any_skin.pad_networks import CropLayout, PadNetworks, load_networks
 from data_tools.watching.any_skin.pad_presence import SteadyEdges
+from data_tools.watching.any_skin.press_fades import undo_fades
+from data_tools.watching.any_skin.stick_clicks import ClickLook
 from data_tools.watching.any_skin.stick_range import find_stick_ranges
+from data_tools.watching.any_skin.stick_sprites import StickSprite, find_sprite, halve_planes
 from data_tools.watching.overlay_layout import STICKS, OverlayLayout
 from data_tools.watching.read_known import Progress
 from data_tools.watching.reading import Box, PadStretch, Reading, ReadingError, RowsRead
@@ -42,13 +45,16 @@ from nitrogen_train.overlay_reader.pad_crops import (
     stack_channels,
 )
 
-_MOMENTS = 48
+_MOMENTS = 96
 """Frames of a stretch that rest is told from."""
 _CHUNK = 32
+_MOST_KEPT = 1500
+"""Frames of a stretch that are kept as they are decoded: 90 MB."""
 _FEWEST_PLACES, _FEWEST_USED = 5, 1
 """Controls that are drawn, and that are used, of what is taken for a controller."""
-_LEAST_CERTAINTY = 0.8
-"""Of the layout; of controllers that networks were not trained with it is 0.83 and more."""
+_LEAST_CERTAINTY, _LIKELY_CERTAINTY = 0.8, 0.6
+"""Of the layout: sure, and likely if the looks of some buttons are parted by their own video."""
+_FEWEST_SPLITS = 6
 _MOVED_PX = 2.0
 _IN_USE = 0.25
 """Share of a press or a travel above which a control no longer looks as at rest."""
@@ -164,10 +170,16 @@ class _StretchReader:
     """The stretch alone."""
     pad: LocatedPad
     crop: PadCrop
+    decoded: tuple["_Chunk", ...]
+    """Of a short stretch, its frames: they are decoded once."""
     rest: PadAtRest
     layout: CropLayout
     looks: ButtonLooks
     edges: SteadyEdges
+    sprites: Mapping[str, StickSprite]
+    """Of the sticks whose caps are followed as pictures."""
+    clicks: Mapping[str, ClickLook]
+    """Of the sticks whose clicks have a look of their own."""
     networks: PadNetworks
     num_used: int
     """Controls that are in use at some moment."""
@@ -175,8 +187,10 @@ class _StretchReader:
     @property
     def is_pad(self) -> bool:
         """Tell a controller that is used from a picture of one, and from what looks like one."""
+        num_splits = sum(split is not None for split in self.looks.splits)
+        least = _LIKELY_CERTAINTY if num_splits >= _FEWEST_SPLITS else _LEAST_CERTAINTY
         return (
-            self.layout.certainty >= _LEAST_CERTAINTY
+            self.layout.certainty >= least
             and len(self.layout.places) >= _FEWEST_PLACES
             and self.num_used >= _FEWEST_USED
         )
@@ -196,26 +210,33 @@ class _StretchReader:
         """
         part = video.cut(pad.start, pad.stop)
         crop = PadCrop(_as_floats(pad.box), video.width, video.height)
-        moments = [
-            _cut(frame, crop)
-            for _, frame in iter_moments(part, _MOMENTS)
-            if (frame.width, frame.height) == (video.width, video.height)
-        ]
-        if not moments:
+        decoded: tuple[_Chunk, ...] = ()
+        if len(part) <= _MOST_KEPT:
+            decoded = tuple(
+                (found, np.rint(luma).astype(np.uint8), np.rint(chroma).astype(np.uint8))
+                for found, luma, chroma in _iter_chunks(part, crop)
+            )
+        moments = _pick_moments(decoded) if decoded else _decode_moments(part, crop)
+        if moments is None:
             raise ReadingError(f"{video.path}: nothing of the stretch with a controller is decoded")
-        luma, chroma = _resample(moments, crop)
+        luma, chroma = moments
         rest = find_rest(luma, chroma)
         found = (
             networks.find_layout(rest) if layout is None else CropLayout.from_video(layout, crop)
         )
         if not found.controls:
             raise ReadingError(f"{video.path}: no control of the controller can be told")
+        found, sprites, clicks, num_moved = _follow_sticks(luma, chroma, rest, found, networks)
+        if sprites:
+            _erase(sprites, luma, chroma)
+            rest = find_rest(luma, chroma)
         rest, looks = release_held(luma, chroma, rest, found, networks)
-        num_used = int(looks.pressed.any(axis=0).sum())
-        num_used += _count_moved(luma, chroma, rest, found, networks)
+        num_used = num_moved + int(looks.pressed.any(axis=0).sum())
         regions = [found.find_cells(name) for name in (*found.buttons, *found.sticks)]
         edges = SteadyEdges.find(luma, rest.luma, regions)
-        return cls(part, pad, crop, rest, found, looks, edges, networks, num_used)
+        return cls(
+            part, pad, crop, decoded, rest, found, looks, edges, sprites, clicks, networks, num_used
+        )
 
     def read(self, rows: RowsRead, progress: Progress | None) -> None:
         """Read all frames of the stretch into the rows of the video."""
@@ -227,15 +248,18 @@ class _StretchReader:
         before = None
         places, shares = [np.zeros(0, np.int64)], [self.edges.measure(self.rest.luma[None])[:0]]
         caps = [np.zeros((0, len(names), 4), np.float32)]
-        for found, luma, chroma in _iter_chunks(self.video, self.crop):
-            off, still = stack_channels(luma, chroma, self.rest)
+        for found, luma, chroma in self._iter_frames():
             change = measure_change(luma, chroma, before)
+            before = luma[-1], chroma[-1]
+            bare = luma.copy(), chroma.copy()
+            followed = _erase(self.sprites, *bare)
+            off, still = stack_channels(*bare, self.rest)
             values = buttons.fill(change, partial(self._read_buttons, off, still))
             for column, name in enumerate(self.layout.buttons):
                 _put(rows, self.pad.start + found, name, values[:, column, 0])
-            caps.append(sticks.fill(change, partial(self._read_sticks, off, still)))
-            before = luma[-1], chroma[-1]
-            shares.append(self.edges.measure(luma))
+            read_sticks = partial(self._read_sticks, luma, chroma, off, still, followed)
+            caps.append(sticks.fill(change, read_sticks))
+            shares.append(self.edges.measure(bare[0]))
             places.append(self.pad.start + found)
             if progress is not None:
                 progress(len(luma))
@@ -247,8 +271,17 @@ class _StretchReader:
         in_use = self._tell_use(rows, where, read)
         readable, residual = self.edges.judge(np.concatenate(shares), in_use)
         rows.readable[where], rows.residual[where] = readable, residual
+        self._end_fades(rows, where)
         self._calibrate(rows, where, read[..., :2], read[..., 2])
         rows.clear(where[~readable])
+
+    def _iter_frames(self) -> Iterator["_Chunk"]:
+        if not self.decoded:
+            yield from _iter_chunks(self.video, self.crop)
+        for found, luma, chroma in self.decoded:
+            own = found < len(self.video)
+            if own.any():
+                yield found[own], luma[own].astype(np.float32), chroma[own].astype(np.float32)
 
     def _tell_use(
         self, rows: RowsRead, where: Int64[np.ndarray, " n"], caps: Float32[np.ndarray, "n k 4"]
@@ -268,10 +301,36 @@ class _StretchReader:
         return self.looks.read(patches, columns, self.networks)[:, None]
 
     def _read_sticks(
-        self, off: np.ndarray, still: np.ndarray, frames: np.ndarray, columns: np.ndarray
+        self,
+        luma: np.ndarray,
+        chroma: np.ndarray,
+        off: np.ndarray,
+        still: np.ndarray,
+        followed: Mapping[str, np.ndarray],
+        frames: np.ndarray,
+        columns: np.ndarray,
     ) -> Float32[np.ndarray, "n 4"]:
         places = [self.layout.places[self.layout.sticks[column]] for column in columns]
-        return self.networks.read_sticks(cut_patches(off, still, frames, places, STICK_SIDE))
+        patches = cut_patches(off, still, frames, places, STICK_SIDE)
+        values = self.networks.read_sticks(patches)
+        for column, name in enumerate(self.layout.sticks):
+            own = columns == column
+            if name in followed:
+                values[own, :3] = followed[name][frames[own]]
+            if name in self.clicks:
+                shown = luma[frames[own]], chroma[frames[own]]
+                values[own, 3] = self.clicks[name].read(*shown, values[own])
+        return values
+
+    def _end_fades(self, rows: RowsRead, where: Int64[np.ndarray, " n"]) -> None:
+        """Let presses end where their fades begin, of buttons that are read by their own looks."""
+        columns = [
+            GAMEPAD.buttons.index(name)
+            for name, split in zip(self.layout.buttons, self.looks.splits, strict=True)
+            if split is not None
+        ]
+        if columns:
+            rows.buttons[np.ix_(where, columns)] = undo_fades(rows.buttons[where][:, columns])[0]
 
     def _calibrate(
         self,
@@ -306,22 +365,65 @@ class _StretchReader:
         )
 
 
-def _count_moved(
+def _follow_sticks(
     luma: Float32[np.ndarray, "m 160 256"],
     chroma: Float32[np.ndarray, "m 2 80 128"],
     rest: PadAtRest,
     layout: CropLayout,
     networks: PadNetworks,
-) -> int:
-    """Count the sticks whose caps are at different places."""
+) -> tuple[CropLayout, dict[str, StickSprite], dict[str, ClickLook], int]:
+    """Find what this video shows of its sticks.
+
+    Returns:
+        The layout with the travels of the caps that are followed as pictures, these pictures, the
+        looks of clicks, and the number of sticks that move.
+    """
     off, still = stack_channels(luma, chroma, rest)
-    moved = 0
+    planes = halve_planes(luma, chroma)
+    sprites, clicks, travels, moved = {}, {}, dict(layout.travels), 0
     for name in layout.sticks:
-        places = [layout.places[name]] * len(luma)
-        patches = cut_patches(off, still, np.arange(len(luma)), places, STICK_SIDE)
-        caps = networks.read_sticks(patches)[:, :2]
-        moved += int(np.ptp(caps, axis=0).max() > _MOVED_PX)
-    return moved
+        place, size = layout.places[name], layout.sizes[name]
+        patches = cut_patches(off, still, np.arange(len(luma)), [place] * len(luma), STICK_SIDE)
+        caps = networks.read_sticks(patches)
+        sprite = find_sprite(planes, place, size, caps[:, :2])
+        if sprite is not None:
+            sprites[name] = sprite
+            caps[:, :3] = sprite.read(planes)
+            travels[name] = float(np.abs(caps[:, :2]).max())
+        if name in layout.clicks.values():
+            look = ClickLook.find(luma, chroma, place, size, caps)
+            if look is not None:
+                clicks[name] = look
+        moved += int(np.ptp(caps[:, :2], axis=0).max() > _MOVED_PX)
+    return replace(layout, travels=travels), sprites, clicks, moved
+
+
+def _erase(
+    sprites: Mapping[str, StickSprite], luma: np.ndarray, chroma: np.ndarray
+) -> dict[str, Float32[np.ndarray, "f 3"]]:
+    """Take the caps that are followed off frames, in place, and say where they were."""
+    caps = {}
+    for name, sprite in sprites.items():
+        caps[name] = sprite.read(halve_planes(luma, chroma))
+        sprite.erase(luma, chroma, caps[name])
+    return caps
+
+
+def _pick_moments(decoded: Sequence["_Chunk"]) -> tuple[np.ndarray, np.ndarray]:
+    """Pick moments from all over a stretch that is decoded."""
+    luma, chroma = (np.concatenate([chunk[part] for chunk in decoded]) for part in (1, 2))
+    rows = np.linspace(0, len(luma) - 1, min(_MOMENTS, len(luma))).astype(int)
+    return luma[rows].astype(np.float32), chroma[rows].astype(np.float32)
+
+
+def _decode_moments(part: SourceVideo, crop: PadCrop) -> tuple[np.ndarray, np.ndarray] | None:
+    """Decode moments from all over a long stretch; None where nothing can be decoded."""
+    moments = [
+        _cut(frame, crop)
+        for _, frame in iter_moments(part, _MOMENTS)
+        if (frame.width, frame.height) == (part.width, part.height)
+    ]
+    return _resample(moments, crop) if moments else None
 
 
 def _put(
@@ -335,9 +437,11 @@ def _put(
     rows.button_confidence[where, place] = np.abs(2 * values - 1)
 
 
-def _iter_chunks(
-    video: SourceVideo, crop: PadCrop
-) -> Iterator[tuple[Int64[np.ndarray, " f"], np.ndarray, np.ndarray]]:
+_Chunk = tuple[Int64[np.ndarray, " f"], np.ndarray, np.ndarray]
+"""Rows, and the luma and the chroma of their crops."""
+
+
+def _iter_chunks(video: SourceVideo, crop: PadCrop) -> Iterator[_Chunk]:
     """Decode a video and resample the controller, some frames together, with their rows.
 
     Rows that cannot be decoded do not come.

@@ -1,0 +1,193 @@
+"""Tell both looks of a button apart, released and pressed, by moments of its own video.
+
+    patches of a button at moments ─► the coordinates in which they differ most
+      ─► starts: what the network says, what each coordinate parts ─► a discriminant of each
+      ─► the one that parts what lies on the button, and as the network says
+
+A network that has never seen a skin may take its presses for too faint, or something else for a
+press. But a button has two looks, and its video shows them many times: what parts them best, beside
+all else that changes there, is this video's own. Linear discriminants: Fisher (1936).
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float32, Float64
+
+from nitrogen_train.overlay_reader.pad_crops import BUTTON_SIDE
+
+LEVELS = np.array([64.0, 32.0, 32.0], np.float32)
+"""Levels of brightness and colours in the unit of patches."""
+_FEWEST = 3
+"""Moments that must show each look."""
+_COORDINATES, _STARTS = 20, 5
+"""By which patches are described; those that are starts as well."""
+_STEPS = 8
+_SHRINKAGE, _LEAST_VARIANCE = 0.05, 1e-3
+"""Added to each variance, the first as a share of the largest: moments do not tell small ones."""
+_HALF = 0.5
+_LIKELY, _FLAT = 0.5, 1e-4
+"""Of a press, by the network; spread of what says nothing."""
+_SAME = 0.97
+"""Share of moments that two splits have in common which are one."""
+_NOTHING = 0.1
+"""Mean square of levels that is no change."""
+_LIKENESS, _BIAS = 4.2, -5.5
+"""What the correlation with the network weighs, beside the logarithm of how much more changes on
+the button than around it, and what makes a split as likely right as wrong. Fitted by logistic
+regression on pads that code draws, of used and of unused buttons."""
+Patches = Float32[np.ndarray, "m 3 32 32"]
+
+
+@dataclass(frozen=True, eq=False)
+class PressSplit:
+    """What parts both looks of a button."""
+
+    direction: Float32[np.ndarray, "3 32 32"]
+    """Its product with a patch tells how far the button is pressed."""
+    released: float
+    """The product of patches in which it is released, on average; of those with a press, 1 more."""
+    pressed: Bool[np.ndarray, " m"]
+    """Moments that show a press."""
+
+    def measure(self, patches: Patches) -> Float32[np.ndarray, " m"]:
+        """Measure how far the button is pressed: about 0 is released, about 1 is pressed."""
+        return (np.tensordot(patches, self.direction, 3) - self.released).astype(np.float32)
+
+
+def find_split(
+    patches: Patches,
+    likely: Float32[np.ndarray, " m"],
+    size: tuple[float, float],
+    *,
+    is_rest_sure: bool = False,
+) -> PressSplit | None:
+    """Find what parts both looks of a button; None where nothing surely does.
+
+    Args:
+        patches: Differences from rest around the button, at moments from all over the video.
+        likely: How likely each shows a press, in [0, 1], as the network says.
+        size: Width and height of the button.
+        is_rest_sure: Whether rest is known to show it released. Pressed is the look that is further
+            from rest then, and else the one that is seen in fewer moments.
+    """
+    inner = find_inner(size)
+    changes = patches * LEVELS[:, None, None]
+    best, best_odds = None, 0.0
+    for weights, is_more in _iter_splits(changes[:, :, *inner], likely > _LIKELY):
+        parted = _compare_around(changes, is_more, inner)
+        odds = parted + _LIKENESS * abs(_correlate(likely, is_more)) + _BIAS
+        if odds > best_odds:
+            best, best_odds = (weights, is_more), odds
+    if best is None:
+        return None
+    weights, is_more = best
+    if is_rest_sure:
+        far, near = (_measure_distance(changes, part, inner) for part in (is_more, ~is_more))
+        is_pressed = far > near
+    else:
+        is_pressed = is_more.mean() <= _HALF
+    if not is_pressed:
+        weights, is_more = -weights, ~is_more
+    direction = np.zeros(patches.shape[1:], np.float32)
+    direction[:, *inner] = weights * LEVELS[:, None, None]
+    products = np.tensordot(patches, direction, 3)
+    released = float(products[~is_more].mean())
+    apart = float(products[is_more].mean()) - released
+    return PressSplit(direction / apart, released / apart, is_more)
+
+
+def find_inner(size: tuple[float, float]) -> tuple[slice, slice]:
+    """Find the rows and the columns of a patch that are on the button."""
+    half = BUTTON_SIDE // 2
+    wide, tall = (min(half, max(2, round(side / 2))) for side in size)
+    return slice(half - tall, half + tall), slice(half - wide, half + wide)
+
+
+def _iter_splits(
+    changes: Float32[np.ndarray, "m 3 h w"], likely: Bool[np.ndarray, " m"]
+) -> Iterator[tuple[Float32[np.ndarray, "3 h w"], Bool[np.ndarray, " m"]]]:
+    """Part moments in two in different ways; each comes with the weights that part them."""
+    flat = changes.reshape(len(changes), -1).astype(np.float64)
+    left, sizes, axes = np.linalg.svd(flat - flat.mean(axis=0), full_matrices=False)
+    count = min(_COORDINATES, len(sizes) - 1)
+    points = (left * sizes)[:, :count]
+    found: list[np.ndarray] = []
+    for start in (likely, *_iter_starts(points[:, :_STARTS])):
+        refined = _refine_split(points, start)
+        if refined is None:
+            continue
+        weights, is_more = refined
+        shares = [float((other == is_more).mean()) for other in found]
+        if all(1 - _SAME < share < _SAME for share in shares):
+            found.append(is_more)
+            yield (weights @ axes[:count]).reshape(changes.shape[1:]).astype(np.float32), is_more
+
+
+def _iter_starts(points: Float64[np.ndarray, "m k"]) -> Iterator[Bool[np.ndarray, " m"]]:
+    """Part moments by each coordinate: by its two groups, and by its middle and either end."""
+    for values in points.T:
+        middle = float(np.median(values))
+        yield values > _find_gap(values)
+        yield values > (values.max() + middle) / 2
+        yield values < (values.min() + middle) / 2
+
+
+def _find_gap(values: Float64[np.ndarray, " m"]) -> float:
+    """Find the value that parts two groups best: Otsu (1979)."""
+    ordered = np.sort(values)
+    count = np.arange(1, len(values))
+    total = np.cumsum(ordered)
+    low, high = total[:-1] / count, (total[-1] - total[:-1]) / (len(values) - count)
+    best = int((count * count[::-1] * (high - low) ** 2).argmax())
+    return float(ordered[best] + ordered[best + 1]) / 2
+
+
+def _refine_split(
+    points: Float64[np.ndarray, "m k"], is_more: Bool[np.ndarray, " m"]
+) -> tuple[Float64[np.ndarray, " k"], Bool[np.ndarray, " m"]] | None:
+    """Find the discriminant of two groups, and the groups that it makes, until they stay."""
+    for _ in range(_STEPS):
+        if min(is_more.sum(), (~is_more).sum()) < _FEWEST:
+            return None
+        more, less = points[is_more].mean(axis=0), points[~is_more].mean(axis=0)
+        off = points - np.where(is_more[:, None], more, less)
+        spread = off.T @ off / max(len(points) - 2, 1)
+        extra = _SHRINKAGE * float(np.linalg.eigvalsh(spread)[-1]) + _LEAST_VARIANCE
+        weights = np.linalg.solve(spread + extra * np.eye(len(spread)), more - less)
+        parted = points @ weights > (more + less) @ weights / 2
+        if (parted == is_more).all():
+            break
+        is_more = parted
+    if min(is_more.sum(), (~is_more).sum()) < _FEWEST:
+        return None
+    return weights, is_more
+
+
+def _compare_around(
+    changes: Patches, is_more: Bool[np.ndarray, " m"], inner: tuple[slice, slice]
+) -> float:
+    """Measure by how much more two looks differ on the button than around it: a logarithm."""
+    groups = changes[is_more], changes[~is_more]
+    apart = (groups[0].mean(axis=0) - groups[1].mean(axis=0)) ** 2
+    # Means of few moments differ by chance as well.
+    chance = sum(group.var(axis=0) / len(group) for group in groups)
+    differs = np.maximum((apart - chance).sum(axis=0), 0)
+    on_button = np.zeros(differs.shape, bool)
+    on_button[inner] = True
+    around = float(differs[~on_button].mean()) if not on_button.all() else 0.0
+    return float(np.log((differs[on_button].mean() + _NOTHING / 10) / (around + _NOTHING)))
+
+
+def _correlate(likely: Float32[np.ndarray, " m"], is_more: Bool[np.ndarray, " m"]) -> float:
+    if float(likely.std()) < _FLAT:
+        return 0.0
+    return float(np.corrcoef(likely, is_more)[0, 1])
+
+
+def _measure_distance(
+    changes: Patches, part: Bool[np.ndarray, " m"], inner: tuple[slice, slice]
+) -> float:
+    """Measure how far some moments' common look is from rest."""
+    return float(np.square(changes[part][:, :, *inner].mean(axis=0)).sum())
