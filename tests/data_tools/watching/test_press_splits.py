@@ -27,7 +27,7 @@ def test_a_faint_press_beside_strong_changes_is_told_where_the_network_half_know
     rng = np.random.default_rng(0)
     pressed = rng.random(NUM_MOMENTS) < 0.25
     patches = make_patches(rng, pressed, press=12)
-    likely = np.where(pressed, 0.45, 0.1).astype(np.float32)
+    likely = np.where(pressed, 0.6, 0.1).astype(np.float32)
 
     split = find_split(patches, likely, SIZE)
 
@@ -73,6 +73,7 @@ def test_pressed_is_the_rarer_look_unless_rest_is_known() -> None:
     rarer = find_split(patches, held.astype(np.float32), SIZE)
     known = find_split(patches, held.astype(np.float32), SIZE, is_rest_sure=True)
 
-    assert rarer is not None and known is not None
+    assert rarer is not None
+    assert known is not None
     np.testing.assert_array_equal(rarer.pressed, ~held)
     np.testing.assert_array_equal(known.pressed, held)
