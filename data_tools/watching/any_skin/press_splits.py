@@ -33,6 +33,8 @@ _SAME = 0.97
 """Share of moments that two splits have in common which are one."""
 _NOTHING = 0.1
 """Mean square of levels that is no change."""
+_MOST_PARTED = 5.0
+"""A button that fills its patch has nothing around it to be compared with."""
 _AROUND, _LIKELIER, _BIAS = 0.8, 6.0, -5.7
 """Weights of how much more changes on the button than around it (a logarithm), and of how much
 likelier the network takes one look for a press than the other, in the odds of a split. Fitted by
@@ -76,7 +78,7 @@ def find_split(
     changes = patches * LEVELS[:, None, None]
     best, best_odds = None, 0.0
     for weights, is_more in _iter_splits(changes[:, :, *inner], likely > _LIKELY):
-        parted = _compare_around(changes, is_more, inner)
+        parted = min(_compare_around(changes, is_more, inner), _MOST_PARTED)
         likelier = abs(float(likely[is_more].mean() - likely[~is_more].mean()))
         odds = _AROUND * parted + _LIKELIER * likelier + _BIAS
         if odds > best_odds:
