@@ -20,7 +20,8 @@ from benchmarks.machine import describe_machine
 from benchmarks.watching_clips import iter_backgrounds, play_at_random
 from data_tools.recordings.recording import find_recordings
 from data_tools.shards.source_video import read_video_table
-from data_tools.watching.any_skin.locate_pads import LocatedPad, locate_pads
+from data_tools.watching.any_skin.locate_pads import LocatedPad
+from data_tools.watching.any_skin.read_any import find_used_pads
 from data_tools.watching.reading import Box
 from nitrogen_train.data.encode import StreamEncoding, VideoWriter
 from nitrogen_train.overlay_reader.locator_scenes import find_visible
@@ -193,7 +194,7 @@ def run_case(
                     shown = layer.lay(shown, row)
                 writer.write(shown)
     start = time.process_time()
-    found = locate_pads(read_video_table(clip))
+    found = find_used_pads(read_video_table(clip))
     took = time.process_time() - start
     return compare(f"{num_pads}-{seed}", tuple(used), truth, found, took)
 

@@ -1,6 +1,7 @@
 """The comparison of policies: what it would run, and what it makes of the results."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,15 @@ import torch
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 
-from examples.compare import COMPARISONS, HELDOUT_EPISODES, SEEDS, Run, format_rows
+from data_tools.watching.judge_reading import JudgedReading
+from examples.compare import (
+    COMPARISONS,
+    HELDOUT_EPISODES,
+    SEEDS,
+    Run,
+    format_reading,
+    format_rows,
+)
 from examples.demo import EPISODES
 from nitrogen_train.config import find_config_dir, register_schema
 from nitrogen_train.evaluate import EvaluateConfig
@@ -92,3 +101,28 @@ def test_scores_are_normalized_and_averaged_over_seeds_and_episodes(tmp_path: Pa
     assert "0.50, 0.55, 0.60" in table
     assert "0.60, 0.125" in table
     assert len({line.count("|") for line in table.splitlines()}) == 1
+
+
+def test_only_what_was_watched_is_judged(tmp_path: Path) -> None:
+    assert COMPARISONS["policies"].judge_watched(tmp_path) == {}
+    with pytest.raises(FileNotFoundError, match="watched"):
+        COMPARISONS["watched"].judge_watched(tmp_path)
+
+
+def test_how_well_each_game_was_read_is_a_line() -> None:
+    pressed = JudgedReading(
+        num_rows=100,
+        readable=0.994,
+        controls=("RIGHT_TRIGGER",),
+        accuracy=0.99,
+        press_f1=0.9706,
+        onsets=1.0,
+        stick_r2={"RIGHT_STICK_X": 0.931},
+        stick_error=0.02,
+    )
+    idle = replace(pressed, press_f1=None, stick_r2={})
+
+    assert format_reading({"doom_defend": pressed, "doom_gather": idle}) == (
+        "doom_defend: 99.4% of its rows were read; press F1 0.971; R² RIGHT_STICK_X 0.93\n"
+        "doom_gather: 99.4% of its rows were read; nothing pressed; R² –\n"
+    )

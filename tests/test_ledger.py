@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 import subprocess
@@ -242,3 +243,30 @@ def test_what_a_process_holds_no_other_gets_until_it_ends(tmp_path: Path) -> Non
         with ledger.hold():
             ledger.add(Piece(name))
     assert names(Ledger(path, Piece)) == ["a", "b"]
+
+
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK])
+def test_a_file_system_without_locks_keeps_lines_all_the_same(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(descriptor: int, operation: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("nitrogen_train.runtime.ledger.flock", refuse)
+
+    Ledger(tmp_path / "a.jsonl", Piece).add(Piece("a"))
+    Ledger(tmp_path / "a.jsonl", Piece).add(Piece("b"))
+
+    assert names(Ledger(tmp_path / "a.jsonl", Piece)) == ["a", "b"]
+
+
+def test_a_lock_that_fails_for_another_reason_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(descriptor: int, operation: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr("nitrogen_train.runtime.ledger.flock", fail)
+
+    with pytest.raises(OSError, match="Input/output"):
+        Ledger(tmp_path / "a.jsonl", Piece).add(Piece("a"))

@@ -140,6 +140,9 @@ class FileBatches(IterableDataset[Batch]):
         first_step: The step of the first batch.
     """
 
+    _STREAM: int
+    """Tells the random numbers of one kind of batches from those of another."""
+
     def __init__(self, paths: Sequence[Path], *, seed: int, first_step: int = 0) -> None:
         self._paths, self._seed, self._first = list(paths), seed, first_step
 
@@ -157,9 +160,6 @@ class FileBatches(IterableDataset[Batch]):
         order = np.random.default_rng((self._seed, cycle)).permutation(len(self._paths))
         rng = np.random.default_rng((self._seed, step, self._STREAM))
         return self._join(rng, read_scenes(self._paths[order[place]]))
-
-    _STREAM: int
-    """Tells the random numbers of one kind of batches from those of another."""
 
     def _join(self, rng: np.random.Generator, scenes: Sequence[PadScene]) -> Batch:
         raise NotImplementedError

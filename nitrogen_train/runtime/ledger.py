@@ -7,6 +7,7 @@ A line that a kill or a full disk has cut short is as if it never was, and the n
 behind it. Several processes may add lines to one file; who wants it alone holds it.
 """
 
+import errno
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping
@@ -24,6 +25,7 @@ from nitrogen_train.runtime.progress import write_line
 Record = TypeVar("Record")
 
 _OF = "of"
+_NO_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK)
 
 
 class Ledger(Generic[Record]):
@@ -115,7 +117,7 @@ class Ledger(Generic[Record]):
         self._path.parent.mkdir(parents=True, exist_ok=True)
         with self._path.open("ab+", buffering=0) as file:
             # Whoever began the file between our look at its settings and our line would lose it.
-            flock(file, LOCK_EX)
+            _lock(file.fileno())
             if self.read_settings() != self._of:
                 file.truncate(0)
             size = file.seek(0, os.SEEK_END)
@@ -174,3 +176,19 @@ def name_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
         if name in before and before[name] != now[name]
     ]
     return f"was made with {'; '.join(changed)}" if changed else ""
+
+
+def _lock(descriptor: int) -> None:
+    """Lock a file until it is closed, where its file system has locks.
+
+    Without them, lines of several processes still follow each other: only two that begin one file
+    at the same moment could lose one.
+
+    Raises:
+        OSError: If the lock fails for another reason.
+    """
+    try:
+        flock(descriptor, LOCK_EX)
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise

@@ -113,9 +113,14 @@ def _iter_splits(
 ) -> Iterator[tuple[Float32[np.ndarray, "3 h w"], Bool[np.ndarray, " m"]]]:
     """Part moments in two in different ways; each comes with the weights that part them."""
     flat = changes.reshape(len(changes), -1).astype(np.float64)
-    left, sizes, axes = np.linalg.svd(flat - flat.mean(axis=0), full_matrices=False)
-    count = min(_COORDINATES, len(sizes) - 1)
-    points = (left * sizes)[:, :count]
+    flat -= flat.mean(axis=0)
+    # Fewer moments than pixels: their products tell the coordinates soonest.
+    squares, moments = np.linalg.eigh(flat @ flat.T)
+    count = min(_COORDINATES, len(flat) - 1, int((squares > _LEAST_VARIANCE).sum()))
+    if not count:
+        return
+    points = moments[:, ::-1][:, :count] * np.sqrt(squares[::-1][:count])
+    axes = (points / squares[::-1][:count]).T @ flat
     found: list[np.ndarray] = []
     for start in (likely, *_iter_starts(points[:, :_STARTS])):
         refined = _refine_split(points, start)
@@ -125,7 +130,7 @@ def _iter_splits(
         shares = [float((other == is_more).mean()) for other in found]
         if all(1 - _SAME < share < _SAME for share in shares):
             found.append(is_more)
-            yield (weights @ axes[:count]).reshape(changes.shape[1:]).astype(np.float32), is_more
+            yield (weights @ axes).reshape(changes.shape[1:]).astype(np.float32), is_more
 
 
 def _iter_starts(points: Float64[np.ndarray, "m k"]) -> Iterator[Bool[np.ndarray, " m"]]:

@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 from av.video.frame import VideoFrame
 from jaxtyping import Bool, Float32, Int64
+from threadpoolctl import threadpool_limits
 
 from data_tools.shards.source_video import SourceVideo, read_video_table
 from data_tools.watching.any_skin.button_looks import ButtonLooks
@@ -55,7 +56,10 @@ _FEWEST_PLACES, _FEWEST_USED = 5, 1
 _LEAST_CERTAINTY, _LIKELY_CERTAINTY = 0.8, 0.6
 """Of the layout: sure, and likely if the looks of some buttons are parted by their own video."""
 _FEWEST_SPLITS = 6
-_MOVED_PX = 2.0
+_MOVED_PX, _MOVED_SHARE = 2.0, 1.2
+"""Between the ends of a stick that is used: pixels of the crop, and of its travel."""
+_FEWEST_MOMENTS = 3
+"""In which a button is pressed that is used."""
 _IN_USE = 0.25
 """Share of a press or a travel above which a control no longer looks as at rest."""
 _LONG = 0.2
@@ -63,6 +67,7 @@ _LONG = 0.2
 _FEWEST_READABLE = 0.05
 
 
+@threadpool_limits.wrap(limits=1, user_api="blas")
 def read_any_overlay(
     path: Path,
     *,
@@ -123,6 +128,16 @@ def read_any_overlay(
         stretches=tuple(stretches),
     )
     return reading, layout or layouts[longest].to_video(crop, place)
+
+
+def find_used_pads(video: SourceVideo) -> list[LocatedPad]:
+    """Find the controllers that are read from a video: those that are used, by stretches.
+
+    Raises:
+        ShardError: If the video cannot be decoded.
+        ValueError: If the weights cannot be used.
+    """
+    return [reader.pad for reader in _iter_used(video, load_networks())]
 
 
 def _iter_used(video: SourceVideo, networks: PadNetworks) -> Iterator["_StretchReader"]:
@@ -231,11 +246,22 @@ class _StretchReader:
             _erase(sprites, luma, chroma)
             rest = find_rest(luma, chroma)
         rest, looks = release_held(luma, chroma, rest, found, networks)
-        num_used = num_moved + int(looks.pressed.any(axis=0).sum())
+        num_pressed = int((looks.pressed.sum(axis=0) >= _FEWEST_MOMENTS).sum())
         regions = [found.find_cells(name) for name in (*found.buttons, *found.sticks)]
         edges = SteadyEdges.find(luma, rest.luma, regions)
         return cls(
-            part, pad, crop, decoded, rest, found, looks, edges, sprites, clicks, networks, num_used
+            part,
+            pad,
+            crop,
+            decoded,
+            rest,
+            found,
+            looks,
+            edges,
+            sprites,
+            clicks,
+            networks,
+            num_moved + num_pressed,
         )
 
     def read(self, rows: RowsRead, progress: Progress | None) -> None:
@@ -385,7 +411,7 @@ def _follow_sticks(
         place, size = layout.places[name], layout.sizes[name]
         patches = cut_patches(off, still, np.arange(len(luma)), [place] * len(luma), STICK_SIDE)
         caps = networks.read_sticks(patches)
-        sprite = find_sprite(planes, place, size, caps[:, :2])
+        sprite = find_sprite(planes[::2], place, size, caps[::2, :2])
         if sprite is not None:
             sprites[name] = sprite
             caps[:, :3] = sprite.read(planes)
@@ -394,7 +420,8 @@ def _follow_sticks(
             look = ClickLook.find(luma, chroma, place, size, caps)
             if look is not None:
                 clicks[name] = look
-        moved += int(np.ptp(caps[:, :2], axis=0).max() > _MOVED_PX)
+        least_px = max(_MOVED_PX, _MOVED_SHARE * layout.travels[name])
+        moved += int(np.ptp(caps[:, :2], axis=0).max() > least_px)
     return replace(layout, travels=travels), sprites, clicks, moved
 
 
@@ -402,10 +429,12 @@ def _erase(
     sprites: Mapping[str, StickSprite], luma: np.ndarray, chroma: np.ndarray
 ) -> dict[str, Float32[np.ndarray, "f 3"]]:
     """Take the caps that are followed off frames, in place, and say where they were."""
-    caps = {}
+    if not sprites:
+        return {}
+    planes = halve_planes(luma, chroma)
+    caps = {name: sprite.read(planes) for name, sprite in sprites.items()}
     for name, sprite in sprites.items():
-        caps[name] = sprite.read(halve_planes(luma, chroma))
-        sprite.erase(luma, chroma, caps[name])
+        sprite.erase(luma, chroma, planes, caps[name])
     return caps
 
 

@@ -31,8 +31,6 @@ _MOST_OFF = 60.0
 """Levels, in all planes together: what is further off than that is explained by nothing."""
 _BETTER = 0.9
 """Of what the network's places leave unexplained: a picture must leave less than that."""
-_SIDE = 64
-"""Of the Fourier transforms: a window and its shifts fit in."""
 Planes = Float32[np.ndarray, "f 3 80 128"]
 Places = Float32[np.ndarray, "f 2"]
 
@@ -41,8 +39,11 @@ def halve_planes(
     luma: Float32[np.ndarray, "f 160 256"], chroma: Float32[np.ndarray, "f 2 80 128"]
 ) -> Planes:
     """Bring luma to the size of chroma."""
-    cells = luma.reshape(len(luma), CROP_HEIGHT // 2, 2, CROP_WIDTH // 2, 2)
-    return np.concatenate([cells.mean(axis=(2, 4))[:, None], chroma], axis=1)
+    halved = np.empty((len(luma), 3, CROP_HEIGHT // 2, CROP_WIDTH // 2), np.float32)
+    rows = luma[:, ::2] + luma[:, 1::2]
+    halved[:, 0] = (rows[..., ::2] + rows[..., 1::2]) / 4
+    halved[:, 1:] = chroma
+    return halved
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,8 +69,8 @@ class StickSprite:
         """
         if not len(planes):
             return np.zeros((0, 3), np.float32)
-        windows = _cut_windows(planes, self.middle, len(self.weights))
-        places, least, usual = _find_best(_measure_fit(windows, self.picture, self.weights))
+        seen = _Windows.cut(planes, self.middle, len(self.weights))
+        places, least, usual = _find_best(seen.measure_fit(self.picture, self.weights))
         sure = np.clip(1 - least / np.maximum(usual, 1e-6), 0, 1)
         return np.column_stack([2 * places - np.array(self.rest), sure]).astype(np.float32)
 
@@ -77,6 +78,7 @@ class StickSprite:
         self,
         luma: Float32[np.ndarray, "f 160 256"],
         chroma: Float32[np.ndarray, "f 2 80 128"],
+        planes: Planes,
         caps: Float32[np.ndarray, "f 3"],
     ) -> None:
         """Take the cap off frames, in place: what lies on it stays.
@@ -84,9 +86,9 @@ class StickSprite:
         Args:
             luma: Of frames.
             chroma: Of the same frames.
+            planes: Both as they were, of `halve_planes`.
             caps: Where the cap is, of `read`.
         """
-        planes = halve_planes(luma, chroma)
         side = len(self.weights)
         disc = _draw_disc(side)
         shifts = _round_places((caps[:, :2] + np.array(self.rest)) / 2)
@@ -123,41 +125,62 @@ def find_sprite(
     """
     side = int(np.clip(round(sum(size) / 4), _SMALLEST, _LARGEST)) | 1
     x, y = (round(each / 2) for each in place)
-    windows = _cut_windows(planes, (x, y), side)
+    windows = _Windows.cut(planes, (x, y), side)
     seen = np.clip(offsets / 2, -_REACH, _REACH)
-    best, least = None, _BETTER * _explain(windows, seen, side)[1]
+    best, least = None, _BETTER * _explain(windows.shown, seen, side)[1]
     for start in (seen, np.zeros_like(seen)):
         picture, weights, places = _follow(windows, start, side)
-        behind, left = _explain(windows, places, side)
+        behind, left = _explain(windows.shown, places, side)
         if left < least:
             rest = place[0] - 2 * x, place[1] - 2 * y
             best, least = StickSprite(picture, weights, (x, y), rest, behind), left
     return best
 
 
-def _cut_windows(
-    planes: Planes, middle: tuple[int, int], side: int
-) -> Float32[np.ndarray, "f 3 s s"]:
-    """Cut the surroundings of a stick; beyond the crop, its edge goes on."""
-    half = _REACH + side // 2
-    padded = np.pad(planes, ((0, 0), (0, 0), (half, half), (half, half)), mode="edge")
-    x, y = middle
-    return padded[:, :, y : y + 2 * half + 1, x : x + 2 * half + 1]
+@dataclass(frozen=True, eq=False)
+class _Windows:
+    """The surroundings of a stick in some frames; beyond the crop, its edge goes on."""
+
+    shown: Float32[np.ndarray, "f 3 s s"]
+    waves: np.ndarray
+    """Fourier transforms of the planes, and of the sum of their squares."""
+    size: tuple[int, int]
+
+    @classmethod
+    def cut(cls, planes: Planes, middle: tuple[int, int], side: int) -> "_Windows":
+        """Cut them around a place."""
+        half = _REACH + side // 2
+        padded = np.pad(planes, ((0, 0), (0, 0), (half, half), (half, half)), mode="edge")
+        x, y = middle
+        shown = padded[:, :, y : y + 2 * half + 1, x : x + 2 * half + 1]
+        size = (fft.next_fast_len(2 * half + 1, real=True),) * 2
+        both = np.concatenate([shown, (shown**2).sum(axis=1, keepdims=True)], axis=1)
+        return cls(shown, fft.rfft2(both, size), size)
+
+    def measure_fit(
+        self, picture: Float32[np.ndarray, "3 t t"], weights: Float32[np.ndarray, "t t"]
+    ) -> Float32[np.ndarray, "f n n"]:
+        """Measure the weighted square distance of a picture at each shift up to the reach."""
+        kernels = np.concatenate([-2 * weights * picture, weights[None]])
+        fit = (self.waves * fft.rfft2(kernels, self.size).conj()).sum(axis=1)
+        count = 2 * _REACH + 1
+        shifted = fft.irfft2(fit, self.size)[:, :count, :count]
+        return shifted + float((weights * picture**2).sum())
 
 
 def _follow(
-    windows: Float32[np.ndarray, "m 3 s s"], start: Places, side: int
+    windows: _Windows, start: Places, side: int
 ) -> tuple[Float32[np.ndarray, "3 t t"], Float32[np.ndarray, "t t"], Places]:
     """Find the picture that moves, and its place at each moment."""
-    places, chosen = start, np.ones(len(windows), bool)
+    places, chosen = start, np.ones(len(start), bool)
     disc = _draw_disc(side)
     for share in np.linspace(_FIRST_SHARE, _LAST_SHARE, _STEPS):
-        shown = _cut_caps(windows, places, side)[chosen]
+        shown = _cut_caps(windows.shown, places, side)[chosen]
         picture = np.median(shown, axis=0)
         spread = np.median(np.abs(shown - picture).sum(axis=1), axis=0)
         weights = disc / (spread + _NOISE) ** 2
         weights = (weights / weights.sum()).astype(np.float32)
-        places, least, _ = _find_best(_measure_fit(windows, picture, weights))
+        places, least, _ = _find_best(windows.measure_fit(picture, weights))
         chosen = least <= np.quantile(least, share)
     return picture, weights, places
 
@@ -182,21 +205,6 @@ def _cut_caps(
             for window, (x, y) in zip(windows, shifts, strict=True)
         ]
     )
-
-
-def _measure_fit(
-    windows: Float32[np.ndarray, "m 3 s s"],
-    picture: Float32[np.ndarray, "3 t t"],
-    weights: Float32[np.ndarray, "t t"],
-) -> Float32[np.ndarray, "m n n"]:
-    """Measure the weighted square distance of the picture at each shift, from -12 to 12 pixels."""
-    size = (_SIDE, _SIDE) if windows.shape[-1] <= _SIDE else windows.shape[-2:]
-    seen = fft.rfft2(windows, size)
-    squares = fft.rfft2((windows**2).sum(axis=1), size)
-    cross = (seen * fft.rfft2(weights * picture, size).conj()).sum(axis=1)
-    both = fft.irfft2(squares * fft.rfft2(weights, size).conj() - 2 * cross, size)
-    count = 2 * _REACH + 1
-    return both[:, :count, :count] + float((weights * picture**2).sum())
 
 
 def _find_best(

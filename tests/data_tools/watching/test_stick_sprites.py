@@ -62,10 +62,9 @@ def test_frames_without_the_cap_show_what_is_behind_it_and_what_lies_on_it() -> 
     luma, chroma = draw_frames(offsets)
     sprite = find_sprite(halve_planes(luma, chroma), PLACE, SIZE, np.zeros((48, 2), np.float32))
     assert sprite is not None
-    caps = sprite.read(halve_planes(luma, chroma))
-    before = luma.copy()
+    planes, before = halve_planes(luma, chroma), luma.copy()
 
-    sprite.erase(luma, chroma, caps)
+    sprite.erase(luma, chroma, planes, sprite.read(planes))
 
     # The board is as it is where no cap has been, whatever the moment; the letter stays.
     around = (slice(45, 115), slice(35, 105))
@@ -80,7 +79,7 @@ def test_a_click_is_told_wherever_the_cap_is() -> None:
     offsets = draw_offsets(80)
     clicked = np.random.default_rng(2).random(80) < 0.25
     luma, chroma = draw_frames(offsets, clicked)
-    half_known = np.where(clicked, 0.4, 0.2).astype(np.float32)
+    half_known = np.where(clicked, 0.6, 0.2).astype(np.float32)
     caps = np.column_stack([offsets, np.ones(80), half_known]).astype(np.float32)
 
     look = ClickLook.find(luma[:48], chroma[:48], PLACE, SIZE, caps[:48])
