@@ -1,17 +1,20 @@
 """Refine a reading by what only the whole video tells.
 
-    Reading ─► looks as this video shows them ─► presses, without flicker ─► possible states
-      ─► triggers and sticks, still at rest ─► rate of the display ─► Reading, DisplayFacts
+    Reading ─► looks as this video shows them ─► presses, without flicker and fades
+      ─► possible states ─► triggers and sticks, still at rest ─► rate of the display
+      ─► Reading, DisplayFacts
 
 A codec weakens what it shows: a press may reach 0.8 of the picture that the skin has of it, in all
 of a video. So released and pressed are taken from the values that a control has most of the time.
-Presses are never averaged over time: that would move and shorten them.
+Presses are never averaged over time: that would move and shorten them. Where a program shows
+released buttons less and less, each press would end half of that too late: falls take longer than
+rises there.
 """
 
 from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Bool, Float32
+from jaxtyping import Bool, Float32, Int64
 
 from data_tools.watching.reading import Reading, list_runs
 from nitrogen_train.actions import GAMEPAD
@@ -26,9 +29,18 @@ _DOUBTFUL = 0.2
 """A press or a release of one row that passes the middle by less is flicker."""
 _OPPOSITE = (("DPAD_LEFT", "DPAD_RIGHT"), ("DPAD_UP", "DPAD_DOWN"))
 _TRIGGERS = ("LEFT_TRIGGER", "RIGHT_TRIGGER")
+_WHOLE = frozenset(GAMEPAD.buttons) - set(_TRIGGERS)
+"""Controls that are pressed or released; what is graded may go back as slowly as it likes."""
 _REST_REACH = 0.12
 _REST_SHARE = 0.02
 _SMALLEST_REST, _LARGEST_REST = 0.01, 0.06
+_FADE_LOW, _FADE_HIGH = 0.15, 0.85
+"""Between them a button is neither released nor pressed."""
+_FEWEST_FALLS = 6
+_LEAST_FADE = 2.5
+"""Frames; a shorter fade is what codecs and displays make of a release."""
+_JUMP = 0.25
+"""From one frame to the next: a button is pressed anew while it fades."""
 _CHANGE = 0.12
 _FEWEST_CHANGES = 20
 _HALF_RATE_SHARE = 0.93
@@ -62,6 +74,8 @@ def refine(reading: Reading) -> tuple[Reading, DisplayFacts]:
         if name in _TRIGGERS:
             values = _drop_touches(values)
         buttons[:, column] = _drop_flicker(values, good)
+    shown = [GAMEPAD.buttons.index(name) for name in sorted(reading.drawn & _WHOLE)]
+    buttons[:, shown], _ = undo_fades(buttons[:, shown])
     _part_opposites(buttons)
     sticks, reach, dead = reading.sticks.copy(), {}, {}
     for column, name in enumerate(GAMEPAD.sticks):
@@ -111,6 +125,62 @@ def _drop_flicker(
     alone[1:-1] &= good[:-2] & good[2:]
     alone &= np.abs(values - 0.5) < _DOUBTFUL
     return np.where(alone, np.where(pressed, 0.5, 0.51), values).astype(np.float32)
+
+
+def undo_fades(values: Float32[np.ndarray, "f c"]) -> tuple[Float32[np.ndarray, "f c"], float]:
+    """Let presses end where their fades begin.
+
+    Args:
+        values: How far each button is shown as pressed in frames that follow each other.
+
+    Returns:
+        How far each is pressed, and the frames that a fade takes: 0 where nothing fades.
+    """
+    frames = _measure_fade(values) if values.size else 0.0
+    if not frames:
+        return values, 0.0
+    mended = values.copy()
+    for shown, column in zip(values.T, mended.T, strict=True):
+        is_down = shown > 0.5
+        for end in np.flatnonzero(is_down[:-1] & ~is_down[1:]) + 1:
+            part = (shown[end - 1] - 0.5) / (shown[end - 1] - shown[end])
+            begin = round(float(end - 1 + part) - frames / 2 + 1)
+            column[_keep_onset(is_down, begin, int(end)) : end] = 0
+        for again in np.flatnonzero((np.diff(shown) > _JUMP) & is_down[:-1]) + 1:
+            begin = round(float(again) - (1 - shown[again - 1]) * frames)
+            column[_keep_onset(is_down, begin, int(again)) : again] = 0
+    return mended, frames
+
+
+def _keep_onset(is_down: np.ndarray, begin: int, end: int) -> int:
+    """Return where a fade begins that ends at a row: a press lasts a row at least."""
+    ups = np.flatnonzero(~is_down[:end])
+    onset = int(ups[-1]) + 1 if len(ups) else 0
+    return min(max(begin, onset + 1), end)
+
+
+def _measure_fade(values: Float32[np.ndarray, "f c"]) -> float:
+    """Measure how many frames longer falls take than rises; 0 where they do not."""
+    falls, rises = (
+        np.concatenate([_measure_edges(each) for each in shown.T])
+        for shown in (values, values[::-1])
+    )
+    if min(len(falls), len(rises)) < _FEWEST_FALLS:
+        return 0.0
+    frames = float(np.median(falls) - np.median(rises)) / (_FADE_HIGH - _FADE_LOW)
+    return frames if frames >= _LEAST_FADE else 0.0
+
+
+def _measure_edges(shown: Float32[np.ndarray, " f"]) -> Int64[np.ndarray, " n"]:
+    """Count the frames that each fall spends between released and pressed."""
+    between = (shown > _FADE_LOW) & (shown < _FADE_HIGH)
+    counts = []
+    for end in np.flatnonzero((shown[:-1] > 0.5) & (shown[1:] <= 0.5)) + 1:
+        before, after = between[:end][::-1], between[end:]
+        counts.append(
+            sum(len(each) if each.all() else int(each.argmin()) for each in (before, after))
+        )
+    return np.array(counts, np.int64)
 
 
 def _drop_touches(values: Float32[np.ndarray, " rows"]) -> Float32[np.ndarray, " rows"]:

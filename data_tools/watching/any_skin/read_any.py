@@ -27,10 +27,13 @@ from data_tools.watching.any_skin.held_controls import release_held
 from data_tools.watching.any_skin.locate_pads import LocatedPad, locate_pads
 from data_tools.watching.any_skin.pad_networks import CropLayout, PadNetworks, load_networks
 from data_tools.watching.any_skin.pad_presence import SteadyEdges
-from data_tools.watching.any_skin.press_fades import undo_fades
-from data_tools.watching.any_skin.stick_clicks import ClickLook
+from data_tools.watching.any_skin.stick_caps import (
+    ClickLook,
+    StickSprite,
+    find_sprite,
+    halve_planes,
+)
 from data_tools.watching.any_skin.stick_range import find_stick_ranges
-from data_tools.watching.any_skin.stick_sprites import StickSprite, find_sprite, halve_planes
 from data_tools.watching.overlay_layout import STICKS, OverlayLayout
 from data_tools.watching.read_known import Progress
 from data_tools.watching.reading import Box, PadStretch, Reading, ReadingError, RowsRead
@@ -297,7 +300,6 @@ class _StretchReader:
         in_use = self._tell_use(rows, where, read)
         readable, residual = self.edges.judge(np.concatenate(shares), in_use)
         rows.readable[where], rows.residual[where] = readable, residual
-        self._end_fades(rows, where)
         self._calibrate(rows, where, read[..., :2], read[..., 2])
         rows.clear(where[~readable])
 
@@ -347,16 +349,6 @@ class _StretchReader:
                 shown = luma[frames[own]], chroma[frames[own]]
                 values[own, 3] = self.clicks[name].read(*shown, values[own])
         return values
-
-    def _end_fades(self, rows: RowsRead, where: Int64[np.ndarray, " n"]) -> None:
-        """Let presses end where their fades begin, of buttons that are read by their own looks."""
-        columns = [
-            GAMEPAD.buttons.index(name)
-            for name, split in zip(self.layout.buttons, self.looks.splits, strict=True)
-            if split is not None
-        ]
-        if columns:
-            rows.buttons[np.ix_(where, columns)] = undo_fades(rows.buttons[where][:, columns])[0]
 
     def _calibrate(
         self,

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from data_tools.watching.any_skin.press_fades import undo_fades
+from data_tools.watching.refine import undo_fades
 
 
 def press(rng: np.random.Generator, num_rows: int) -> np.ndarray:

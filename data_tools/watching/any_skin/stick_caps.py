@@ -4,6 +4,7 @@
       ─► where it fits best at each moment ─► its picture again, until it stays
       ─► explains the moments better than the network's places do, or is not used
     frames ─► where the cap is, and the frames without it
+    pictures of the cap, wherever it is ─► what parts both looks ─► clicked or not
 
 Networks know the sticks that they were trained with. A cap that is much larger, or that lies below
 the buttons, is still one picture that is shifted: its video shows it at many places.
@@ -16,8 +17,10 @@ import numpy as np
 from jaxtyping import Bool, Float32, Int64
 from scipy import fft
 
-from nitrogen_train.overlay_reader.pad_crops import CROP_HEIGHT, CROP_WIDTH
+from data_tools.watching.any_skin.press_splits import LEVELS, PressSplit, find_split
+from nitrogen_train.overlay_reader.pad_crops import BUTTON_SIDE, CROP_HEIGHT, CROP_WIDTH
 
+_HALF_SIDE = BUTTON_SIDE // 2
 _REACH = 12
 """Pixels of the halved crop up to which a cap is looked for on all sides."""
 _SMALLEST, _LARGEST = 7, 31
@@ -138,6 +141,50 @@ def find_sprite(
 
 
 @dataclass(frozen=True, eq=False)
+class ClickLook:
+    """What a click looks like on the cap of a stick."""
+
+    place: tuple[float, float]
+    """Of the cap at rest, in pixels of the crop."""
+    usual: Float32[np.ndarray, "3 32 32"]
+    split: PressSplit
+
+    @classmethod
+    def find(
+        cls,
+        luma: Float32[np.ndarray, "m 160 256"],
+        chroma: Float32[np.ndarray, "m 2 80 128"],
+        place: tuple[float, float],
+        size: tuple[float, float],
+        caps: Float32[np.ndarray, "m 4"],
+    ) -> "ClickLook | None":
+        """Find it; None where nothing surely is a click.
+
+        Args:
+            luma: Of moments of the video.
+            chroma: Of the same moments.
+            place: The middle of the cap at rest, in pixels of the crop.
+            size: Width and height of the cap.
+            caps: Where it is at each moment from there, how sure that is, and how likely a click.
+        """
+        shown = _cut_patches(luma, chroma, place, caps)
+        usual = np.median(shown, axis=0)
+        split = find_split(shown - usual, caps[:, 3], size)
+        return None if split is None else cls(place, usual, split)
+
+    def read(
+        self,
+        luma: Float32[np.ndarray, "f 160 256"],
+        chroma: Float32[np.ndarray, "f 2 80 128"],
+        caps: Float32[np.ndarray, "f 4"],
+    ) -> Float32[np.ndarray, " f"]:
+        """Tell how far the stick is clicked in some frames, in [0, 1]."""
+        return self.split.measure(_cut_patches(luma, chroma, self.place, caps) - self.usual).clip(
+            0, 1
+        )
+
+
+@dataclass(frozen=True, eq=False)
 class _Windows:
     """The surroundings of a stick in some frames; beyond the crop, its edge goes on."""
 
@@ -253,3 +300,22 @@ def _explain(
         frame[:, y : y + side, x : x + side] += picture * disc
     off = np.abs(windows - shown).sum(axis=1)
     return behind, float(np.minimum(off, _MOST_OFF).mean())
+
+
+def _cut_patches(
+    luma: Float32[np.ndarray, "f 160 256"],
+    chroma: Float32[np.ndarray, "f 2 80 128"],
+    place: tuple[float, float],
+    caps: Float32[np.ndarray, "f 4"],
+) -> Float32[np.ndarray, "f 3 32 32"]:
+    """Cut the pictures of a cap out of frames, in the units of patches."""
+    shown = np.empty((len(luma), 3, BUTTON_SIDE, BUTTON_SIDE), np.float32)
+    for patch, bright, colours, offset in zip(shown, luma, chroma, caps[:, :2], strict=True):
+        left, top = (
+            round(float(at + by)) - _HALF_SIDE for at, by in zip(place, offset, strict=True)
+        )
+        rows = np.clip(np.arange(top, top + BUTTON_SIDE), 0, CROP_HEIGHT - 1)
+        columns = np.clip(np.arange(left, left + BUTTON_SIDE), 0, CROP_WIDTH - 1)
+        patch[0] = bright[rows[:, None], columns]
+        patch[1:] = colours[:, rows[:, None] // 2, columns // 2]
+    return shown / LEVELS[:, None, None]

@@ -2,8 +2,7 @@
 
 import numpy as np
 
-from data_tools.watching.any_skin.stick_clicks import ClickLook
-from data_tools.watching.any_skin.stick_sprites import find_sprite, halve_planes
+from data_tools.watching.any_skin.stick_caps import ClickLook, find_sprite, halve_planes
 
 PLACE, SIZE = (70.0, 80.0), (36.0, 36.0)
 
