@@ -110,15 +110,16 @@ class PadDetector:
 
     Args:
         path: An ONNX file; what is known of it is in the JSON of its name.
+        threshold: Confidence from which on a place is found; None takes the one of that JSON.
 
     Raises:
         ValueError: If a file is missing, or is not what training writes.
     """
 
-    def __init__(self, path: Path = WEIGHTS_PATH) -> None:
+    def __init__(self, path: Path = WEIGHTS_PATH, threshold: float | None = None) -> None:
         try:
             facts = json.loads(path.with_suffix(".json").read_bytes())
-            self.threshold = float(facts["threshold"])
+            self.threshold = float(facts["threshold"]) if threshold is None else threshold
             self._session = open_graph(path)
             (found,) = self._session.get_inputs()
             shape, names = list(found.shape), [each.name for each in self._session.get_outputs()]
@@ -144,9 +145,14 @@ class PadDetector:
         return finds
 
 
-@lru_cache(maxsize=1)
-def _load_detector() -> PadDetector:
-    return PadDetector()
+@lru_cache
+def load_detector(threshold: float | None = None) -> PadDetector:
+    """Load the network that is shipped, once.
+
+    Raises:
+        ValueError: If the weights cannot be used.
+    """
+    return PadDetector(threshold=threshold)
 
 
 def locate_pads(video: SourceVideo, detector: Detector | None = None) -> tuple[LocatedPad, ...]:
@@ -160,7 +166,7 @@ def locate_pads(video: SourceVideo, detector: Detector | None = None) -> tuple[L
         ShardError: If the video cannot be decoded.
         ValueError: If the weights cannot be used.
     """
-    detector = detector or _load_detector()
+    detector = detector or load_detector()
     fit = PictureFit(video.width, video.height)
     moments = _read_moments(video, fit)
     if len(moments) < FEWEST_MOMENTS:

@@ -24,7 +24,11 @@ from data_tools.shards.source_video import SourceVideo, read_video_table
 from data_tools.watching.any_skin.button_looks import ButtonLooks
 from data_tools.watching.any_skin.control_changes import ControlChanges, measure_change
 from data_tools.watching.any_skin.held_controls import release_held
-from data_tools.watching.any_skin.locate_pads import LocatedPad, locate_pads
+from data_tools.watching.any_skin.locate_pads import (
+    LocatedPad,
+    load_detector,
+    locate_pads,
+)
 from data_tools.watching.any_skin.pad_networks import CropLayout, PadNetworks, load_networks
 from data_tools.watching.any_skin.pad_presence import SteadyEdges
 from data_tools.watching.any_skin.stick_caps import (
@@ -59,6 +63,8 @@ _FEWEST_PLACES, _FEWEST_USED = 5, 1
 _LEAST_CERTAINTY, _LIKELY_CERTAINTY = 0.8, 0.6
 """Of the layout: sure, and likely if the looks of some buttons are parted by their own video."""
 _FEWEST_SPLITS = 6
+_FAINT = 0.06
+"""Confidence of places that are tried where the surer ones hold no controller."""
 _MOVED_PX, _MOVED_SHARE = 2.0, 1.2
 """Between the ends of a stick that is used: pixels of the crop, and of its travel."""
 _FEWEST_MOMENTS = 3
@@ -144,12 +150,20 @@ def find_used_pads(video: SourceVideo) -> list[LocatedPad]:
 
 
 def _iter_used(video: SourceVideo, networks: PadNetworks) -> Iterator["_StretchReader"]:
-    """Find what is a controller and is used; what only looks like one is passed over."""
-    for pad in locate_pads(video):
-        with contextlib.suppress(ReadingError):
-            reader = _StretchReader.make(video, pad, networks, None)
-            if reader.is_pad:
-                yield reader
+    """Find what is a controller and is used; what only looks like one is passed over.
+
+    Where nothing is, faint places are tried: the buttons of some controllers are told surely by
+    their own video, though the controller looks like none that a network knows.
+    """
+    is_found = False
+    for detector in (load_detector(), load_detector(_FAINT)):
+        for pad in () if is_found else locate_pads(video, detector):
+            with contextlib.suppress(ReadingError):
+                reader = _StretchReader.make(video, pad, networks, None)
+                is_sure = pad.confidence >= load_detector().threshold
+                if reader.is_pad and (is_sure or reader.num_splits >= _FEWEST_SPLITS):
+                    is_found = True
+                    yield reader
 
 
 def _as_floats(box: Box) -> tuple[float, float, float, float]:
@@ -203,10 +217,14 @@ class _StretchReader:
     """Controls that are in use at some moment."""
 
     @property
+    def num_splits(self) -> int:
+        """Count the buttons of which this video surely tells both looks."""
+        return sum(split is not None for split in self.looks.splits)
+
+    @property
     def is_pad(self) -> bool:
         """Tell a controller that is used from a picture of one, and from what looks like one."""
-        num_splits = sum(split is not None for split in self.looks.splits)
-        least = _LIKELY_CERTAINTY if num_splits >= _FEWEST_SPLITS else _LEAST_CERTAINTY
+        least = _LIKELY_CERTAINTY if self.num_splits >= _FEWEST_SPLITS else _LEAST_CERTAINTY
         return (
             self.layout.certainty >= least
             and len(self.layout.places) >= _FEWEST_PLACES
