@@ -10,6 +10,7 @@ pressed if it was down at any moment of the row.
 
 import contextlib
 import hashlib
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache, partial
@@ -36,6 +37,8 @@ from nitrogen_train.skins.skin import Skin, State
 
 LEDGER_NAME = ".overlays.jsonl"
 CORNERS = ("top-left", "top-right", "bottom-left", "bottom-right")
+ANY_CORNER = "corners"
+"""Each video has a corner of its own, as those of different players have."""
 _MARGIN = 0.02
 """Distance of a pad in a corner from the edges, in widths of the picture."""
 _MOST_PIXELS = 7680 * 4320
@@ -50,7 +53,7 @@ class OverlaySettings:
     width: int = 260
     """Of the pad, in pixels of the video."""
     at: str = "bottom-right"
-    """One of `CORNERS`, or X,Y of the pad's left top corner in pixels."""
+    """One of `CORNERS`, `ANY_CORNER`, or X,Y of the pad's left top corner in pixels."""
     opacity: float = 0.9
     bitrate: int = 4_000_000
     """Bits per second."""
@@ -82,23 +85,30 @@ class OverlaySettings:
             raise ValueError(f"--fps lies from 1 to 240, got {self.fps:g}")
         self.place((1, 1))
 
-    def place(self, pad: tuple[int, int]) -> tuple[int, int]:
-        """Find the left top corner of a pad of this width and height.
+    def place(self, pad: tuple[int, int], name: str = "") -> tuple[int, int]:
+        """Find the left top corner of a pad.
+
+        Args:
+            pad: Its width and height.
+            name: The recording's, by which `ANY_CORNER` chooses.
 
         Raises:
             ValueError: If `at` names no place in the picture.
         """
         wide, tall = self.size
         margin = round(_MARGIN * wide)
-        if self.at in CORNERS:
-            row, column = self.at.split("-")
+        at = self.at
+        if at == ANY_CORNER:
+            at = CORNERS[zlib.crc32(name.encode()) % len(CORNERS)]
+        if at in CORNERS:
+            row, column = at.split("-")
             x = margin if column == "left" else wide - pad[0] - margin
             y = margin if row == "top" else tall - pad[1] - margin
             return x, y
         try:
             x, y = (int(number) for number in self.at.split(","))
         except ValueError:
-            corners = ", ".join(CORNERS)
+            corners = ", ".join((*CORNERS, ANY_CORNER))
             raise ValueError(f"--at takes {corners} or X,Y in pixels, got {self.at!r}") from None
         if not (0 <= x < wide and 0 <= y < tall):
             raise ValueError(f"--at {self.at} lies outside of the picture of {wide}x{tall} pixels")
@@ -265,7 +275,7 @@ def draw_recording(recording: Recording, path: Path, settings: OverlaySettings) 
     video = to_constant_rate(source, settings.fps or source.fps)
     states = _iter_states(log.rows(video.edges_ns(facts.video_start_ns), GAMEPAD))
     renderer = _open_renderer(settings.skin, settings.width)
-    at = settings.place(renderer.size)
+    at = settings.place(renderer.size, recording.name)
     wide, tall = settings.size
     encoding = StreamEncoding(bitrate=settings.bitrate, preset=settings.preset)
     shown: State | None = None

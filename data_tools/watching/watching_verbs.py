@@ -60,7 +60,8 @@ def add_overlay_verbs(verbs: "argparse._SubParsersAction[CommandParser]") -> Non
         "--at",
         default="bottom-right",
         metavar="PLACE",
-        help="top-left, top-right, bottom-left, bottom-right, or X,Y of its left top corner",
+        help="top-left, top-right, bottom-left, bottom-right, corners (one for each video, by its "
+        "name), or X,Y of its left top corner",
     )
     draw.add_argument(
         "--opacity", type=float, default=0.9, metavar="SHARE", help="of the controller"

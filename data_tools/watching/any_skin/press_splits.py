@@ -33,7 +33,7 @@ _SAME = 0.97
 """Share of moments that two splits have in common which are one."""
 _NOTHING = 0.1
 """Mean square of levels that is no change."""
-_MOST_PARTED = 5.0
+_MOST_PARTED = 5.5
 """A button that fills its patch has nothing around it to be compared with."""
 _AROUND, _LIKELIER, _BIAS = 0.8, 6.0, -5.7
 """Weights of how much more changes on the button than around it (a logarithm), and of how much

@@ -60,7 +60,7 @@ _MOST_KEPT = 1500
 """Frames of a stretch that are kept as they are decoded: 90 MB."""
 _FEWEST_PLACES, _FEWEST_USED = 5, 1
 """Controls that are drawn, and that are used, of what is taken for a controller."""
-_LEAST_CERTAINTY, _LIKELY_CERTAINTY = 0.8, 0.6
+_LEAST_CERTAINTY, _LIKELY_CERTAINTY = 0.8, 0.75
 """Of the layout: sure, and likely if the looks of some buttons are parted by their own video."""
 _FEWEST_SPLITS = 6
 _FAINT = 0.06
@@ -160,8 +160,8 @@ def _iter_used(video: SourceVideo, networks: PadNetworks) -> Iterator["_StretchR
         for pad in () if is_found else locate_pads(video, detector):
             with contextlib.suppress(ReadingError):
                 reader = _StretchReader.make(video, pad, networks, None)
-                is_sure = pad.confidence >= load_detector().threshold
-                if reader.is_pad and (is_sure or reader.num_splits >= _FEWEST_SPLITS):
+                is_faint = pad.confidence < load_detector().threshold
+                if reader.is_pad and (reader.is_certain or not is_faint):
                     is_found = True
                     yield reader
 
@@ -220,6 +220,11 @@ class _StretchReader:
     def num_splits(self) -> int:
         """Count the buttons of which this video surely tells both looks."""
         return sum(split is not None for split in self.looks.splits)
+
+    @property
+    def is_certain(self) -> bool:
+        """Tell a controller that both its layout and its buttons are sure of."""
+        return self.num_splits >= _FEWEST_SPLITS and self.layout.certainty >= _LEAST_CERTAINTY
 
     @property
     def is_pad(self) -> bool:
@@ -421,7 +426,7 @@ def _follow_sticks(
         place, size = layout.places[name], layout.sizes[name]
         patches = cut_patches(off, still, np.arange(len(luma)), [place] * len(luma), STICK_SIDE)
         caps = networks.read_sticks(patches)
-        sprite = find_sprite(planes[::2], place, size, caps[::2, :2])
+        sprite = find_sprite(planes, place, size, caps[:, :2])
         if sprite is not None:
             sprites[name] = sprite
             caps[:, :3] = sprite.read(planes)

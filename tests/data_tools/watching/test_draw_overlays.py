@@ -1,6 +1,7 @@
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -9,6 +10,7 @@ import pytest
 from jaxtyping import UInt8
 
 from data_tools.__main__ import main
+from data_tools.watching.draw_overlays import CORNERS, OverlaySettings
 from nitrogen_train.skins.open_skin import open_skin
 from nitrogen_train.skins.render_skin import Renderer, composite
 
@@ -92,6 +94,16 @@ def test_sticks_up_and_triggers_in_part_are_drawn_at_a_given_place(
     right = off(frames[2], expected(state, 8, at))
     assert right < 3
     assert all(right < off(frames[2], expected(other, 8, at)) for other in others)
+
+
+def test_with_corners_each_recording_has_one_of_its_own() -> None:
+    settings = OverlaySettings(skin="xbox", size=(640, 480), at="corners")
+    corners = [replace(settings, at=corner).place((160, 90)) for corner in CORNERS]
+
+    places = [settings.place((160, 90), f"run-{number}") for number in range(40)]
+
+    assert set(places) == set(corners)
+    assert places == [settings.place((160, 90), f"run-{number}") for number in range(40)]
 
 
 def test_a_lower_bit_rate_makes_a_smaller_file(
