@@ -427,7 +427,8 @@ def _follow_sticks(
         patches = cut_patches(off, still, np.arange(len(luma)), [place] * len(luma), STICK_SIDE)
         caps = networks.read_sticks(patches)
         sprite = find_sprite(planes, place, size, caps[:, :2])
-        if sprite is not None:
+        # A cap that is hardly moved is nothing that the network would not see.
+        if sprite is not None and np.ptp(sprite.read(planes)[:, :2], axis=0).max() > travels[name]:
             sprites[name] = sprite
             caps[:, :3] = sprite.read(planes)
             travels[name] = float(np.abs(caps[:, :2]).max())
