@@ -22,8 +22,7 @@ from nitrogen_train.actions import GAMEPAD
 _FEWEST_ROWS = 5
 """Rows in which a button must be seen down before its look is taken from the video."""
 _FIRST_MIDDLE = 0.35
-_LEAST_APART, _LEAST_DOWN = 0.3, 0.5
-"""A press that is read as less is none: what shines through a button at times is as strong."""
+_LEAST_APART = 0.3
 _STRAY_SHARE = 0.15
 """Values between released and pressed, above which a control is graded and left as it is."""
 _DOUBTFUL = 0.2
@@ -107,7 +106,7 @@ def _rescale(
             return values, None
         up, down = float(np.median(low)), float(np.median(high))
         middle = (up + down) / 2
-    if down - up < _LEAST_APART or down < _LEAST_DOWN:
+    if down - up < _LEAST_APART:
         return values, None
     share = (seen - up) / (down - up)
     between = float(np.mean((share > 0.2) & (share < 0.8)))

@@ -65,6 +65,7 @@ _LEAST_CERTAINTY, _LIKELY_CERTAINTY = 0.8, 0.75
 _FEWEST_SPLITS = 6
 _FAINT = 0.06
 """Confidence of places that are tried where the surer ones hold no controller."""
+_HALF = 0.5
 _MOVED_PX, _MOVED_SHARE = 2.0, 1.2
 """Between the ends of a stick that is used: pixels of the crop, and of its travel."""
 _FEWEST_MOMENTS = 3
@@ -320,6 +321,7 @@ class _StretchReader:
             return
         for click, stick in self.layout.clicks.items():
             _put(rows, where, click, read[:, names.index(stick), 3])
+        self._drop_unlikely(rows, where)
         in_use = self._tell_use(rows, where, read)
         readable, residual = self.edges.judge(np.concatenate(shares), in_use)
         rows.readable[where], rows.residual[where] = readable, residual
@@ -372,6 +374,13 @@ class _StretchReader:
                 shown = luma[frames[own]], chroma[frames[own]]
                 values[own, 3] = self.clicks[name].read(*shown, values[own])
         return values
+
+    def _drop_unlikely(self, rows: RowsRead, where: Int64[np.ndarray, " n"]) -> None:
+        """Release what is nowhere likely to be pressed: refining makes presses of weak ones."""
+        for name in (*self.layout.buttons, *self.layout.clicks):
+            column = GAMEPAD.buttons.index(name)
+            if rows.buttons[where, column].max() <= _HALF:
+                rows.buttons[where, column] = 0
 
     def _calibrate(
         self,

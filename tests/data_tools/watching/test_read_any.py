@@ -23,6 +23,7 @@ from data_tools.watching.any_skin.pad_networks import (
 from data_tools.watching.any_skin.read_any import read_any_overlay
 from data_tools.watching.overlay_layout import OverlayLayout, place_skin
 from data_tools.watching.reading import ReadingError
+from data_tools.watching.refine import refine
 from nitrogen_train.actions import GAMEPAD
 from nitrogen_train.overlay_reader.pad_crops import CROP_HEIGHT, CROP_WIDTH, PadCrop, find_rest
 from nitrogen_train.overlay_reader.placed_controls import PLACED, THUMBS
@@ -207,6 +208,28 @@ def test_a_faint_press_is_told_by_what_the_video_shows_of_one(tmp_path: Path, st
     for name in ("SOUTH", "EAST", "WEST", "NORTH"):
         true = np.array([state[name] > 0.5 for state in states])
         assert np.mean((reading.control(name) > 0.5) == true) > 0.95, name
+
+
+class HardlyPressed(nn.Module):
+    """Takes a bright button for pressed, but less surely than not."""
+
+    def forward(self, patches: Tensor, kinds: Tensor) -> Tensor:
+        is_bright = patches[:, 0, 12:20, 12:20].mean(dim=(1, 2)) > 0.35
+        # Half is reached at -0.5.
+        return torch.where(is_bright, -0.7, -9.0) + 0.0 * kinds
+
+
+def test_what_is_nowhere_likely_is_not_made_a_press(tmp_path: Path) -> None:
+    rest = dict.fromkeys(SKIN.controls, 0.0)
+    states = [rest | {"SOUTH": float(100 < row < 108)} for row in range(240)]
+    path = draw_video(tmp_path / "a.mp4", SKIN, states)
+    networks = make_networks(tmp_path / "weights", HardlyPressed())
+
+    reading, _ = read_any_overlay(path, layout=LAYOUT, networks=networks)
+    refined, facts = refine(reading)
+
+    assert not (refined.control("SOUTH") > 0.5).any()
+    assert "SOUTH" not in facts.down_levels
 
 
 def in_one_colour(skin: Skin) -> Skin:
@@ -409,7 +432,7 @@ def test_a_controller_that_moves_is_read_at_both_places(
         LocatedPad(start=0, stop=50, box=(6, 10, 136, 91), confidence=0.9),
         LocatedPad(start=48, stop=96, box=BOX, confidence=0.8),
     )
-    monkeypatch.setattr(read_any, "locate_pads", lambda _: found)
+    monkeypatch.setattr(read_any, "locate_pads", lambda _, detector: found)
 
     reading, layout = read_any_overlay(path, networks=made)
 
@@ -446,7 +469,7 @@ def test_two_controllers_at_once_are_refused(
         LocatedPad(start=second.start, stop=second.stop, box=TWINS[1], confidence=0.9),
         LocatedPad(start=0, stop=90, box=TWINS[0], confidence=0.9),
     )
-    monkeypatch.setattr(read_any, "locate_pads", lambda _: found)
+    monkeypatch.setattr(read_any, "locate_pads", lambda _, detector: found)
 
     if is_refused:
         with pytest.raises(ReadingError, match=r"two controllers .* from 2 s on.*--box"):
@@ -463,7 +486,7 @@ def test_what_looks_like_a_controller_and_is_not_used_is_none(
 ) -> None:
     path = draw_video(tmp_path / "a.mp4", SKIN, states[:1] * 40)
     still = LocatedPad(start=0, stop=40, box=BOX, confidence=0.9)
-    monkeypatch.setattr(read_any, "locate_pads", lambda _: (still,))
+    monkeypatch.setattr(read_any, "locate_pads", lambda _, detector: (still,))
 
     with pytest.raises(ReadingError, match="no controller was found"):
         read_any_overlay(path, networks=made)
@@ -478,12 +501,12 @@ def test_a_place_without_controls_does_not_stop_the_video(
     networks = make_networks(tmp_path / "weights", BrightnessButton(), StillLayout)
     scenery = LocatedPad(start=0, stop=96, box=(6, 10, 136, 91), confidence=0.95)
     pad = LocatedPad(start=0, stop=96, box=BOX, confidence=0.9)
-    monkeypatch.setattr(read_any, "locate_pads", lambda _: (scenery, pad))
+    monkeypatch.setattr(read_any, "locate_pads", lambda _, detector: (scenery, pad))
 
     reading, _ = read_any_overlay(path, networks=networks)
 
     assert [each.box for each in reading.stretches] == [BOX]
-    monkeypatch.setattr(read_any, "locate_pads", lambda _: (scenery,))
+    monkeypatch.setattr(read_any, "locate_pads", lambda _, detector: (scenery,))
     with pytest.raises(ReadingError, match="no controller was found"):
         read_any_overlay(path, networks=networks)
 
