@@ -37,8 +37,6 @@ from nitrogen_train.skins.skin import Skin, State
 
 LEDGER_NAME = ".overlays.jsonl"
 CORNERS = ("top-left", "top-right", "bottom-left", "bottom-right")
-ANY_CORNER = "corners"
-"""Each video has a corner of its own, as those of different players have."""
 _MARGIN = 0.02
 """Distance of a pad in a corner from the edges, in widths of the picture."""
 _MOST_PIXELS = 7680 * 4320
@@ -53,7 +51,9 @@ class OverlaySettings:
     width: int = 260
     """Of the pad, in pixels of the video."""
     at: str = "bottom-right"
-    """One of `CORNERS`, `ANY_CORNER`, or X,Y of the pad's left top corner in pixels."""
+    """One of `CORNERS`, or X,Y of the pad's left top corner in pixels. Of several, with spaces
+    between them, each video has its own, as those of different players have.
+    """
     opacity: float = 0.9
     bitrate: int = 4_000_000
     """Bits per second."""
@@ -83,39 +83,48 @@ class OverlaySettings:
             raise ValueError(f"--bitrate lies from 10k to 1000M, got {self.bitrate}")
         if self.fps is not None and not 1 <= self.fps <= 240:
             raise ValueError(f"--fps lies from 1 to 240, got {self.fps:g}")
-        self.place((1, 1))
+        self.check_places((1, 1))
 
-    def place(self, pad: tuple[int, int], name: str = "") -> tuple[int, int]:
+    def check_places(self, pad: tuple[int, int]) -> None:
+        """Check that a pad of this width and height fits at every place.
+
+        Raises:
+            ValueError: If it does not, or `at` names no place in the picture.
+        """
+        for at in self.at.split() or [""]:
+            self._place(pad, at)
+
+    def place(self, pad: tuple[int, int], name: str) -> tuple[int, int]:
         """Find the left top corner of a pad.
 
         Args:
             pad: Its width and height.
-            name: The recording's, by which `ANY_CORNER` chooses.
+            name: The recording's, which chooses among several places.
 
         Raises:
-            ValueError: If `at` names no place in the picture.
+            ValueError: If that names no place in the picture.
         """
+        places = self.at.split() or [""]
+        return self._place(pad, places[zlib.crc32(name.encode()) % len(places)])
+
+    def _place(self, pad: tuple[int, int], at: str) -> tuple[int, int]:
         wide, tall = self.size
         margin = round(_MARGIN * wide)
-        at = self.at
-        if at == ANY_CORNER:
-            at = CORNERS[zlib.crc32(name.encode()) % len(CORNERS)]
         if at in CORNERS:
             row, column = at.split("-")
             x = margin if column == "left" else wide - pad[0] - margin
             y = margin if row == "top" else tall - pad[1] - margin
             return x, y
         try:
-            x, y = (int(number) for number in self.at.split(","))
+            x, y = (int(number) for number in at.split(","))
         except ValueError:
-            corners = ", ".join((*CORNERS, ANY_CORNER))
-            raise ValueError(f"--at takes {corners} or X,Y in pixels, got {self.at!r}") from None
+            corners = ", ".join(CORNERS)
+            raise ValueError(f"--at takes {corners} or X,Y in pixels, got {at!r}") from None
         if not (0 <= x < wide and 0 <= y < tall):
-            raise ValueError(f"--at {self.at} lies outside of the picture of {wide}x{tall} pixels")
+            raise ValueError(f"--at {at} lies outside of the picture of {wide}x{tall} pixels")
         if not (0 <= x <= wide - pad[0] and 0 <= y <= tall - pad[1]):
             raise ValueError(
-                f"--at {self.at}: a controller of {pad[0]}x{pad[1]} does not fit in {wide}x{tall} "
-                "there"
+                f"--at {at}: a controller of {pad[0]}x{pad[1]} does not fit in {wide}x{tall} there"
             )
         return x, y
 
@@ -153,7 +162,7 @@ def draw_overlays(
     if out_dir.resolve() in {p.resolve() for s in sources for p in (s, s.parent)}:
         raise ValueError(f"{out_dir} holds the recordings: choose another folder with --out")
     skin = open_skin(settings.skin)
-    settings.place(Renderer(skin, settings.width).size)
+    settings.check_places(Renderer(skin, settings.width).size)
     recordings, faulty = _find(sources)
     ledger = Ledger(out_dir / LEDGER_NAME, DrawnVideo, of=_describe(settings, skin))
     _refuse_others(ledger, out_dir)

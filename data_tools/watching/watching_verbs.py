@@ -58,10 +58,11 @@ def add_overlay_verbs(verbs: "argparse._SubParsersAction[CommandParser]") -> Non
     draw.add_argument("--width", type=int, default=260, metavar="PX", help="of the controller")
     draw.add_argument(
         "--at",
-        default="bottom-right",
+        nargs="+",
+        default=["bottom-right"],
         metavar="PLACE",
-        help="top-left, top-right, bottom-left, bottom-right, corners (one for each video, by its "
-        "name), or X,Y of its left top corner",
+        help="top-left, top-right, bottom-left, bottom-right, or X,Y of its left top corner; of "
+        "several, each video has one, by its name",
     )
     draw.add_argument(
         "--opacity", type=float, default=0.9, metavar="SHARE", help="of the controller"
@@ -235,7 +236,7 @@ def _draw(options: argparse.Namespace) -> int:
     settings = OverlaySettings(
         skin=options.skin,
         width=options.width,
-        at=options.at,
+        at=" ".join(options.at),
         opacity=options.opacity,
         bitrate=options.bitrate,
         size=options.size,
