@@ -38,9 +38,12 @@ _FADE_LOW, _FADE_HIGH = 0.15, 0.85
 """Between them a button is neither released nor pressed."""
 _FEWEST_FALLS = 6
 _LEAST_FADE = 2.5
-"""Frames; a shorter fade is what codecs and displays make of a release."""
-_JUMP = 0.25
-"""From one frame to the next: a button is pressed anew while it fades."""
+"""Rows; a shorter fade is what codecs and displays make of a release."""
+_SLOW_SHARE = 0.35
+"""Of the usual fade: what falls sooner is a release that does not fade."""
+_JUMP, _FADE_NOISE = 0.25, 0.05
+"""From one row to the next: a button is pressed anew while it fades; what is added to a step."""
+_HALF = 0.5
 _CHANGE = 0.12
 _FEWEST_CHANGES = 20
 _HALF_RATE_SHARE = 0.93
@@ -75,7 +78,7 @@ def refine(reading: Reading) -> tuple[Reading, DisplayFacts]:
             values = _drop_touches(values)
         buttons[:, column] = _drop_flicker(values, good)
     shown = [GAMEPAD.buttons.index(name) for name in sorted(reading.drawn & _WHOLE)]
-    buttons[:, shown], _ = undo_fades(buttons[:, shown])
+    buttons[:, shown], _ = undo_fades(buttons[:, shown], good)
     _part_opposites(buttons)
     sticks, reach, dead = reading.sticks.copy(), {}, {}
     for column, name in enumerate(GAMEPAD.sticks):
@@ -127,60 +130,65 @@ def _drop_flicker(
     return np.where(alone, np.where(pressed, 0.5, 0.51), values).astype(np.float32)
 
 
-def undo_fades(values: Float32[np.ndarray, "f c"]) -> tuple[Float32[np.ndarray, "f c"], float]:
+def undo_fades(
+    values: Float32[np.ndarray, "rows c"], good: Bool[np.ndarray, " rows"]
+) -> tuple[Float32[np.ndarray, "rows c"], float]:
     """Let presses end where their fades begin.
 
     Args:
-        values: How far each button is shown as pressed in frames that follow each other.
+        values: How far each button is shown as pressed.
+        good: The rows that can be read.
 
     Returns:
-        How far each is pressed, and the frames that a fade takes: 0 where nothing fades.
+        How far each is pressed, and the rows that a fade takes: 0 where nothing fades.
     """
-    frames = _measure_fade(values) if values.size else 0.0
-    if not frames:
+    rows = _measure_fade(values, good)
+    if not rows:
         return values, 0.0
     mended = values.copy()
     for shown, column in zip(values.T, mended.T, strict=True):
-        is_down = shown > 0.5
-        for end in np.flatnonzero(is_down[:-1] & ~is_down[1:]) + 1:
-            part = (shown[end - 1] - 0.5) / (shown[end - 1] - shown[end])
-            begin = round(float(end - 1 + part) - frames / 2 + 1)
-            column[_keep_onset(is_down, begin, int(end)) : end] = 0
-        for again in np.flatnonzero((np.diff(shown) > _JUMP) & is_down[:-1]) + 1:
-            begin = round(float(again) - (1 - shown[again - 1]) * frames)
-            column[_keep_onset(is_down, begin, int(again)) : again] = 0
-    return mended, frames
+        ups = np.flatnonzero(shown <= _HALF)
+
+        def release(begin: int, end: int, column: np.ndarray, ups: np.ndarray) -> None:
+            """Release from a row on, but for the first one of the press."""
+            before = int(np.searchsorted(ups, end))
+            onset = int(ups[before - 1]) + 1 if before else 0
+            column[min(max(begin, onset + 1), end) : end] = 0
+
+        for end, length in zip(*_list_falls(shown, good), strict=True):
+            # What falls at once has not faded.
+            if length >= _SLOW_SHARE * rows:
+                part = (shown[end - 1] - _HALF) / (shown[end - 1] - shown[end])
+                release(round(float(end - 1 + part) - rows / 2 + 1), int(end), column, ups)
+        steps = np.diff(shown, prepend=shown[:1])
+        again = (steps > _JUMP) & (np.roll(shown, 1) > _HALF)
+        faded = (np.roll(steps, 1) < 0) & (np.roll(steps, 1) > -2 / rows - _FADE_NOISE)
+        for start in np.flatnonzero(again & faded):
+            release(round(start - (1 - float(shown[start - 1])) * rows), int(start), column, ups)
+    return mended, rows
 
 
-def _keep_onset(is_down: np.ndarray, begin: int, end: int) -> int:
-    """Return where a fade begins that ends at a row: a press lasts a row at least."""
-    ups = np.flatnonzero(~is_down[:end])
-    onset = int(ups[-1]) + 1 if len(ups) else 0
-    return min(max(begin, onset + 1), end)
-
-
-def _measure_fade(values: Float32[np.ndarray, "f c"]) -> float:
-    """Measure how many frames longer falls take than rises; 0 where they do not."""
-    falls, rises = (
-        np.concatenate([_measure_edges(each) for each in shown.T])
-        for shown in (values, values[::-1])
-    )
-    if min(len(falls), len(rises)) < _FEWEST_FALLS:
+def _measure_fade(values: Float32[np.ndarray, "rows c"], good: Bool[np.ndarray, " rows"]) -> float:
+    """Measure how many rows longer falls take than rises; 0 where they do not."""
+    falls = [_list_falls(shown, good)[1] for shown in values.T]
+    rises = [_list_falls(shown[::-1], good[::-1])[1] for shown in values.T]
+    if min(sum(map(len, falls)), sum(map(len, rises))) < _FEWEST_FALLS:
         return 0.0
-    frames = float(np.median(falls) - np.median(rises)) / (_FADE_HIGH - _FADE_LOW)
-    return frames if frames >= _LEAST_FADE else 0.0
+    longer = float(np.median(np.concatenate(falls)) - np.median(np.concatenate(rises)))
+    rows = longer / (_FADE_HIGH - _FADE_LOW)
+    return rows if rows >= _LEAST_FADE else 0.0
 
 
-def _measure_edges(shown: Float32[np.ndarray, " f"]) -> Int64[np.ndarray, " n"]:
-    """Count the frames that each fall spends between released and pressed."""
-    between = (shown > _FADE_LOW) & (shown < _FADE_HIGH)
-    counts = []
-    for end in np.flatnonzero((shown[:-1] > 0.5) & (shown[1:] <= 0.5)) + 1:
-        before, after = between[:end][::-1], between[end:]
-        counts.append(
-            sum(len(each) if each.all() else int(each.argmin()) for each in (before, after))
-        )
-    return np.array(counts, np.int64)
+def _list_falls(
+    shown: Float32[np.ndarray, " rows"], good: Bool[np.ndarray, " rows"]
+) -> tuple[Int64[np.ndarray, " n"], Int64[np.ndarray, " n"]]:
+    """List the rows in which a button passes the middle downwards, and the rows of each fall."""
+    falls = (shown[:-1] > _HALF) & (shown[1:] <= _HALF) & good[:-1] & good[1:]
+    ends = np.flatnonzero(falls) + 1
+    is_end = (shown <= _FADE_LOW) | (shown >= _FADE_HIGH)
+    still = np.concatenate([[-1], np.flatnonzero(is_end), [len(shown)]])
+    after = np.searchsorted(still, ends)
+    return ends, still[after] - still[after - 1] - 1
 
 
 def _drop_touches(values: Float32[np.ndarray, " rows"]) -> Float32[np.ndarray, " rows"]:

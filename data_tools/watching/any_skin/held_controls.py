@@ -75,9 +75,10 @@ def release_held(
         held = _find_held(changes)
         if held is None:
             shares = looks.pressed.mean(axis=0)
-            # Those that change as the others do are pressed.
-            doubtful = changes * ~_find_alike(changes)[:, None]
-            held = _find_held_twin(names, doubtful, shares, _measure_colours(rest, layout))
+            held = _find_held_twin(names, changes, shares, _measure_colours(rest, layout))
+            # One that changes as the others do is pressed.
+            if held is not None and _find_alike(changes)[held]:
+                held = None
         if held is None or held in released:
             break
         released.add(held)

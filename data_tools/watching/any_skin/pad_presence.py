@@ -35,6 +35,8 @@ _LEAST, _MOST = 0.25, 0.45
 """Of the usual strength of a tile's edges: limits of what is too little."""
 _LIKE = 0.5
 """Of the usual likeness of a tile's edges to those at rest, whatever their strength."""
+_FADED = 0.12
+"""Of the usual strength: with less a controller is as good as gone, whatever its shape."""
 _HOPELESS = 50.0
 """How far off a row is at most, and where nothing can be judged."""
 _AROUND = 4
@@ -161,7 +163,8 @@ class SteadyEdges:
             likeness = np.where(is_known, likeness / np.median(likeness[is_known]), 1)
             spread = 1.4826 * float(np.median(np.abs(share - 1)))
             limit = np.clip(1 - _SPREADS * spread, _LEAST, _MOST)
-            off = np.minimum((1 - share) / (1 - limit), (1 - likeness) / (1 - _LIKE))
+            weak, unlike = (1 - share) / (1 - limit), (1 - likeness) / (1 - _LIKE)
+            off = np.where(share < _FADED, weak, np.minimum(weak, unlike))
             np.maximum(residual, off, out=residual)
         if not is_judged:
             residual[:] = _HOPELESS

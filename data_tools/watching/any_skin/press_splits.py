@@ -26,7 +26,7 @@ _COORDINATES, _STARTS = 20, 5
 _STEPS = 8
 _SHRINKAGE, _LEAST_VARIANCE = 0.05, 1e-3
 """Added to each variance, the first as a share of the largest: moments do not tell small ones."""
-_HALF = 0.5
+_HALF, _TIE = 0.5, 0.05
 _LIKELY = 0.5
 """Of a press, by the network."""
 _SAME = 0.97
@@ -72,7 +72,8 @@ def find_split(
         likely: How likely each shows a press, in [0, 1], as the network says.
         size: Width and height of the button.
         is_rest_sure: Whether rest is known to show it released. Pressed is the look that is further
-            from rest then, and else the one that is seen in fewer moments.
+            from rest then, and else the one that is seen in fewer moments, or, where both are seen
+            about as often, the one that the network takes for it.
     """
     inner = find_inner(size)
     changes = patches * LEVELS[:, None, None]
@@ -90,7 +91,9 @@ def find_split(
         far, near = (_measure_distance(changes, part, inner) for part in (is_more, ~is_more))
         is_pressed = far > near
     else:
-        is_pressed = is_more.mean() <= _HALF
+        share, chances = is_more.mean(), [likely[part].mean() for part in (is_more, ~is_more)]
+        is_rarer = share < _HALF
+        is_pressed = is_rarer if abs(share - _HALF) > _TIE else chances[0] >= chances[1]
     if not is_pressed:
         weights, is_more = -weights, ~is_more
     direction = np.zeros(patches.shape[1:], np.float32)

@@ -57,7 +57,7 @@ _MOMENTS = 96
 """Frames of a stretch that rest is told from."""
 _CHUNK = 32
 _MOST_KEPT = 1500
-"""Frames of a stretch that are kept as they are decoded: 90 MB."""
+"""Frames of a video that are kept as they are decoded: 90 MB."""
 _FEWEST_PLACES, _FEWEST_USED = 5, 1
 """Controls that are drawn, and that are used, of what is taken for a controller."""
 _LEAST_CERTAINTY, _LIKELY_CERTAINTY = 0.8, 0.75
@@ -66,6 +66,8 @@ _FEWEST_SPLITS = 6
 _FAINT = 0.06
 """Confidence of places that are tried where the surer ones hold no controller."""
 _HALF = 0.5
+_REACHED = 98
+"""Per cent of the moments in which a cap is within its travel: the others may be mistakes."""
 _MOVED_PX, _MOVED_SHARE = 2.0, 1.2
 """Between the ends of a stick that is used: pixels of the crop, and of its travel."""
 _FEWEST_MOMENTS = 3
@@ -140,6 +142,7 @@ def read_any_overlay(
     return reading, layout or layouts[longest].to_video(crop, place)
 
 
+@threadpool_limits.wrap(limits=1, user_api="blas")
 def find_used_pads(video: SourceVideo) -> list[LocatedPad]:
     """Find the controllers that are read from a video: those that are used, by stretches.
 
@@ -204,7 +207,7 @@ class _StretchReader:
     pad: LocatedPad
     crop: PadCrop
     decoded: tuple["_Chunk", ...]
-    """Of a short stretch, its frames: they are decoded once."""
+    """Of a short video, the frames: they are decoded once."""
     rest: PadAtRest
     layout: CropLayout
     looks: ButtonLooks
@@ -253,7 +256,7 @@ class _StretchReader:
         part = video.cut(pad.start, pad.stop)
         crop = PadCrop(_as_floats(pad.box), video.width, video.height)
         decoded: tuple[_Chunk, ...] = ()
-        if len(part) <= _MOST_KEPT:
+        if len(video) <= _MOST_KEPT:
             decoded = tuple(
                 (found, np.rint(luma).astype(np.uint8), np.rint(chroma).astype(np.uint8))
                 for found, luma, chroma in _iter_chunks(part, crop)
@@ -321,10 +324,10 @@ class _StretchReader:
             return
         for click, stick in self.layout.clicks.items():
             _put(rows, where, click, read[:, names.index(stick), 3])
-        self._drop_unlikely(rows, where)
         in_use = self._tell_use(rows, where, read)
         readable, residual = self.edges.judge(np.concatenate(shares), in_use)
         rows.readable[where], rows.residual[where] = readable, residual
+        self._drop_unlikely(rows, where[readable])
         self._calibrate(rows, where, read[..., :2], read[..., 2])
         rows.clear(where[~readable])
 
@@ -379,7 +382,7 @@ class _StretchReader:
         """Release what is nowhere likely to be pressed: refining makes presses of weak ones."""
         for name in (*self.layout.buttons, *self.layout.clicks):
             column = GAMEPAD.buttons.index(name)
-            if rows.buttons[where, column].max() <= _HALF:
+            if "TRIGGER" not in name and not (rows.buttons[where, column] > _HALF).any():
                 rows.buttons[where, column] = 0
 
     def _calibrate(
@@ -440,14 +443,20 @@ def _follow_sticks(
         if sprite is not None and np.ptp(sprite.read(planes)[:, :2], axis=0).max() > travels[name]:
             sprites[name] = sprite
             caps[:, :3] = sprite.read(planes)
-            travels[name] = float(np.abs(caps[:, :2]).max())
+            travels[name] = float(np.percentile(np.abs(caps[:, :2]).max(axis=1), _REACHED))
         if name in layout.clicks.values():
             look = ClickLook.find(luma, chroma, place, size, caps)
             if look is not None:
                 clicks[name] = look
         least_px = max(_MOVED_PX, _MOVED_SHARE * layout.travels[name])
         moved += int(np.ptp(caps[:, :2], axis=0).max() > least_px)
-    return replace(layout, travels=travels), sprites, clicks, moved
+    # The network has not learned to tell clicks of caps that it does not see.
+    told = {
+        thumb: stick
+        for thumb, stick in layout.clicks.items()
+        if stick not in sprites or stick in clicks
+    }
+    return replace(layout, travels=travels, clicks=told), sprites, clicks, moved
 
 
 def _erase(

@@ -99,7 +99,7 @@ class StickSprite:
             behind = self.behind[:, _REACH + y :, _REACH + x :][:, :side, :side]
             left, top = self.middle[0] + x - side // 2, self.middle[1] + y - side // 2
             rows, columns = (
-                slice(max(start, 0), max(min(start + side, most), 0))
+                slice(min(max(start, 0), most), max(min(start + side, most), 0))
                 for start, most in zip((top, left), planes.shape[2:], strict=True)
             )
             inner = (
@@ -128,6 +128,8 @@ def find_sprite(
     """
     side = int(np.clip(round(sum(size) / 4), _SMALLEST, _LARGEST)) | 1
     x, y = (round(each / 2) for each in place)
+    if not (0 <= x < CROP_WIDTH // 2 and 0 <= y < CROP_HEIGHT // 2):
+        return None
     windows = _Windows.cut(planes, (x, y), side)
     seen = np.clip(offsets / 2, -_REACH, _REACH)
     best, least = None, _BETTER * _explain(windows.shown, seen, side)[1]
