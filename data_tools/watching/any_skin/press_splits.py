@@ -159,6 +159,7 @@ def _refine_split(
     points: Float64[np.ndarray, "m k"], is_more: Bool[np.ndarray, " m"]
 ) -> tuple[Float64[np.ndarray, " k"], Bool[np.ndarray, " m"]] | None:
     """Find the discriminant of two groups, and the groups that it makes, until they stay."""
+    weights = np.zeros(points.shape[1])
     for _ in range(_STEPS):
         if min(is_more.sum(), (~is_more).sum()) < _FEWEST:
             return None

@@ -14,8 +14,7 @@ import warnings
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float32, Int64
-from scipy import fft
+from jaxtyping import Bool, Complex64, Float32, Int64
 
 from data_tools.watching.any_skin.press_splits import LEVELS, PressSplit, find_split
 from nitrogen_train.overlay_reader.pad_crops import BUTTON_SIDE, CROP_HEIGHT, CROP_WIDTH
@@ -23,6 +22,8 @@ from nitrogen_train.overlay_reader.pad_crops import BUTTON_SIDE, CROP_HEIGHT, CR
 _HALF_SIDE = BUTTON_SIDE // 2
 _REACH = 12
 """Pixels of the halved crop up to which a cap is looked for on all sides."""
+_SIZE = (64, 64)
+"""Of the Fourier transforms: no smaller than any window."""
 _SMALLEST, _LARGEST = 7, 31
 """Sides of a cap's picture in the halved crop."""
 _STEPS = 6
@@ -191,9 +192,8 @@ class _Windows:
     """The surroundings of a stick in some frames; beyond the crop, its edge goes on."""
 
     shown: Float32[np.ndarray, "f 3 s s"]
-    waves: np.ndarray
+    waves: Complex64[np.ndarray, "f 4 64 33"]
     """Fourier transforms of the planes, and of the sum of their squares."""
-    size: tuple[int, int]
 
     @classmethod
     def cut(cls, planes: Planes, middle: tuple[int, int], side: int) -> "_Windows":
@@ -202,18 +202,17 @@ class _Windows:
         padded = np.pad(planes, ((0, 0), (0, 0), (half, half), (half, half)), mode="edge")
         x, y = middle
         shown = padded[:, :, y : y + 2 * half + 1, x : x + 2 * half + 1]
-        size = (fft.next_fast_len(2 * half + 1, real=True),) * 2
         both = np.concatenate([shown, (shown**2).sum(axis=1, keepdims=True)], axis=1)
-        return cls(shown, fft.rfft2(both, size), size)
+        return cls(shown, np.fft.rfft2(both, _SIZE))
 
     def measure_fit(
         self, picture: Float32[np.ndarray, "3 t t"], weights: Float32[np.ndarray, "t t"]
     ) -> Float32[np.ndarray, "f n n"]:
         """Measure the weighted square distance of a picture at each shift up to the reach."""
         kernels = np.concatenate([-2 * weights * picture, weights[None]])
-        fit = (self.waves * fft.rfft2(kernels, self.size).conj()).sum(axis=1)
+        fit = (self.waves * np.fft.rfft2(kernels, _SIZE).conj()).sum(axis=1)
         count = 2 * _REACH + 1
-        shifted = fft.irfft2(fit, self.size)[:, :count, :count]
+        shifted = np.fft.irfft2(fit, _SIZE)[:, :count, :count]
         return shifted + float((weights * picture**2).sum())
 
 
@@ -223,6 +222,7 @@ def _follow(
     """Find the picture that moves, and its place at each moment."""
     places, chosen = start, np.ones(len(start), bool)
     disc = _draw_disc(side)
+    picture, weights = windows.shown[0], np.zeros(disc.shape, np.float32)
     for share in np.linspace(_FIRST_SHARE, _LAST_SHARE, _STEPS):
         shown = _cut_caps(windows.shown, places, side)[chosen]
         picture = np.median(shown, axis=0)
