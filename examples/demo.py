@@ -30,7 +30,7 @@ IMAGE_SIZE = 96
 PADS = {
     "doom_defend": "--skin drawn-1000023 --at top-left",
     "doom_gather": "--skin drawn-1000014 --at top-right",
-    "carracing": "--skin drawn-1000005 --at top-left --at top-right",
+    "carracing": "--skin drawn-1000005 --at top-right",
 }
 """Drawn on each game's videos. No reader is trained with these skins."""
 MOTION = ("model=recurrent", "data.num_frames=3", "data.frame_stride=2")

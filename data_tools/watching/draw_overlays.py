@@ -10,7 +10,6 @@ pressed if it was down at any moment of the row.
 
 import contextlib
 import hashlib
-import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache, partial
@@ -51,9 +50,7 @@ class OverlaySettings:
     width: int = 260
     """Of the pad, in pixels of the video."""
     at: str = "bottom-right"
-    """One of `CORNERS`, or X,Y of the pad's left top corner in pixels. Of several, with spaces
-    between them, each video has its own, as those of different players have.
-    """
+    """One of `CORNERS`, or X,Y of the pad's left top corner in pixels."""
     opacity: float = 0.9
     bitrate: int = 4_000_000
     """Bits per second."""
@@ -83,48 +80,32 @@ class OverlaySettings:
             raise ValueError(f"--bitrate lies from 10k to 1000M, got {self.bitrate}")
         if self.fps is not None and not 1 <= self.fps <= 240:
             raise ValueError(f"--fps lies from 1 to 240, got {self.fps:g}")
-        self.check_places((1, 1))
+        self.place((1, 1))
 
-    def check_places(self, pad: tuple[int, int]) -> None:
-        """Check that a pad of this width and height fits at every place.
-
-        Raises:
-            ValueError: If it does not, or `at` names no place in the picture.
-        """
-        for at in self.at.split() or [""]:
-            self._place(pad, at)
-
-    def place(self, pad: tuple[int, int], name: str) -> tuple[int, int]:
-        """Find the left top corner of a pad.
-
-        Args:
-            pad: Its width and height.
-            name: The recording's, which chooses among several places.
+    def place(self, pad: tuple[int, int]) -> tuple[int, int]:
+        """Find the left top corner of a pad of this width and height.
 
         Raises:
-            ValueError: If that names no place in the picture.
+            ValueError: If `at` names no place in the picture.
         """
-        places = self.at.split() or [""]
-        return self._place(pad, places[zlib.crc32(name.encode()) % len(places)])
-
-    def _place(self, pad: tuple[int, int], at: str) -> tuple[int, int]:
         wide, tall = self.size
         margin = round(_MARGIN * wide)
-        if at in CORNERS:
-            row, column = at.split("-")
+        if self.at in CORNERS:
+            row, column = self.at.split("-")
             x = margin if column == "left" else wide - pad[0] - margin
             y = margin if row == "top" else tall - pad[1] - margin
             return x, y
         try:
-            x, y = (int(number) for number in at.split(","))
+            x, y = (int(number) for number in self.at.split(","))
         except ValueError:
             corners = ", ".join(CORNERS)
-            raise ValueError(f"--at takes {corners} or X,Y in pixels, got {at!r}") from None
+            raise ValueError(f"--at takes {corners} or X,Y in pixels, got {self.at!r}") from None
         if not (0 <= x < wide and 0 <= y < tall):
-            raise ValueError(f"--at {at} lies outside of the picture of {wide}x{tall} pixels")
+            raise ValueError(f"--at {self.at} lies outside of the picture of {wide}x{tall} pixels")
         if not (0 <= x <= wide - pad[0] and 0 <= y <= tall - pad[1]):
             raise ValueError(
-                f"--at {at}: a controller of {pad[0]}x{pad[1]} does not fit in {wide}x{tall} there"
+                f"--at {self.at}: a controller of {pad[0]}x{pad[1]} does not fit in {wide}x{tall} "
+                "there"
             )
         return x, y
 
@@ -162,7 +143,7 @@ def draw_overlays(
     if out_dir.resolve() in {p.resolve() for s in sources for p in (s, s.parent)}:
         raise ValueError(f"{out_dir} holds the recordings: choose another folder with --out")
     skin = open_skin(settings.skin)
-    settings.check_places(Renderer(skin, settings.width).size)
+    settings.place(Renderer(skin, settings.width).size)
     recordings, faulty = _find(sources)
     ledger = Ledger(out_dir / LEDGER_NAME, DrawnVideo, of=_describe(settings, skin))
     _refuse_others(ledger, out_dir)
@@ -284,7 +265,7 @@ def draw_recording(recording: Recording, path: Path, settings: OverlaySettings) 
     video = to_constant_rate(source, settings.fps or source.fps)
     states = _iter_states(log.rows(video.edges_ns(facts.video_start_ns), GAMEPAD))
     renderer = _open_renderer(settings.skin, settings.width)
-    at = settings.place(renderer.size, recording.name)
+    at = settings.place(renderer.size)
     wide, tall = settings.size
     encoding = StreamEncoding(bitrate=settings.bitrate, preset=settings.preset)
     shown: State | None = None

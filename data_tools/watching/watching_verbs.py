@@ -58,10 +58,9 @@ def add_overlay_verbs(verbs: "argparse._SubParsersAction[CommandParser]") -> Non
     draw.add_argument("--width", type=int, default=260, metavar="PX", help="of the controller")
     draw.add_argument(
         "--at",
-        action="append",
+        default="bottom-right",
         metavar="PLACE",
-        help="top-left, top-right, bottom-left, bottom-right (default), or X,Y of its left top "
-        "corner; may be given several times: each video has one of them, by its name",
+        help="top-left, top-right, bottom-left, bottom-right, or X,Y of its left top corner",
     )
     draw.add_argument(
         "--opacity", type=float, default=0.9, metavar="SHARE", help="of the controller"
@@ -235,7 +234,7 @@ def _draw(options: argparse.Namespace) -> int:
     settings = OverlaySettings(
         skin=options.skin,
         width=options.width,
-        at=" ".join(options.at or ["bottom-right"]),
+        at=options.at,
         opacity=options.opacity,
         bitrate=options.bitrate,
         size=options.size,

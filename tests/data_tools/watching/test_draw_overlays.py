@@ -9,7 +9,6 @@ import pytest
 from jaxtyping import UInt8
 
 from data_tools.__main__ import main
-from data_tools.watching.draw_overlays import OverlaySettings
 from nitrogen_train.skins.open_skin import open_skin
 from nitrogen_train.skins.render_skin import Renderer, composite
 
@@ -93,21 +92,6 @@ def test_sticks_up_and_triggers_in_part_are_drawn_at_a_given_place(
     right = off(frames[2], expected(state, 8, at))
     assert right < 3
     assert all(right < off(frames[2], expected(other, 8, at)) for other in others)
-
-
-def test_of_several_places_each_recording_has_one_of_its_own() -> None:
-    settings = OverlaySettings(skin="xbox", size=(640, 480), at="top-left 100,300 bottom-right")
-
-    places = [settings.place((160, 90), f"run-{number}") for number in range(40)]
-
-    assert set(places) == {(13, 13), (100, 300), (640 - 160 - 13, 480 - 90 - 13)}
-    assert places == [settings.place((160, 90), f"run-{number}") for number in range(40)]
-
-
-@pytest.mark.parametrize("at", ["top-left middle", "middle top-left", "top-left 700,10", ""])
-def test_each_of_several_places_is_checked_before_anything_is_drawn(at: str) -> None:
-    with pytest.raises(ValueError, match="--at"):
-        OverlaySettings(skin="xbox", size=(640, 480), at=at)
 
 
 def test_a_lower_bit_rate_makes_a_smaller_file(
