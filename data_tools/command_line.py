@@ -212,6 +212,13 @@ def add_shard_settings(verb: argparse.ArgumentParser) -> None:
     verb.add_argument(
         "--clips-per-shard", type=int, default=64, metavar="N", help="clips in one tar"
     )
+    verb.add_argument(
+        "--filling",
+        choices=["black", "surroundings"],
+        default="black",
+        help="what is put where a drawn controller is hidden; what continues its surroundings is "
+        "more like what a policy sees there when it plays",
+    )
     add_workers(verb)
     verb.add_argument(
         "--part",
@@ -234,6 +241,7 @@ def read_shard_settings(options: argparse.Namespace) -> "ShardSettings":
         clip_seconds=options.clip_seconds,
         heldout_share=options.heldout_share,
         clips_per_shard=options.clips_per_shard,
+        filling=options.filling,
     )
 
 

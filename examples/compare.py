@@ -30,6 +30,7 @@ from jaxtyping import Float64
 from data_tools.watching.judge_reading import JudgedReading, judge_reading
 from examples.demo import (
     EPISODES,
+    FILLING,
     IMAGE_SIZE,
     MOTION,
     data_command,
@@ -278,7 +279,9 @@ def format_rows(rows: Sequence[dict[str, Any]]) -> str:
 
 def _shard(recordings: Path, shards: Path) -> Command:
     kind = shards.parent.name
-    command = data_command(f"shard {recordings} --out {shards} --size {IMAGE_SIZE} --workers 2")
+    command = data_command(
+        f"shard {recordings} --out {shards} --size {IMAGE_SIZE} {FILLING} --workers 2"
+    )
     return replace(command, name=f"{command.name}, {kind}")
 
 

@@ -1,7 +1,7 @@
 """`make demo`: from videos that show a controller to one policy that plays two games, and a page.
 
     games ─► recordings ─► videos with a pad drawn on them, as streams show it; their logs are left
-      ─► watched: what the pad shows becomes a log ─► shards, the pad blacked out ─► policy ─► play
+      ─► watched: what the pad shows becomes a log ─► shards, the pad hidden ─► policy ─► play
 
 Every stage is one of the project's commands, started as a user would start it. A stage that has
 finished is not run again; one that was interrupted continues where it stopped. The recordings' own
@@ -39,6 +39,8 @@ one (docs/policies.md)."""
 _TRAINING = ("max_steps=1200", "schedule.warmup_steps=100", "schedule.decay_steps=400")
 STREAM = "--width 160 --size 640x480 --bitrate 800k --preset superfast"
 """As many bits a pixel as a stream of 720p, 30 frames a second and 6 Mbit/s has."""
+FILLING = "--filling surroundings"
+"""What is put where the pad was: a policy plays where none is, and nothing is black either."""
 HELDOUT_EPISODES = 20
 """Played per game, on seeds that no recording uses."""
 
@@ -107,7 +109,9 @@ def plan_data(output_dir: Path) -> list[Command]:
         )
         commands += plan_watching(game, recordings, videos, watched)
         commands.append(
-            data_command(f"shard {watched} --out {shards} --size {IMAGE_SIZE} --workers 2")
+            data_command(
+                f"shard {watched} --out {shards} --size {IMAGE_SIZE} {FILLING} --workers 2"
+            )
         )
     return commands
 

@@ -32,7 +32,7 @@ def write_watched_section(output_dir: Path, games: Sequence[str], *, size: int) 
         heading="The videos, and what was read from them",
         note="A controller was drawn on the games' videos, which were encoded as streams are. From "
         "there on only the videos were used: the policy's actions were read from the picture, and "
-        "the controller was blacked out. The table holds what was read against the recordings' "
+        "the controller was hidden. The table holds what was read against the recordings' "
         "own logs, which nothing else looks at.",
         videos=[_film(output_dir, game, size) for game in games],
         tables=[Table(header=_HEADER, rows=list(_iter_rows(output_dir, games)))],

@@ -19,6 +19,7 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 
 from data_tools.shards.drop_report import Dropped, add_notes
+from data_tools.shards.hidden_boxes import Filling
 from data_tools.shards.source_video import SourceVideo
 from nitrogen_train.actions import ActionRows
 from nitrogen_train.data.clip_record import ClipActions
@@ -47,6 +48,8 @@ class PlannedClip:
     split: Split = "train"
     is_squashed: bool = False
     """True if the video shows what `masked_boxes` and `area` leave of the original, not all."""
+    filling: Filling = "black"
+    """What is put where `masked_boxes` are."""
     _video: SourceVideo = field(repr=False)
     """Without its times."""
     _packed: bytes = field(repr=False)
@@ -60,6 +63,7 @@ class PlannedClip:
         actions: ClipActions,
         video: SourceVideo,
         is_squashed: bool = False,
+        filling: Filling = "black",
     ) -> "PlannedClip":
         """Make one of its rows and just its frames."""
         arrays: dict[str, Any] = {
@@ -77,6 +81,7 @@ class PlannedClip:
         return cls(
             metadata=metadata,
             is_squashed=is_squashed,
+            filling=filling,
             _video=replace(video, ticks=np.zeros(0, np.int64)),
             _packed=buffer.getvalue(),
         )
@@ -198,6 +203,8 @@ class ShardSettings:
     heldout_share: float = 0.15
     """Share of the sessions that goes to `val`."""
     clips_per_shard: int = 64
+    filling: Filling = "black"
+    """What is put where boxes of the picture are hidden."""
 
     def __post_init__(self) -> None:
         checks = {
@@ -216,6 +223,13 @@ class ShardSettings:
         for rule, is_met in checks.items():
             if not is_met:
                 raise ValueError(rule)
+
+    def describe(self) -> dict[str, Any]:
+        """List the settings by name; what data sets had before it could be chosen is left out."""
+        settings = asdict(self)
+        if self.filling == "black":
+            del settings["filling"]
+        return settings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -312,7 +326,7 @@ def make_plan(
         split: Split = "val" if clip.metadata.session_id in heldout else "train"
         splits[split].append(replace(clip, split=split))
     per_shard = settings.clips_per_shard
-    settings_digest = hash_facts(SCHEMA_VERSION, asdict(settings), part.count, sorted(heldout))
+    settings_digest = hash_facts(SCHEMA_VERSION, settings.describe(), part.count, sorted(heldout))
     return Plan(
         digest=hash_facts(settings_digest, part.index, [unit.digest for unit in planned]),
         units=[replace(unit, clips=[]) for unit in planned],
@@ -329,7 +343,7 @@ def make_plan(
             *(item for unit in planned for item in unit.dropped),
         ],
         notes=add_notes(unit.notes for unit in planned),
-        settings=asdict(settings),
+        settings=settings.describe(),
     )
 
 

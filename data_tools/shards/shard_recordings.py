@@ -19,7 +19,7 @@ import contextlib
 import hashlib
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import partial
 from itertools import pairwise
@@ -162,7 +162,7 @@ class Stretch:
     licence: str = "unknown"
     url: str = ""
     masked_boxes: tuple[Box, ...] = ()
-    """Blacked out, inside the picture."""
+    """Hidden, inside the picture."""
     area: Box | None = None
     """Area of the picture that is kept; all of it if `None`."""
     timed_boxes: tuple[tuple[int, int, Box], ...] = ()
@@ -180,12 +180,14 @@ def cut_stretch(stretch: Stretch, settings: ShardSettings) -> list[PlannedClip]:
     cuts = np.linspace(0, num_rows, num_clips + 1).round().astype(int)
     key = safe_key(stretch.name)
     return [
-        _cut_clip(stretch, f"{key}-{index:04d}", start, stop, settings.size)
+        _cut_clip(stretch, f"{key}-{index:04d}", start, stop, settings)
         for index, (start, stop) in enumerate(pairwise(cuts.tolist()))
     ]
 
 
-def _cut_clip(stretch: Stretch, name: str, start: int, stop: int, size: int) -> PlannedClip:
+def _cut_clip(
+    stretch: Stretch, name: str, start: int, stop: int, settings: ShardSettings
+) -> PlannedClip:
     actions, video = stretch.actions.cut(start, stop), stretch.video
     return PlannedClip.pack(
         metadata=ClipMetadata(
@@ -195,8 +197,8 @@ def _cut_clip(stretch: Stretch, name: str, start: int, stop: int, size: int) -> 
             session_id=stretch.session_id,
             fps=video.fps,
             num_frames=stop - start,
-            width=size,
-            height=size,
+            width=settings.size,
+            height=settings.size,
             action_space=stretch.action_space,
             idle_share=float(idle_rows(actions.rows).mean()),
             licence=stretch.licence,
@@ -214,11 +216,12 @@ def _cut_clip(stretch: Stretch, name: str, start: int, stop: int, size: int) -> 
         ),
         actions=actions,
         video=video.cut(start, stop),
+        filling=settings.filling,
     )
 
 
 def _list_masked(stretch: Stretch, start: int, stop: int) -> tuple[Box, ...]:
-    """List the boxes that are blacked out at any moment of a clip: they are for all of it."""
+    """List the boxes that are hidden at any moment of a clip: they are for all of it."""
     timed = [box for first, end, box in stretch.timed_boxes if first < stop and end > start]
     return tuple(dict.fromkeys((*stretch.masked_boxes, *timed)))
 
@@ -355,7 +358,7 @@ def shard_recordings(
             raise ShardError(f"{folder} is a data set already; shard takes recordings")
     if out_dir.resolve() in {folder.resolve() for folder in folders}:
         raise ShardError(f"{out_dir} holds the recordings: choose another folder with --out")
-    refuse_other_settings(out_dir, asdict(settings))
+    refuse_other_settings(out_dir, settings.describe())
     recordings, faults = search_recordings(folders)
     sessions = list(_iter_sessions(recordings))
     refuse_respelt((game for game, _ in sessions), what="the recordings")

@@ -36,6 +36,7 @@ from data_tools.shards.drop_report import (
     make_report,
     read_report,
 )
+from data_tools.shards.hidden_boxes import BoxFilling, Filling, blacken
 from data_tools.shards.shard_plan import Clip, Part, Plan, PlannedClip
 from data_tools.shards.shown_picture import PictureFilter, filter_pictures
 from data_tools.shards.source_video import SourceVideo
@@ -69,7 +70,13 @@ StoredClip = tuple[bytes, ManifestRow]
 
 
 def encode_stretch(
-    video: SourceVideo, *, fps: float, size: int, masked_boxes: Sequence[Box], area: Box | None
+    video: SourceVideo,
+    *,
+    fps: float,
+    size: int,
+    masked_boxes: Sequence[Box],
+    area: Box | None,
+    filling: Filling = "black",
 ) -> bytes:
     """Decode a video's frames, squash them and encode them to an mp4.
 
@@ -77,28 +84,29 @@ def encode_stretch(
         video: Just the frames that are wanted; a frame that it lists twice is stored twice.
         fps: Of the mp4.
         size: Side of its square picture, in pixels.
-        masked_boxes: Blacked out, in pixels of the original.
+        masked_boxes: Hidden, in pixels of the original.
         area: What is kept of the original; all of it if `None`.
+        filling: What is put where they were.
 
     Raises:
         ShardError: If the video is damaged there, or its picture changes size.
     """
     with TemporaryDirectory() as folder:
         path = Path(folder) / "clip.mp4"
+        whole = area or (0, 0, video.width, video.height)
+        is_filled = bool(masked_boxes) and filling == "surroundings"
+        boxes = BoxFilling.find(masked_boxes, whole, size) if is_filled else None
         with VideoWriter(path, fps=fps, width=size, height=size) as writer:
             filters = _describe_filters(size, masked_boxes, area)
             for picture in filter_pictures(video.read(), filters, path=video.path):
-                writer.write_picture(picture)
+                writer.write_picture(picture if boxes is None else boxes.fill(picture))
         return path.read_bytes()
 
 
 def _describe_filters(
     size: int, masked_boxes: Sequence[Box], area: Box | None
 ) -> list[PictureFilter]:
-    filters: list[PictureFilter] = [
-        ("drawbox", f"x={x}:y={y}:w={width}:h={height}:color=black:t=fill")
-        for x, y, width, height in masked_boxes
-    ]
+    filters = blacken(masked_boxes)
     if area is not None:
         x, y, width, height = area
         # To the pixel, also where colours are stored for pairs of pixels.
@@ -137,6 +145,7 @@ def encode_clip(clip: PlannedClip) -> ClipToStore | Dropped:
             size=metadata.width,
             masked_boxes=() if clip.is_squashed else metadata.masked_boxes,
             area=None if clip.is_squashed else metadata.area,
+            filling=clip.filling,
         )
     except ShardError as error:
         return Dropped(

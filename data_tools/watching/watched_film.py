@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from av import VideoFrame
 from jaxtyping import Float32, UInt8
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from data_tools.recordings.recording import Box, Recording
+from data_tools.shards.hidden_boxes import BoxFilling
 from data_tools.shards.source_video import read_video_table
 from data_tools.watching.judge_reading import read_rows
 from nitrogen_train.actions import GAMEPAD, ActionRows
@@ -82,21 +84,24 @@ def _open(
 
 
 def _iter_pictures(film: _Film, start: int, stop: int) -> Iterator[Image.Image]:
-    masks = film.recording.read_facts().masked_boxes
+    boxes = [mask.box for mask in film.recording.read_facts().masked_boxes]
     video = read_video_table(film.recording.video_path)
+    filling = BoxFilling.find(boxes, (0, 0, video.width, video.height), film.size)
     for row, frame in enumerate(video.cut(start, stop).read(), start=start):
         seen = frame.to_ndarray(format="rgb24")
         masked = seen.copy()
-        for x, y, width, height in (mask.box for mask in masks):
+        for x, y, width, height in boxes:
             masked[y : y + height, x : x + width] = 0
-        yield _lay_out(film, row, seen, masked, pad=masks[0].box)
+        small = Image.fromarray(masked).resize((film.size, film.size), Image.Resampling.BOX)
+        filled = filling.fill(VideoFrame.from_image(small).reformat(format="yuv420p"))
+        yield _lay_out(film, row, seen, filled.to_image(), pad=boxes[0])
 
 
 def _lay_out(
     film: _Film,
     row: int,
     seen: UInt8[np.ndarray, "h w 3"],
-    masked: UInt8[np.ndarray, "h w 3"],
+    small: Image.Image,
     pad: Box,
 ) -> Image.Image:
     picture = Image.new("RGB", (_VIDEO_PX + _COLUMN_PX, _HEIGHT_PX), BACKGROUND)
@@ -113,7 +118,6 @@ def _lay_out(
     room = (_COLUMN_PX - _SMALL_PX - 3 * _GAP_PX, _SMALL_PX)
     picture.paste(ImageOps.contain(cut, room, Image.Resampling.LANCZOS), (left, top))
     draw.text((left, under), "the video, enlarged", TEXT, font)
-    small = Image.fromarray(masked).resize((film.size, film.size), Image.Resampling.BOX)
     small = small.resize((_SMALL_PX, _SMALL_PX), Image.Resampling.NEAREST)
     right = left + room[0] + _GAP_PX
     picture.paste(small, (right, top))

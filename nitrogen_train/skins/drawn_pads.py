@@ -140,13 +140,15 @@ class _Artist:
             self._add_top()
         for control, spot in self.plan.smalls.items():
             self._add_small(control, spot)
-        if self.plan.are_sticks_below:
+        # A filled well on top of buttons would hide them.
+        are_sticks_first = self.plan.are_sticks_below or self.is_well_filled
+        if are_sticks_first:
             self._add_sticks()
         self._add_dpad()
         for control, (x, y) in self.plan.faces.items():
             shape = self._face_shape(x, y)
             self._add_button(control, shape, self._face_glyph(control), self._face_colour(control))
-        if not self.plan.are_sticks_below:
+        if not are_sticks_first:
             self._add_sticks()
         width, height = 100 * self.unit, self.plan.height * self.unit
         factor = max(1, round(_PIXEL_ART_WIDTH / width)) if self.is_pixel else 1

@@ -35,10 +35,17 @@ _NOTHING = 0.1
 """Mean square of levels that is no change."""
 _MOST_PARTED = 5.5
 """A button that fills its patch has nothing around it to be compared with."""
-_AROUND, _LIKELIER, _BIAS = 0.8, 6.0, -5.7
+_AROUND, _LIKELIER, _BIAS = 0.8, 6.0, -4.3
 """Weights of how much more changes on the button than around it (a logarithm), and of how much
 likelier the network takes one look for a press than the other, in the odds of a split. Fitted by
-logistic regression on pads that code draws, in use and not, and on a game without buttons."""
+logistic regression on pads that code draws, in use and not, and on games that leave most buttons
+unused."""
+_CLICK_LIKELIER, _CLICK_CLEAN, _CLICK_PLACED, _CLICK_BIAS = 3.0, 3.7, -10.6, -10.2
+"""The same for clicks of caps, which often fill their patches: weights of how much likelier one
+look is a press, of how clean both are apart (a logarithm), and of how far the cap's place tells
+which of them is seen."""
+_LEAST_SPREAD = 1e-4
+"""Added to the variance of what is measured, in units of a press: the logarithm has an end."""
 Patches = Float32[np.ndarray, "m 3 32 32"]
 
 
@@ -63,6 +70,7 @@ def find_split(
     likely: Float32[np.ndarray, " m"],
     size: tuple[float, float],
     *,
+    places: Float32[np.ndarray, "m 2"] | None = None,
     is_rest_sure: bool = False,
 ) -> PressSplit | None:
     """Find what parts both looks of a button; None where nothing surely does.
@@ -71,6 +79,8 @@ def find_split(
         patches: Differences from rest around the button, at moments from all over the video.
         likely: How likely each shows a press, in [0, 1], as the network says.
         size: Width and height of the button.
+        places: Of the cap of a stick that is clicked, from its rest. A look that comes and goes
+            with them is no click.
         is_rest_sure: Whether rest is known to show it released. Pressed is the look that is further
             from rest then, and else the one that is seen in fewer moments, or, where both are seen
             about as often, the one that the network takes for it.
@@ -79,9 +89,15 @@ def find_split(
     changes = patches * LEVELS[:, None, None]
     best, best_odds = None, 0.0
     for weights, is_more in _iter_splits(changes[:, :, *inner], likely > _LIKELY):
-        parted = min(_compare_around(changes, is_more, inner), _MOST_PARTED)
         likelier = abs(float(likely[is_more].mean() - likely[~is_more].mean()))
-        odds = _AROUND * parted + _LIKELIER * likelier + _BIAS
+        if places is None:
+            parted = min(_compare_around(changes, is_more, inner), _MOST_PARTED)
+            odds = _AROUND * parted + _LIKELIER * likelier + _BIAS
+        else:
+            clean = _measure_clearness(changes[:, :, *inner], weights, is_more)
+            placed = _explain_by_places(places, is_more)
+            odds = _CLICK_LIKELIER * likelier + _CLICK_CLEAN * clean
+            odds += _CLICK_PLACED * placed + _CLICK_BIAS
         if odds > best_odds:
             best, best_odds = (weights, is_more), odds
     if best is None:
@@ -197,3 +213,27 @@ def _measure_distance(
 ) -> float:
     """Measure how far some moments' common look is from rest."""
     return float(np.square(changes[part][:, :, *inner].mean(axis=0)).sum())
+
+
+def _measure_clearness(
+    changes: Float32[np.ndarray, "m 3 h w"],
+    weights: Float32[np.ndarray, "3 h w"],
+    is_more: Bool[np.ndarray, " m"],
+) -> float:
+    """Measure how far two looks are apart by their own spread: a logarithm."""
+    products = np.tensordot(changes, weights, 3).astype(np.float64)
+    apart = products[is_more].mean() - products[~is_more].mean()
+    share = float(is_more.mean())
+    within = products[is_more].var() * share + products[~is_more].var() * (1 - share)
+    return float(-np.log(within / apart**2 + _LEAST_SPREAD) / 2)
+
+
+def _explain_by_places(
+    places: Float32[np.ndarray, "m 2"], is_more: Bool[np.ndarray, " m"]
+) -> float:
+    """Tell how much of a split the places of a cap explain: R² of a quadratic, and the distance."""
+    x, y = (places / (np.abs(places).max() + 1e-6)).T.astype(np.float64)
+    terms = np.stack([np.ones_like(x), x, y, x * x, y * y, x * y, np.hypot(x, y)], axis=1)
+    seen = is_more.astype(np.float64)
+    fit, *_ = np.linalg.lstsq(terms, seen, rcond=None)
+    return float(1 - (seen - terms @ fit).var() / seen.var())

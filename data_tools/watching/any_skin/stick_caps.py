@@ -172,7 +172,7 @@ class ClickLook:
         """
         shown = _cut_patches(luma, chroma, place, caps)
         usual = np.median(shown, axis=0)
-        split = find_split(shown - usual, caps[:, 3], size)
+        split = find_split(shown - usual, caps[:, 3], size, places=caps[:, :2])
         return None if split is None else cls(place, usual, split)
 
     def read(
