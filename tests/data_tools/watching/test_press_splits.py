@@ -77,3 +77,23 @@ def test_pressed_is_the_rarer_look_unless_rest_is_known() -> None:
     assert known is not None
     np.testing.assert_array_equal(rarer.pressed, ~held)
     np.testing.assert_array_equal(known.pressed, held)
+
+
+def test_a_click_that_the_network_does_not_see_is_told_unless_the_place_of_the_cap_explains_it() -> (
+    None
+):
+    rng = np.random.default_rng(0)
+    clicked = rng.random(96) < 0.3
+    patches = make_patches(rng, clicked, press=40, noise=2)
+    unseen = np.full(96, 0.05, np.float32)
+    anywhere = rng.uniform(-5, 5, (96, 2)).astype(np.float32)
+    # As of a shadow that is seen when the stick is pushed to the left.
+    pushed = anywhere * (1, 0) + np.where(clicked, -9, 9)[:, None] * (1, 0)
+
+    split = find_split(patches, unseen, SIZE, places=anywhere)
+
+    assert split is not None
+    np.testing.assert_array_equal(split.pressed, clicked)
+    assert find_split(patches, unseen, SIZE, places=pushed.astype(np.float32)) is None
+    noise = make_patches(rng, np.zeros(96), press=0)
+    assert find_split(noise, unseen, SIZE, places=anywhere) is None
