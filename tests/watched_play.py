@@ -13,7 +13,7 @@ FPS = 10.0
 WIDTH, HEIGHT = 64, 48
 BOX = (40, 4, 20, 16)
 """Of the pad: left, top, width and height."""
-BRIGHTNESS = 200
+BRIGHTNESS, PAD_BRIGHTNESS = 200, 60
 
 
 def write_play(
@@ -24,7 +24,7 @@ def write_play(
     unread: tuple[int, int] | None = None,
     is_watched: bool = True,
 ) -> None:
-    """Write a grey video, a log with a row per frame, and facts.
+    """Write a grey video with a dark pad, a log with a row per frame, and facts.
 
     Args:
         folder: Made if it is missing.
@@ -36,8 +36,11 @@ def write_play(
     folder.mkdir(parents=True, exist_ok=True)
     row_ns = round(1e9 / FPS)
     with VideoWriter(folder / f"{name}.mp4", fps=FPS, width=WIDTH, height=HEIGHT) as writer:
+        picture = np.full((HEIGHT, WIDTH, 3), BRIGHTNESS, np.uint8)
+        left, top, width, height = BOX
+        picture[top + 2 : top + height - 2, left + 2 : left + width - 2] = PAD_BRIGHTNESS
         for _ in states:
-            writer.write(np.full((HEIGHT, WIDTH, 3), BRIGHTNESS, np.uint8))
+            writer.write(picture)
     rows = [{"t_ns": row * row_ns, "controls": dict(state)} for row, state in enumerate(states)]
     rows.append({"t_ns": len(states) * row_ns, "controls": {}})
     log = "".join(f"{json.dumps(row)}\n" for row in rows)

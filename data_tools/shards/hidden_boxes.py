@@ -98,7 +98,7 @@ class BoxFilling:
 
 
 def _to_square(start: int, length: int, whole: int, size: int) -> slice:
-    """Find the pixels of the square that an interval touches, in pairs: a pair shares its colour."""
+    """Find the pixels of the square that an interval touches, in pairs, which share a colour."""
     blurred = _BLURRED_PX * math.ceil(size / whole)
     first = math.floor(start * size / whole) - blurred
     stop = math.ceil((start + length) * size / whole) + blurred

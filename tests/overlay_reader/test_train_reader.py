@@ -12,7 +12,7 @@ import pytest
 import torch
 from made_pads import make_pad_scene, write_play
 
-from data_tools.watching.any_skin.read_any import PadNetworks
+from data_tools.watching.any_skin.pad_networks import PadNetworks
 from nitrogen_train.overlay_reader import __main__ as command
 from nitrogen_train.overlay_reader import pad_batches
 from nitrogen_train.overlay_reader.pad_batches import join_samples, sample_scene, store_scenes

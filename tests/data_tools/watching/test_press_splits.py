@@ -79,9 +79,7 @@ def test_pressed_is_the_rarer_look_unless_rest_is_known() -> None:
     np.testing.assert_array_equal(known.pressed, held)
 
 
-def test_a_click_that_the_network_does_not_see_is_told_unless_the_place_of_the_cap_explains_it() -> (
-    None
-):
+def test_a_click_that_the_network_does_not_see_is_told_unless_places_explain_it() -> None:
     rng = np.random.default_rng(0)
     clicked = rng.random(96) < 0.3
     patches = make_patches(rng, clicked, press=40, noise=2)
