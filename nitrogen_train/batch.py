@@ -3,8 +3,6 @@
 Axes, used everywhere: b samples; f observed frames, oldest first; c = 3 colours, RGB; h, w pixels;
 t predicted rows of actions; a controls of the action space; n visual tokens; d width.
 Masks are True where a thing is real.
-
-Masks are True where a thing is real.
 """
 
 from collections.abc import Callable, Sequence
@@ -49,9 +47,13 @@ class PolicyBatch:
         return len(self.window_ids)
 
     def to(self, *args: Any, **kwargs: Any) -> "PolicyBatch":  # noqa: ANN401 - as Tensor.to
-        """Move every tensor, as `torch.Tensor.to` does; dtypes stay as they are."""
+        """Move every tensor, as `torch.Tensor.to` does; dtypes stay as they are.
+
+        Unless told otherwise, nothing waits for a copy to a GPU: work that is queued behind it
+        finds it done, and Lightning, which moves a batch, would not ask for this.
+        """
         device = torch.empty(0).to(*args, **kwargs).device
-        non_blocking = bool(kwargs.get("non_blocking", False))
+        non_blocking = bool(kwargs.get("non_blocking", device.type == "cuda"))
 
         def move(tensor: Tensor) -> Tensor:
             return tensor.to(device, non_blocking=non_blocking)

@@ -56,7 +56,7 @@ from nitrogen_train.training.run_folder import (
     run_lock,
     write_run_facts,
 )
-from nitrogen_train.training.strategies import checkpoint_activations, compile_parts
+from nitrogen_train.training.strategies import checkpoint_activations, compile_blocks
 from nitrogen_train.training.training_progress import LOG_FILE, text_log
 
 _log = logging.getLogger(__name__)
@@ -84,6 +84,7 @@ def train(config: RunConfig, *, config_yaml: str) -> Path:
     refuse_another_model(output_dir, config_yaml=config_yaml)
     if config.num_threads is not None:
         torch.set_num_threads(config.num_threads)
+    torch.set_float32_matmul_precision(config.matmul_precision)
     L.seed_everything(config.seed, workers=True, verbose=False)
     with _told("opening the data sets"):
         datamodule = build_datamodule(config)
@@ -174,7 +175,7 @@ def build_module(config: RunConfig) -> LitPolicy:
     if config.activation_checkpointing:
         checkpoint_activations(policy)
     if config.compile:
-        compile_parts(policy)
+        compile_blocks(policy)
     return LitPolicy(
         policy=policy,
         games=tuple(config.data.games),

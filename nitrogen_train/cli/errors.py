@@ -29,6 +29,11 @@ _EXPECTED = (ValueError, OSError, FloatingPointError, OmegaConfBaseException)
 _OF_WORDS = (ValueError, HydraException, OmegaConfBaseException, YAMLError)
 """Errors that the words of a command can cause."""
 
+FAILURES = "NITROGEN_FAILURES"
+"""Variable that names the file in which the ranks of a job say why they end."""
+_LOST = re.compile(
+    r"CUDA error|NCCL|ncclRemoteError|[Cc]onnection (closed|reset|refused)|Gloo|ECC|watchdog"
+)
 _FROM_A_WORKER = re.compile(r"Caught \w+ in DataLoader worker process \d+\.\nOriginal Traceback ")
 
 
@@ -39,8 +44,10 @@ def report_errors(command: Callable[[DictConfig], _Result]) -> Callable[[DictCon
     def reported(cfg: DictConfig) -> _Result:
         try:
             return command(cfg)
-        except (*_EXPECTED, RuntimeError, InstantiationException) as error:
-            line = _describe(error)
+        except Exception as error:
+            known = (*_EXPECTED, RuntimeError, InstantiationException)
+            line = _describe(error) if isinstance(error, known) else None
+            _tell_job(error, line)
             if line is None or cfg.get("debug", False):
                 raise
             _write(line)
@@ -108,6 +115,24 @@ def keep_errors(command: Callable[[DictConfig], _Result]) -> Callable[[DictConfi
             return None
 
     return kept
+
+
+def _tell_job(error: Exception, line: str | None) -> None:
+    """Add a line to the file in which a job's script looks up what ended its ranks, and why.
+
+    It begins with `lost:` where a device, another rank or a worker is gone, which may not happen
+    again elsewhere, and with `error:` where it would. The first line is the cause: the ranks that
+    wait for a failed one end later, and all with the same status.
+    """
+    path = os.environ.get(FAILURES)
+    if path is None:
+        return
+    words = line or f"{type(error).__name__}: {error}"
+    is_lost = isinstance(error, RuntimeError) and (line or _LOST.search(str(error)))
+    kind = "lost" if is_lost else "error"
+    rank = os.environ.get("SLURM_PROCID", os.environ.get("RANK", "0"))
+    with contextlib.suppress(OSError), Path(path).open("a", encoding="utf-8") as file:
+        file.write(f"{kind}: rank {rank}: {' '.join(words.split())[:1000]}\n")
 
 
 def _count_starts(cfg: DictConfig) -> int:

@@ -4,6 +4,7 @@ All frames of a sample change alike, and by numbers that follow its seed alone: 
 same in whatever batch, process or resumed run it is trained.
 """
 
+import functools
 import math
 from dataclasses import dataclass, fields, replace
 
@@ -17,7 +18,16 @@ from nitrogen_train.batch import PolicyBatch
 from nitrogen_train.flow.path import sample_uniform
 
 # NTSC's luma and two chroma axes, rows of a matrix on RGB.
-_YIQ_FROM_RGB = ((0.299, 0.587, 0.114), (0.5959, -0.2746, -0.3213), (0.2115, -0.5227, 0.3112))
+_YIQ_FROM_RGB = torch.tensor(
+    [[0.299, 0.587, 0.114], [0.5959, -0.2746, -0.3213], [0.2115, -0.5227, 0.3112]]
+)
+_RGB_FROM_YIQ = torch.linalg.inv(_YIQ_FROM_RGB)
+
+
+@functools.cache
+def _colour_axes(device: torch.device) -> tuple[Tensor, Tensor]:
+    """Keep the colour axes and their inverse on a device: a copy in each step waits for it."""
+    return _YIQ_FROM_RGB.to(device), _RGB_FROM_YIQ.to(device)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,12 +102,18 @@ class Augmentation:
     def _recolour(
         self, pixels: Float[Tensor, "b f 3 h w"], chance: Float[Tensor, "b 4"]
     ) -> Float[Tensor, "b f 3 h w"]:
-        ranges = chance.new_tensor([self.brightness, self.contrast, self.saturation, 0])
-        brightness, contrast, saturation, _ = (1 + ranges * chance).unbind(dim=-1)
-        to_yiq = chance.new_tensor(_YIQ_FROM_RGB)
+        brightness, contrast, saturation = (
+            1 + most * by
+            for most, by in zip(
+                (self.brightness, self.contrast, self.saturation),
+                chance[:, :3].unbind(dim=-1),
+                strict=True,
+            )
+        )
+        to_yiq, to_rgb = _colour_axes(chance.device)
         chroma = _turn(2 * math.pi * self.hue * chance[:, 3], stretch=saturation)
         gain = (brightness * contrast)[:, None, None]
-        matrix = gain * (torch.linalg.inv(to_yiq) @ chroma @ to_yiq)
+        matrix = gain * (to_rgb @ chroma @ to_yiq)
         # Earlier frames may be missing, which is black.
         mean_luma = pixels[:, -1].mean(dim=(2, 3)) @ to_yiq[0]
         offset = brightness * (1 - contrast) * mean_luma

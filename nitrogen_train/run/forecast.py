@@ -11,7 +11,8 @@
     step     = compute + update + new weights / link + what gradients take longer than the
                backward passes they travel behind
 
-The link is that of the node where the job fits into one, else the GPU's share of the network.
+The link is that of the node where the job fits into one, else the slower of it and of all
+adapters of a node together: a ring enters and leaves a node once, and NCCL makes one per adapter.
 Gradients travel behind the last micro-batch's backward pass, two thirds of its operations; those of
 ZeRO-2 and everything of ZeRO-3 behind all of them. Loading data is not in it.
 
@@ -66,8 +67,14 @@ Offload = Literal["none", "optimizer", "everything"]
 
 MODEL_FLOPS_UTILIZATION = 0.4
 """Assumed share of the peak rate that goes into the operations of the policy."""
-LINK_UTILIZATION = 0.7
-"""Assumed share of a link's peak that collectives reach."""
+LINK_UTILIZATION, NETWORK_UTILIZATION = 0.82, 0.94
+"""Shares of the peaks of NVLink and of network adapters that rings reach.
+
+Source:
+    NVIDIA on its tests of NCCL: 370 of 450 GB/s on NVLink 4 (github.com/NVIDIA/nccl-tests issue
+    212), 46 to 48 of 50 GB/s on each adapter of 400 Gbit/s (issues 267 and 290), 192 of 200 GB/s on
+    eight adapters of 200 Gbit/s in a DGX A100 (github.com/NVIDIA/nccl issue 1576).
+"""
 USABLE_MEMORY = 0.9
 """Share of a GPU's memory: CUDA, NCCL and gaps between blocks take the rest; assumed."""
 
@@ -219,6 +226,14 @@ class Communication:
         return self.during_backward + self.after_update
 
 
+def find_bus_bandwidth(gpu: Gpu, num_gpus: int) -> float:
+    """Find the bytes per second that each rank of a ring sends, as NCCL's tests call it."""
+    within = LINK_UTILIZATION * gpu.link_bytes_per_s
+    if num_gpus <= gpu.gpus_per_node:
+        return within
+    return min(within, NETWORK_UTILIZATION * gpu.network_bytes_per_s * gpu.gpus_per_node)
+
+
 def estimate_communication(cost: PolicyCost, setup: Setup) -> Communication:
     """Add up what a rank sends; see the table above."""
     stage, every = setup.stage, cost.num_trained + cost.num_frozen
@@ -316,12 +331,11 @@ class Forecast:
         compute_s = setup.accumulation * micro_s
         state = self.memory.master + self.memory.moments + self.memory.average
         update_s = 2 * (state + self.memory.gradients) / gpu.memory_bytes_per_s
-        is_one_node = setup.num_gpus <= gpu.gpus_per_node
-        link = gpu.link_bytes_per_s if is_one_node else gpu.network_bytes_per_s
+        link = find_bus_bandwidth(gpu, setup.num_gpus)
         behind_s = (compute_s if setup.stage >= 2 else micro_s) * (1 if setup.stage == 3 else 2 / 3)
         sent = self.communication
-        waiting_s = max(0.0, sent.during_backward / (LINK_UTILIZATION * link) - behind_s)
-        gather_s = sent.after_update / (LINK_UTILIZATION * link)
+        waiting_s = max(0.0, sent.during_backward / link - behind_s)
+        gather_s = sent.after_update / link
         return compute_s + update_s + gather_s + waiting_s
 
     def samples_per_s(self, gpu: Gpu) -> float:

@@ -30,6 +30,8 @@ from nitrogen_train.training.phases import count_phases
 from nitrogen_train.training.run_folder import describe_end
 
 _log = logging.getLogger(__name__)
+_MATMUL_PRECISIONS = ("highest", "high", "medium")
+"""As `torch.set_float32_matmul_precision` takes them."""
 
 
 def validate(config: RunConfig) -> None:
@@ -52,6 +54,16 @@ def validate(config: RunConfig) -> None:
             f"check_ranks_every_n_steps must be at least 1, got {config.check_ranks_every_n_steps}"
         )
     check_strategy(config.strategy, config.trainer)
+    if config.compile and config.strategy["name"].startswith("zero_3"):
+        raise ValueError(
+            f"compile=true cannot trace the weights that strategy={config.strategy['name']} has "
+            "spread over the ranks: give compile=false, or strategy=zero_2"
+        )
+    if config.matmul_precision not in _MATMUL_PRECISIONS:
+        raise ValueError(
+            f"matmul_precision={config.matmul_precision} is not one of "
+            f"{', '.join(_MATMUL_PRECISIONS)}"
+        )
     _check_checkpoints(config)
     validate_schedule(config)
     if not config.data.sources:

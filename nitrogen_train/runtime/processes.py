@@ -34,6 +34,13 @@ _PR_SET_PDEATHSIG = 1
 _LOOK_UP_S = 1.0
 
 
+def count_cores() -> int:
+    """Count the cores that this process may use."""
+    if sys.platform == "linux":
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def end_with(parent: int, *, number: int = signal.SIGKILL) -> None:
     """Get a signal when the process that has started this one ends, however it does.
 

@@ -30,6 +30,7 @@ from nitrogen_train.batch import PolicyBatch, WindowId
 from nitrogen_train.pretrained.places import iter_settings
 from nitrogen_train.training.checkpoints import CheckpointCallback, CheckpointPolicy
 from nitrogen_train.training.datamodule import WindowDataModule
+from nitrogen_train.training.module import LitPolicy
 from nitrogen_train.training.preemption import PreemptionCallback, StopRequest
 from nitrogen_train.training.strategies import ZeroStrategy
 from nitrogen_train.training.throughput import ThroughputCallback
@@ -189,6 +190,8 @@ class StepGuardCallback(L.Callback):
             return
         is_sharded = isinstance(trainer.strategy, ZeroStrategy)
         norm = torch.zeros(()) if is_sharded else _measure_norm(pl_module)
+        if isinstance(pl_module, LitPolicy) and not is_sharded:
+            pl_module.gradient_norm = norm
         loss = torch.stack(self._losses).sum().double()
         if trainer.world_size > 1:
             torch.distributed.all_reduce(loss)

@@ -92,7 +92,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     """
     if path.is_dir():
         return ShardedStates(path).plain()
-    return torch.load(path, map_location="cpu", weights_only=True)
+    # Mapped: the ranks of a node share what they read.
+    return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
 
 
 def remove_checkpoint(path: Path) -> None:
@@ -107,9 +108,7 @@ def remove_checkpoint(path: Path) -> None:
 
 
 def replace_folder(temporary: Path, path: Path) -> None:
-    """Give a folder its name once all of its bytes are on disk; another of this name goes."""
-    for file in temporary.iterdir():
-        sync(file)
+    """Give a folder its name, whose files' writers have synced them; another of this name goes."""
     sync(temporary)
     doomed = path.with_name(f".{path.name}.old")
     shutil.rmtree(doomed, ignore_errors=True)

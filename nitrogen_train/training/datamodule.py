@@ -23,6 +23,7 @@ from nitrogen_train.data.stream import (
 )
 from nitrogen_train.data.video import choose_decoder
 from nitrogen_train.data.visits import WindowCollator, estimate_lane_bytes, fits_decoded
+from nitrogen_train.runtime.processes import count_cores
 
 _log = logging.getLogger(__name__)
 
@@ -221,6 +222,13 @@ class WindowDataModule(L.LightningDataModule):
             _log.warning(
                 "%d of data.num_workers=%d are used: each builds a part of every micro-batch of %d",
                 most, asked, most,
+            )  # fmt: skip
+        cores = count_cores()
+        if min(asked, most) > cores:
+            _log.warning(
+                "data.num_workers=%d processes share %d core%s with training: they take its time; "
+                "give more cores to each task (SLURM: --cpus-per-task), or fewer workers",
+                min(asked, most), cores, "s" * (cores != 1),
             )  # fmt: skip
         return min(asked, most)
 

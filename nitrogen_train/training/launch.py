@@ -116,6 +116,11 @@ def check_gpus(trainer: Mapping[str, Any], *, num_visible: int) -> None:
     Raises:
         ValueError: If the node needs more of them.
     """
+    if trainer["accelerator"] in ("gpu", "cuda") and num_visible == 0:
+        raise ValueError(
+            f"trainer.accelerator={trainer['accelerator']}, and no GPU is visible here: start it on "
+            "a node with GPUs and their driver, or give trainer.accelerator=cpu"
+        )
     if trainer["accelerator"] != "cpu" and 0 < num_visible < trainer["devices"]:
         raise ValueError(
             f"trainer.devices={trainer['devices']}, and {num_visible} GPU"

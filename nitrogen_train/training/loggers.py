@@ -14,6 +14,8 @@ import yaml
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.loggers import Logger, WandbLogger
 
+from nitrogen_train.runtime.atomic_files import write_atomically
+
 _SPEECH = {"WANDB_QUIET", "WANDB_SILENT", "WANDB_SHOW_INFO", "WANDB_SHOW_WARNINGS"}
 """Variables by which a user has chosen what wandb says."""
 _log = logging.getLogger(__name__)
@@ -76,14 +78,16 @@ def build_wandb_logger(*, output_dir: str, project: str, offline: bool) -> Wandb
     """
     folder = Path(output_dir)
     folder.mkdir(parents=True, exist_ok=True)
+    id_path = folder / "wandb_id.txt"
     if getattr(rank_zero_only, "rank", 0) == 0:
         wandb.setup(_choose_settings(offline=offline))
-    id_path = folder / "wandb_id.txt"
-    if not id_path.exists():
-        id_path.write_text(secrets.token_hex(4), encoding="utf-8")
+        if not id_path.exists():
+            with write_atomically(id_path) as temporary:
+                temporary.write_text(secrets.token_hex(4), encoding="utf-8")
     return WandbLogger(
         name=folder.name,
-        id=id_path.read_text(encoding="utf-8").strip(),
+        # Only rank 0 logs; the others need none, and must not choose one.
+        id=id_path.read_text(encoding="utf-8").strip() if id_path.exists() else None,
         save_dir=str(folder),
         project=project,
         offline=offline,

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 import torch.distributed
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from nitrogen_train.batch import PolicyBatch, WindowId
@@ -132,13 +132,20 @@ class LitPolicy(L.LightningModule):
         self._augmentation = augmentation
         self._losses = StepLosses(sources)
         self._is_step_end = False
+        self._num_valid: Tensor | None = None
         self._num_sampling_steps = num_sampling_steps
         self._averaged: AbstractContextManager[None] | None = None
         self._metrics = OfflineMetrics(space=policy.action_space)
+        self.gradient_norm: Tensor | None = None
+        """Of the step that the optimizer is about to take, on the device; whoever judges it has
+        measured it, and it is clipped by the same."""
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """Build the optimizer over what is not frozen, its average and its schedule."""
-        optimizer, schedule = self._optimization.configure(self.policy)
+        # Not the parameters' device: DeepSpeed moves them later.
+        trainer = self._trainer
+        is_on_gpu = trainer is not None and trainer.strategy.root_device.type == "cuda"
+        optimizer, schedule = self._optimization.configure(self.policy, is_on_gpu=is_on_gpu)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -160,6 +167,8 @@ class LitPolicy(L.LightningModule):
     def on_train_batch_start(self, batch: PolicyBatch, batch_idx: int) -> None:
         """Seed the network's own randomness by place in the run, so that a resume repeats it."""
         micro_batch = batch_idx % self.trainer.accumulate_grad_batches
+        if micro_batch == 0:
+            self._num_valid = None
         self._is_step_end = micro_batch + 1 == self.trainer.accumulate_grad_batches
         place = (self._seed, self.global_step, micro_batch, self.global_rank)
         torch.manual_seed(int(np.random.SeedSequence(place).generate_state(1, np.uint64)[0] >> 1))
@@ -169,10 +178,12 @@ class LitPolicy(L.LightningModule):
         if self._augmentation is not None:
             batch = self._augmentation(batch)
         output = self.policy.compute_loss(batch)
-        num_valid = self._sum_over_ranks(batch.num_valid_in_step)
+        if self._num_valid is None:
+            # Every micro-batch of a step carries the same count: the ranks meet once.
+            self._num_valid = self._sum_over_ranks(batch.num_valid_in_step).clamp(min=1)
         # Lightning divides by the accumulation, and the strategy averages over ranks; undo both.
         scale = self.trainer.accumulate_grad_batches * self.trainer.world_size
-        loss = output.error_sum * scale / num_valid.clamp(min=1)
+        loss = output.error_sum * scale / self._num_valid
         if self._is_logged_step:
             self._losses.add(output, batch.window_ids)
         return loss
@@ -186,6 +197,27 @@ class LitPolicy(L.LightningModule):
         self.log("train/loss", losses.pop("train/loss"))
         self.log_dict(losses)
         self.log_dict(describe_rates(optimizer))
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip by the norm that was measured already.
+
+        Lightning would measure it again, and refuses fused optimizers under bf16, for the sake of a
+        scaling of gradients that bf16 does without.
+        """
+        norm, self.gradient_norm = self.gradient_norm, None
+        is_norm = gradient_clip_algorithm in (None, "norm")
+        if not gradient_clip_val or isinstance(self.trainer.strategy, ZeroStrategy):
+            return
+        if norm is None or not is_norm:
+            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
+            return
+        parameters = [p for p in self.parameters() if p.grad is not None]
+        nn.utils.clip_grads_with_norm_(parameters, gradient_clip_val, norm)
 
     def on_validation_epoch_start(self) -> None:
         """Put the averaged weights in place."""

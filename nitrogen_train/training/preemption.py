@@ -7,7 +7,9 @@ which all take part would hang. SIGUSR1 is SLURM's warning before the time limit
 --signal=USR1@120`): the job is requeued. SIGTERM comes from `scancel`, which means it, or with a
 preemption or `scontrol requeue`, where SLURM itself starts the job again: the run only saves.
 SIGUSR2 is submitit's, whose own handler requeues; it is called once all is saved. SIGINT is Ctrl-C:
-before the first step there is nothing to save, and a second one does not wait for anything.
+before the first step there is nothing to save, and a second one does not wait for anything. Nor does
+SIGTERM wait before the training has begun, or a second one: a rank may sit in a collective that
+another, which has failed, does not come to.
 """
 
 import contextlib
@@ -35,7 +37,7 @@ from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvir
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 
 from nitrogen_train.batch import PolicyBatch
-from nitrogen_train.runtime.interrupts import end_at_once
+from nitrogen_train.runtime.interrupts import end_at_once, is_command
 from nitrogen_train.training.launch import KUBEFLOW, count_tasks_per_node, find_launch
 
 EXIT_STATUS = 75
@@ -58,6 +60,8 @@ class StopRequest:
         self.signal_number: int | None = None
         self.has_something_to_save = False
         """True if Ctrl-C waits for the step's end; set by the end of the first one."""
+        self.is_training = False
+        """True if SIGTERM waits for the step's end; set when all ranks are there."""
         self._pid = os.getpid()
         self._previous: dict[int, Any] = {}
         self._writer = -1
@@ -74,11 +78,14 @@ class StopRequest:
                 continue
             self._previous.setdefault(number, before)
             signal.signal(number, self._note_interrupt if number == signal.SIGINT else self._note)
-        if self._writer < 0 and self._previous.get(signal.SIGINT) is end_at_once:
+        if self._writer < 0 and (self._is_interruptible() or is_command()):
             self._watch()
 
+    def _is_interruptible(self) -> bool:
+        return self._previous.get(signal.SIGINT) is end_at_once
+
     def _watch(self) -> None:
-        """End this process at the second Ctrl-C also while no handler of Python's runs.
+        """End this process also while no handler of Python's runs: at the second Ctrl-C or SIGTERM.
 
         Amid a collective that another rank does not come to, the main thread never gets to one.
         """
@@ -91,8 +98,19 @@ class StopRequest:
             os.close(writer)
             return
         self._writer = writer
-        threading.Thread(target=_end_at_the_second_interrupt, args=(reader,), daemon=True).start()
+        threading.Thread(target=self._end_from_outside, args=(reader,), daemon=True).start()
         _keep_workers_from_writing()
+
+    def _end_from_outside(self, reader: int) -> None:
+        num_interrupts = num_terminations = 0
+        while numbers := os.read(reader, 64):
+            num_interrupts += numbers.count(signal.SIGINT) * self._is_interruptible()
+            num_terminations += numbers.count(signal.SIGTERM)
+            if num_interrupts > 1:
+                os._exit(128 + signal.SIGINT)
+            if num_terminations > int(self.is_training):
+                os._exit(128 + signal.SIGTERM)
+        os.close(reader)
 
     def stop_listening(self) -> None:
         """Give the signals back to whoever had them."""
@@ -112,8 +130,11 @@ class StopRequest:
 
     def _note(self, number: int, _frame: object) -> None:
         # SLURM signals the whole process group: a loader's worker, forked from here, goes on.
-        if os.getpid() == self._pid:
-            self.signal_number = number
+        if os.getpid() != self._pid:
+            return
+        if number == signal.SIGTERM and (not self.is_training or self.signal_number == number):
+            os._exit(128 + number)
+        self.signal_number = number
 
     def _note_interrupt(self, number: int, frame: object) -> None:
         if os.getpid() != self._pid:
@@ -133,15 +154,6 @@ class StopRequest:
         if is_command:
             # Also amid a collective or a long computation, where no handler of Python's runs.
             signal.signal(number, signal.SIG_DFL)
-
-
-def _end_at_the_second_interrupt(reader: int) -> None:
-    num_interrupts = 0
-    while numbers := os.read(reader, 64):
-        num_interrupts += numbers.count(signal.SIGINT)
-        if num_interrupts > 1:
-            os._exit(128 + signal.SIGINT)
-    os.close(reader)
 
 
 @functools.cache
@@ -194,6 +206,7 @@ class PreemptionCallback(L.Callback):
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Take the signals back from Lightning, whose handler communicates."""
         self._request.listen()
+        self._request.is_training = True
         if trainer.world_size > 1:
             self._group = dist.new_group(backend="gloo")
 

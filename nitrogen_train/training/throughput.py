@@ -176,6 +176,9 @@ def _set_learning(policy: nn.Module, learns: Mapping[str, bool]) -> None:
 class ThroughputCallback(L.Callback):
     """Logs samples/s of the whole job, MFU, and the share of time spent waiting for data.
 
+    Only where a rate is logged does the host wait for a GPU. The share is the training thread's: a
+    GPU may go on meanwhile with what is queued.
+
     MFU is the share of a GPU's peak rate that goes into the operations of the policy; on a CPU and
     on GPUs that `gpus` does not know it is left out.
 
@@ -224,12 +227,14 @@ class ThroughputCallback(L.Callback):
         batch_idx: int,
     ) -> None:
         """Log once per `every_n_steps` optimizer steps."""
-        if pl_module.device.type == "cuda":
-            torch.cuda.synchronize()
         self._samples += len(batch)
-        self._batch_end = time.perf_counter()
         is_step = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
-        if is_step and trainer.global_step % self._every_n_steps == 0:
+        is_logged = is_step and trainer.global_step % self._every_n_steps == 0
+        if is_logged and pl_module.device.type == "cuda":
+            # Only here: in between the host prepares what the device will do next.
+            torch.cuda.synchronize()
+        self._batch_end = time.perf_counter()
+        if is_logged:
             elapsed = self._batch_end - self._window_start
             rate = self._samples * trainer.world_size / elapsed
             wait_share = self._wait_s / elapsed

@@ -24,6 +24,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nitrogen_train.runtime.atomic_files import sync
 from nitrogen_train.training.optimization import EMA_KEY
 
 _RUN = "run.pt"
@@ -167,7 +168,10 @@ def write_shard(folder: Path, state: ZeroState, *, rank: int, progress: dict[str
         pieces.append(asdict(piece))
         # A view would be written with all that it is a view of.
         flats.append({_WEIGHT: values.clone()})
-    torch.save({"flats": flats, "pieces": pieces}, folder / _shard_name(rank))
+    path = folder / _shard_name(rank)
+    torch.save({"flats": flats, "pieces": pieces}, path)
+    # Each rank its own: what another node still holds in memory, no other can push out.
+    sync(path)
     if rank == 0:
         run = {
             "progress": progress,
@@ -177,6 +181,7 @@ def write_shard(folder: Path, state: ZeroState, *, rank: int, progress: dict[str
             "groups": state.groups,
         }
         torch.save(run, folder / _RUN)
+        sync(folder / _RUN)
 
 
 class PlainStates:
@@ -325,9 +330,17 @@ def fill(state: ZeroState, saved: SavedStates) -> None:
 def _fill_states(state: ZeroState, piece: ZeroShard, saved: SavedStates) -> None:
     flat = state.flats[piece.flat]
     kept = state.optimizer.state[flat]
+    [group] = [
+        group
+        for group in state.optimizer.param_groups
+        if any(parameter is flat for parameter in group["params"])
+    ]
+    # `Optimizer.load_state_dict` would move a counter so: a fused kernel reads it on the device.
+    is_on_device = group.get("fused") or group.get("capturable")
     for key, value in saved.state(piece.name).items():
         if not _is_like(value, saved.shape(piece.name), key):
-            kept[key] = _own(value)
+            own = _own(value)
+            kept[key] = own.to(flat.device) if is_on_device and key == "step" else own
             continue
         if key not in kept:
             # Of a parameter that has no state yet, the average is itself.
