@@ -136,3 +136,33 @@ def test_a_plan_leaves_no_error(point: DictConfig, tmp_path: Path) -> None:
     call(point, ValueError("bad"))
 
     assert read_error(tmp_path) is None
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (ValueError("the loss is nan"), "error: rank 3: the loss is nan"),
+        (KeyError("x"), "error: rank 3: KeyError: 'x'"),
+        (RuntimeError("CUDA error: an illegal\nmemory access"), "lost: rank 3: RuntimeError: CUDA"),
+        (RuntimeError("[1] Connection closed by peer"), "lost: rank 3: RuntimeError: [1]"),
+        (RuntimeError("shapes do not fit"), "error: rank 3: RuntimeError: shapes do not fit"),
+    ],
+    ids=["ours", "a bug", "a device", "another rank", "torch's"],
+)
+def test_a_rank_tells_its_job_why_it_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, expected: str
+) -> None:
+    monkeypatch.setenv("NITROGEN_FAILURES", str(tmp_path / "failures"))
+    monkeypatch.setenv("SLURM_PROCID", "3")
+
+    @report_errors
+    def main(_cfg: object) -> None:
+        raise error
+
+    for _ in range(2):
+        with pytest.raises((SystemExit, type(error))):
+            main(OmegaConf.create({"debug": False}))
+
+    lines = (tmp_path / "failures").read_text().splitlines()
+    assert len(lines) == 2
+    assert lines[0].startswith(expected)

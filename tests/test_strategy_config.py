@@ -49,6 +49,11 @@ def test_there_are_the_strategies_that_are_documented() -> None:
         (["trainer.devices=2"], "strategy=single is one process"),
         (["trainer.num_nodes=2"], "strategy=single is one process"),
         (["trainer.precision=bf16-true"], "trainer.precision=bf16-true is not one of"),
+        (["matmul_precision=tf32"], "matmul_precision=tf32 is not one of highest, high, medium"),
+        (
+            ["strategy=zero_3", "compile=true", "trainer.devices=2"],
+            "compile=true cannot trace the weights that strategy=zero_3 has spread",
+        ),
         (
             ["strategy=zero_1", "+strategy.deepspeed.gradient_clipping=1"],
             "gradient_clipping is set by trainer.gradient_clip_val: remove it",

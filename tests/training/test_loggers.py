@@ -3,6 +3,7 @@ import os
 from pathlib import Path
 
 import pytest
+from lightning.fabric.utilities.rank_zero import rank_zero_only
 
 from nitrogen_train.training.loggers import (
     CsvLogger,
@@ -33,6 +34,18 @@ def test_a_run_keeps_its_wandb_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     )
 
     assert first.version == second.version is not None
+
+
+def test_the_wandb_id_is_chosen_by_rank_0_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rank_zero_only, "rank", 1)
+    build_wandb_logger(output_dir=str(tmp_path), project="tests", offline=True)
+    assert not (tmp_path / "wandb_id.txt").exists()
+
+    monkeypatch.setattr(rank_zero_only, "rank", 0)
+    logger = build_wandb_logger(output_dir=str(tmp_path), project="tests", offline=True)
+    assert logger.version == (tmp_path / "wandb_id.txt").read_text()
 
 
 @pytest.mark.slow

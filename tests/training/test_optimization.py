@@ -144,3 +144,26 @@ def test_scales_that_cannot_be_meant_are_refused(
 
     with pytest.raises(ValueError, match=message):
         group_parameters(policy, lr_scales=lr_scales)
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "fused"),
+    [
+        (partial(AdamW, lr=0.01), True),
+        (partial(AdamW, lr=0.01, fused=False), False),
+        (partial(AdamW, lr=0.01, foreach=True), None),
+        (partial(torch.optim.Rprop, lr=0.01), None),
+    ],
+    ids=["AdamW", "not fused", "foreach", "has no fused form"],
+)
+def test_on_a_gpu_the_fused_form_is_used_unless_another_is_chosen(
+    policy: nn.Module, optimizer: Callable[..., Optimizer], fused: bool | None
+) -> None:
+    schedule = partial(warmup_stable_decay, max_steps=10, warmup_steps=4, decay_steps=0)
+    optimization = Optimization(optimizer=optimizer, schedule=schedule, ema_decay=0.9)
+
+    on_gpu, _ = optimization.configure(policy, is_on_gpu=True)
+    on_cpu, _ = optimization.configure(policy)
+
+    assert on_gpu.defaults.get("fused") is fused
+    assert on_cpu.defaults.get("fused") is (fused if fused is not True else None)

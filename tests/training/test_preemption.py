@@ -4,6 +4,7 @@ import functools
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -143,6 +144,36 @@ def test_a_job_requeues_itself_alone(
 
     lines = calls.read_text().splitlines()
     assert [line for line in lines if "requeue" in line] == [f"requeue {requeued}"]
+
+
+@pytest.mark.parametrize(
+    ("is_training", "num_signals"), [(False, 1), (True, 2)], ids=["before", "amid a collective"]
+)
+def test_a_rank_that_waits_for_others_in_vain_ends_when_it_is_told(
+    is_training: bool, num_signals: int
+) -> None:
+    # A lock that is taken twice: no handler of Python's runs there, as in a collective.
+    script = f"""
+import ctypes, sys
+from nitrogen_train.training.preemption import StopRequest
+sys.argv[0] = "nitrogen-train"
+request = StopRequest()
+request.listen()
+request.is_training = {is_training}
+print("listening", flush=True)
+libc, lock = ctypes.CDLL(None), ctypes.create_string_buffer(64)
+libc.pthread_mutex_lock(lock)
+libc.pthread_mutex_lock(lock)
+"""
+    command = [sys.executable, "-c", script]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "listening\n"
+        for sent in range(num_signals):
+            with pytest.raises(subprocess.TimeoutExpired):
+                process.wait(timeout=0.5 if sent else 0.01)
+            process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=60) == 128 + signal.SIGTERM
 
 
 def stopped_in_a_save(process: subprocess.Popen[str], folder: Path) -> bool:

@@ -96,6 +96,52 @@ def test_accumulating_micro_batches_changes_nothing(tmp_path: Path, datasets: li
         torch.testing.assert_close(pieces[name], value, rtol=1e-4, atol=1e-6)
 
 
+def test_a_fused_optimizer_is_clipped_under_bf16_as_a_plain_one(
+    tmp_path: Path, datasets: list[str]
+) -> None:
+    clipped = ("max_steps=2", "trainer.precision=bf16-mixed", "trainer.gradient_clip_val=0.01")
+    # By AdamW alone a small gradient would be as good as a large one.
+    descent = (*clipped, *PLAIN_DESCENT, "optimizer.lr=10")
+    for name, override in (("plain", "+optimizer.fused=false"), ("fused", "+optimizer.fused=true")):
+        run(tmp_path / name, datasets, *descent, override)
+        norms = [float(value) for value in losses(tmp_path / name, "train/gradient_norm").values()]
+        assert min(norms) > 0.05
+
+    start = weights(tmp_path / "plain", 2)
+    for name, value in weights(tmp_path / "fused", 2).items():
+        torch.testing.assert_close(value, start[name], rtol=1e-4, atol=1e-6)
+
+
+def test_clipping_measures_no_second_norm(
+    tmp_path: Path, datasets: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured = []
+    total = torch.nn.utils.clip_grad._get_total_norm
+    for place in ("torch.nn.utils.get_total_norm", "torch.nn.utils.clip_grad._get_total_norm"):
+        monkeypatch.setattr(place, lambda *args, **kw: measured.append(1) or total(*args, **kw))
+
+    run(tmp_path / "run", datasets, "max_steps=3", "data.micro_batch_size=4")
+
+    assert len(measured) == 3
+
+
+def test_ranks_count_what_is_valid_once_a_step(
+    tmp_path: Path, datasets: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counted = []
+    monkeypatch.setattr(
+        "nitrogen_train.training.module.LitPolicy._sum_over_ranks",
+        lambda _, value: counted.append(value.shape) or value,
+    )
+
+    run(
+        tmp_path / "run", datasets, "max_steps=3", "data.micro_batch_size=2", "val_every_n_steps=9",
+        "trainer.log_every_n_steps=10", "data.num_val_windows=0",
+    )  # fmt: skip
+
+    assert counted.count(torch.Size([])) == 3
+
+
 def test_the_exported_policy_has_the_averaged_weights_and_plays(
     tmp_path: Path, datasets: list[str]
 ) -> None:

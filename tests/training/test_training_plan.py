@@ -13,9 +13,16 @@ from tiers import divide
 
 from nitrogen_train.config import RunConfig, build, find_config_dir, register_schema
 from nitrogen_train.data.order import BatchShape
-from nitrogen_train.run.forecast import PolicyCost, Setup, count_moments, forecast, measure_cost
+from nitrogen_train.run.forecast import (
+    PolicyCost,
+    Setup,
+    count_moments,
+    find_bus_bandwidth,
+    forecast,
+    measure_cost,
+)
 from nitrogen_train.run.plan_report import advise, forecast_run, plan_run
-from nitrogen_train.training.throughput import GPUS, find_gpu
+from nitrogen_train.training.throughput import GPUS, Gpu, find_gpu
 
 MEASURED_RUN = Path(__file__).parent / "measured_run.py"
 TINY = (
@@ -206,3 +213,23 @@ def test_two_processes_send_and_keep_what_is_computed(
     owned = measured["weights"] * (2 if strategy == "zero_3" else 1)
     every = computed.cost.num_trained + computed.cost.num_frozen
     assert owned == pytest.approx(4 * every, rel=0.001)
+
+
+@pytest.mark.parametrize(
+    ("gpu", "num_gpus", "low", "high"),
+    [(H100, 8, 355e9, 385e9), (H100, 128, 8 * 46e9, 8 * 48e9), (A100, 64, 180e9, 192e9)],
+    ids=["370 GB/s on NVLink", "46 to 48 GB/s an adapter", "192 GB/s in DGX A100s"],
+)
+def test_rings_reach_the_bus_bandwidth_that_nvidia_publishes(
+    gpu: Gpu, num_gpus: int, low: float, high: float
+) -> None:
+    assert low <= find_bus_bandwidth(gpu, num_gpus) <= high
+
+
+def test_a_job_of_many_nodes_hides_its_gradients_behind_the_backward_pass() -> None:
+    # One GPU's share of the adapters would take 0.1 s for them.
+    one_node, many = (
+        forecast(BIG, setup("ddp", num_gpus=num, accumulation=1)) for num in (8, 128)
+    )
+
+    assert many.step_s(H100) == pytest.approx(one_node.step_s(H100), rel=0.01)
