@@ -4,18 +4,21 @@ plan: sample i ─► window of a clip ─► visit: one ranged read, stretches 
   ─► window: frames uint8, rows in model space ─► collate ─► a worker's piece of a micro-batch
 
 worker 0: piece ─┐
-worker 1: piece ─┼─► micro-batch, pinned ─► the training step
+worker 1: piece ─┼─► a thread: micro-batch, pinned ─► the training step
 worker 2: piece ─┘   reports ─► summed for the log; faults ─► quarantine
 """
 
+import contextlib
 import os
+import queue
 import re
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import count
+from itertools import count, islice
+from typing import TypeVar
 
 import numpy as np
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
@@ -30,6 +33,10 @@ from nitrogen_train.data.visits import VisitReader, Window, WindowCollator
 from nitrogen_train.runtime.processes import end_with
 
 _COUNTED_SAMPLES = 1024
+_READY = 2
+"""Micro-batches that are put together and pinned ahead of the training step."""
+_LOOK_UP_S = 0.2
+_Item = TypeVar("_Item")
 _LOST_WORKER = re.compile(
     r"DataLoader worker \(pid(?:\(s\))? ([\d, ]+)\) "
     r"(is killed by signal: [\w ]+\w|exited unexpectedly)"
@@ -228,22 +235,88 @@ class TrainingLoader:
 
     def __iter__(self) -> Iterator[PolicyBatch]:
         pieces = iter(self._pieces)
+        # In this process, reading is work of the training thread, wherever it is done.
+        joined = _join(pieces, self._num_pieces, pin_memory=self._pin_memory)
+        batches = ahead_of(joined, _READY) if self._pieces.num_workers else joined
         try:
-            while True:
-                batch = concatenate_batches(
-                    [self._open(next(pieces)) for _ in range(self._num_pieces)]
-                )
-                yield batch.pin_memory() if self._pin_memory else batch
+            for batch, reports in batches:
+                for report in reports:
+                    self.report.add(report)
+                    self._quarantine.add(report)
+                yield batch
         finally:
+            batches.close()
             # The workers end with this, or, if a traceback keeps the frame, at the process's exit.
-            del pieces
+            del pieces, joined, batches
 
-    def _open(self, piece: BatchPart | Exception) -> PolicyBatch:
-        if isinstance(piece, Exception):
-            raise piece
-        self.report.add(piece.report)
-        self._quarantine.add(piece.report)
-        return piece.batch
+
+def _join(
+    pieces: Iterator[BatchPart | Exception], num_pieces: int, *, pin_memory: bool
+) -> Generator[tuple[PolicyBatch, list[LoadReport]]]:
+    """Put the pieces of each micro-batch together.
+
+    Raises:
+        ShardError: If a worker has met data that cannot be read.
+        OSError: If storage fails.
+    """
+    try:
+        while True:
+            parts = []
+            for piece in islice(pieces, num_pieces):
+                if isinstance(piece, Exception):
+                    raise piece
+                parts.append(piece)
+            batch = concatenate_batches([part.batch for part in parts])
+            yield (batch.pin_memory() if pin_memory else batch), [part.report for part in parts]
+    finally:
+        # A traceback may keep this frame, and the workers live as long as what they come from.
+        del pieces
+
+
+def ahead_of(items: Generator[_Item], num_ready: int) -> Generator[_Item]:
+    """Let a thread prepare what comes next, in order, up to so many items ahead.
+
+    Args:
+        items: Run by the thread, to its end or until this is closed.
+        num_ready: That wait to be taken, at most.
+
+    Raises:
+        Exception: What `items` raises, once what came before it is taken.
+    """
+    ready: queue.Queue[tuple[_Item | None, BaseException | None]] = queue.Queue(num_ready)
+    is_over = threading.Event()
+
+    def hand_over(item: _Item | None, error: BaseException | None = None) -> None:
+        while not is_over.is_set():
+            with contextlib.suppress(queue.Full):
+                ready.put((item, error), timeout=_LOOK_UP_S)
+                return
+
+    def prepare() -> None:
+        try:
+            for item in items:
+                hand_over(item)
+                if is_over.is_set():
+                    return
+            hand_over(None, StopIteration())
+        except BaseException as error:  # noqa: BLE001 - raised where the items are taken
+            hand_over(None, error)
+
+    thread = threading.Thread(target=prepare, name="loader", daemon=True)
+    thread.start()
+    try:
+        while True:
+            item, error = ready.get()
+            if isinstance(error, StopIteration):
+                return
+            if error is not None:
+                raise error
+            assert item is not None  # noqa: S101 - an item or an error
+            yield item
+    finally:
+        is_over.set()
+        # It may wait for a worker that reads; nobody waits for that at a run's end.
+        thread.join(_LOOK_UP_S)
 
 
 def obey_training_alone(_worker_id: int) -> None:
