@@ -9,6 +9,7 @@ What loading cost and what went wrong is counted where it happens, and summed wh
 import logging
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from nitrogen_train.data.clip_record import valid_runs
 from nitrogen_train.data.dataset import Dataset
 from nitrogen_train.data.manifest import ManifestRow
 from nitrogen_train.data.schema import ShardError
+from nitrogen_train.data.stored_clips import StoredClip
 from nitrogen_train.data.video import DecodeError, VideoDecoder
 from nitrogen_train.picture import squash
 from nitrogen_train.runtime.ledger import Ledger
@@ -186,13 +188,21 @@ class ClipReader:
         self.frame_bytes = 3 * image_size**2
         """Size of a decoded frame."""
 
-    def fetch(self, dataset: Dataset, row: ManifestRow, *, rows_per_action: int = 1) -> EncodedClip:
+    def fetch(
+        self,
+        dataset: Dataset,
+        row: ManifestRow,
+        *,
+        rows_per_action: int = 1,
+        begun: Callable[[], StoredClip] | None = None,
+    ) -> EncodedClip:
         """Read a clip with one ranged read, and check all of it but the video.
 
         Args:
             dataset: Whose clip it is.
             row: Its own of the manifest.
             rows_per_action: Reduce its rate by this factor.
+            begun: Waits for a read of it that has begun already; None begins one.
 
         Raises:
             ShardError: If it cannot be had, however often one tries, or has not the valid rows
@@ -200,7 +210,7 @@ class ClipReader:
             OSError: If it could not be had now.
         """
         started = time.perf_counter()
-        record = dataset.read(row)
+        record = dataset.read(row) if begun is None else begun()
         self.report.read_s += time.perf_counter() - started
         self.report.bytes_read += row.size
         # Windows are counted by the manifest alone.

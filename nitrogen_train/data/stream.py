@@ -15,12 +15,14 @@ import re
 import signal
 import sys
 import threading
+from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count, islice
 from typing import TypeVar
 
 import numpy as np
+from jaxtyping import Int64
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from nitrogen_train.batch import PolicyBatch, WindowId, concatenate_batches
@@ -28,6 +30,7 @@ from nitrogen_train.data.clip_reader import ClipReader, DecodedClip, LoadReport,
 from nitrogen_train.data.mixture import Source
 from nitrogen_train.data.order import Share, WindowPlan
 from nitrogen_train.data.permutation import derive_key, permute
+from nitrogen_train.data.reads_ahead import SAMPLES_AHEAD
 from nitrogen_train.data.schema import ShardError
 from nitrogen_train.data.visits import VisitReader, Window, WindowCollator
 from nitrogen_train.runtime.processes import end_with
@@ -93,16 +96,28 @@ class TrainingStream(IterableDataset[BatchPart | Exception]):
         info = get_worker_info()
         worker, num_workers = (info.id, info.num_workers) if info else (0, 1)
         visits = VisitReader(self._plan, self._reader, max_kept_bytes=self._max_kept_bytes)
-        for step, rows in enumerate(self._iter_num_rows(), self._start_step):
+        pieces = self._iter_samples(worker, num_workers)
+        num_ahead = -(-SAMPLES_AHEAD // self._share.shape.micro_batch_size)
+        coming: deque[Int64[np.ndarray, " n"]] = deque()
+        with contextlib.closing(visits):
+            for rows in self._iter_num_rows():
+                for _ in range(self._share.shape.accumulation):
+                    for samples in islice(pieces, num_ahead + 1 - len(coming)):
+                        visits.announce(samples)
+                        coming.append(samples)
+                    batch = self._collator.collate(
+                        visits.read(coming.popleft()),
+                        num_valid_in_step=rows * self._collator.labelled_controls,
+                    )
+                    yield BatchPart(batch=batch, report=self._reader.report.take())
+
+    def _iter_samples(
+        self, worker: int, num_workers: int
+    ) -> Iterator[Int64[np.ndarray, " n"]]:
+        """List the samples of one piece of a worker's after the other."""
+        for step in count(self._start_step):
             for micro_batch in range(self._share.shape.accumulation):
-                samples = self._share.piece(
-                    step, micro_batch, worker=worker, num_workers=num_workers
-                )
-                batch = self._collator.collate(
-                    visits.read(samples),
-                    num_valid_in_step=rows * self._collator.labelled_controls,
-                )
-                yield BatchPart(batch=batch, report=self._reader.report.take())
+                yield self._share.piece(step, micro_batch, worker=worker, num_workers=num_workers)
 
     def _iter_num_rows(self) -> Iterator[int]:
         """Count the supervised rows of one step after the other."""

@@ -20,6 +20,7 @@ from nitrogen_train.batch import PolicyBatch, WindowId
 from nitrogen_train.data.clip_reader import ClipReader, DecodedClip, EncodedClip, Fault
 from nitrogen_train.data.mixture import Source
 from nitrogen_train.data.order import STRETCH, WindowPlan
+from nitrogen_train.data.reads_ahead import ReadsAhead
 from nitrogen_train.data.schema import ShardError
 
 MAX_ATTEMPTS = 16
@@ -173,9 +174,19 @@ class VisitReader:
         self._plan = plan
         self._reader = reader
         self._lanes: dict[int, _Visit] = {}
+        self._ahead = ReadsAhead(plan)
         self._kept: dict[tuple[int, int], DecodedClip] | None = None
         if fits_decoded(plan, frame_bytes=reader.frame_bytes, max_kept_bytes=max_kept_bytes):
             self._kept = {}
+
+    def announce(self, samples: Int64[np.ndarray, " n"]) -> None:
+        """Say which samples come later, so that slow reads begin; what is kept is read once."""
+        if self._kept is None:
+            self._ahead.announce(samples)
+
+    def close(self) -> None:
+        """Begin no reads any more."""
+        self._ahead.close()
 
     def read(self, samples: Int64[np.ndarray, " n"]) -> list[Window]:
         """Read the windows of some samples.
@@ -194,6 +205,8 @@ class VisitReader:
     def _read_window(self, sample: int, lane: int, source: int, number: int, atom: int) -> Window:
         visit = self._lanes.get(lane)
         if visit is None or (visit.source, visit.number) != (source, number):
+            if visit is not None:
+                self._ahead.forget(visit.source, visit.number)
             visit = self._lanes[lane] = _Visit(source=source, number=number)
         stretch, place = divmod(atom, STRETCH)
         if visit.stretch != stretch:
@@ -252,7 +265,7 @@ class VisitReader:
             return kept
         encoded = visit.clips.get(clip)
         if encoded is None:
-            encoded = visit.clips[clip] = self._fetch(source, clip)
+            encoded = visit.clips[clip] = self._fetch(visit, source, clip)
         if isinstance(encoded, Fault):
             return encoded
         try:
@@ -265,11 +278,12 @@ class VisitReader:
         except ShardError as error:
             return self._note(source, clip, error)
 
-    def _fetch(self, source: Source, clip: int) -> EncodedClip | Fault:
+    def _fetch(self, visit: _Visit, source: Source, clip: int) -> EncodedClip | Fault:
         row = source.manifest.row(clip)
+        begun = self._ahead.take(visit.source, visit.number, clip)
         try:
             joined = source.window.rows_per_action(row.fps)
-            return self._reader.fetch(source.dataset, row, rows_per_action=joined)
+            return self._reader.fetch(source.dataset, row, rows_per_action=joined, begun=begun)
         except ShardError as error:
             return self._note(source, clip, error)
 

@@ -2,6 +2,7 @@
 
 import json
 import multiprocessing
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
@@ -10,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from damaged_datasets import (
     Damage,
     cut_video,
@@ -294,6 +296,30 @@ def serve(sources: Sequence[Source], server: RangeServer, **options: Any) -> lis
     served = Dataset(f"{server.url}/bad")
     served.storage, served.manifest = Storage(str(served), **settings), bad.manifest
     return [replace(bad, dataset=served), good]
+
+
+def test_reads_from_a_server_begin_before_their_turn(
+    mix: Callable[..., list[Source]], tmp_path: Path, server: RangeServer
+) -> None:
+    sources = mix()
+    local, _ = take(sources, tmp_path)
+    quarantine = Quarantine(tmp_path / "list.jsonl", max_share=0.0)
+    batches = iter(build_loader(serve(sources, server), quarantine=quarantine))
+    served = [next(batches)]
+    num_lanes = sum(window.source == "bad" for window in served[0].window_ids)
+
+    # A stretch of 64 windows lies in four clips of 30 frames at the most. Nobody asks for another
+    # batch meanwhile.
+    until = time.monotonic() + 60
+    while len(server.requests) <= 4 * num_lanes and time.monotonic() < until:
+        time.sleep(0.01)
+
+    assert len(server.requests) > 4 * num_lanes
+    served += islice(batches, len(local) - 1)
+    for ours, theirs in zip(served, local, strict=True):
+        assert ours.window_ids == theirs.window_ids
+        assert torch.equal(ours.frames, theirs.frames)
+        assert torch.equal(ours.actions, theirs.actions)
 
 
 @pytest.mark.slow
