@@ -30,7 +30,7 @@ from nitrogen_train.runtime.interrupts import announce
 from nitrogen_train.runtime.progress import waiting
 from nitrogen_train.training.callbacks import Guards, build_callbacks
 from nitrogen_train.training.checkpoints import (
-    AtomicCheckpointIO,
+    BackgroundCheckpointIO,
     CheckpointPolicy,
     read_checkpoint,
     read_weights,
@@ -236,7 +236,7 @@ def build_trainer(config: RunConfig, request: StopRequest | None = None) -> L.Tr
         # Lightning's would count micro-batches of an epoch; ours is among the callbacks.
         enable_progress_bar=False,
         callbacks=[*callbacks, *(build(extra) for extra in config.callbacks.values())],
-        plugins=[AtomicCheckpointIO(), *find_cluster_environment()],
+        plugins=[BackgroundCheckpointIO(), *find_cluster_environment()],
     )
     refuse_another_world(trainer.world_size, config.trainer)
     return trainer

@@ -1,14 +1,17 @@
 """Save checkpoints that are never half-written, find them again, and decide which stay.
 
-    step's end ─► files beside the target ─► whole ─► renamed to step-N.ckpt ─► old ones removed
+    step's end ─► a copy in memory ─► training goes on
+                        └► files beside the target ─► whole ─► renamed to step-N.ckpt ─► old removed
 
 A new checkpoint is whole before an old one goes, so that a full disk or a kill leaves what there
-was.
+was. The end of a run, and of one that is told to stop, waits for what is being written.
 """
 
+import copy
 import json
 import os
 import shutil
+import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +28,10 @@ from nitrogen_train.pretrained.places import find_checkpoints
 from nitrogen_train.runtime.atomic_files import sync, write_atomically
 from nitrogen_train.training.optimization import averages_in
 from nitrogen_train.training.zero_checkpoint import PREFIX, ShardedStates
+
+
+_MEMORY_SHARE = 0.5
+"""Of the memory that is free: a copy that takes more is not made."""
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -74,6 +81,124 @@ class AtomicCheckpointIO(TorchCheckpointIO):
     def remove_checkpoint(self, path: str | os.PathLike[str]) -> None:
         """Remove a checkpoint; one that is a folder loses its name first."""
         remove_checkpoint(Path(path))
+
+
+class BackgroundCheckpointIO(AtomicCheckpointIO):
+    """Writes a copy of what it is given while training goes on; one checkpoint at a time."""
+
+    def __init__(self) -> None:
+        """Begin with nothing to write."""
+        super().__init__()
+        self._writer: threading.Thread | None = None
+        self._error: OSError | None = None
+
+    def save_checkpoint(
+        self,
+        checkpoint: dict[str, Any],
+        path: str | os.PathLike[str],
+        storage_options: Any | None = None,  # noqa: ANN401 - as the base class
+    ) -> None:
+        """Copy a checkpoint, and begin to write it; what is still being written is waited for.
+
+        Where memory does not hold a copy besides, it is written before this returns.
+
+        Args:
+            checkpoint: What Lightning collected.
+            path: Target file on a local or shared file system.
+            storage_options: Not supported.
+
+        Raises:
+            TypeError: If storage options are given.
+            OSError: If the one before could not be written, or this one, for want of memory.
+        """
+        self.finish()
+        if _count_bytes(checkpoint) > _MEMORY_SHARE * _count_free_bytes():
+            super().save_checkpoint(checkpoint, path, storage_options)
+            return
+        kept = _copy(checkpoint, {})
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+
+        def write() -> None:
+            try:
+                super(BackgroundCheckpointIO, self).save_checkpoint(kept, path, storage_options)
+            except OSError as error:
+                self._error = error
+
+        self._writer = threading.Thread(target=write, name="checkpoint")
+        self._writer.start()
+
+    @property
+    def is_writing(self) -> bool:
+        """Tell whether a checkpoint is still being written."""
+        return self._writer is not None and self._writer.is_alive()
+
+    def finish(self) -> None:
+        """Wait until what is being written is on disk.
+
+        Raises:
+            OSError: If it could not be written; nothing that was there is lost then.
+        """
+        if self._writer is not None:
+            self._writer.join()
+            self._writer = None
+        if self._error is not None:
+            error, self._error = self._error, None
+            raise error
+
+    def teardown(self) -> None:
+        """Leave nothing half-written."""
+        self.finish()
+
+
+def _count_bytes(value: Any) -> int:  # noqa: ANN401 - whatever a checkpoint holds
+    if isinstance(value, Tensor):
+        return value.nbytes
+    parts = value.values() if isinstance(value, dict) else value
+    return sum(map(_count_bytes, parts)) if isinstance(value, dict | list | tuple) else 0
+
+
+def _count_free_bytes() -> float:
+    """Count the bytes of memory that this machine has to give; none is known of some systems."""
+    path = Path("/proc/meminfo")
+    for line in path.read_text().splitlines() if path.is_file() else ():
+        if line.startswith("MemAvailable:"):
+            return 1024.0 * int(line.split()[1])
+    return 0.0
+
+
+def _copy(value: Any, copies: dict[Any, Tensor]) -> Any:  # noqa: ANN401 - as `_count_bytes`
+    """Copy tensors into this process's memory, also those of containers; shared ones once."""
+    if isinstance(value, Tensor):
+        place = (value.data_ptr(), value.shape, value.stride(), value.dtype, value.device)
+        if place not in copies or not value.numel():
+            copies[place] = _copy_tensor(value.detach())
+        return copies[place]
+    if isinstance(value, dict):
+        # Also what a state dict carries besides its items.
+        kept = copy.copy(value)
+        kept.update((key, _copy(each, copies)) for key, each in value.items())
+        return kept
+    if type(value) in (list, tuple):
+        return type(value)(_copy(each, copies) for each in value)
+    return value
+
+
+def _copy_tensor(tensor: Tensor) -> Tensor:
+    if not tensor.is_cuda:
+        return tensor.clone()
+    return torch.empty_like(tensor, device="cpu", pin_memory=True).copy_(tensor, non_blocking=True)
+
+
+def finish_saving(trainer: L.Trainer) -> None:
+    """Wait until the checkpoint that a trainer is writing is on disk.
+
+    Raises:
+        OSError: If it could not be written.
+    """
+    writer = trainer.strategy.checkpoint_io
+    if isinstance(writer, BackgroundCheckpointIO):
+        writer.finish()
 
 
 def describe_failed_save(path: Path, reason: str) -> str:
@@ -194,7 +319,13 @@ class CheckpointCallback(Checkpoint):
         """Save what is due, on every rank, once the step's metrics and validation are written.
 
         Saved any earlier, a run that is killed after the save would never write them.
+
+        Raises:
+            OSError: If the checkpoint before could not be written.
         """
+        writer = trainer.strategy.checkpoint_io
+        if isinstance(writer, BackgroundCheckpointIO) and not writer.is_writing:
+            writer.finish()
         if trainer.global_step % self._policy.every_n_steps == 0:
             self._save(trainer)
 
@@ -218,8 +349,11 @@ class CheckpointCallback(Checkpoint):
         self._tidy()
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Save the end of the run."""
+        """Save the end of the run, whole."""
         self._save(trainer)
+        finish_saving(trainer)
+        if trainer.is_global_zero:
+            self._tidy()
 
     def _save(self, trainer: L.Trainer) -> None:
         step = trainer.global_step

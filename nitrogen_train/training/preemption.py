@@ -38,6 +38,7 @@ from lightning.fabric.utilities.rank_zero import rank_zero_only
 
 from nitrogen_train.batch import PolicyBatch
 from nitrogen_train.runtime.interrupts import end_at_once, is_command
+from nitrogen_train.training.checkpoints import finish_saving
 from nitrogen_train.training.launch import KUBEFLOW, count_tasks_per_node, find_launch
 
 EXIT_STATUS = 75
@@ -239,6 +240,7 @@ class PreemptionCallback(L.Callback):
             return
         path = self._folder / f"step-{trainer.global_step}.ckpt"
         trainer.save_checkpoint(path, weights_only=False)
+        finish_saving(trainer)
         if trainer.is_global_zero:
             _log.warning(
                 "%s: saved %s, stopping; the same command goes on",

@@ -1,14 +1,17 @@
 import resource
 import signal
+import threading
+from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from nitrogen_train.pretrained.places import find_last_checkpoint
-from nitrogen_train.training.checkpoints import AtomicCheckpointIO
+from nitrogen_train.training.checkpoints import AtomicCheckpointIO, BackgroundCheckpointIO
 
 
 @contextmanager
@@ -48,6 +51,86 @@ def test_a_full_disk_leaves_the_old_checkpoint_and_nothing_else(tmp_path: Path) 
 
     assert path.read_bytes() == before
     assert [found.name for found in tmp_path.iterdir()] == ["step-3.ckpt"]
+
+
+@pytest.fixture
+def slow_disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
+    """Let no checkpoint be written before the event is set."""
+    is_ready, save = threading.Event(), torch.save
+
+    def wait(*arguments: Any) -> None:
+        assert is_ready.wait(60)
+        save(*arguments)
+
+    monkeypatch.setattr(torch, "save", wait)
+    yield is_ready
+    is_ready.set()
+
+
+def test_training_goes_on_while_a_checkpoint_is_written(
+    tmp_path: Path, slow_disk: threading.Event
+) -> None:
+    weights = torch.arange(6.0).view(2, 3).t()
+    state = OrderedDict(weight=weights, tied=weights)
+    state._metadata = {"version": 2}
+    checkpoints, path = BackgroundCheckpointIO(), tmp_path / "step-3.ckpt"
+    path.write_bytes(b"the one before")
+
+    checkpoints.save_checkpoint({"state_dict": state, "losses": [weights[:1], 7]}, path)
+    weights.zero_()
+
+    assert checkpoints.is_writing
+    assert path.read_bytes() == b"the one before"
+    slow_disk.set()
+    checkpoints.finish()
+    loaded = checkpoints.load_checkpoint(path)
+    expected = torch.arange(6.0).view(2, 3).t()
+    assert torch.equal(loaded["state_dict"]["weight"], expected)
+    assert loaded["state_dict"]["tied"].data_ptr() == loaded["state_dict"]["weight"].data_ptr()
+    assert loaded["state_dict"]._metadata == {"version": 2}
+    assert torch.equal(loaded["losses"][0], expected[:1])
+    assert loaded["losses"][1] == 7
+
+
+def test_the_next_checkpoint_waits_for_the_one_before(
+    tmp_path: Path, slow_disk: threading.Event
+) -> None:
+    checkpoints = BackgroundCheckpointIO()
+    checkpoints.save_checkpoint({"step": 3}, tmp_path / "step-3.ckpt")
+    threading.Timer(0.2, slow_disk.set).start()
+
+    checkpoints.save_checkpoint({"step": 4}, tmp_path / "step-4.ckpt")
+
+    assert (tmp_path / "step-3.ckpt").exists()
+    checkpoints.teardown()
+    assert checkpoints.load_checkpoint(tmp_path / "step-4.ckpt") == {"step": 4}
+
+
+def test_what_could_not_be_written_is_said_and_leaves_the_old_checkpoint(tmp_path: Path) -> None:
+    path, checkpoints = tmp_path / "step-3.ckpt", BackgroundCheckpointIO()
+    checkpoints.save_checkpoint({"step": 3}, path)
+    checkpoints.finish()
+    before = path.read_bytes()
+
+    with file_size_limit(100_000):
+        checkpoints.save_checkpoint({"weights": torch.zeros(1_000_000)}, path)
+        with pytest.raises(OSError, match="checkpoints saved before it are intact"):
+            checkpoints.finish()
+
+    assert path.read_bytes() == before
+    assert [found.name for found in tmp_path.iterdir()] == ["step-3.ckpt"]
+    checkpoints.finish()
+
+
+def test_what_memory_does_not_hold_twice_is_written_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nitrogen_train.training.checkpoints._count_free_bytes", lambda: 8e6)
+    checkpoints = BackgroundCheckpointIO()
+
+    checkpoints.save_checkpoint({"weights": [torch.zeros(1_100_000)]}, tmp_path / "step-3.ckpt")
+    assert (tmp_path / "step-3.ckpt").exists()
+    assert not checkpoints.is_writing
 
 
 def test_the_last_checkpoint_is_the_one_of_the_highest_step(tmp_path: Path) -> None:
