@@ -143,8 +143,8 @@ class RunConfig:
     activation_checkpointing: bool = False
     """Compute activations twice instead of keeping them: less memory, about a third slower."""
     compile: bool = False
-    """torch.compile each block of the encoder, the mixer and the transformer: faster steps on a GPU,
-    and a minute at the start."""
+    """torch.compile the blocks of encoder, mixer and transformer: faster steps on a GPU, and a
+    minute at the start."""
     matmul_precision: str = "high"
     """Precision of float32 matrix products on a GPU: highest, high (TF32) or medium."""
     skip_loss_above: float | None = None

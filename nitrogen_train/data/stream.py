@@ -111,9 +111,7 @@ class TrainingStream(IterableDataset[BatchPart | Exception]):
                     )
                     yield BatchPart(batch=batch, report=self._reader.report.take())
 
-    def _iter_samples(
-        self, worker: int, num_workers: int
-    ) -> Iterator[Int64[np.ndarray, " n"]]:
+    def _iter_samples(self, worker: int, num_workers: int) -> Iterator[Int64[np.ndarray, " n"]]:
         """List the samples of one piece of a worker's after the other."""
         for step in count(self._start_step):
             for micro_batch in range(self._share.shape.accumulation):

@@ -19,6 +19,7 @@ from nitrogen_train.models.visual_policy import VisualPolicy
 from nitrogen_train.run.forecast import (
     LINK_UTILIZATION,
     MODEL_FLOPS_UTILIZATION,
+    NETWORK_UTILIZATION,
     STAGES,
     USABLE_MEMORY,
     Forecast,
@@ -60,7 +61,8 @@ step         compute + update + new weights / link + what gradients take longer 
              passes that they travel behind, without loading data and without offload's copies:
              compute = samples x operations / ({MODEL_FLOPS_UTILIZATION:g} x peak),
              update = 2 x (optimizer's state + gradients) / memory bandwidth,
-             links at {LINK_UTILIZATION:g} of their peak, the network's between nodes
+             links at {LINK_UTILIZATION:g} of their peak; between nodes all adapters of one at
+             {NETWORK_UTILIZATION:g}, if that is less
 fits         where the total is at most {USABLE_MEMORY:g} of the GPU's memory"""
 
 SIZES = (8, 64, 128, 1024)

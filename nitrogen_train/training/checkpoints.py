@@ -22,6 +22,7 @@ import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch.callbacks import Checkpoint
 from torch import Tensor
+from torch.utils._pytree import tree_map_only
 
 from nitrogen_train.batch import PolicyBatch
 from nitrogen_train.pretrained.places import find_checkpoints
@@ -29,7 +30,8 @@ from nitrogen_train.runtime.atomic_files import sync, write_atomically
 from nitrogen_train.training.optimization import averages_in
 from nitrogen_train.training.zero_checkpoint import PREFIX, ShardedStates
 
-
+_SMALL = 1024
+"""Values of what an optimizer may leave on the CPU."""
 _MEMORY_SHARE = 0.5
 """Of the memory that is free: a copy that takes more is not made."""
 
@@ -76,11 +78,20 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             map_location: As `torch.load`'s.
             weights_only: Nothing else is done.
         """
-        return read_checkpoint(Path(path))
+        if Path(path).is_dir() or not torch.cuda.is_available():
+            return read_checkpoint(Path(path))
+        # Mapped: the ranks of a node share what each moves to its GPU. What stays on the CPU, such
+        # as counters, must not depend on a file that another node may remove.
+        mapped = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        return tree_map_only(Tensor, _own_if_small, mapped)
 
     def remove_checkpoint(self, path: str | os.PathLike[str]) -> None:
         """Remove a checkpoint; one that is a folder loses its name first."""
         remove_checkpoint(Path(path))
+
+
+def _own_if_small(tensor: Tensor) -> Tensor:
+    return tensor.clone() if tensor.numel() <= _SMALL else tensor
 
 
 class BackgroundCheckpointIO(AtomicCheckpointIO):
@@ -89,6 +100,7 @@ class BackgroundCheckpointIO(AtomicCheckpointIO):
     def __init__(self) -> None:
         """Begin with nothing to write."""
         super().__init__()
+        self._staging = _Staging()
         self._writer: threading.Thread | None = None
         self._error: OSError | None = None
 
@@ -115,9 +127,7 @@ class BackgroundCheckpointIO(AtomicCheckpointIO):
         if _count_bytes(checkpoint) > _MEMORY_SHARE * _count_free_bytes():
             super().save_checkpoint(checkpoint, path, storage_options)
             return
-        kept = _copy(checkpoint, {})
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
+        kept = self._staging.copy(checkpoint)
 
         def write() -> None:
             try:
@@ -167,27 +177,49 @@ def _count_free_bytes() -> float:
     return 0.0
 
 
-def _copy(value: Any, copies: dict[Any, Tensor]) -> Any:  # noqa: ANN401 - as `_count_bytes`
-    """Copy tensors into this process's memory, also those of containers; shared ones once."""
-    if isinstance(value, Tensor):
-        place = (value.data_ptr(), value.shape, value.stride(), value.dtype, value.device)
-        if place not in copies or not value.numel():
-            copies[place] = _copy_tensor(value.detach())
-        return copies[place]
-    if isinstance(value, dict):
-        # Also what a state dict carries besides its items.
-        kept = copy.copy(value)
-        kept.update((key, _copy(each, copies)) for key, each in value.items())
+class _Staging:
+    """Memory for copies of a checkpoint, kept from one to the next: fresh pages cost the most."""
+
+    def __init__(self) -> None:
+        self._spare: dict[tuple[Any, ...], list[Tensor]] = {}
+        self._copies: dict[tuple[Any, ...], Tensor] = {}
+
+    def copy(self, checkpoint: dict[str, Any]) -> dict[str, Any]:
+        """Copy a checkpoint into it, over the one before; tensors that are shared stay so."""
+        for tensor in self._copies.values():
+            self._spare.setdefault(_describe_layout(tensor), []).append(tensor)
+        self._copies = {}
+        kept = self._copy(checkpoint)
+        # What is no longer needed goes.
+        self._spare = {}
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
         return kept
-    if type(value) in (list, tuple):
-        return type(value)(_copy(each, copies) for each in value)
-    return value
+
+    def _copy(self, value: Any) -> Any:  # noqa: ANN401 - as `_count_bytes`
+        if isinstance(value, Tensor):
+            place = (value.data_ptr() if value.numel() else id(value), *_describe_layout(value))
+            if place not in self._copies:
+                self._copies[place] = self._take(value).copy_(value.detach(), non_blocking=True)
+            return self._copies[place]
+        if isinstance(value, dict):
+            # Also what a state dict carries besides its items.
+            kept = copy.copy(value)
+            kept.update((key, self._copy(each)) for key, each in value.items())
+            return kept
+        if type(value) in (list, tuple):
+            return type(value)(self._copy(each) for each in value)
+        return value
+
+    def _take(self, like: Tensor) -> Tensor:
+        spare = self._spare.get(_describe_layout(like))
+        if spare:
+            return spare.pop()
+        return torch.empty_like(like, device="cpu", pin_memory=like.is_cuda, requires_grad=False)
 
 
-def _copy_tensor(tensor: Tensor) -> Tensor:
-    if not tensor.is_cuda:
-        return tensor.clone()
-    return torch.empty_like(tensor, device="cpu", pin_memory=True).copy_(tensor, non_blocking=True)
+def _describe_layout(tensor: Tensor) -> tuple[Any, ...]:
+    return tensor.shape, tensor.stride(), tensor.dtype
 
 
 def finish_saving(trainer: L.Trainer) -> None:
@@ -217,8 +249,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     """
     if path.is_dir():
         return ShardedStates(path).plain()
-    # Mapped: the ranks of a node share what they read.
-    return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    return torch.load(path, map_location="cpu", weights_only=True)
 
 
 def remove_checkpoint(path: Path) -> None:

@@ -118,8 +118,8 @@ def check_gpus(trainer: Mapping[str, Any], *, num_visible: int) -> None:
     """
     if trainer["accelerator"] in ("gpu", "cuda") and num_visible == 0:
         raise ValueError(
-            f"trainer.accelerator={trainer['accelerator']}, and no GPU is visible here: start it on "
-            "a node with GPUs and their driver, or give trainer.accelerator=cpu"
+            f"trainer.accelerator={trainer['accelerator']}, and no GPU is visible here: start it "
+            "on a node with GPUs and their driver, or give trainer.accelerator=cpu"
         )
     if trainer["accelerator"] != "cpu" and 0 < num_visible < trainer["devices"]:
         raise ValueError(

@@ -7,8 +7,8 @@ which all take part would hang. SIGUSR1 is SLURM's warning before the time limit
 --signal=USR1@120`): the job is requeued. SIGTERM comes from `scancel`, which means it, or with a
 preemption or `scontrol requeue`, where SLURM itself starts the job again: the run only saves.
 SIGUSR2 is submitit's, whose own handler requeues; it is called once all is saved. SIGINT is Ctrl-C:
-before the first step there is nothing to save, and a second one does not wait for anything. Nor does
-SIGTERM wait before the training has begun, or a second one: a rank may sit in a collective that
+before the first step there is nothing to save, and a second one does not wait for anything. Nor
+does SIGTERM before the training has begun, or a second one: a rank may sit in a collective that
 another, which has failed, does not come to.
 """
 

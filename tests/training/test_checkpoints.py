@@ -1,5 +1,7 @@
+import gc
 import resource
 import signal
+import sys
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -51,6 +53,27 @@ def test_a_full_disk_leaves_the_old_checkpoint_and_nothing_else(tmp_path: Path) 
 
     assert path.read_bytes() == before
     assert [found.name for found in tmp_path.iterdir()] == ["step-3.ckpt"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="has no /proc")
+def test_ranks_with_gpus_map_what_they_load_but_for_counters(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, checkpoints = tmp_path / "step-3.ckpt", AtomicCheckpointIO()
+    state = {"optimizer": [{"step": torch.tensor(3.0), "moment": torch.rand(5000)}], "step": 3}
+    checkpoints.save_checkpoint(state, path)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+
+    loaded = checkpoints.load_checkpoint(path)
+
+    torch.testing.assert_close(loaded, state)
+    mapped = Path("/proc/self/maps").read_text().count(str(path))
+    assert mapped or not Path("/proc/self/maps").exists()
+    del loaded["optimizer"][0]["moment"]
+    gc.collect()
+    # The counter keeps nothing of the file.
+    assert str(path) not in Path("/proc/self/maps").read_text()
+    assert loaded["optimizer"][0]["step"] == 3
 
 
 @pytest.fixture

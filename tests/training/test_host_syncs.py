@@ -28,12 +28,14 @@ class HostSyncs(TorchDispatchMode):
         name = func.overloadpacket.__name__
         if name in _ALWAYS:
             self.found.append(name)
-        if name == "_to_copy" and args[0].device.type != result.device.type:
+        if name == "_to_copy":
             # Of nothing, no copy is made.
-            if args[0].numel() and not kwargs.get("non_blocking"):
+            is_moved = args[0].device.type != result.device.type and args[0].numel()
+            if is_moved and not kwargs.get("non_blocking"):
                 self.found.append(f"copy of {tuple(args[0].shape)} to {result.device.type}")
-        elif name == "copy_" and args[0].device.type != args[1].device.type:
-            if not (args[2] if len(args) > 2 else kwargs.get("non_blocking")):
+        elif name == "copy_":
+            is_moved = args[0].device.type != args[1].device.type
+            if is_moved and not (args[2] if len(args) > 2 else kwargs.get("non_blocking")):
                 self.found.append(f"copy into {tuple(args[0].shape)}")
         return result
 

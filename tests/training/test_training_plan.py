@@ -228,8 +228,6 @@ def test_rings_reach_the_bus_bandwidth_that_nvidia_publishes(
 
 def test_a_job_of_many_nodes_hides_its_gradients_behind_the_backward_pass() -> None:
     # One GPU's share of the adapters would take 0.1 s for them.
-    one_node, many = (
-        forecast(BIG, setup("ddp", num_gpus=num, accumulation=1)) for num in (8, 128)
-    )
+    one_node, many = (forecast(BIG, setup("ddp", num_gpus=num, accumulation=1)) for num in (8, 128))
 
     assert many.step_s(H100) == pytest.approx(one_node.step_s(H100), rel=0.01)
