@@ -70,6 +70,8 @@ test-full: test  ## and hours more: shapes in every call, whole games and storie
 test-gpu: $(VENV)/.installed  ## on a GPU node, ten minutes: NCCL, CUDA, fused AdamW, bf16, torch.compile, DeepSpeed, offload
 	@if $(BIN)/python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; \
 	  then $(BIN)/python -m pytest -m gpu tests/gpu; \
+	  elif nvidia-smi >/dev/null 2>&1; \
+	  then echo "torch $$($(BIN)/python -c 'import torch; print(torch.__version__)') does not start this GPU: update its driver" >&2; exit 1; \
 	  else echo "skipped: no CUDA GPU here; run make test-gpu on a GPU node"; fi
 
 check: $(VENV)/.installed  ## lint, format, types, import contracts, spelling

@@ -137,6 +137,8 @@ def quieten_lightning() -> None:
     warnings.filterwarnings("ignore", message=".*does not have many workers")
     warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
     warnings.filterwarnings("ignore", category=FutureWarning, module="lightning")
+    # Our module clips where DeepSpeed does not.
+    warnings.filterwarnings("ignore", message=".*DeepSpeed handles gradient clipping internally")
     # Trying something out on a login node, or on a machine that happens to have SLURM.
     warnings.filterwarnings("ignore", message="The `srun` command is available")
 

@@ -32,7 +32,8 @@ _OF_WORDS = (ValueError, HydraException, OmegaConfBaseException, YAMLError)
 FAILURES = "NITROGEN_FAILURES"
 """Variable that names the file in which the ranks of a job say why they end."""
 _LOST = re.compile(
-    r"CUDA error|NCCL|ncclRemoteError|[Cc]onnection (closed|reset|refused)|Gloo|watchdog"
+    r"CUDA error|NCCL|ncclRemoteError|connection (closed|reset|refused)|gloo|watchdog",
+    re.IGNORECASE,
 )
 _FROM_A_WORKER = re.compile(r"Caught \w+ in DataLoader worker process \d+\.\nOriginal Traceback ")
 

@@ -330,13 +330,11 @@ def fill(state: ZeroState, saved: SavedStates) -> None:
 def _fill_states(state: ZeroState, piece: ZeroShard, saved: SavedStates) -> None:
     flat = state.flats[piece.flat]
     kept = state.optimizer.state[flat]
-    [group] = [
-        group
-        for group in state.optimizer.param_groups
-        if any(parameter is flat for parameter in group["params"])
-    ]
-    # `Optimizer.load_state_dict` would move a counter so: a fused kernel reads it on the device.
-    is_on_device = group.get("fused") or group.get("capturable")
+    # `Optimizer.load_state_dict` would move a counter so: a fused kernel reads it on the device. All
+    # groups are of one optimizer; ZeRO-3 gives them their tensors later.
+    is_on_device = any(
+        group.get("fused") or group.get("capturable") for group in state.optimizer.param_groups
+    )
     for key, value in saved.state(piece.name).items():
         if not _is_like(value, saved.shape(piece.name), key):
             own = _own(value)

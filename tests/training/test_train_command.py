@@ -18,6 +18,7 @@ PRETRAIN_SMALL = (
     "data.windows_per_visit=64", "schedule.warmup_steps=2", "schedule.decay_steps=2",
     "val_every_n_steps=5", "checkpoint_every_n_steps=5", "trainer.precision=32-true",
     "trainer.log_every_n_steps=1", "num_threads=1", "num_sampling_steps=2",
+    "trainer.accelerator=auto",
     "model.encoder.name=vit_base_patch16_siglip_256.v2_webli", "model.encoder.pretrained=false",
     "+model.encoder.options.embed_dim=64", "+model.encoder.options.depth=2",
     "+model.encoder.options.num_heads=4",
