@@ -89,6 +89,9 @@ class OverlayLayout:
             OSError: If it cannot be read.
         """
         what = str(path)
+        if path.is_fifo():
+            # Nobody may ever write into it.
+            raise ShardError(f"{what} is a pipe, expected a file with a layout")
         with path.open("rb") as file:
             # One byte more than it may have: what is longer is refused and not read to its end.
             values = parse_json_object(file.read(MAX_METADATA_BYTES + 1), what)

@@ -13,6 +13,7 @@ import contextlib
 import hashlib
 import json
 import math
+import re
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -116,7 +117,9 @@ class WatchedVideo:
         if not self.is_kept:
             why = self.dropped[0].detail
             # Most reasons begin with the file, which is named already.
-            why = why.removeprefix(f"{self.path}: ").replace(self.path, "it", 1)
+            why = re.sub(
+                rf"\S*{re.escape(self.path)}(?=\s)", "it", why.removeprefix(f"{self.path}: ")
+            )
             return f"{self.name}: dropped: {why}"
         lost = [
             f"{item.reason} ({item.detail})"

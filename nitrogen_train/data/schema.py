@@ -197,7 +197,7 @@ def parse_json_object(data: bytes, what: str) -> dict[str, object]:
         ShardError: If the bytes are too many, not JSON, or not an object.
     """
     if len(data) > MAX_METADATA_BYTES:
-        raise ShardError(f"{what} has {len(data)} bytes, expected up to {MAX_METADATA_BYTES}")
+        raise ShardError(f"{what} has more bytes than the {MAX_METADATA_BYTES} it may have")
     try:
         values: object = json.loads(data)
     except (ValueError, RecursionError) as error:

@@ -108,7 +108,12 @@ def hash_parts(path: Path) -> str:
     """Tell a large file from another one by its size and parts of it, in little time.
 
     Two files of one size that differ only between the parts are not told apart.
+
+    Raises:
+        OSError: If it cannot be read, or is a pipe, into which nobody may ever write.
     """
+    if path.is_fifo():
+        raise OSError(f"{path} is a pipe, expected a file")
     size = path.stat().st_size
     digest = hashlib.sha256(str(size).encode())
     with path.open("rb") as file:

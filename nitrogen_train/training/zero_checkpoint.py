@@ -330,8 +330,8 @@ def fill(state: ZeroState, saved: SavedStates) -> None:
 def _fill_states(state: ZeroState, piece: ZeroShard, saved: SavedStates) -> None:
     flat = state.flats[piece.flat]
     kept = state.optimizer.state[flat]
-    # `Optimizer.load_state_dict` would move a counter so: a fused kernel reads it on the device. All
-    # groups are of one optimizer; ZeRO-3 gives them their tensors later.
+    # `Optimizer.load_state_dict` would move a counter so: a fused kernel reads it on the device.
+    # All groups are of one optimizer; ZeRO-3 gives them their tensors later.
     is_on_device = any(
         group.get("fused") or group.get("capturable") for group in state.optimizer.param_groups
     )

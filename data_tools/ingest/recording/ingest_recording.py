@@ -88,7 +88,8 @@ def place_video(source: Path, target: Path, *, copy: bool) -> None:
             shutil.copyfile(source, temporary)
             return
         try:
-            os.link(source, temporary)
+            # Of a symlink, the file: a second name of the link would point elsewhere from here.
+            os.link(source.resolve(), temporary)
         except OSError as error:
             if error.errno not in (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP):
                 raise

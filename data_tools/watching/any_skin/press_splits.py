@@ -40,10 +40,11 @@ _AROUND, _LIKELIER, _BIAS = 0.8, 6.0, -4.3
 likelier the network takes one look for a press than the other, in the odds of a split. Fitted by
 logistic regression on pads that code draws, in use and not, and on games that leave most buttons
 unused."""
-_CLICK_LIKELIER, _CLICK_CLEAN, _CLICK_PLACED, _CLICK_BIAS = 3.0, 3.7, -10.6, -10.2
+_CLICK_LIKELIER, _CLICK_CLEAN, _CLICK_STRONG, _CLICK_PLACED = 20.0, 2.3, 0.64, -10.0
+_CLICK_BIAS = -10.0
 """The same for clicks of caps, which often fill their patches: weights of how much likelier one
-look is a press, of how clean both are apart (a logarithm), and of how far the cap's place tells
-which of them is seen."""
+look is a press, of how clean both are apart and by how many levels (logarithms), and of how far the
+cap's place tells which of them is seen."""
 _LEAST_SPREAD = 1e-4
 """Added to the variance of what is measured, in units of a press: the logarithm has an end."""
 Patches = Float32[np.ndarray, "m 3 32 32"]
@@ -94,10 +95,11 @@ def find_split(
             parted = min(_compare_around(changes, is_more, inner), _MOST_PARTED)
             odds = _AROUND * parted + _LIKELIER * likelier + _BIAS
         else:
-            clean = _measure_clearness(changes[:, :, *inner], weights, is_more)
-            placed = _explain_by_places(places, is_more)
-            odds = _CLICK_LIKELIER * likelier + _CLICK_CLEAN * clean
-            odds += _CLICK_PLACED * placed + _CLICK_BIAS
+            shown = changes[:, :, *inner]
+            odds = _CLICK_LIKELIER * likelier + _CLICK_BIAS
+            odds += _CLICK_CLEAN * _measure_clearness(shown, weights, is_more)
+            odds += _CLICK_STRONG * _measure_strength(shown, is_more)
+            odds += _CLICK_PLACED * _explain_by_places(places, is_more)
         if odds > best_odds:
             best, best_odds = (weights, is_more), odds
     if best is None:
@@ -226,6 +228,14 @@ def _measure_clearness(
     share = float(is_more.mean())
     within = products[is_more].var() * share + products[~is_more].var() * (1 - share)
     return float(-np.log(within / apart**2 + _LEAST_SPREAD) / 2)
+
+
+def _measure_strength(
+    changes: Float32[np.ndarray, "m 3 h w"], is_more: Bool[np.ndarray, " m"]
+) -> float:
+    """Measure by how many levels two looks differ: a logarithm."""
+    apart = changes[is_more].mean(axis=0) - changes[~is_more].mean(axis=0)
+    return float(np.log(np.sqrt(np.square(apart).mean()) + _NOTHING))
 
 
 def _explain_by_places(

@@ -5,7 +5,6 @@
 Memory does not grow with the video, but for the rows themselves.
 """
 
-import contextlib
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import zip_longest
@@ -24,6 +23,10 @@ from data_tools.watching.reading import Box, Reading, ReadingError, RowsRead
 
 _FAINT = 0.06
 """Confidence of places that are tried where the surer ones hold no controller."""
+_SECOND, _SECOND_CERTAINTY = 0.1, 0.9
+"""Confidence of places that are tried for a second controller, and of the layout of one."""
+_LARGEST = 0.9
+"""Share of the picture that a controller may take."""
 _LONG = 0.2
 """Of the longest stretch: a shorter one does not decide which controls are drawn."""
 _FEWEST_READABLE = 0.05
@@ -59,6 +62,12 @@ def read_any_overlay(
     video = read_video_table(path)
     box = layout.box if layout is not None else box
     if box is not None:
+        share = (box[2] - box[0]) * (box[3] - box[1]) / (video.width * video.height)
+        if share > _LARGEST:
+            raise ReadingError(
+                f"{path}: the box is {share:.0%} of the picture, and would be hidden: give the "
+                "controller's own"
+            )
         pad = LocatedPad(start=0, stop=len(video), box=box, confidence=1.0)
         readers = [StretchReader.make(video, pad, networks, layout)]
     else:
@@ -107,17 +116,42 @@ def _iter_used(video: SourceVideo, networks: PadNetworks) -> Iterator[StretchRea
     """Find what is a controller and is used; what only looks like one is passed over.
 
     Where nothing is, faint places are tried: the buttons of some controllers are told surely by
-    their own video, though the controller looks like none that a network knows.
+    their own video, though the controller looks like none that a network knows. Where one is, they
+    are tried for another one, which must not be missed: it shows the answer, too.
     """
-    is_found = False
-    for detector in (load_detector(), load_detector(_FAINT)):
-        for pad in () if is_found else locate_pads(video, detector):
-            with contextlib.suppress(ReadingError):
-                reader = StretchReader.make(video, pad, networks, None)
-                is_faint = pad.confidence < load_detector().threshold
-                if reader.is_pad and (reader.is_certain or not is_faint):
-                    is_found = True
-                    yield reader
+    places = list(locate_pads(video, load_detector(_FAINT)))
+    threshold = load_detector().threshold
+    sure = [pad for pad in places if pad.confidence >= threshold]
+    # Seldom do faint places move a sure one below the threshold.
+    sure = sure or list(locate_pads(video, load_detector()))
+    found: list[StretchReader] = []
+    for pad in sure:
+        reader = _try_place(video, pad, networks)
+        if reader is not None:
+            found.append(reader)
+            yield reader
+    for pad in places:
+        is_apart = not any(_overlap(pad.box, each.pad.box) for each in found)
+        if pad.confidence >= (_SECOND if found else 0.0) and pad not in sure and is_apart:
+            reader = _try_place(video, pad, networks)
+            is_one = reader is not None and (
+                reader.layout.certainty >= _SECOND_CERTAINTY if found else reader.is_certain
+            )
+            if reader is not None and is_one:
+                yield reader
+
+
+def _try_place(video: SourceVideo, pad: LocatedPad, networks: PadNetworks) -> StretchReader | None:
+    """Prepare to read a place; None if it is no controller that is used."""
+    try:
+        reader = StretchReader.make(video, pad, networks, None)
+    except ReadingError:
+        return None
+    return reader if reader.is_pad else None
+
+
+def _overlap(one: Box, other: Box) -> bool:
+    return all(max(one[axis], other[axis]) < min(one[axis + 2], other[axis + 2]) for axis in (0, 1))
 
 
 def part_stretches(readers: list[StretchReader]) -> list[StretchReader]:

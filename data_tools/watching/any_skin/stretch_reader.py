@@ -7,6 +7,7 @@
 The networks tell what has changed; what rest is, and how far a stick goes, is the video's own.
 """
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -37,7 +38,7 @@ from data_tools.watching.any_skin.stick_caps import (
 from data_tools.watching.any_skin.stick_range import find_stick_ranges
 from data_tools.watching.overlay_layout import STICKS, OverlayLayout
 from data_tools.watching.read_known import Progress
-from data_tools.watching.reading import PadStretch, ReadingError, RowsRead
+from data_tools.watching.reading import Box, PadStretch, ReadingError, RowsRead
 from nitrogen_train.actions import GAMEPAD
 from nitrogen_train.overlay_reader.pad_crops import (
     BUTTON_SIDE,
@@ -61,6 +62,8 @@ _MOVED_PX, _MOVED_SHARE = 2.0, 1.2
 """Between the ends of a stick that is used: pixels of the crop, and of its travel."""
 _FEWEST_MOMENTS = 3
 """In which a button is pressed that is used."""
+_AROUND, _BELOW = 0.04, 0.08
+"""Of a controller's width, by which it may be larger than it was told."""
 _IN_USE = 0.25
 """Share of a press or a travel above which a control no longer looks as at rest."""
 
@@ -270,14 +273,39 @@ class StretchReader:
                 rows.stick_confidence[where, place] = sure[:, column]
 
     def describe(self) -> PadStretch:
-        """Say where the controller was."""
+        """Say where the controller was, all that it may touch."""
         return PadStretch(
             start=self.pad.start,
             stop=self.pad.stop,
-            box=self.pad.box,
+            box=self._find_touched(),
             opacity=1.0,
             blur_px=0.0,
             match=self.pad.confidence,
+        )
+
+    def _find_touched(self) -> Box:
+        """Grow the box to its controls, which show the answer, and to the edges of the body.
+
+        Where the body ends is told less surely than where its controls are; its grips reach down.
+        """
+        left, top, right, bottom = self.pad.box
+        wide = right - left
+        edges = [
+            (left - _AROUND * wide, top - _AROUND * wide),
+            (right + _AROUND * wide, bottom + _BELOW * wide),
+        ]
+        scale = self.crop.scale
+        for name, place in self.layout.places.items():
+            x, y = self.crop.to_video(*place)
+            travel = self.layout.travels.get(name, 0.0) * scale
+            across, down = (side * scale / 2 + travel for side in self.layout.sizes[name])
+            edges += [(x - across, y - down), (x + across, y + down)]
+        (low_x, low_y), (high_x, high_y) = np.min(edges, axis=0), np.max(edges, axis=0)
+        return (
+            max(0, math.floor(low_x)),
+            max(0, math.floor(low_y)),
+            min(self.crop.width, math.ceil(high_x)),
+            min(self.crop.height, math.ceil(high_y)),
         )
 
 

@@ -1,5 +1,6 @@
 """A controller of any skin is read: by networks made here, which are known to the last weight."""
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from overlay_videos import HEIGHT, WIDTH, draw_video, make_skin, make_states
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - torch's own convention
 
+from data_tools.shards.source_video import read_video_table
 from data_tools.watching.any_skin import read_any
 from data_tools.watching.any_skin.held_controls import _find_held, _find_held_twin
 from data_tools.watching.any_skin.locate_pads import LocatedPad
@@ -22,7 +24,7 @@ from data_tools.watching.any_skin.pad_networks import (
 )
 from data_tools.watching.any_skin.read_any import read_any_overlay
 from data_tools.watching.overlay_layout import OverlayLayout, place_skin
-from data_tools.watching.reading import ReadingError
+from data_tools.watching.reading import Box, ReadingError
 from data_tools.watching.refine import refine
 from nitrogen_train.actions import GAMEPAD
 from nitrogen_train.overlay_reader.pad_crops import CROP_HEIGHT, CROP_WIDTH, PadCrop, find_rest
@@ -455,9 +457,14 @@ TWINS = ((4, 80, 134, 161), (166, 80, 296, 161))
 """Their boxes, from x = 4 on."""
 
 
-@pytest.mark.parametrize(("second", "is_refused"), [(slice(45, 90), True), (slice(85, 96), False)])
+@pytest.mark.parametrize(
+    ("second", "confidence", "is_refused"),
+    [(slice(45, 90), 0.9, True), (slice(45, 90), 0.15, True), (slice(85, 96), 0.9, False)],
+    ids=["at once", "at once, one hardly seen", "one after the other"],
+)
 def test_two_controllers_at_once_are_refused(
     second: slice,
+    confidence: float,
     is_refused: bool,
     tmp_path: Path,
     made: PadNetworks,
@@ -466,7 +473,7 @@ def test_two_controllers_at_once_are_refused(
 ) -> None:
     path = draw_video(tmp_path / "a.mp4", make_twins(), states, width=292.5, at=(4, 80))
     found = (
-        LocatedPad(start=second.start, stop=second.stop, box=TWINS[1], confidence=0.9),
+        LocatedPad(start=second.start, stop=second.stop, box=TWINS[1], confidence=confidence),
         LocatedPad(start=0, stop=90, box=TWINS[0], confidence=0.9),
     )
     monkeypatch.setattr(read_any, "locate_pads", lambda _, detector: found)
@@ -478,7 +485,40 @@ def test_two_controllers_at_once_are_refused(
         reading, _ = read_any_overlay(path, networks=made)
         assert [(each.start, each.stop) for each in reading.stretches] == [(0, 85), (85, 96)]
     reading, _ = read_any_overlay(path, box=TWINS[1], networks=made)
-    assert [each.box for each in reading.stretches] == [TWINS[1]]
+    [box] = [each.box for each in reading.stretches]
+    assert contains(box, TWINS[1])
+    assert not contains(box, TWINS[0])
+
+
+def contains(box: Box, other: Box) -> bool:
+    return all(box[axis] <= other[axis] and box[axis + 2] >= other[axis + 2] for axis in (0, 1))
+
+
+def test_what_is_hidden_holds_all_controls_though_the_box_that_was_given_does_not(
+    tmp_path: Path, made: PadNetworks, states
+) -> None:
+    path = draw_video(tmp_path / "a.mp4", SKIN, states)
+    left, top, right, bottom = BOX
+    given = left + 12, top + 12, right - 4, bottom - 4
+
+    reading, layout = read_any_overlay(path, box=given, networks=made)
+
+    assert layout.places
+    for x, y, width, height in layout.places.values():
+        for stretch in reading.stretches:
+            place = math.ceil(x), math.ceil(y), math.floor(x + width), math.floor(y + height)
+            assert contains(stretch.box, place)
+    assert contains((0, 0, layout.picture[0], layout.picture[1]), reading.stretches[0].box)
+
+
+def test_a_box_of_nearly_the_whole_picture_is_refused(
+    tmp_path: Path, made: PadNetworks, states
+) -> None:
+    path = draw_video(tmp_path / "a.mp4", SKIN, states[:10])
+    video = read_video_table(path)
+
+    with pytest.raises(ReadingError, match="the box is 100% of the picture, and would be hidden"):
+        read_any_overlay(path, box=(0, 0, video.width, video.height), networks=made)
 
 
 def test_what_looks_like_a_controller_and_is_not_used_is_none(
@@ -505,7 +545,8 @@ def test_a_place_without_controls_does_not_stop_the_video(
 
     reading, _ = read_any_overlay(path, networks=networks)
 
-    assert [each.box for each in reading.stretches] == [BOX]
+    [box] = [each.box for each in reading.stretches]
+    assert contains(box, BOX)
     monkeypatch.setattr(read_any, "locate_pads", lambda _, detector: (scenery,))
     with pytest.raises(ReadingError, match="no controller was found"):
         read_any_overlay(path, networks=networks)

@@ -1,6 +1,7 @@
 """Videos that show a controller become recordings, and what shows the controller is blacked out."""
 
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -14,6 +15,7 @@ from killed_command import run_until_named
 from PIL import Image
 
 from data_tools.__main__ import main
+from data_tools.ingest.recording.ingest_recording import place_video
 from data_tools.recordings.input_log import read_input_log
 from data_tools.recordings.recording import Recording, RecordingFacts, find_recordings
 from data_tools.watching.overlay_layout import OverlayLayout
@@ -521,3 +523,28 @@ def test_a_box_that_goes_within_a_clip_is_black_in_all_of_it(
     assert len(frames) == records[0].metadata.num_frames
     later = PyAVDecoder().decode(records[1].video).astype(int)
     assert later[:, round(9 * down) : round(21 * down)].max() > 60
+
+
+def test_a_pipe_stops_no_other_video(
+    videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    os.mkfifo(tmp_path / "pipe.mp4")
+    shutil.copy(videos / "none.mp4", tmp_path / "none.mp4")
+
+    assert watch([tmp_path], tmp_path / "out") == 1
+
+    told = capsys.readouterr().out
+    assert "pipe: dropped: it is a pipe, expected a file" in told
+    assert "none: dropped: " in told
+
+
+def test_of_a_symlink_the_file_is_linked(videos: Path, tmp_path: Path) -> None:
+    (tmp_path / "given").mkdir()
+    link = tmp_path / "given" / "good.mp4"
+    link.symlink_to(os.path.relpath(videos / "good.mp4", link.parent))
+
+    place_video(link, tmp_path / "deep" / "er" / "good.mp4", copy=False)
+
+    placed = tmp_path / "deep" / "er" / "good.mp4"
+    assert placed.read_bytes() == (videos / "good.mp4").read_bytes()
+    assert not placed.is_symlink()
