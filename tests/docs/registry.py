@@ -81,7 +81,7 @@ GAMES = (
         names={"*.mp4": "doom_gather-000000.mp4"},
         more="--workers 1",
     ),
-    Run("nitrogen-data shard watched --out seen", more="--size 64"),
+    Run("nitrogen-data shard watched --out seen --filling surroundings", more="--size 64"),
     Run('eval "$(nitrogen-data completion bash)"'),
     Run('eval "$(nitrogen-train -sc install=bash)"'),
     Run(
@@ -404,10 +404,10 @@ NOT_RUN = {
             "srun --pty bash",
             "salloc -J mine",
             "tail -f nitrogen-train-*.out",
-            "sbatch --nodes=4 --ntasks-per-node=8 --gpus-per-node=8 --cpus-per-gpu=8 "
+            "sbatch --nodes=4 --ntasks-per-node=8 --gpus-per-node=8 --cpus-per-task=8 "
             "--time=24:00:00 slurm/train.sbatch experiment=pretrain "
             "+data.sources.all.path=s3://BUCKET/FOLDER output_dir=runs/pretrain",
-            "sbatch --gpus-per-node=1 --cpus-per-gpu=8 --time=12:00:00 slurm/train.sbatch "
+            "sbatch --gpus-per-node=1 --cpus-per-task=8 --time=12:00:00 slurm/train.sbatch "
             "experiment=finetune init_from=ng.pt +data.sources.mine.path=FOLDER "
             "output_dir=runs/mine",
             'sbatch --array="$(python -m nitrogen_train.sweep array "${grid[@]}")%8" '

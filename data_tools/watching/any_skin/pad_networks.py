@@ -33,7 +33,7 @@ from nitrogen_train.overlay_reader.pad_crops import (
 from nitrogen_train.overlay_reader.placed_controls import BUTTONS, PLACED, THUMBS
 
 WEIGHTS_DIR = Path(__file__).parent / "weights"
-_VERSION = "any-skin-4"
+_VERSION = "any-skin-5"
 _LEAST_PRESENCE = 0.0
 """Logit from which on a control is there."""
 _PRESSED, _CLICKED = -0.5, 0.5
