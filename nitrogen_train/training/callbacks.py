@@ -136,12 +136,52 @@ def explain_non_finite(
     )
 
 
+@dataclass(frozen=True, kw_only=True)
+class _JudgedStep:
+    """What is known of a step, or will be once the device has come so far."""
+
+    step: int
+    values: Tensor
+    """Loss and gradient norm, in this process's memory."""
+    arrival: torch.cuda.Event | None
+    """When they are there; None if they are."""
+    losses: Sequence[Tensor]
+    """Of this rank's micro-batches."""
+    windows: Sequence[tuple[WindowId, ...]]
+
+    @classmethod
+    def take(
+        cls, values: Tensor, losses: Sequence[Tensor], windows: Sequence[Any], *, step: int
+    ) -> "_JudgedStep":
+        """Send the values of a step here; nothing waits for them."""
+        arrival = None
+        if values.is_cuda:
+            here = torch.empty_like(values, device="cpu", pin_memory=True)
+            values = here.copy_(values, non_blocking=True)
+            arrival = torch.cuda.Event()
+            arrival.record()
+        return cls(
+            step=step,
+            values=values,
+            arrival=arrival,
+            losses=tuple(losses),
+            windows=tuple(windows),
+        )
+
+    def read(self) -> list[float]:
+        """Wait for the values."""
+        if self.arrival is not None:
+            self.arrival.synchronize()
+        return self.values.tolist()
+
+
 class StepGuardCallback(L.Callback):
     """Stops at what is not finite, and skips spikes if it is told to.
 
     The loss is summed over ranks, and the gradient's norm is that of the reduced gradient, so all
-    ranks come to the same decision. Under ZeRO the norm is known only after the step; nothing has
-    been saved by then.
+    ranks come to the same decision. On a GPU a step is judged when the next one has been computed,
+    so that the host does not wait for the device, unless spikes are skipped; under ZeRO the norm is
+    known only after the step. Nothing that is not judged is saved.
     """
 
     def __init__(self, *, skip_loss_above: float | None) -> None:
@@ -155,6 +195,8 @@ class StepGuardCallback(L.Callback):
         self._windows: list[tuple[WindowId, ...]] = []
         self._is_step_end = False
         self._is_skipping = False
+        self._open: _JudgedStep | None = None
+        """The step that is not judged yet."""
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Reach the optimizer that ZeRO hides."""
@@ -195,17 +237,19 @@ class StepGuardCallback(L.Callback):
         loss = torch.stack(self._losses).sum().double()
         if trainer.world_size > 1:
             torch.distributed.all_reduce(loss)
-        # One wait for the device in a step.
-        values = torch.stack([loss / trainer.world_size, norm.to(loss)]).tolist()
-        if not all(map(math.isfinite, values)):
-            raise self._explain(trainer, gradient_norm=values[1])
+        values = torch.stack([loss / trainer.world_size, norm.to(loss)])
         if not is_sharded:
             pl_module.log("train/gradient_norm", values[1])
-        self._is_skipping = self._spikes is not None and self._spikes.is_spike(values[0])
+        self._judge(trainer)
+        self._open = _JudgedStep.take(values, self._losses, self._windows, step=trainer.global_step)
+        if self._spikes is None and self._open.arrival is not None:
+            return
+        mean = self._judge(trainer)
+        self._is_skipping = self._spikes is not None and self._spikes.is_spike(mean)
         if self._is_skipping:
             _log.warning(
                 "step %d is skipped, its loss of %g is a spike; rank %d has %s",
-                trainer.global_step, values[0], trainer.global_rank,
+                trainer.global_step, mean, trainer.global_rank,
                 describe_windows(self._windows[0]),
             )  # fmt: skip
             if not is_sharded:
@@ -230,10 +274,45 @@ class StepGuardCallback(L.Callback):
             norm = float(trainer.strategy.deepspeed_engine.get_global_grad_norm() or 0)
             # DeepSpeed's word for what is not finite is -1.
             if norm < 0 or not math.isfinite(norm):
-                raise self._explain(trainer, gradient_norm=math.nan)
+                judged = _JudgedStep.take(
+                    torch.zeros(2), self._losses, self._windows, step=trainer.global_step
+                )
+                raise self._explain(trainer, judged, gradient_norm=math.nan)
             pl_module.log("train/gradient_norm", norm)
         if self._spikes is not None:
             pl_module.log("train/skipped_steps", float(self._spikes.num_skipped))
+
+    def on_save_checkpoint(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Let no step be saved that is not judged.
+
+        Raises:
+            FloatingPointError: If its loss or its gradient is not finite.
+        """
+        self._judge(trainer)
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Judge the last step.
+
+        Raises:
+            FloatingPointError: As above.
+        """
+        self._judge(trainer)
+
+    def _judge(self, trainer: L.Trainer) -> float:
+        """Judge the step that is open, if one is, and return its loss.
+
+        Raises:
+            FloatingPointError: If its loss or its gradient is not finite.
+        """
+        judged, self._open = self._open, None
+        if judged is None:
+            return 0.0
+        loss, norm = judged.read()
+        if not (math.isfinite(loss) and math.isfinite(norm)):
+            raise self._explain(trainer, judged, gradient_norm=norm)
+        return loss
 
     def state_dict(self) -> dict[str, Any]:
         """Remember the losses that a spike is compared with."""
@@ -244,13 +323,15 @@ class StepGuardCallback(L.Callback):
         if self._spikes is not None and state_dict:
             self._spikes.load_state_dict(state_dict)
 
-    def _explain(self, trainer: L.Trainer, *, gradient_norm: float) -> FloatingPointError:
+    def _explain(
+        self, trainer: L.Trainer, judged: _JudgedStep, *, gradient_norm: float
+    ) -> FloatingPointError:
         # Lightning has divided them by the accumulation; what is finite stays so.
         return explain_non_finite(
-            step=trainer.global_step,
+            step=judged.step,
             rank=trainer.global_rank,
-            losses=[loss.item() for loss in self._losses],
-            windows=self._windows,
+            losses=[loss.item() for loss in judged.losses],
+            windows=judged.windows,
             gradient_norm=gradient_norm,
         )
 

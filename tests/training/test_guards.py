@@ -2,15 +2,25 @@
 
 import json
 import math
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 from ready import run_ready
 from tiers import divide
+from torch import nn
 
 from nitrogen_train.batch import WindowId
-from nitrogen_train.training.callbacks import SpikeDetector, explain_non_finite
+from nitrogen_train.training.callbacks import (
+    SpikeDetector,
+    StepGuardCallback,
+    _JudgedStep,
+    explain_non_finite,
+)
 
 TINY = (
     "model=base", "data.image_size=32", "data.action_horizon=4", "model.encoder.name=test_vit",
@@ -110,3 +120,44 @@ def run_guarded(folder: Path, *, strategy: str, what: str) -> list[dict[str, Any
     done = run_ready(script, what, folder, *overrides, ranks=2)
     assert done.returncode == 0, done.stderr[-3000:]
     return [json.loads((folder / f"rank-{rank}.json").read_text()) for rank in range(2)]
+
+
+class FakeModule(nn.Linear):
+    def log(self, name: str, value: object) -> None:
+        pass
+
+
+@pytest.mark.parametrize("how", ["next step", "save", "end"])
+def test_on_a_gpu_a_step_is_judged_before_anything_of_it_is_saved(
+    monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    take = _JudgedStep.take
+
+    def take_later(*arguments: Any, step: int) -> _JudgedStep:
+        # As on a GPU, whose values arrive later.
+        later: Any = SimpleNamespace(synchronize=lambda: None)
+        return replace(take(*arguments, step=step), arrival=later)
+
+    monkeypatch.setattr(_JudgedStep, "take", take_later)
+    guard, module = StepGuardCallback(skip_loss_above=None), FakeModule(2, 2)
+    module.weight.grad = torch.ones(2, 2)
+    trainer: Any = SimpleNamespace(
+        accumulate_grad_batches=1, strategy=None, world_size=1, global_step=3, global_rank=0
+    )
+
+    def step(loss: float, clip_id: str) -> None:
+        batch: Any = SimpleNamespace(window_ids=(WindowId("mine", clip_id, 7),))
+        guard.on_train_batch_start(trainer, module, batch, trainer.global_step)
+        guard.on_before_backward(trainer, module, torch.tensor(loss))
+        guard.on_before_optimizer_step(trainer, module, None)
+        trainer.global_step += 1
+
+    step(0.5, "good")
+    step(math.nan, "bad")
+    ways: dict[str, Callable[[], None]] = {
+        "next step": lambda: step(0.5, "good"),
+        "save": lambda: guard.on_save_checkpoint(trainer, module, {}),
+        "end": lambda: guard.on_train_end(trainer, module),
+    }
+    with pytest.raises(FloatingPointError, match=r"the loss is nan at step 4, .*mine/bad@7"):
+        ways[how]()
