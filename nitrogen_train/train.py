@@ -84,7 +84,9 @@ def train(config: RunConfig, *, config_yaml: str) -> Path:
     refuse_another_model(output_dir, config_yaml=config_yaml)
     if config.num_threads is not None:
         torch.set_num_threads(config.num_threads)
-    torch.set_float32_matmul_precision(config.matmul_precision)
+    if torch.cuda.is_available():
+        # Some CPUs would take it as well, and give other numbers than others do.
+        torch.set_float32_matmul_precision(config.matmul_precision)
     L.seed_everything(config.seed, workers=True, verbose=False)
     with _told("opening the data sets"):
         datamodule = build_datamodule(config)
