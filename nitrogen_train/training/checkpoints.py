@@ -102,7 +102,7 @@ class BackgroundCheckpointIO(AtomicCheckpointIO):
         super().__init__()
         self._staging = _Staging()
         self._writer: threading.Thread | None = None
-        self._error: OSError | None = None
+        self._error: Exception | None = None
 
     def save_checkpoint(
         self,
@@ -132,7 +132,7 @@ class BackgroundCheckpointIO(AtomicCheckpointIO):
         def write() -> None:
             try:
                 super(BackgroundCheckpointIO, self).save_checkpoint(kept, path, storage_options)
-            except OSError as error:
+            except Exception as error:  # noqa: BLE001 - raised where the training goes on
                 self._error = error
 
         self._writer = threading.Thread(target=write, name="checkpoint")

@@ -145,6 +145,18 @@ def test_what_could_not_be_written_is_said_and_leaves_the_old_checkpoint(tmp_pat
     checkpoints.finish()
 
 
+def test_no_error_of_the_writer_is_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any) -> None:
+        raise ValueError("cannot be written")
+
+    monkeypatch.setattr(torch, "save", fail)
+    checkpoints = BackgroundCheckpointIO()
+    checkpoints.save_checkpoint({"step": 3}, tmp_path / "step-3.ckpt")
+
+    with pytest.raises(ValueError, match="cannot be written"):
+        checkpoints.finish()
+
+
 def test_what_memory_does_not_hold_twice_is_written_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
