@@ -17,10 +17,10 @@ from nitrogen_train.actions import get_action_space
 from nitrogen_train.batch import PolicyBatch
 from nitrogen_train.config import DataConfig, RunConfig
 from nitrogen_train.data.clip_reader import ClipReader, Quarantine
+from nitrogen_train.data.collate import WindowCollator
 from nitrogen_train.data.order import STRETCH, BatchShape, Share
 from nitrogen_train.data.stream import TrainingLoader, TrainingStream
 from nitrogen_train.data.video import choose_decoder
-from nitrogen_train.data.visits import WindowCollator
 from nitrogen_train.run.data_of_run import build_plan
 
 NUM_MEMORY_SAMPLES = 10_000

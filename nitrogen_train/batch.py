@@ -5,9 +5,8 @@ t predicted rows of actions; a controls of the action space; n visual tokens; d 
 Masks are True where a thing is real.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
-from itertools import chain
 from typing import Any
 
 import torch
@@ -72,20 +71,3 @@ class PolicyBatch:
                 name: function(value) for name, value in values.items() if isinstance(value, Tensor)
             },
         )
-
-
-def concatenate_batches(parts: Sequence[PolicyBatch]) -> PolicyBatch:
-    """Put the parts of one micro-batch together, in their order."""
-    if len(parts) == 1:
-        return parts[0]
-    values: dict[str, list[Any]] = {
-        field.name: [getattr(part, field.name) for part in parts] for field in fields(PolicyBatch)
-    }
-    joined: dict[str, Any] = {"num_valid_in_step": values.pop("num_valid_in_step")[0]}
-    # As they lie in memory, colours last: a transposing copy takes seventeen times as long.
-    stored = [frames.movedim(2, -1) for frames in values.pop("frames")]
-    joined["frames"] = torch.cat(stored).movedim(-1, 2)
-    for name, items in values.items():
-        is_tensor = isinstance(items[0], Tensor)
-        joined[name] = torch.cat(items) if is_tensor else tuple(chain.from_iterable(items))
-    return PolicyBatch(**joined)

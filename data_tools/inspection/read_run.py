@@ -148,7 +148,7 @@ def iter_order(plan: WindowPlan, share: Share, *, start: int, num_steps: int) ->
     for first in range(start, start + num_steps, per_block):
         steps = range(first, min(first + per_block, start + num_steps))
         pieces = [
-            share.piece(step, micro_batch, worker=0, num_workers=1)
+            share.part(step, micro_batch, worker=0, num_workers=1)
             for step in steps
             for micro_batch in micro_batches
         ]

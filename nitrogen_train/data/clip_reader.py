@@ -22,7 +22,7 @@ from nitrogen_train.data.dataset import Dataset
 from nitrogen_train.data.manifest import ManifestRow
 from nitrogen_train.data.schema import ShardError
 from nitrogen_train.data.stored_clips import StoredClip
-from nitrogen_train.data.video import DecodeError, VideoDecoder
+from nitrogen_train.data.video import DecodeError, EncodedVideo, VideoDecoder
 from nitrogen_train.picture import squash
 from nitrogen_train.runtime.ledger import Ledger
 
@@ -140,7 +140,7 @@ class EncodedClip:
 
     clip_id: str
     game: str
-    video: bytes
+    video: EncodedVideo
     values: Float32[np.ndarray, "rows a"]
     """Actions in model space."""
     valid: Bool[np.ndarray, " rows"]
@@ -161,13 +161,9 @@ class DecodedClip:
     """Actions in model space."""
     valid: Bool[np.ndarray, " rows"]
 
-    def copy_frames(
-        self, indices: Int64[np.ndarray, " f"], frames: UInt8[np.ndarray, "f h w 3"]
-    ) -> None:
-        """Copy frames of the clip by their indices, which must be among those kept."""
-        places = np.searchsorted(self.index, indices)
-        # Any other mode would copy twice.
-        np.take(self.frames, places, axis=0, out=frames, mode="clip")
+    def find_frames(self, indices: Int64[np.ndarray, "..."]) -> Int64[np.ndarray, "..."]:
+        """Find the places in `frames` of frames of the clip, which must be among those kept."""
+        return np.searchsorted(self.index, indices)
 
 
 class ClipReader:
@@ -183,7 +179,7 @@ class ClipReader:
         """
         self._space = space
         self._decoder = decoder
-        self._image_size = image_size
+        self.image_size = image_size
         self.report = LoadReport()
         self.frame_bytes = 3 * image_size**2
         """Size of a decoded frame."""
@@ -224,16 +220,25 @@ class ClipReader:
         return EncodedClip(
             clip_id=row.clip_id,
             game=row.game,
-            video=record.video,
+            video=self._decoder.open(record.video),
             values=self._space.encode(actions.rows),
             valid=actions.valid,
             frame_step=rows_per_action,
         )
 
     def decode(
-        self, clip: EncodedClip, indices: Int64[np.ndarray, " kept"] | None = None
+        self,
+        clip: EncodedClip,
+        indices: Int64[np.ndarray, " kept"] | None = None,
+        *,
+        out: UInt8[np.ndarray, "kept h w 3"] | None = None,
     ) -> DecodedClip:
         """Decode some frames of a clip, in increasing order, or all of them.
+
+        Args:
+            clip: Whose frames they are.
+            indices: Which; None: all.
+            out: Memory for them; None: new memory.
 
         Raises:
             DecodeError: If a frame cannot be had.
@@ -241,16 +246,15 @@ class ClipReader:
         started = time.perf_counter()
         if indices is None and clip.frame_step > 1:
             indices = np.arange(len(clip.valid))
-        frames = self._decoder.decode(
-            clip.video, indices=None if indices is None else (indices * clip.frame_step).tolist()
-        )
+        wanted = None if indices is None else (indices * clip.frame_step).tolist()
+        frames = clip.video.decode(wanted, out=out)
         if indices is None and len(frames) < len(clip.valid):
             raise DecodeError(
                 f"the video of clip {clip.clip_id!r} has {len(frames)} frames, its actions have "
                 f"{len(clip.valid)} rows"
             )
-        if frames.shape[1:3] != (self._image_size, self._image_size):
-            frames = np.stack([squash(frame, self._image_size) for frame in frames])
+        if frames.shape[1:3] != (self.image_size, self.image_size):
+            frames = np.stack([squash(frame, self.image_size) for frame in frames])
         self.report.decode_s += time.perf_counter() - started
         self.report.frames_decoded += len(frames)
         return DecodedClip(
@@ -264,7 +268,7 @@ class ClipReader:
 
     def blank(self) -> DecodedClip:
         """Make a clip of one black frame, none of whose rows is valid."""
-        side = self._image_size
+        side = self.image_size
         return DecodedClip(
             clip_id="",
             game="",

@@ -13,6 +13,7 @@ them in several types: see `values`.
 
 import io
 import tarfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -210,12 +211,13 @@ def _read_table(data: bytes) -> pa.Table:
 
 
 def _column(table: pa.Table, name: str) -> pa.ChunkedArray:
-    if table.column_names.count(name) != 1:
+    places = table.schema.get_all_field_indices(name)
+    if len(places) != 1:
         raise ShardError(
-            f"actions have {table.column_names.count(name)} columns {name!r}, expected one; "
+            f"actions have {len(places)} columns {name!r}, expected one; "
             f"there are {', '.join(table.column_names)[:400]}"
         )
-    return table.column(name)
+    return table.column(places[0])
 
 
 def _bools(table: pa.Table, name: str) -> Bool[np.ndarray, " rows"]:
@@ -279,7 +281,16 @@ def decode_record(data: bytes) -> Record:
     Raises:
         ShardError: If a member is missing, unknown, truncated or breaks the contract.
     """
-    key, members = _split_members(data)
+    return decode_members(data, list_members(data))
+
+
+def decode_members(data: bytes, listed: Sequence[tarfile.TarInfo]) -> Record:
+    """Read a clip from a record's tar entries, as `decode_record`.
+
+    Raises:
+        ShardError: As `decode_record`.
+    """
+    key, members = _split_members(data, listed)
     metadata = ClipMetadata.from_json(members["json"])
     if metadata.clip_id != key:
         raise ShardError(f"record {key!r} holds the metadata of clip {metadata.clip_id!r}")
@@ -289,7 +300,28 @@ def decode_record(data: bytes) -> Record:
     return record
 
 
-def _split_members(data: bytes) -> tuple[str, dict[str, bytes]]:
+def list_members(data: bytes) -> list[tarfile.TarInfo]:
+    """List a record's tar entries, of which all lie within it.
+
+    Raises:
+        ShardError: If it is cut short, or not readable as a tar.
+    """
+    try:
+        with tarfile.open(fileobj=io.BytesIO(data), mode="r:") as archive:
+            entries = archive.getmembers()
+    except (tarfile.TarError, OSError, EOFError) as error:
+        raise ShardError(f"a record is not readable as tar entries: {error}") from error
+    if any(entry.offset_data + entry.size > len(data) for entry in entries if entry.isreg()):
+        raise ShardError("a record is not readable as tar entries: unexpected end of data")
+    return entries
+
+
+def read_member(data: bytes, entry: tarfile.TarInfo) -> bytes:
+    """Copy a member of a record, once, out of memory."""
+    return data[entry.offset_data : entry.offset_data + entry.size]
+
+
+def _split_members(data: bytes, listed: Sequence[tarfile.TarInfo]) -> tuple[str, dict[str, bytes]]:
     """Find the key and the members by suffix; nothing is extracted to a path.
 
     Raises:
@@ -297,21 +329,16 @@ def _split_members(data: bytes) -> tuple[str, dict[str, bytes]]:
     """
     members: dict[str, bytes] = {}
     keys: set[str] = set()
-    try:
-        with tarfile.open(fileobj=io.BytesIO(data), mode="r:") as archive:
-            for entry in archive:
-                key, _, suffix = entry.name.partition(".")
-                keys.add(check_key(key))
-                limit = _MEMBER_LIMITS.get(suffix, 0)
-                file = archive.extractfile(entry) if entry.isreg() else None
-                if file is None or suffix in members or entry.size > limit:
-                    raise ShardError(
-                        f"a record holds one regular file for each of {', '.join(_MEMBER_LIMITS)}, "
-                        f"got another {entry.name[:100]!r} of {entry.size} bytes"
-                    )
-                members[suffix] = file.read()
-    except (tarfile.TarError, OSError, EOFError) as error:
-        raise ShardError(f"a record is not readable as tar entries: {error}") from error
+    for entry in listed:
+        key, _, suffix = entry.name.partition(".")
+        keys.add(check_key(key))
+        is_file = entry.isreg() and not entry.issparse()
+        if not is_file or suffix in members or entry.size > _MEMBER_LIMITS.get(suffix, 0):
+            raise ShardError(
+                f"a record holds one regular file for each of {', '.join(_MEMBER_LIMITS)}, "
+                f"got another {entry.name[:100]!r} of {entry.size} bytes"
+            )
+        members[suffix] = read_member(data, entry)
     if len(keys) != 1 or members.keys() != _MEMBER_LIMITS.keys():
         raise ShardError(
             f"a record holds {', '.join(_MEMBER_LIMITS)} of one key, "

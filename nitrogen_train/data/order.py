@@ -162,7 +162,7 @@ def _divide(
 
 @dataclass(frozen=True, kw_only=True)
 class Share:
-    """A rank's part of every batch: a contiguous slice, and the pieces it comes in."""
+    """A rank's part of every batch: a contiguous slice, and its workers' parts of that."""
 
     shape: BatchShape
     rank: int
@@ -173,19 +173,22 @@ class Share:
         first = step * self.shape.global_batch_size + self.rank * num
         return np.arange(first, first + num)
 
-    def piece(
-        self, step: int, micro_batch: int, *, worker: int, num_workers: int
-    ) -> Int64[np.ndarray, " n"]:
-        """List the samples of a micro-batch that one of the rank's workers builds.
+    def slots(self, *, worker: int, num_workers: int) -> tuple[int, int]:
+        """Tell which samples of every micro-batch one of the rank's workers builds: from, up to.
 
         A slot of the batch belongs to the same worker at every step, and so does its lane: a clip
         is fetched and decoded by one worker alone.
         """
         size = self.shape.micro_batch_size
-        start, stop = (
-            micro_batch * size + index * size // num_workers for index in (worker, worker + 1)
-        )
-        return self.samples(step)[start:stop]
+        return worker * size // num_workers, (worker + 1) * size // num_workers
+
+    def part(
+        self, step: int, micro_batch: int, *, worker: int, num_workers: int
+    ) -> Int64[np.ndarray, " n"]:
+        """List the samples of a micro-batch that one of the rank's workers builds."""
+        start, stop = self.slots(worker=worker, num_workers=num_workers)
+        first = micro_batch * self.shape.micro_batch_size
+        return self.samples(step)[first + start : first + stop]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -226,6 +229,15 @@ class Turns:
     """Number of the visit in the source's endless sequence."""
     atom: Int64[np.ndarray, " n"]
     """Place among the visit's windows, in the order of handing out."""
+
+    def cut(self, start: int, stop: int) -> "Turns":
+        """Take those from `start` up to `stop`."""
+        return Turns(
+            lane=self.lane[start:stop],
+            source=self.source[start:stop],
+            visit=self.visit[start:stop],
+            atom=self.atom[start:stop],
+        )
 
 
 class LaneOrder:
@@ -426,8 +438,7 @@ class WindowPlan:
             atoms: Which of the visit's windows, in the order of handing out.
             attempt: 0 for what was planned, from 1 on for what stands in.
         """
-        visits = np.full(len(atoms), visit)
-        positions = self._orders[source].positions(visits, atoms, attempt=attempt)
+        positions = self._orders[source].positions(np.array([visit]), atoms, attempt=attempt)
         return self.sources[source].table.locate(positions)
 
     def locate(

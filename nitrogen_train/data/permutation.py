@@ -72,8 +72,9 @@ def _feistel(
 ) -> UInt64[np.ndarray, " n"]:
     mask = (np.uint64(1) << half) - np.uint64(1)
     left, right = places >> half, places & mask
-    for turn in range(_ROUNDS):
-        left, right = right, left ^ (_mix(right ^ _mix(keys + np.uint64(turn))) & mask)
+    # All at once: for a few places, a call costs more than what it computes.
+    for key in _mix(keys + np.arange(_ROUNDS, dtype=np.uint64)[:, None]):
+        left, right = right, left ^ (_mix(right ^ key) & mask)
     return (left << half) | right
 
 

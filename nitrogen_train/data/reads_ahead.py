@@ -11,9 +11,8 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
-from jaxtyping import Int64
 
-from nitrogen_train.data.order import WindowPlan
+from nitrogen_train.data.order import Turns, WindowPlan
 from nitrogen_train.data.stored_clips import StoredClip
 
 _THREADS = 8
@@ -39,11 +38,10 @@ class ReadsAhead:
         """By source and visit, then by clip."""
         self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="read")
 
-    def announce(self, samples: Int64[np.ndarray, " n"]) -> None:
-        """Begin to read what some samples need, in their order."""
+    def announce(self, turns: Turns) -> None:
+        """Begin to read what some turns need, in their order."""
         if not any(self._is_remote):
             return
-        turns = self._plan.turns(samples)
         columns = (turns.lane, turns.source, turns.visit, turns.atom)
         for lane, source, visit, atom in zip(*(each.tolist() for each in columns), strict=True):
             if self._is_remote[source] and self._visits.get(lane) != (source, visit):

@@ -22,7 +22,7 @@ import re
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, cast, runtime_checkable
 
@@ -35,7 +35,9 @@ from nitrogen_train.data.clip_record import (
     MAX_RECORD_BYTES,
     ClipActions,
     decode_actions,
-    decode_record,
+    decode_members,
+    list_members,
+    read_member,
 )
 from nitrogen_train.data.schema import (
     MAX_CLIP_FRAMES,
@@ -277,9 +279,10 @@ def decode_clip(data: bytes, space: ActionSpace) -> StoredClip:
     Raises:
         ShardError: If it is not a record, or breaks the contract of its layout.
     """
-    members = _read_members(data)
-    if is_ours(members):
-        return decode_record(data)
+    listed = list_members(data)
+    members = _choose_members(listed)
+    if _is_ours(data, members):
+        return decode_members(data, listed)
     pictures = [name for name in members if name in PICTURES]
     actions = [name for name in members if name in ACTION_DECODERS]
     for what, found, known in (
@@ -292,49 +295,45 @@ def decode_clip(data: bytes, space: ActionSpace) -> StoredClip:
             )
     (picture,), (name,) = pictures, actions
     return ForeignClip(
-        actions=ACTION_DECODERS[name](members[name], space),
-        video=members[picture],
+        actions=ACTION_DECODERS[name](read_member(data, members[name]), space),
+        video=read_member(data, members[picture]),
         is_picture=picture != "mp4",
     )
 
 
-def is_ours(members: Mapping[str, bytes]) -> bool:
+def _is_ours(data: bytes, members: Mapping[str, tarfile.TarInfo]) -> bool:
     """Tell whether a record's members are those that `encode_record` writes."""
     if members.keys() != _OURS:
         return False
     try:
-        return "schema_version" in parse_json_object(members["json"], "a clip's metadata")
+        metadata = parse_json_object(read_member(data, members["json"]), "a clip's metadata")
     except ShardError:
         return False
+    return "schema_version" in metadata
 
 
-def _read_members(data: bytes) -> dict[str, bytes]:
-    """Read the members that matter, by suffix; nothing is extracted to a path.
+def _choose_members(listed: Sequence[tarfile.TarInfo]) -> dict[str, tarfile.TarInfo]:
+    """Choose the members that matter, by suffix; nothing is extracted to a path.
 
     Raises:
         ShardError: If they are not tar entries of one key, or one comes twice or is too large.
     """
-    members: dict[str, bytes] = {}
+    members: dict[str, tarfile.TarInfo] = {}
     keys: set[str] = set()
-    try:
-        with tarfile.open(fileobj=io.BytesIO(data), mode="r:") as archive:
-            for entry in archive:
-                named = split_member_name(entry.name)
-                if named is None or not entry.isreg() or entry.issparse():
-                    continue
-                key, suffix = named
-                keys.add(key)
-                file = archive.extractfile(entry) if suffix in _LIMITS else None
-                if file is None or (suffix == "json" and entry.size > MAX_METADATA_BYTES):
-                    continue
-                if suffix in members or entry.size > _LIMITS[suffix]:
-                    raise ShardError(
-                        f"a record holds one {suffix} of up to {_LIMITS[suffix]} bytes, got "
-                        f"another {entry.name[:100]!r} of {entry.size}"
-                    )
-                members[suffix] = file.read()
-    except (tarfile.TarError, OSError, EOFError) as error:
-        raise ShardError(f"a record is not readable as tar entries: {error}") from error
+    for entry in listed:
+        named = split_member_name(entry.name)
+        if named is None or not entry.isreg() or entry.issparse():
+            continue
+        key, suffix = named
+        keys.add(key)
+        if suffix not in _LIMITS or (suffix == "json" and entry.size > MAX_METADATA_BYTES):
+            continue
+        if suffix in members or entry.size > _LIMITS[suffix]:
+            raise ShardError(
+                f"a record holds one {suffix} of up to {_LIMITS[suffix]} bytes, got "
+                f"another {entry.name[:100]!r} of {entry.size}"
+            )
+        members[suffix] = entry
     if len(keys) != 1:
         raise ShardError(f"a record holds members of one key, got {sorted(keys)[:3]}")
     return members

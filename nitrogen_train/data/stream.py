@@ -1,11 +1,11 @@
 """Turn shards into `PolicyBatch`.
 
 plan: sample i ─► window of a clip ─► visit: one ranged read, stretches decoded as they come up
-  ─► window: frames uint8, rows in model space ─► collate ─► a worker's piece of a micro-batch
+  ─► window: frames uint8, rows in model space ─► collate ─► a worker's samples of a micro-batch
 
-worker 0: piece ─┐
-worker 1: piece ─┼─► a thread: micro-batch, pinned ─► the training step
-worker 2: piece ─┘   reports ─► summed for the log; faults ─► quarantine
+worker 0 ─┐
+worker 1 ─┼─► memory of a micro-batch ─► a thread: tensors, pinned ─► the training step
+worker 2 ─┘   names, reports ─► summed for the log; faults ─► quarantine
 """
 
 import contextlib
@@ -19,25 +19,29 @@ from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count, islice
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from jaxtyping import Int64
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from nitrogen_train.batch import PolicyBatch, WindowId, concatenate_batches
+from nitrogen_train.batch import PolicyBatch, WindowId
+from nitrogen_train.data.batch_memory import BatchLayout, BatchMemory
 from nitrogen_train.data.clip_reader import ClipReader, DecodedClip, LoadReport, Quarantine
+from nitrogen_train.data.collate import Window, WindowCollator, cut_windows
 from nitrogen_train.data.mixture import Source
-from nitrogen_train.data.order import Share, WindowPlan
+from nitrogen_train.data.order import Share, Turns, WindowPlan
 from nitrogen_train.data.permutation import derive_key, permute
 from nitrogen_train.data.reads_ahead import SAMPLES_AHEAD
 from nitrogen_train.data.schema import ShardError
-from nitrogen_train.data.visits import VisitReader, Window, WindowCollator
+from nitrogen_train.data.visits import VisitReader
 from nitrogen_train.runtime.processes import end_with
 
-_COUNTED_SAMPLES = 1024
+_PLANNED_SAMPLES = 1024
 _READY = 2
 """Micro-batches that are put together and pinned ahead of the training step."""
+_HELD = 4
+"""Micro-batches that a training holds at once: one in its step, the one before, what is fetched."""
 _LOOK_UP_S = 0.2
 _Item = TypeVar("_Item")
 _LOST_WORKER = re.compile(
@@ -48,15 +52,27 @@ _LOST_WORKER = re.compile(
 
 @dataclass(frozen=True, kw_only=True)
 class BatchPart:
-    """One worker's part of a micro-batch."""
+    """What a worker says of its samples of a micro-batch, when they are in its memory."""
 
-    batch: PolicyBatch
+    window_ids: list[WindowId]
+    planned_window_ids: list[WindowId]
+    num_valid_in_step: int
+    """Of the worker's samples of the whole step; see `PolicyBatch`."""
     report: LoadReport
-    """Counts of the worker since its last piece."""
+    """Counts of the worker since its last part."""
+
+
+class _PlannedPart(NamedTuple):
+    """What a worker will read for a micro-batch."""
+
+    samples: Int64[np.ndarray, " n"]
+    turns: Turns
+    num_rows_in_step: int
+    """Supervised rows of the worker's samples of the whole optimizer step."""
 
 
 class TrainingStream(IterableDataset[BatchPart | Exception]):
-    """The endless stream of a rank's pieces, from any step on."""
+    """The endless stream of a rank's parts of micro-batches, from any step on."""
 
     def __init__(
         self,
@@ -84,47 +100,73 @@ class TrainingStream(IterableDataset[BatchPart | Exception]):
         self._collator = collator
         self._max_kept_bytes = max_kept_bytes
         self._start_step = start_step
+        self.memory: BatchMemory | None = None
+        """Where micro-batches are put together; whoever iterates reserves it."""
+
+    @property
+    def layout(self) -> BatchLayout:
+        """Size of a micro-batch."""
+        shape = self._plan.sources[0].window
+        return BatchLayout(
+            num_samples=self._share.shape.micro_batch_size,
+            num_frames=shape.num_frames,
+            image_size=self._reader.image_size,
+            action_horizon=shape.action_horizon,
+            action_dim=self._collator.action_dim,
+        )
 
     def __iter__(self) -> Iterator[BatchPart | Exception]:
         try:
-            yield from self._iter_pieces()
+            yield from self._iter_parts()
         except (ShardError, OSError) as error:
             # Handed over as it is: raised here, it would arrive wrapped in a traceback.
             yield error
 
-    def _iter_pieces(self) -> Iterator[BatchPart]:
+    def _iter_parts(self) -> Iterator[BatchPart]:
+        assert self.memory is not None  # noqa: S101 - whoever iterates gives it
         info = get_worker_info()
         worker, num_workers = (info.id, info.num_workers) if info else (0, 1)
         visits = VisitReader(self._plan, self._reader, max_kept_bytes=self._max_kept_bytes)
-        pieces = self._iter_samples(worker, num_workers)
+        start, stop = self._share.slots(worker=worker, num_workers=num_workers)
+        planned = self._iter_planned(worker, num_workers)
         num_ahead = -(-SAMPLES_AHEAD // self._share.shape.micro_batch_size)
-        coming: deque[Int64[np.ndarray, " n"]] = deque()
+        coming: deque[_PlannedPart] = deque()
         with contextlib.closing(visits):
-            for rows in self._iter_num_rows():
-                for _ in range(self._share.shape.accumulation):
-                    for samples in islice(pieces, num_ahead + 1 - len(coming)):
-                        visits.announce(samples)
-                        coming.append(samples)
-                    batch = self._collator.collate(
-                        visits.read(coming.popleft()),
-                        num_valid_in_step=rows * self._collator.labelled_controls,
-                    )
-                    yield BatchPart(batch=batch, report=self._reader.report.take())
+            for number in count():
+                for part in islice(planned, num_ahead + 1 - len(coming)):
+                    visits.announce(part.turns)
+                    coming.append(part)
+                part = coming.popleft()
+                windows = visits.read(part.turns)
+                out = self.memory.find(number).cut(start, stop)
+                self._collator.collate(windows, occurrences=part.samples.tolist(), out=out)
+                yield BatchPart(
+                    window_ids=[window.id for window in windows],
+                    planned_window_ids=[window.planned for window in windows],
+                    num_valid_in_step=part.num_rows_in_step * self._collator.labelled_controls,
+                    report=self._reader.report.take(),
+                )
 
-    def _iter_samples(self, worker: int, num_workers: int) -> Iterator[Int64[np.ndarray, " n"]]:
-        """List the samples of one piece of a worker's after the other."""
-        for step in count(self._start_step):
-            for micro_batch in range(self._share.shape.accumulation):
-                yield self._share.piece(step, micro_batch, worker=worker, num_workers=num_workers)
-
-    def _iter_num_rows(self) -> Iterator[int]:
-        """Count the supervised rows of one step after the other."""
-        # Many steps at once: for a small batch, a call costs more than what it counts.
-        steps_at_once = max(1, _COUNTED_SAMPLES // len(self._share.samples(0)))
-        for first in count(self._start_step, steps_at_once):
-            samples = [self._share.samples(step) for step in range(first, first + steps_at_once)]
-            rows = self._plan.count_rows(np.concatenate(samples))
-            yield from rows.reshape(steps_at_once, -1).sum(axis=1).tolist()
+    def _iter_planned(self, worker: int, num_workers: int) -> Iterator[_PlannedPart]:
+        """Plan a worker's part of one micro-batch after the other."""
+        accumulation = self._share.shape.accumulation
+        start, stop = self._share.slots(worker=worker, num_workers=num_workers)
+        size = stop - start
+        # Many steps at once: for a small batch, a call costs more than what it computes.
+        num_steps = max(1, _PLANNED_SAMPLES // (accumulation * size))
+        for first in count(self._start_step, num_steps):
+            samples = np.concatenate(
+                [
+                    self._share.part(step, micro_batch, worker=worker, num_workers=num_workers)
+                    for step in range(first, first + num_steps)
+                    for micro_batch in range(accumulation)
+                ]
+            )
+            turns = self._plan.turns(samples)
+            num_rows = self._plan.count_rows(samples).reshape(num_steps, -1).sum(axis=1)
+            for index, rows in enumerate(np.repeat(num_rows, accumulation).tolist()):
+                begin, end = index * size, (index + 1) * size
+                yield _PlannedPart(samples[begin:end], turns.cut(begin, end), rows)
 
 
 class ValidationStream(IterableDataset[PolicyBatch]):
@@ -175,7 +217,19 @@ class ValidationStream(IterableDataset[PolicyBatch]):
             windows = self._read(self._windows[start : start + size])
             source = self._windows[0][0]
             windows += [self._blank(source)] * (size - len(windows))
-            yield self._collator.collate(windows, num_valid_in_step=0)
+            out = BatchLayout(
+                num_samples=size,
+                num_frames=source.window.num_frames,
+                image_size=self._reader.image_size,
+                action_horizon=source.window.action_horizon,
+                action_dim=self._collator.action_dim,
+            ).allocate()
+            self._collator.collate(windows, occurrences=[0] * size, out=out)
+            yield out.to_batch(
+                num_valid_in_step=0,
+                window_ids=[window.id for window in windows],
+                planned_window_ids=[window.planned for window in windows],
+            )
 
     def _read(self, wanted: Sequence[tuple[Source, int, int]]) -> list[Window]:
         frames_of: dict[tuple[str, int], list[int]] = {}
@@ -188,16 +242,11 @@ class ValidationStream(IterableDataset[PolicyBatch]):
             if key not in decoded:
                 decoded[key] = self._decode(source, clip, frames_of[key])
             found = decoded[key]
-            planned = WindowId(source.name, source.manifest.clip_id(clip), frame)
-            windows.append(
-                self._blank(source)
-                if found is None
-                else Window(source, found, frame, planned, occurrence=0)
-            )
+            windows.append(self._blank(source) if found is None else _cut_one(source, found, frame))
         return windows
 
     def _decode(self, source: Source, clip: int, frames: Sequence[int]) -> DecodedClip | None:
-        seen = np.concatenate([source.window.frame_indices(frame) for frame in frames])
+        seen = source.window.frame_indices(np.array(frames))
         try:
             row = source.manifest.row(clip)
             joined = source.window.rows_per_action(row.fps)
@@ -208,8 +257,12 @@ class ValidationStream(IterableDataset[PolicyBatch]):
 
     def _blank(self, source: Source) -> Window:
         """Build a window whose mask is all False."""
-        clip = self._reader.blank()
-        return Window(source, clip, 0, WindowId(source.name, clip.clip_id, 0), occurrence=0)
+        return _cut_one(source, self._reader.blank(), 0)
+
+
+def _cut_one(source: Source, clip: DecodedClip, frame: int) -> Window:
+    (window,) = cut_windows(clip, np.array([frame]), shape=source.window, source=source.name)
+    return window
 
 
 class TrainingLoader:
@@ -233,24 +286,36 @@ class TrainingLoader:
             pin_memory: Whether batches go to a GPU.
             quarantine: Watches what cannot be read.
         """
-        self._pieces = DataLoader(
+        self._stream = stream
+        self._parts = DataLoader(
             stream,
             batch_size=None,
             num_workers=num_workers,
             prefetch_factor=prefetch_factor if num_workers else None,
             worker_init_fn=obey_training_alone,
         )
-        self._num_pieces = max(1, num_workers)
+        # Whom torch asks for parts ahead of the one that is taken.
+        self._num_ahead = prefetch_factor if num_workers else 0
         self._pin_memory = pin_memory
         self._quarantine = quarantine
         self.report = LoadReport()
         """Sums since somebody took them."""
 
     def __iter__(self) -> Iterator[PolicyBatch]:
-        pieces = iter(self._pieces)
+        num_workers = self._parts.num_workers
+        memory = self._stream.memory = BatchMemory(
+            self._stream.layout,
+            num_ahead=self._num_ahead,
+            max_lent=_READY + _HELD,
+            is_shared=num_workers > 0,
+        )
+        for number in range(self._num_ahead):
+            memory.reserve(number)
+        # In this process without torch: its loader adds a fifth of what we do ourselves.
+        parts = iter(self._parts if num_workers else self._stream)
+        joined = self._join(parts, memory)
         # In this process, reading is work of the training thread, wherever it is done.
-        joined = _join(pieces, self._num_pieces, pin_memory=self._pin_memory)
-        batches = ahead_of(joined, _READY) if self._pieces.num_workers else joined
+        batches = ahead_of(joined, _READY) if num_workers else joined
         try:
             for batch, reports in batches:
                 for report in reports:
@@ -260,30 +325,38 @@ class TrainingLoader:
         finally:
             batches.close()
             # The workers end with this, or, if a traceback keeps the frame, at the process's exit.
-            del pieces, joined, batches
+            del parts, joined, batches
 
+    def _join(
+        self, parts: Iterator[BatchPart | Exception], memory: BatchMemory
+    ) -> Generator[tuple[PolicyBatch, list[LoadReport]]]:
+        """Hand micro-batches over when each worker's part of them is there.
 
-def _join(
-    pieces: Iterator[BatchPart | Exception], num_pieces: int, *, pin_memory: bool
-) -> Generator[tuple[PolicyBatch, list[LoadReport]]]:
-    """Put the pieces of each micro-batch together.
-
-    Raises:
-        ShardError: If a worker has met data that cannot be read.
-        OSError: If storage fails.
-    """
-    try:
-        while True:
-            parts = []
-            for piece in islice(pieces, num_pieces):
-                if isinstance(piece, Exception):
-                    raise piece
-                parts.append(piece)
-            batch = concatenate_batches([part.batch for part in parts])
-            yield (batch.pin_memory() if pin_memory else batch), [part.report for part in parts]
-    finally:
-        # A traceback may keep this frame, and the workers live as long as what they come from.
-        del pieces
+        Raises:
+            ShardError: If a worker has met data that cannot be read.
+            OSError: If storage fails.
+        """
+        try:
+            for number in count():
+                # Taking a part asks its worker for another one, so far ahead.
+                memory.reserve(number + self._num_ahead)
+                told: list[BatchPart] = []
+                for part in islice(parts, max(1, self._parts.num_workers)):
+                    if isinstance(part, Exception):
+                        raise part
+                    told.append(part)
+                batch = memory.lend(number).to_batch(
+                    num_valid_in_step=sum(part.num_valid_in_step for part in told),
+                    window_ids=[name for part in told for name in part.window_ids],
+                    planned_window_ids=[name for part in told for name in part.planned_window_ids],
+                )
+                if self._pin_memory:
+                    batch = batch.pin_memory()
+                yield batch, [part.report for part in told]
+                del batch
+        finally:
+            # A traceback may keep this frame, and the workers live as long as what they come from.
+            del parts
 
 
 def ahead_of(items: Generator[_Item], num_ready: int) -> Generator[_Item]:

@@ -237,7 +237,9 @@ def _parse(array: pa.Array, *, what: str, width: int, cause: str) -> Float64[np.
 
 def _decode(column: pa.Array | pa.ChunkedArray) -> pa.Array:
     """Take a column in one piece, without the ways in which values are packed."""
-    array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    array = column
+    if isinstance(array, pa.ChunkedArray):
+        array = array.chunk(0) if array.num_chunks == 1 else array.combine_chunks()
     if isinstance(array, pa.ExtensionArray):
         array = array.storage
     return array.dictionary_decode() if isinstance(array, pa.DictionaryArray) else array
@@ -253,7 +255,9 @@ def _count_items(array: pa.Array) -> Int64[np.ndarray, " rows"]:
     """Count each row's items, of which a plain number is one; -1 where a list is missing."""
     if not _is_list(array.type):
         return np.ones(len(array), dtype=np.int64)
-    counts = array.value_lengths().fill_null(-1)
+    counts = array.value_lengths()
+    if counts.null_count:
+        counts = counts.fill_null(-1)
     return counts.to_numpy(zero_copy_only=False).astype(np.int64)
 
 

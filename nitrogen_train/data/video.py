@@ -18,20 +18,26 @@ decoder holds nothing, and one object serves every worker.
   here none outlives its call.
 """
 
+import contextlib
 import importlib.util
 import io
 import re
 import struct
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from functools import partial
+from typing import Any, Protocol, runtime_checkable
 
 import av
 import numpy as np
+from av.codec.context import CodecContext
 from av.container import InputContainer
 from av.error import FFmpegError
 from av.index import IndexEntry
+from av.packet import Packet
+from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
@@ -48,6 +54,12 @@ _FORMATS = {"format_whitelist": "mp4,mov,matroska,webm,mpegts,avi,jpeg_pipe"}
 # With one of these in it, an mp4's header does not list all frames at the times when they are
 # shown: they come in another order, from fragments, or the header is compressed.
 _BOXES_THAT_HIDE = (b"ctts", b"mvex", b"cmov")
+
+_CODEC_FACTS = (
+    "extradata", "codec_tag", "width", "height", "color_range", "color_primaries", "color_trc",
+    "colorspace",
+)  # fmt: skip
+"""What a container tells the codec about a video; colours are in the header alone, at times."""
 
 _Columns = tuple[
     Int64[np.ndarray, " p"], Int64[np.ndarray, " p"], Bool[np.ndarray, " p"], Bool[np.ndarray, " p"]
@@ -126,7 +138,7 @@ def open_video(video: bytes) -> Iterator[OpenVideo]:
         DecodeError: If FFmpeg fails on it, it is cut short, or holds no video.
         UnsupportedVideoError: If its frames cannot be told apart, or PyAV has no decoder for them.
     """
-    try:
+    with _naming_faults():
         file = io.BytesIO(video)
         with av.open(file, "r", options=_FORMATS, metadata_errors="replace") as container:
             stream = container.streams.best("video")
@@ -137,6 +149,12 @@ def open_video(video: bytes) -> Iterator[OpenVideo]:
             stream.thread_count = 1
             table = _read_table(video, container, stream)
             yield OpenVideo(container=container, stream=stream, table=table)
+
+
+@contextmanager
+def _naming_faults() -> Iterator[None]:
+    try:
+        yield
     # PyAV maps FFmpeg's codes to many built-in types; this is the base of them all.
     except FFmpegError as error:
         raise DecodeError(f"PyAV cannot decode the video: {first_line(error)}") from error
@@ -154,20 +172,30 @@ def first_line(error: Exception) -> str:
 
 
 def _read_table(video: bytes, container: InputContainer, stream: VideoStream) -> FrameTable:
+    entries = _list_entries(video, stream)
+    if _tells_all(container, stream, entries) and not _hides_frames(video):
+        return _order_frames(stream, _read_index(video, entries))
+    return _order_frames(stream, _read_packets(container, stream))
+
+
+def _list_entries(video: bytes, stream: VideoStream) -> Sequence[IndexEntry]:
     if len(stream.index_entries) > len(video):
         raise DecodeError(
             f"the video's table lists {len(stream.index_entries)} frames in {len(video)} bytes"
         )
-    entries = stream.index_entries[:]
-    if (
-        is_mp4(container)
-        and len(entries) == stream.frames
-        and not any(entry.is_discard for entry in entries)
-        and not _hides_frames(video)
-    ):
-        pts, seeks, is_key, is_shown = _read_index(video, entries)
-    else:
-        pts, seeks, is_key, is_shown = _read_packets(container, stream)
+    return stream.index_entries[:]
+
+
+def _tells_all(
+    container: InputContainer, stream: VideoStream, entries: Sequence[IndexEntry]
+) -> bool:
+    """Tell whether a file's table lists every frame, and each of them is shown."""
+    is_whole = is_mp4(container) and len(entries) == stream.frames
+    return is_whole and not any(entry.is_discard for entry in entries)
+
+
+def _order_frames(stream: VideoStream, columns: _Columns) -> FrameTable:
+    pts, seeks, is_key, is_shown = columns
     order = np.argsort(pts, kind="stable")
     keys = order[is_key[order]]
     table = FrameTable(
@@ -206,18 +234,30 @@ def _read_index(video: bytes, entries: Sequence[IndexEntry]) -> _Columns:
 
 def _hides_frames(video: bytes) -> bool:
     """Tell whether an mp4's header is not found, or tells less than all of its frames."""
+    header = _find_header(video)
+    return header is None or any(box in header for box in _BOXES_THAT_HIDE)
+
+
+def _has_one_description(header: bytes) -> bool:
+    """Tell whether all frames of an mp4 are coded with the parameters that its header gives."""
+    _, _, rest = header.partition(b"stsd")
+    # Behind the box's name: version and flags, then the count.
+    return rest[4:8] == b"\0\0\0\1" and b"stsd" not in rest
+
+
+def _find_header(video: bytes) -> bytes | None:
+    """Find the box of an mp4 that lists its frames; None if there is none."""
     position = 0
     while position + 16 <= len(video):
         size, kind = struct.unpack_from(">I4s", video, position)
         if size == 1:
             (size,) = struct.unpack_from(">Q", video, position + 8)
         if size < 8:
-            return True
+            return None
         if kind == b"moov":
-            header = video[position : position + size]
-            return any(box in header for box in _BOXES_THAT_HIDE)
+            return video[position : position + size]
         position += size
-    return True
+    return None
 
 
 def _read_packets(container: InputContainer, stream: VideoStream) -> _Columns:
@@ -245,6 +285,136 @@ def _read_packets(container: InputContainer, stream: VideoStream) -> _Columns:
     return pts, seeks, is_key.astype(bool), is_shown.astype(bool)
 
 
+class EncodedVideo(Protocol):
+    """A video of which some frames are decoded now, and others later."""
+
+    def decode(
+        self,
+        indices: Sequence[int] | None = None,
+        *,
+        out: UInt8[np.ndarray, "f h w 3"] | None = None,
+    ) -> UInt8[np.ndarray, "f h w 3"]:
+        """Decode frames to RGB.
+
+        Args:
+            indices: As for `VideoDecoder`.
+            out: Memory to decode into, where the frames are in order and of its size.
+
+        Returns:
+            The frames, in `out` or in memory of their own.
+
+        Raises:
+            DecodeError: As for `VideoDecoder`.
+        """
+        ...
+
+
+class _ReopenedVideo:
+    """A video that a library opens anew each time."""
+
+    def __init__(self, decoder: "VideoDecoder", video: bytes) -> None:
+        self._decoder = decoder
+        self._video = video
+
+    def decode(
+        self,
+        indices: Sequence[int] | None = None,
+        *,
+        out: UInt8[np.ndarray, "f h w 3"] | None = None,
+    ) -> UInt8[np.ndarray, "f h w 3"]:
+        del out
+        return self._decoder.decode(self._video, indices=indices)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Packets:
+    """Where a plain H.264 mp4 holds its frames, and what a decoder must know to begin."""
+
+    video: bytes
+    table: FrameTable
+    starts: list[int]
+    """First byte of each frame's packet, in the order in which frames are stored and shown."""
+    sizes: list[int]
+    keys: list[int]
+    """Frames at which decoding can start."""
+    facts: dict[str, Any]
+    """Attributes of the codec's context, as the container sets them."""
+
+    def decode_from(self, key: int) -> Iterator[VideoFrame]:
+        """Decode from a key frame on, by its place among the key frames.
+
+        Raises:
+            FFmpegError: If a packet is damaged.
+        """
+        codec = self._take_codec()
+        pts, is_sound = self.table.pts.tolist(), True
+        try:
+            for index in range(self.keys[key], len(pts)):
+                start = self.starts[index]
+                packet = Packet(self.video[start : start + self.sizes[index]])
+                packet.pts = packet.dts = pts[index]
+                yield from codec.decode(packet)
+            yield from codec.decode(None)
+        except FFmpegError:
+            is_sound = False
+            raise
+        finally:
+            if is_sound:
+                _IDLE_CODECS.append((self.facts, codec))
+
+    def _take_codec(self) -> VideoCodecContext:
+        """Take a decoder that has decoded a video of the same parameters, or a new one."""
+        with contextlib.suppress(IndexError):
+            # Popped at once: another thread may look for one, too.
+            facts, codec = _IDLE_CODECS.pop()
+            if facts == self.facts:
+                codec.flush_buffers()
+                return codec
+        codec = CodecContext.create("h264", "r")
+        for name, value in self.facts.items():
+            setattr(codec, name, value)
+        codec.thread_count = 1
+        return codec
+
+
+_IDLE_CODECS: deque[tuple[dict[str, Any], VideoCodecContext]] = deque(maxlen=2)
+"""Decoders that wait for the next video: a new one costs as much as decoding three frames."""
+
+
+def _list_packets(video: bytes) -> _Packets | None:
+    """Find the packets of a video that needs no demuxer beside its header; None if it does.
+
+    Raises:
+        DecodeError: If the header lists frames that cannot be.
+    """
+    header = _find_header(video)
+    if header is None or _hides_frames(video) or not _has_one_description(header):
+        return None
+    # With frames behind it, FFmpeg would decode the first ones to know more.
+    file = io.BytesIO(video[: int.from_bytes(video[:4])] + header)
+    with (
+        contextlib.suppress(FFmpegError),
+        av.open(file, "r", options=_FORMATS, metadata_errors="replace") as container,
+    ):
+        stream = container.streams.best("video")
+        if not isinstance(stream, VideoStream) or stream.codec_context is None:
+            return None
+        codec, entries = stream.codec_context, _list_entries(video, stream)
+        is_h264 = codec.name == "h264" and codec.extradata is not None
+        if not is_h264 or not _tells_all(container, stream, entries):
+            return None
+        table = _order_frames(stream, _read_index(video, entries))
+        return _Packets(
+            video=video,
+            table=table,
+            starts=[entry.pos for entry in entries],
+            sizes=[entry.size for entry in entries],
+            keys=np.searchsorted(table.pts, table.key_pts).tolist(),
+            facts={name: getattr(codec, name) for name in _CODEC_FACTS},
+        )
+    return None
+
+
 class PyAVDecoder:
     """PyAV: the fastest of the backends, and exact on every kind of file."""
 
@@ -256,32 +426,83 @@ class PyAVDecoder:
         Raises:
             DecodeError: If the video is damaged, too large, or has no such frame.
         """
-        with open_video(video) as opened:
-            table = opened.table
-            wanted, places = np.unique(table.select(indices), return_inverse=True)
-            pictures = np.empty((len(wanted), table.height, table.width, 3), dtype=np.uint8)
-            cursor = _Cursor(opened)
-            # One for all frames: setting it up costs as much as converting a frame.
-            converter = VideoReformatter()
-            for index, picture in zip(wanted, pictures, strict=True):
-                frame = cursor.read(int(index))
-                if (frame.height, frame.width) != picture.shape[:2]:
-                    raise DecodeError(
-                        f"frame {index} of the video is {frame.width}x{frame.height}, "
-                        f"expected {table.width}x{table.height}"
-                    )
-                picture[:] = converter.reformat(frame, format="rgb24", threads=1).to_ndarray()
-        is_in_order = len(places) == len(wanted) and (np.diff(places) > 0).all()
-        return pictures if is_in_order else pictures[places]
+        return self.open(video).decode(indices)
+
+    def open(self, video: bytes) -> "EncodedVideo":
+        """Remember a video, as `VideoDecoder` says."""
+        return _PyAVVideo(video)
+
+
+class _PyAVVideo:
+    """A video whose table is read once: what is decoded later needs no demuxer."""
+
+    def __init__(self, video: bytes) -> None:
+        self._video = video
+        self._packets: _Packets | None = None
+
+    def decode(
+        self,
+        indices: Sequence[int] | None = None,
+        *,
+        out: UInt8[np.ndarray, "f h w 3"] | None = None,
+    ) -> UInt8[np.ndarray, "f h w 3"]:
+        if self._packets is None:
+            self._packets = _list_packets(self._video)
+        if self._packets is None:
+            with open_video(self._video) as opened:
+                decode_from = partial(_decode_container, opened)
+                return _read_frames(opened.table, decode_from, indices, out)
+        with _naming_faults():
+            return _read_frames(self._packets.table, self._packets.decode_from, indices, out)
+
+
+def _decode_container(opened: OpenVideo, key: int) -> Iterator[VideoFrame]:
+    opened.container.seek(int(opened.table.key_seeks[key]), stream=opened.stream)
+    return opened.container.decode(opened.stream)
+
+
+def _read_frames(
+    table: FrameTable,
+    decode_from: Callable[[int], Iterator[VideoFrame]],
+    indices: Sequence[int] | None,
+    out: UInt8[np.ndarray, "f h w 3"] | None,
+) -> UInt8[np.ndarray, "f h w 3"]:
+    """Decode frames, into `out` if they are as large.
+
+    Raises:
+        DecodeError: If one is damaged or missing.
+    """
+    wanted, places = np.unique(table.select(indices), return_inverse=True)
+    is_in_order = len(places) == len(wanted) and bool((np.diff(places) > 0).all())
+    shape = len(wanted), table.height, table.width, 3
+    if out is None or out.shape != shape or not is_in_order:
+        out = np.empty(shape, np.uint8)
+    cursor = _Cursor(table, decode_from)
+    # One for all frames: setting it up costs as much as converting a frame.
+    converter = VideoReformatter()
+    for index, picture in zip(wanted.tolist(), out, strict=True):
+        frame = cursor.read(index)
+        if frame.height != table.height or frame.width != table.width:
+            raise DecodeError(
+                f"frame {index} of the video is {frame.width}x{frame.height}, "
+                f"expected {table.width}x{table.height}"
+            )
+        plane = converter.reformat(frame, format="rgb24", threads=1).planes[0]
+        data = memoryview(plane)  # pyright: ignore[reportArgumentType] - it is a buffer
+        lines = np.frombuffer(data, np.uint8).reshape(table.height, plane.line_size)
+        # Lines may be padded.
+        picture[:] = lines[:, : 3 * table.width].reshape(shape[1:])
+    return out if is_in_order else out[places]
 
 
 class _Cursor:
     """Finds frames that are asked for in the order in which they are shown."""
 
-    def __init__(self, opened: OpenVideo) -> None:
-        self._container, self._stream = opened.container, opened.stream
-        self._pts = opened.table.pts
-        self._key_pts, self._key_seeks = opened.table.key_pts, opened.table.key_seeks
+    def __init__(
+        self, table: FrameTable, decode_from: Callable[[int], Iterator[VideoFrame]]
+    ) -> None:
+        self._decode_from = decode_from
+        self._pts, self._key_pts = table.pts, table.key_pts
         # The first frame that is shown from each key frame on.
         self._keys = np.searchsorted(self._pts, self._key_pts)
         self._frames: Iterator[VideoFrame] = iter(())
@@ -310,8 +531,7 @@ class _Cursor:
         return frame
 
     def _seek(self, key: int) -> None:
-        self._container.seek(int(self._key_seeks[key]), stream=self._stream)
-        self._frames = self._container.decode(self._stream)
+        self._frames = self._decode_from(key)
         self._start_pts = self._key_pts[key]
 
     def _advance(self, index: int) -> VideoFrame | None:
@@ -320,14 +540,15 @@ class _Cursor:
         Raises:
             DecodeError: If a frame on the way is damaged.
         """
+        wanted = self._pts[index]
         for frame in self._frames:
             # Frames shown before the key frame and stored after it lack what they build on.
             if frame.pts is None or frame.pts < self._start_pts:
                 continue
             if frame.is_corrupt:
                 raise DecodeError(f"the video is damaged at frame {index} or shortly before it")
-            if frame.pts >= self._pts[index]:
-                return frame if frame.pts == self._pts[index] else None
+            if frame.pts >= wanted:
+                return frame if frame.pts == wanted else None
         return None
 
 
@@ -357,6 +578,10 @@ class DecordDecoder:
             return reader.get_batch(wanted).asnumpy()
         except (decord.DECORDError, RuntimeError, IndexError) as error:
             raise DecodeError(f"decord cannot decode the video: {first_line(error)}") from error
+
+    def open(self, video: bytes) -> EncodedVideo:
+        """Remember a video, as `VideoDecoder` says."""
+        return _ReopenedVideo(self, video)
 
 
 def _check_exact(video: bytes, opened: OpenVideo) -> None:
@@ -424,6 +649,10 @@ class TorchcodecDecoder:
             raise UnsupportedVideoError("torchcodec returns other frames of the video")
         return batch.data.numpy()
 
+    def open(self, video: bytes) -> EncodedVideo:
+        """Remember a video, as `VideoDecoder` says."""
+        return _ReopenedVideo(self, video)
+
 
 @runtime_checkable
 class VideoDecoder(Protocol):
@@ -445,6 +674,10 @@ class VideoDecoder(Protocol):
             DecodeError: If the video is damaged, too large, or has no such frame.
             UnsupportedVideoError: If this backend cannot decode the video exactly.
         """
+        ...
+
+    def open(self, video: bytes) -> EncodedVideo:
+        """Remember a whole file of which frames will be decoded several times; opens nothing."""
         ...
 
 

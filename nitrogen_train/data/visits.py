@@ -1,129 +1,38 @@
 """Fetch a clip once, decode it a stretch at a time, and hand it out window by window: a visit.
 
-    planned visit ─► clip_reader ─► decoded stretch ─► windows ─► samples ─► PolicyBatch
+    planned visit ─► clip_reader ─► decoded stretch, in the lane's memory ─► windows
 
 What cannot be read is replaced by windows that the plan itself draws, so that a fault in the data
 changes the stream in the same way at any number of ranks and workers.
 """
 
-import hashlib
-from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from weakref import WeakValueDictionary
 
 import numpy as np
-import torch
-from jaxtyping import Bool, Float32, Int64, UInt8
+from jaxtyping import Int64, UInt8
 
-from nitrogen_train.actions import ActionSpace
-from nitrogen_train.batch import PolicyBatch, WindowId
+from nitrogen_train.batch import WindowId
 from nitrogen_train.data.clip_reader import ClipReader, DecodedClip, EncodedClip, Fault
+from nitrogen_train.data.collate import Window, cut_windows
 from nitrogen_train.data.mixture import Source
-from nitrogen_train.data.order import STRETCH, WindowPlan
+from nitrogen_train.data.order import STRETCH, Turns, WindowPlan
 from nitrogen_train.data.reads_ahead import ReadsAhead
 from nitrogen_train.data.schema import ShardError
+from nitrogen_train.data.windows import Located
 
 MAX_ATTEMPTS = 16
 """Windows drawn in place of one that cannot be read, before the data set is given up."""
 
 
-class Window(NamedTuple):
-    """One sample before it is cut."""
-
-    source: Source
-    clip: DecodedClip
-    frame: int
-    """The last observed frame."""
-    planned: WindowId
-    """Window that the plan has here; another window stands in where this one cannot be read."""
-    occurrence: int
-    """Tells the times apart that the same window is delivered."""
-
-    @property
-    def id(self) -> WindowId:
-        """Name what is delivered."""
-        return WindowId(self.source.name, self.clip.clip_id, self.frame)
-
-
-class WindowCollator:
-    """Cuts windows and stacks them into a `PolicyBatch`."""
-
-    def __init__(self, *, space: ActionSpace, games: Sequence[str], seed: int) -> None:
-        """Fix what all windows share.
-
-        Args:
-            space: The layout of the actions.
-            games: Names in the order of their ids, from 1; other games are 0, unconditional.
-            seed: The run's, from which each sample's is derived.
-        """
-        self._space = space
-        self._game_ids = {name: index for index, name in enumerate(games, start=1)}
-        self._seed = seed
-        self.labelled_controls = int(space.label_mask.sum())
-        # A masked value must be one that the network may see as an input: centred and released.
-        self._neutral = np.array([0.0] * len(space.buttons) + [0.5] * len(space.sticks), np.float32)
-
-    def collate(self, windows: Sequence[Window], *, num_valid_in_step: int) -> PolicyBatch:
-        """Build a batch.
-
-        Args:
-            windows: One per sample.
-            num_valid_in_step: See `PolicyBatch`.
-        """
-        num, shape = len(windows), windows[0].source.window
-        # As decoded, colours last: each frame is copied once, and nothing is transposed.
-        side = windows[0].clip.frames.shape[1]
-        frames = np.empty((num, shape.num_frames, side, side, 3), np.uint8)
-        frame_mask = np.empty((num, shape.num_frames), bool)
-        actions = np.tile(self._neutral, (num, shape.action_horizon, 1))
-        row_mask = np.empty((num, shape.action_horizon), bool)
-        for index, window in enumerate(windows):
-            frame_mask[index] = self._cut_frames(window, frames[index])
-            row_mask[index] = self._cut_rows(window, actions[index])
-        seeds = [_sample_seed(self._seed, window.id, window.occurrence) for window in windows]
-        return PolicyBatch(
-            frames=torch.from_numpy(frames.transpose(0, 1, 4, 2, 3)),
-            frame_mask=torch.from_numpy(frame_mask),
-            actions=torch.from_numpy(actions),
-            action_mask=torch.from_numpy(row_mask[:, :, None] & self._space.label_mask),
-            game_id=torch.tensor([self._game_ids.get(w.clip.game, 0) for w in windows]),
-            sample_seed=torch.tensor(seeds),
-            num_valid_in_step=torch.tensor(num_valid_in_step),
-            window_ids=tuple(window.id for window in windows),
-            planned_window_ids=tuple(window.planned for window in windows),
-        )
-
-    def _cut_frames(
-        self, window: Window, frames: UInt8[np.ndarray, "f h w 3"]
-    ) -> Bool[np.ndarray, " f"]:
-        """Fill in a window's frames, and say which of them exist."""
-        indices = window.source.window.frame_indices(window.frame)
-        window.clip.copy_frames(np.maximum(indices, 0), frames)
-        return indices >= 0
-
-    def _cut_rows(
-        self, window: Window, values: Float32[np.ndarray, "t a"]
-    ) -> Bool[np.ndarray, " t"]:
-        """Fill in a window's supervised rows, and say which these are."""
-        shape, clip = window.source.window, window.clip
-        rows = shape.row_mask(clip.valid, window.frame)
-        first, num_rows = window.frame + shape.action_offset, int(rows.sum())
-        values[:num_rows] = clip.values[first : first + num_rows]
-        return rows
-
-
-def _sample_seed(seed: int, window_id: WindowId, occurrence: int) -> int:
-    name = f"{seed}/{window_id.source}/{window_id.clip_id}/{window_id.frame}/{occurrence}"
-    digest = hashlib.blake2b(name.encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "little", signed=True)
-
-
 @dataclass(kw_only=True)
 class _Visit:
-    """The clip and the windows that a lane holds open."""
+    """The clips and the windows that a lane holds open."""
 
     source: int
     number: int
+    located: Located
+    """All its planned windows, in the order of handing out."""
     clips: dict[int, EncodedClip | Fault] = field(default_factory=dict[int, "EncodedClip | Fault"])
     stretch: int = -1
     windows: list[Window] = field(default_factory=list[Window])
@@ -174,81 +83,105 @@ class VisitReader:
         self._plan = plan
         self._reader = reader
         self._lanes: dict[int, _Visit] = {}
+        self._frames: dict[int, UInt8[np.ndarray, "kept h w 3"]] = {}
+        """Memory of each lane for the frames of a stretch; nobody looks at the one before."""
+        self._encoded: WeakValueDictionary[tuple[int, int], EncodedClip] = WeakValueDictionary()
+        """What some lane holds open, by source and clip: of few clips, lanes share most."""
         self._ahead = ReadsAhead(plan)
         self._kept: dict[tuple[int, int], DecodedClip] | None = None
         if fits_decoded(plan, frame_bytes=reader.frame_bytes, max_kept_bytes=max_kept_bytes):
             self._kept = {}
 
-    def announce(self, samples: Int64[np.ndarray, " n"]) -> None:
-        """Say which samples come later, so that slow reads begin; what is kept is read once."""
+    def announce(self, turns: Turns) -> None:
+        """Say whose turns come later, so that slow reads begin; what is kept is read once."""
         if self._kept is None:
-            self._ahead.announce(samples)
+            self._ahead.announce(turns)
 
     def close(self) -> None:
         """Begin no reads any more."""
         self._ahead.close()
 
-    def read(self, samples: Int64[np.ndarray, " n"]) -> list[Window]:
-        """Read the windows of some samples.
+    def read(self, turns: Turns) -> list[Window]:
+        """Read the windows of some turns, of which no two are of one lane.
+
+        They are to be copied before the next are read.
 
         Raises:
             ShardError: If `MAX_ATTEMPTS` windows drawn for one sample cannot be read.
             OSError: If storage fails for a reason that may pass.
         """
-        turns = self._plan.turns(samples)
-        columns = (samples, turns.lane, turns.source, turns.visit, turns.atom)
-        return [
-            self._read_window(*(int(value) for value in turn))
-            for turn in zip(*columns, strict=True)
-        ]
+        report = self._reader.report
+        windows: list[Window] = []
+        columns = turns.lane, turns.source, turns.visit, turns.atom
+        for lane, source, number, atom in zip(*map(np.ndarray.tolist, columns), strict=True):
+            visit = self._lanes.get(lane)
+            if visit is None or visit.number != number or visit.source != source:
+                visit = self._open(lane, source, number)
+            stretch, place = divmod(atom, STRETCH)
+            if visit.stretch != stretch:
+                self._decode_stretch(lane, visit, stretch)
+            windows.append(visit.windows[place])
+            cause = visit.causes[place]
+            if cause is not None:
+                report.replaced[self._plan.sources[source].name, cause] += 1
+        counts = np.bincount(turns.source, minlength=len(self._plan.sources)).tolist()
+        for source, num in zip(self._plan.sources, counts, strict=True):
+            if num:
+                report.windows[source.name] += num
+        return windows
 
-    def _read_window(self, sample: int, lane: int, source: int, number: int, atom: int) -> Window:
-        visit = self._lanes.get(lane)
-        if visit is None or (visit.source, visit.number) != (source, number):
-            if visit is not None:
-                self._ahead.forget(visit.source, visit.number)
-            visit = self._lanes[lane] = _Visit(source=source, number=number)
-        stretch, place = divmod(atom, STRETCH)
-        if visit.stretch != stretch:
-            self._decode_stretch(visit, stretch)
-        report, name = self._reader.report, self._plan.sources[source].name
-        report.windows[name] += 1
-        cause = visit.causes[place]
-        if cause is not None:
-            report.replaced[name, cause] += 1
-        return visit.windows[place]._replace(occurrence=sample)
+    def _open(self, lane: int, source: int, number: int) -> _Visit:
+        """Begin a lane's next visit."""
+        if lane in self._lanes:
+            self._ahead.forget(self._lanes[lane].source, self._lanes[lane].number)
+        atoms = np.arange(self._plan.interleaving.windows_per_visit)
+        located = self._plan.windows(source, number, atoms)
+        visit = self._lanes[lane] = _Visit(source=source, number=number, located=located)
+        return visit
 
-    def _decode_stretch(self, visit: _Visit, stretch: int) -> None:
+    def _decode_stretch(self, lane: int, visit: _Visit, stretch: int) -> None:
         source = self._plan.sources[visit.source]
-        atoms = np.arange(stretch * STRETCH, (stretch + 1) * STRETCH)
-        located = self._plan.windows(visit.source, visit.number, atoms)
-        clips, frames = located.clip.copy(), located.frame.copy()
-        planned = [
-            WindowId(source.name, source.manifest.clip_id(int(clip)), int(frame))
-            for clip, frame in zip(clips, frames, strict=True)
-        ]
+        first = stretch * STRETCH
+        clips = visit.located.clip[first : first + STRETCH].copy()
+        frames = visit.located.frame[first : first + STRETCH].copy()
+        planned: list[WindowId] | None = None
         windows: dict[int, Window] = {}
         causes: list[str | None] = [None] * STRETCH
         left = np.arange(STRETCH)
         fault: Fault | None = None
+        # Windows of the stretch before, which lie in the same memory.
+        visit.windows = []
         for attempt in range(1, MAX_ATTEMPTS + 1):
-            for clip in np.unique(clips[left]):
-                places = left[clips[left] == clip]
-                decoded = self._decode(visit, source, int(clip), frames[places])
+            seen = self._find_seen(source, clips, frames, left)
+            room = self._take_memory(lane, sum(len(indices) for _, _, indices in seen))
+            for clip, places, indices in seen:
+                decoded = self._decode(visit, source, clip, indices, out=room[: len(indices)])
+                room = room[len(indices) :]
                 if isinstance(decoded, Fault):
                     fault = decoded
-                for place in places:
-                    if isinstance(decoded, Fault):
+                    for place in places.tolist():
                         causes[place] = causes[place] or decoded.cause
-                    else:
-                        windows[int(place)] = Window(
-                            source, decoded, int(frames[place]), planned[place], occurrence=0
-                        )
-            left = np.array([place for place in left if int(place) not in windows], np.int64)
+                    continue
+                cut = cut_windows(
+                    decoded,
+                    frames[places],
+                    shape=source.window,
+                    source=source.name,
+                    planned=None if planned is None else [planned[p] for p in places.tolist()],
+                )
+                windows.update(zip(places.tolist(), cut, strict=True))
+            left = np.array([place for place in range(STRETCH) if place not in windows], np.int64)
             if not len(left):
                 break
-            others = self._plan.windows(visit.source, visit.number, atoms[left], attempt=attempt)
+            if planned is None:
+                planned = [
+                    WindowId(source.name, source.manifest.clip_id(clip), frame)
+                    for clip, frame in zip(clips.tolist(), frames.tolist(), strict=True)
+                ]
+            others = self._plan.windows(visit.source, visit.number, first + left, attempt=attempt)
             clips[left], frames[left] = others.clip, others.frame
+            # What has been decoded stays where it is.
+            self._frames.pop(lane, None)
         else:
             raise ShardError(
                 f"source {source.name!r} ({source.dataset}): {MAX_ATTEMPTS} clips in a row "
@@ -257,8 +190,39 @@ class VisitReader:
         visit.stretch, visit.causes = stretch, causes
         visit.windows = [windows[place] for place in range(STRETCH)]
 
+    @staticmethod
+    def _find_seen(
+        source: Source,
+        clips: Int64[np.ndarray, " n"],
+        frames: Int64[np.ndarray, " n"],
+        left: Int64[np.ndarray, " k"],
+    ) -> list[tuple[int, Int64[np.ndarray, " m"], Int64[np.ndarray, " kept"]]]:
+        """List clips, which windows are of each, and which frames these observe, in order."""
+        seen: list[tuple[int, Int64[np.ndarray, " m"], Int64[np.ndarray, " kept"]]] = []
+        for clip in np.unique(clips[left]).tolist():
+            places = left[clips[left] == clip]
+            observed = source.window.frame_indices(frames[places])
+            seen.append((clip, places, np.unique(np.maximum(observed, 0))))
+        return seen
+
+    def _take_memory(self, lane: int, num_frames: int) -> UInt8[np.ndarray, "kept h w 3"]:
+        """Take a lane's memory, made larger if it must be; nothing where clips are kept."""
+        if self._kept is not None:
+            num_frames = 0
+        memory = self._frames.get(lane)
+        if memory is None or len(memory) < num_frames:
+            side = self._reader.image_size
+            memory = self._frames[lane] = np.empty((num_frames, side, side, 3), np.uint8)
+        return memory
+
     def _decode(
-        self, visit: _Visit, source: Source, clip: int, frames: Int64[np.ndarray, " n"]
+        self,
+        visit: _Visit,
+        source: Source,
+        clip: int,
+        indices: Int64[np.ndarray, " kept"],
+        *,
+        out: UInt8[np.ndarray, "kept h w 3"],
     ) -> DecodedClip | Fault:
         kept = self._kept.get((visit.source, clip)) if self._kept is not None else None
         if kept is not None:
@@ -273,17 +237,21 @@ class VisitReader:
                 visit.clips.clear()
                 kept = self._kept[visit.source, clip] = self._reader.decode(encoded)
                 return kept
-            seen = (source.window.frame_indices(int(frame)) for frame in frames)
-            return self._reader.decode(encoded, np.unique(np.maximum(np.concatenate([*seen]), 0)))
+            return self._reader.decode(encoded, indices, out=out)
         except ShardError as error:
             return self._note(source, clip, error)
 
     def _fetch(self, visit: _Visit, source: Source, clip: int) -> EncodedClip | Fault:
-        row = source.manifest.row(clip)
         begun = self._ahead.take(visit.source, visit.number, clip)
+        shared = self._encoded.get((visit.source, clip))
+        if shared is not None:
+            return shared
+        row = source.manifest.row(clip)
         try:
             joined = source.window.rows_per_action(row.fps)
-            return self._reader.fetch(source.dataset, row, rows_per_action=joined, begun=begun)
+            encoded = self._reader.fetch(source.dataset, row, rows_per_action=joined, begun=begun)
+            self._encoded[visit.source, clip] = encoded
+            return encoded
         except ShardError as error:
             return self._note(source, clip, error)
 

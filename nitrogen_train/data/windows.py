@@ -19,7 +19,7 @@ a node map from the same files.
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -72,25 +72,28 @@ class WindowShape:
         """
         return count_rows_per_action(fps, self.action_hz)
 
-    def count_rows(self, valid_runs: Sequence[int], frame: int) -> int:
-        """Count the supervised rows of the window whose last frame is `frame`."""
-        first = frame + self.action_offset
-        for start, stop in zip(valid_runs[::2], valid_runs[1::2], strict=True):
-            if start <= first < stop:
-                return min(self.action_horizon, stop - first)
-        return 0
+    def frame_indices(self, frames: Int64[np.ndarray, " n"]) -> Int64[np.ndarray, "n f"]:
+        """List the observed frames of windows, oldest first; negative before the clip's start.
 
-    def frame_indices(self, frame: int) -> Int64[np.ndarray, " f"]:
-        """List the observed frames, oldest first; negative before the clip's start."""
-        return frame - self.frame_stride * np.arange(self.num_frames - 1, -1, -1)
+        Args:
+            frames: Each window's last observed frame.
+        """
+        return frames[:, None] - self.frame_stride * np.arange(self.num_frames - 1, -1, -1)
 
-    def row_mask(self, valid: Bool[np.ndarray, " rows"], frame: int) -> Bool[np.ndarray, " t"]:
-        """Mark the predicted rows that are supervised, True up to the first that is not valid."""
-        first = frame + self.action_offset
-        mask = np.zeros(self.action_horizon, dtype=bool)
-        within = valid[first : first + self.action_horizon]
-        mask[: len(within)] = np.logical_and.accumulate(within)
-        return mask
+    def count_rows(
+        self, valid: Bool[np.ndarray, " rows"], frames: Int64[np.ndarray, " n"]
+    ) -> Int64[np.ndarray, " n"]:
+        """Count the supervised rows of windows, up to the first that is not valid.
+
+        Args:
+            valid: Of each of the clip's rows, whether it may be learned from.
+            frames: Each window's last observed frame.
+        """
+        first = frames + self.action_offset
+        edges = np.append(np.flatnonzero(~valid), len(valid))
+        # The first row that is not valid from there on.
+        stops = edges[np.minimum(np.searchsorted(edges, first), len(edges) - 1)]
+        return np.clip(stops - first, 0, self.action_horizon)
 
 
 @dataclass(frozen=True, kw_only=True)

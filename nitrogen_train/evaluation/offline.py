@@ -259,7 +259,7 @@ class _Predictor:
     def _predict_batch(
         self, clip: DecodedClip, frames: Int64[np.ndarray, " windows"]
     ) -> Float32[np.ndarray, "windows a"]:
-        indices = np.stack([self.window.frame_indices(int(frame)) for frame in frames])
+        indices = self.window.frame_indices(frames)
         pictures = clip.frames[np.maximum(indices, 0)].transpose(0, 1, 4, 2, 3)
         chunks = sample_chunks(
             self._policy,

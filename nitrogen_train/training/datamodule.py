@@ -13,6 +13,7 @@ from nitrogen_train.actions import ActionSpace
 from nitrogen_train.actions.space import SAME_RATE
 from nitrogen_train.batch import PolicyBatch
 from nitrogen_train.data.clip_reader import ClipReader, LoadReport, Quarantine
+from nitrogen_train.data.collate import WindowCollator
 from nitrogen_train.data.mixture import Source
 from nitrogen_train.data.order import BatchShape, Share, WindowPlan
 from nitrogen_train.data.stream import (
@@ -22,7 +23,7 @@ from nitrogen_train.data.stream import (
     obey_training_alone,
 )
 from nitrogen_train.data.video import choose_decoder
-from nitrogen_train.data.visits import WindowCollator, estimate_lane_bytes, fits_decoded
+from nitrogen_train.data.visits import estimate_lane_bytes, fits_decoded
 from nitrogen_train.runtime.processes import count_cores
 
 _log = logging.getLogger(__name__)

@@ -15,11 +15,11 @@ import numpy as np
 from nitrogen_train.actions import GAMEPAD
 from nitrogen_train.batch import PolicyBatch
 from nitrogen_train.data.clip_reader import ClipReader, Quarantine
+from nitrogen_train.data.collate import WindowCollator
 from nitrogen_train.data.mixture import Source, load_sources
 from nitrogen_train.data.order import BatchShape, Interleaving, Share, WindowPlan
 from nitrogen_train.data.stream import TrainingLoader, TrainingStream
 from nitrogen_train.data.video import choose_decoder
-from nitrogen_train.data.visits import WindowCollator
 from nitrogen_train.data.windows import WindowShape
 
 GLOBAL_BATCH_SIZE = 48

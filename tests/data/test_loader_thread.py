@@ -4,9 +4,7 @@ import threading
 from collections.abc import Generator
 
 import pytest
-import torch
 
-from nitrogen_train.batch import PolicyBatch, concatenate_batches
 from nitrogen_train.data.stream import ahead_of
 
 
@@ -68,25 +66,3 @@ def test_closing_ends_the_thread_though_nobody_takes_what_it_has() -> None:
 
     assert is_closed.wait(30)
     assert not [thread for thread in threading.enumerate() if thread.name == "loader"]
-
-
-def test_pieces_are_joined_as_they_lie_in_memory() -> None:
-    def make(num: int) -> PolicyBatch:
-        frames = torch.randint(256, (num, 1, 8, 8, 3), dtype=torch.uint8)
-        return PolicyBatch(
-            frames=frames.movedim(-1, 2),
-            frame_mask=torch.ones(num, 1, dtype=torch.bool),
-            actions=torch.rand(num, 2, 25),
-            action_mask=torch.ones(num, 2, 25, dtype=torch.bool),
-            game_id=torch.zeros(num, dtype=torch.int64),
-            sample_seed=torch.arange(num),
-            num_valid_in_step=torch.tensor(7),
-            window_ids=(),
-        )
-
-    parts = [make(3), make(2)]
-    joined = concatenate_batches(parts)
-
-    assert joined.frames.stride() == (192, 192, 1, 24, 3)
-    assert torch.equal(joined.frames, torch.cat([part.frames for part in parts]))
-    assert torch.equal(joined.actions, torch.cat([part.actions for part in parts]))

@@ -26,6 +26,7 @@ from data_tools.inspection.clip_checks import examine_clip
 from data_tools.inspection.read_run import choose_run
 from nitrogen_train.actions import GAMEPAD
 from nitrogen_train.data.clip_reader import ClipReader, Quarantine
+from nitrogen_train.data.collate import WindowCollator
 from nitrogen_train.data.dataset import Dataset
 from nitrogen_train.data.encode import encode_video
 from nitrogen_train.data.manifest import read_manifest
@@ -34,7 +35,6 @@ from nitrogen_train.data.schema import ShardError
 from nitrogen_train.data.stored_clips import ACTION_DECODERS
 from nitrogen_train.data.stream import TrainingLoader, TrainingStream
 from nitrogen_train.data.video import choose_decoder
-from nitrogen_train.data.visits import WindowCollator
 from nitrogen_train.run.data_of_run import build_plan
 
 STICK = GAMEPAD.index("LEFT_STICK_X")

@@ -16,10 +16,10 @@ from nitrogen_train.actions import GAMEPAD
 from nitrogen_train.batch import WindowId
 from nitrogen_train.config import load_defaults, shape_batch
 from nitrogen_train.data.clip_reader import ClipReader, Quarantine
+from nitrogen_train.data.collate import WindowCollator
 from nitrogen_train.data.order import BatchShape, Share
 from nitrogen_train.data.stream import TrainingLoader, TrainingStream
 from nitrogen_train.data.video import choose_decoder
-from nitrogen_train.data.visits import WindowCollator
 from nitrogen_train.run.data_of_run import build_plan
 from nitrogen_train.training.run_folder import write_run_facts
 
