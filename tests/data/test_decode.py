@@ -1,7 +1,9 @@
 import importlib.util
+import io
 import random
 import sys
 
+import av
 import numpy as np
 import pytest
 from barcode_videos import ENCODINGS, NUM_FRAMES, draw_barcode, make_video, read_barcodes
@@ -13,6 +15,7 @@ from nitrogen_train.data.video import (
     TorchcodecDecoder,
     UnsupportedVideoError,
     VideoDecoder,
+    _list_packets,
     choose_decoder,
 )
 
@@ -37,6 +40,21 @@ REFUSED: dict[type, set[str]] = {
 @pytest.fixture(params=BACKENDS)
 def decoder(request: pytest.FixtureRequest) -> VideoDecoder:
     return request.param()
+
+
+def tag_colours(video: bytes, colours: int, color_range: int) -> bytes:
+    """Copy a video with colours that its container names and its frames do not."""
+    file = io.BytesIO()
+    with av.open(io.BytesIO(video)) as given, av.open(file, "w", format="mp4") as out:
+        stream = out.add_stream_from_template(given.streams.video[0])
+        for name in ("color_primaries", "color_trc", "colorspace"):
+            setattr(stream.codec_context, name, colours)
+        stream.codec_context.color_range = color_range
+        for packet in given.demux(given.streams.video[0]):
+            if packet.dts is not None:
+                packet.stream = stream
+                out.mux(packet)
+    return file.getvalue()
 
 
 def choose_indices(num_frames: int) -> list[list[int]]:
@@ -75,6 +93,72 @@ def test_all_frames_come_in_order_from_every_encoding(encoding: str) -> None:
 
     assert frames.shape == (NUM_FRAMES - num_hidden, height, width, 3)
     assert read_barcodes(frames) == list(range(num_hidden, NUM_FRAMES))
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_a_video_that_is_kept_open_gives_what_a_demuxer_gives(
+    encoding: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    video, num_hidden = make_video(encoding)
+    kept = PyAVDecoder().open(video)
+    every = choose_indices(NUM_FRAMES - num_hidden)
+
+    frames = [kept.decode(indices) for indices in every]
+
+    monkeypatch.setattr("nitrogen_train.data.video._list_packets", lambda _: None)
+    for indices, got in zip(every, frames, strict=True):
+        expected = PyAVDecoder().decode(video, indices=indices)
+        if encoding == "intra refresh":
+            # The first pictures after a refresh build on what was in memory, for all FFmpeg knows.
+            assert read_barcodes(got) == read_barcodes(expected)
+        else:
+            np.testing.assert_array_equal(got, expected)
+
+
+@pytest.mark.parametrize("colours", [1, 5, 9])
+@pytest.mark.parametrize("color_range", [1, 2])
+def test_colours_that_the_header_alone_names_are_heeded(
+    colours: int, color_range: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    video = tag_colours(make_video("all key frames")[0], colours, color_range)
+    untagged = PyAVDecoder().decode(make_video("all key frames")[0], indices=[30])
+
+    frames = PyAVDecoder().decode(video, indices=[30])
+
+    monkeypatch.setattr("nitrogen_train.data.video._list_packets", lambda _: None)
+    np.testing.assert_array_equal(frames, PyAVDecoder().decode(video, indices=[30]))
+    assert color_range == 1 or (frames != untagged).any()
+
+
+def test_a_video_of_two_descriptions_is_left_to_the_demuxer() -> None:
+    video, _ = make_video("all key frames")
+    assert _list_packets(video) is not None
+
+    place = video.index(b"stsd") + 8
+    twice = video[: place + 3] + b"\2" + video[place + 4 :]
+
+    assert _list_packets(twice) is None
+
+
+def test_frames_are_decoded_into_memory_that_is_given(decoder: VideoDecoder) -> None:
+    video, _ = make_video("all key frames")
+    expected = decoder.decode(video, indices=[3, 4, 9])
+    memory = np.zeros_like(expected)
+
+    frames = decoder.open(video).decode([3, 4, 9], out=memory)
+
+    np.testing.assert_array_equal(frames, expected)
+    assert frames is memory or not memory.any()
+
+
+@pytest.mark.parametrize("indices", [[4, 3, 9], [3, 3, 4], [3, 4, 9]])
+def test_memory_that_does_not_fit_is_left_alone(indices: list[int]) -> None:
+    video, _ = make_video("all key frames")
+    expected = PyAVDecoder().decode(video, indices=indices)
+    memory = np.zeros((4, *expected.shape[1:]), np.uint8)
+
+    np.testing.assert_array_equal(PyAVDecoder().open(video).decode(indices, out=memory), expected)
+    assert not memory.any()
 
 
 def test_a_refusal_says_why_in_one_line() -> None:
