@@ -21,6 +21,7 @@ from benchmarks.encoding import (
     measure_encodings,
     read_clip,
 )
+from benchmarks.feeding import describe_feeding, measure_feeding
 from benchmarks.loading import measure_loading
 from benchmarks.loading_report import describe_loading
 from benchmarks.machine import describe_machine, measure_matmul_rate
@@ -71,7 +72,8 @@ def run_sampling(arguments: argparse.Namespace) -> Result:
 
 
 def run_training(arguments: argparse.Namespace) -> Result:
-    """Measure a training step at some sizes."""
+    """Measure a training step at some sizes, and what feeds it."""
+    feeding = measure_feeding()
     costs = [
         measure_training(_SIZES[name], num_blocks=_NUM_BLOCKS[name]) for name in arguments.sizes
     ]
@@ -79,7 +81,8 @@ def run_training(arguments: argparse.Namespace) -> Result:
         {**asdict(cost), "overhead_s": cost.overhead_s, "overhead_share": cost.overhead_share}
         for cost in costs
     ]
-    return describe_training(costs), results
+    text = f"{describe_training(costs)}\n{describe_feeding(feeding)}"
+    return text, [*results, *map(asdict, feeding)]
 
 
 def run_strategies(arguments: argparse.Namespace) -> Result:

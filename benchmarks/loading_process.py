@@ -64,8 +64,8 @@ class LoaderBlocks:
                 return
 
 
-def build_loader(data: DataConfig, *, start_step: int) -> TrainingLoader:
-    """Build the loader of a training's only rank."""
+def build_stream(data: DataConfig, *, start_step: int = 0) -> TrainingStream:
+    """Build the stream of a training's only rank."""
     plan = build_plan(RunConfig(data=data))
     space = get_action_space(data.action_space)
     shape = BatchShape(
@@ -76,7 +76,7 @@ def build_loader(data: DataConfig, *, start_step: int) -> TrainingLoader:
     reader = ClipReader(
         space=space, decoder=choose_decoder(data.decoder), image_size=data.image_size
     )
-    stream = TrainingStream(
+    return TrainingStream(
         plan=plan,
         share=Share(shape=shape, rank=0),
         reader=reader,
@@ -84,8 +84,12 @@ def build_loader(data: DataConfig, *, start_step: int) -> TrainingLoader:
         max_kept_bytes=int(data.clip_cache_gib * 2**30),
         start_step=start_step,
     )
+
+
+def build_loader(data: DataConfig, *, start_step: int = 0) -> TrainingLoader:
+    """Build the loader of a training's only rank."""
     return TrainingLoader(
-        stream,
+        build_stream(data, start_step=start_step),
         num_workers=data.num_workers,
         prefetch_factor=data.prefetch_factor,
         pin_memory=False,

@@ -57,13 +57,14 @@ class PolicyBatch:
         def move(tensor: Tensor) -> Tensor:
             return tensor.to(device, non_blocking=non_blocking)
 
-        return self._map(move)
+        return self.map(move)
 
     def pin_memory(self) -> "PolicyBatch":
         """Pin every tensor, so that copies to a GPU can overlap with computation."""
-        return self._map(Tensor.pin_memory)
+        return self.map(Tensor.pin_memory)
 
-    def _map(self, function: Callable[[Tensor], Tensor]) -> "PolicyBatch":
+    def map(self, function: Callable[[Tensor], Tensor]) -> "PolicyBatch":
+        """Replace every tensor."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         return replace(
             self,
