@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Complex64, Float32, Int64
 
-from data_tools.watching.any_skin.press_splits import LEVELS, PressSplit, find_split
+from data_tools.watching.any_skin.press_splits import LEVELS, PressSplit, find_click_split
 from nitrogen_train.overlay_reader.pad_crops import BUTTON_SIDE, CROP_HEIGHT, CROP_WIDTH
 
 _HALF_SIDE = BUTTON_SIDE // 2
@@ -172,7 +172,7 @@ class ClickLook:
         """
         shown = _cut_patches(luma, chroma, place, caps)
         usual = np.median(shown, axis=0)
-        split = find_split(shown - usual, caps[:, 3], size, places=caps[:, :2])
+        split = find_click_split(shown - usual, caps[:, 3], size, caps[:, :2])
         return None if split is None else cls(place, usual, split)
 
     def read(
