@@ -95,7 +95,7 @@ class StickSprite:
         """
         side = len(self.weights)
         disc = _draw_disc(side)
-        shifts = _round_places((caps[:, :2] + np.array(self.rest)) / 2)
+        shifts = _round_places((caps[:, :2] + np.array(self.rest, np.float32)) / 2)
         for number, (x, y) in enumerate(shifts):
             behind = self.behind[:, _REACH + y :, _REACH + x :][:, :side, :side]
             left, top = self.middle[0] + x - side // 2, self.middle[1] + y - side // 2
