@@ -63,9 +63,10 @@ test test-full: export OMP_NUM_THREADS = 1
 test: $(VENV)/.installed slurm xvfb  ## the tests, about seven minutes: several ranks, whole commands, then the fast ones
 	$(PYTEST) -m 'not full and not gpu'
 
-test-full: test  ## and hours more: shapes in every call, whole games and stories, every interruption, every combination
+test-full: test  ## and hours more: shapes in every call, whole games and stories, every interruption, every combination, full size
 	$(PYTEST) $(SHAPES) -m 'not slow and not full and not unchecked and not gpu'
-	$(PYTEST) -m full
+	$(PYTEST) -m 'full and not alone'
+	$(BIN)/python -m pytest -m alone tests/training/test_full_size.py
 
 test-gpu: $(VENV)/.installed  ## on a GPU node, ten minutes: NCCL, CUDA, fused AdamW, bf16, torch.compile, DeepSpeed, offload
 	@if $(BIN)/python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; \

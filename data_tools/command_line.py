@@ -212,13 +212,6 @@ def add_shard_settings(verb: argparse.ArgumentParser) -> None:
     verb.add_argument(
         "--clips-per-shard", type=int, default=64, metavar="N", help="clips in one tar"
     )
-    verb.add_argument(
-        "--filling",
-        choices=["black", "surroundings"],
-        default="black",
-        help="what is put where a drawn controller is hidden; what continues its surroundings is "
-        "more like what a policy sees there when it plays",
-    )
     add_workers(verb)
     verb.add_argument(
         "--part",
@@ -228,8 +221,21 @@ def add_shard_settings(verb: argparse.ArgumentParser) -> None:
     )
 
 
+def add_filling(verb: argparse.ArgumentParser) -> None:
+    """Ask what hides a drawn controller, of a verb whose inputs may say where one is."""
+    verb.add_argument(
+        "--filling",
+        choices=["black", "surroundings"],
+        default="black",
+        help="what is put where a drawn controller is hidden; what continues its surroundings is "
+        "more like what a policy sees there when it plays",
+    )
+
+
 def read_shard_settings(options: argparse.Namespace) -> "ShardSettings":
-    """Read the answers to `add_shard_settings`, but for `out`, `workers` and `part`.
+    """Read the answers to `add_shard_settings` and `add_filling`.
+
+    Those to `out`, `workers` and `part` are left out; without `add_filling` nothing is hidden.
 
     Raises:
         ValueError: If one is out of range.
@@ -241,7 +247,7 @@ def read_shard_settings(options: argparse.Namespace) -> "ShardSettings":
         clip_seconds=options.clip_seconds,
         heldout_share=options.heldout_share,
         clips_per_shard=options.clips_per_shard,
-        filling=options.filling,
+        **({"filling": options.filling} if "filling" in options else {}),
     )
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from data_tools.command_line import (
     CommandParser,
+    add_filling,
     add_shard_settings,
     add_verb,
     add_workers,
@@ -54,6 +55,7 @@ def add_shard_verbs(verbs: "argparse._SubParsersAction[CommandParser]") -> None:
         help="with recordings of `record`, `record-screen`, `ingest recording` or `watch`",
     )
     add_shard_settings(verb)
+    add_filling(verb)
     merge = add_verb(
         verbs,
         "merge",

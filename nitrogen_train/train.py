@@ -79,7 +79,11 @@ def train(config: RunConfig, *, config_yaml: str) -> Path:
     validate(config)
     check_components(config)
     check_world(config.trainer)
-    check_gpus(config.trainer, num_visible=torch.cuda.device_count())
+    check_gpus(
+        config.trainer,
+        num_visible=torch.cuda.device_count(),
+        has_mps=torch.backends.mps.is_available(),
+    )
     output_dir = Path(config.output_dir)
     refuse_another_model(output_dir, config_yaml=config_yaml)
     if config.num_threads is not None:

@@ -222,6 +222,19 @@ def test_a_policy_to_start_from_that_is_not_there_is_told_before_anything_is_ask
         assert f"init_from: no policy at {Path(path)}: there is no such" in told
 
 
+def test_settings_are_checked_before_the_weights_to_start_from_are_read(
+    tell: Callable[..., str], write_dataset: Callable[..., Path], clip_plan: Any, tmp_path: Path
+) -> None:
+    write_dataset(tmp_path / "set", [clip_plan(clip_id="a")])
+    (tmp_path / "ng.pt").write_text("to do\n")
+    words = ["experiment=finetune", "init_from=ng.pt", "+data.sources.mine.path=set", "max_steps=2"]
+
+    assert "is no ng.pt" in tell(*words)
+    assert "schedule.warmup_steps=5 and " in tell(*words, "schedule.warmup_steps=5")
+    assert "warmup_steps=5" in tell(*words, "schedule.warmup_steps=5", "plan=true")
+    assert "output_dir=set is a data set" in tell(*words, "output_dir=set")
+
+
 def test_the_data_is_checked_before_a_training_starts(
     tell: Callable[..., str], write_dataset: Callable[..., Path], clip_plan: Any, tmp_path: Path
 ) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from data_tools.command_line import (
     CommandParser,
+    add_filling,
     add_shard_settings,
     add_verb,
     add_workers,
@@ -105,6 +106,7 @@ def add_nitrogen(formats: "argparse._SubParsersAction[CommandParser]") -> None:
         "--crop-game-area", action="store_true", help="keep the game's part of the picture only"
     )
     add_shard_settings(verb)
+    add_filling(verb)
 
 
 def _index(options: argparse.Namespace) -> int:

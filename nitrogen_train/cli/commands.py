@@ -287,19 +287,13 @@ def _train(cfg: DictConfig) -> float | None:
     check_keys(cfg, RunConfig)
     TRAIN.refuse_missing(cfg)
     check_kinds(cfg, job.overrides.task, config_name=TRAIN.config_name)
+    # Before the weights of `init_from` are read: an ng.pt at full size takes half a minute.
+    _refuse_what_cannot_start(OmegaConf.to_object(cfg))  # pyright: ignore[reportArgumentType]
     adopt_policy(cfg, job.overrides.task)
     config: RunConfig = OmegaConf.to_object(cfg)  # pyright: ignore[reportAssignmentType]
     if config.plan:
-        validate_schedule(config)
-        with waiting(_IMPORTS, after_s=_SILENT_S):
-            from nitrogen_train.run.plan_report import plan_run
-        with waiting("counting the policy's operations"):
-            text = plan_run(config)
-        write_out(text)
+        _write_plan(config)
         return None
-    validate(config)
-    if is_first_rank() and find_last_checkpoint(Path(config.output_dir) / "checkpoints") is None:
-        check_output_dir(config.output_dir)
     with waiting("opening the data sets") if is_first_rank() else nullcontext():
         # In the config, so that the policy, the run folder and a resume have the same.
         cfg.data.games = choose_games(config)
@@ -324,6 +318,24 @@ def _train(cfg: DictConfig) -> float | None:
     quieten_lightning()
     run_training(config, config_yaml=config_yaml)
     return read_last(Path(config.output_dir), "val/loss") if is_sweep else None
+
+
+def _refuse_what_cannot_start(config: RunConfig) -> None:
+    """Refuse settings that no weights could make right, or a folder that cannot be the run's."""
+    if config.plan:
+        validate_schedule(config)
+        return
+    validate(config)
+    if is_first_rank() and find_last_checkpoint(Path(config.output_dir) / "checkpoints") is None:
+        check_output_dir(config.output_dir)
+
+
+def _write_plan(config: RunConfig) -> None:
+    with waiting(_IMPORTS, after_s=_SILENT_S):
+        from nitrogen_train.run.plan_report import plan_run
+    with waiting("counting the policy's operations"):
+        text = plan_run(config)
+    write_out(text)
 
 
 def _refuse_ranks_of_a_point(config: RunConfig) -> None:

@@ -117,15 +117,57 @@ def advise(wanted: Forecast, gpu: Gpu) -> str:
     )
 
 
+def propose_micro_batch(wanted: Forecast, gpu: Gpu) -> str:
+    """Name the largest micro-batch with which a job fits, in the words of a command.
+
+    It divides the samples of a rank in a step, so that the step stays the same. Where not even one
+    sample fits, it comes with the change of the job that costs the least time.
+    """
+    for setup in _list_ways_out(wanted.setup):
+        largest = _enlarge(forecast(wanted.cost, setup), gpu)
+        if largest is None:
+            continue
+        gib = f"{largest.memory.total / 2**30:.1f} GiB of {USABLE_MEMORY * gpu.memory_gib:.1f}"
+        size = f"data.micro_batch_size={largest.setup.micro_batch_size}"
+        if change := _describe(wanted.setup, setup):
+            return f"not even 1 fits; with {change} {size}: {gib}"
+        is_kept = largest.setup.micro_batch_size == wanted.setup.micro_batch_size
+        return f"{size}{', as it is' * is_kept}: {gib}"
+    return (
+        "not even 1 fits, with activation_checkpointing=true, ZeRO and offload neither: freeze "
+        "more (frozen=[encoder.*]) or take a smaller model"
+    )
+
+
+def _enlarge(wanted: Forecast, gpu: Gpu) -> Forecast | None:
+    """Take the largest micro-batch that fits, among those that divide a rank's samples."""
+    setup = wanted.setup
+    share = setup.micro_batch_size * setup.accumulation
+    for accumulation in range(1, share + 1):
+        if share % accumulation == 0:
+            size = share // accumulation
+            changed = replace(setup, micro_batch_size=size, accumulation=accumulation)
+            found = forecast(wanted.cost, changed)
+            if found.fits(gpu):
+                return found
+    return None
+
+
 def _list_changes(setup: Setup) -> Iterator[Setup]:
     """List changes, from the ones that cost least time."""
+    for changed in _list_ways_out(setup):
+        yield from _shrink(changed)
+
+
+def _list_ways_out(setup: Setup) -> Iterator[Setup]:
+    """List ways to need less memory for the same micro-batch, the job as it is first."""
     strategies = [setup.strategy]
     if setup.num_gpus > 1:
         strategies += [name for name in ("zero_2", "zero_3") if name != setup.strategy]
     strategies.append("zero_2_offload")
     for strategy in strategies:
-        for is_checkpointed in (setup.is_checkpointed, True):
-            yield from _shrink(replace(setup, strategy=strategy, is_checkpointed=is_checkpointed))
+        for is_checkpointed in dict.fromkeys((setup.is_checkpointed, True)):
+            yield replace(setup, strategy=strategy, is_checkpointed=is_checkpointed)
 
 
 def _shrink(setup: Setup) -> Iterator[Setup]:
@@ -153,7 +195,7 @@ def _describe(before: Setup, after: Setup) -> str:
 def describe_plan(
     cost: PolicyCost, forecasts: Sequence[Forecast], refusals: Sequence[str], *, title: str
 ) -> str:
-    """Lay forecasts out, with their formulas, what does not fit and what to change.
+    """Lay forecasts out, with their formulas, what does not fit, what to change, what else fits.
 
     Args:
         cost: Of the policy.
@@ -165,6 +207,7 @@ def describe_plan(
     # Small policies are rows of zeros in GiB.
     unit = "GiB" if max(each.memory.total for each in forecasts) >= 2**30 else "MiB"
     again = cost.flops + cost.recomputed_flops
+    samples = setup.micro_batch_size * setup.accumulation
     lines = [
         f"COMPUTED, not measured: {title}",
         f"{cost.num_trained + cost.num_frozen:,} parameters, {cost.num_trained:,} learn; "
@@ -184,6 +227,9 @@ def describe_plan(
         "",
         *_list_advice(forecasts),
         *refusals,
+        "",
+        f"The largest micro-batch with which * fits, of the {samples} samples of a rank in a step",
+        *(f"  {gpu.name}: {propose_micro_batch(forecasts[0], gpu)}" for gpu in GPUS),
         "",
         FORMULAS,
         _describe_gpus(),

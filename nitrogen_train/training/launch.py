@@ -106,22 +106,30 @@ def check_world(trainer: Mapping[str, Any], environment: Mapping[str, str] = os.
         raise ValueError(f"srun has started {layout} processes on its nodes, {asked}: {remedy}")
 
 
-def check_gpus(trainer: Mapping[str, Any], *, num_visible: int) -> None:
-    """Refuse to share GPUs between processes.
+def check_gpus(trainer: Mapping[str, Any], *, num_visible: int, has_mps: bool = False) -> None:
+    """Refuse to share GPUs between processes, and a GPU that cannot train.
 
     Args:
         trainer: The node of `conf/trainer`.
-        num_visible: GPUs that this process sees; none trains on the CPU, where that is allowed.
+        num_visible: CUDA's GPUs that this process sees; none trains on the CPU, where that is
+            allowed.
+        has_mps: Whether this is a machine of Apple's with a GPU, which Lightning would take.
 
     Raises:
-        ValueError: If the node needs more of them.
+        ValueError: If the node needs more of them, or Apple's would be taken.
     """
-    if trainer["accelerator"] in ("gpu", "cuda") and num_visible == 0:
+    accelerator = trainer["accelerator"]
+    if accelerator == "mps" or (has_mps and accelerator in ("auto", "gpu")):
         raise ValueError(
-            f"trainer.accelerator={trainer['accelerator']}, and no GPU is visible here: start it "
+            f"trainer.accelerator={accelerator} takes Apple's GPU (MPS), which has no float64, in "
+            "which losses are summed: give trainer.accelerator=cpu"
+        )
+    if accelerator in ("gpu", "cuda") and num_visible == 0:
+        raise ValueError(
+            f"trainer.accelerator={accelerator}, and no GPU of CUDA's is visible here: start it "
             "on a node with GPUs and their driver, or give trainer.accelerator=cpu"
         )
-    if trainer["accelerator"] != "cpu" and 0 < num_visible < trainer["devices"]:
+    if accelerator != "cpu" and 0 < num_visible < trainer["devices"]:
         raise ValueError(
             f"trainer.devices={trainer['devices']}, and {num_visible} GPU"
             f"{'s are' if num_visible > 1 else ' is'} visible here: give trainer.devices="

@@ -57,6 +57,7 @@ def refusal(capsys: pytest.CaptureFixture[str], line: str) -> str:
         ("ingest recording a.mp4 --out o --game 'Elden Ring'", "write elden_ring"),
         ("record-screen --out o --game Celeste", "write celeste"),
         ("index tars --game Celeste", "write celeste"),
+        ("ingest lerobot set --out o --filling black", "there is no option --filling"),
     ],
 )
 def test_a_mistake_is_one_line_with_the_right_word(
@@ -73,6 +74,12 @@ def test_a_mistake_names_the_verb_whose_help_shows_more(capsys: pytest.CaptureFi
     said = refusal(capsys, "ingest recording a.mp4 --tim-unit s")
 
     assert "(nitrogen-data ingest recording --help shows all)" in said
+
+
+def test_a_filling_is_offered_where_a_controller_may_be_hidden() -> None:
+    offering = {prog for prog, verb in VERBS.items() if "--filling" in verb._option_string_actions}
+
+    assert offering == {"nitrogen-data shard", "nitrogen-data ingest nitrogen"}
 
 
 def test_a_negative_number_is_no_option() -> None:

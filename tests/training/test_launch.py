@@ -218,6 +218,17 @@ def test_more_processes_than_visible_gpus_are_refused() -> None:
         check_gpus(trainer_of(2), num_visible=1)
 
 
+@pytest.mark.parametrize("accelerator", ["auto", "gpu", "mps"])
+def test_a_gpu_of_apples_is_refused_by_name(accelerator: str) -> None:
+    trainer = trainer_of(1) | {"accelerator": accelerator}
+
+    with pytest.raises(ValueError, match=r"Apple's GPU \(MPS\), .*trainer.accelerator=cpu"):
+        check_gpus(trainer, num_visible=0, has_mps=True)
+    check_gpus(trainer | {"accelerator": "cpu"}, num_visible=0, has_mps=True)
+    with pytest.raises(ValueError, match="no GPU of CUDA's is visible"):
+        check_gpus(trainer | {"accelerator": "cuda"}, num_visible=0, has_mps=True)
+
+
 def test_what_lightning_makes_of_the_config_is_compared_with_it() -> None:
     refuse_another_world(2, trainer_of(1, 2))
 

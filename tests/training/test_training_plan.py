@@ -1,6 +1,7 @@
 """What a run would take, computed; what two processes really send and keep, beside it."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from nitrogen_train.run.forecast import (
     forecast,
     measure_cost,
 )
-from nitrogen_train.run.plan_report import advise, forecast_run, plan_run
+from nitrogen_train.run.plan_report import advise, forecast_run, plan_run, propose_micro_batch
 from nitrogen_train.training.throughput import GPUS, Gpu, find_gpu
 
 MEASURED_RUN = Path(__file__).parent / "measured_run.py"
@@ -117,6 +118,54 @@ def test_a_job_that_does_not_fit_is_told_the_smallest_change_that_does() -> None
     assert "smaller model" in advise(forecast(hopeless, setup()), RTX_4090)
 
 
+def read_size(proposal: str) -> int:
+    return int(proposal.partition("data.micro_batch_size=")[2].partition(":")[0].partition(",")[0])
+
+
+def test_the_largest_micro_batch_that_fits_is_proposed() -> None:
+    job = forecast(BIG, setup("ddp", micro_batch_size=8, accumulation=16))
+
+    assert propose_micro_batch(job, H100) == "data.micro_batch_size=128: 61.7 GiB of 71.6"
+    assert propose_micro_batch(job, RTX_4090) == "data.micro_batch_size=16: 17.9 GiB of 21.6"
+    job = forecast(BIG, setup("ddp", micro_batch_size=16, accumulation=8))
+    assert (
+        propose_micro_batch(job, RTX_4090) == "data.micro_batch_size=16, as it is: 17.9 GiB of 21.6"
+    )
+
+
+def test_a_proposed_micro_batch_divides_the_samples_of_a_rank_and_grows_with_memory() -> None:
+    job = forecast(BIG, setup("ddp", micro_batch_size=1, accumulation=60))
+    gpus = [replace(H100, memory_gib=13.5 + 0.4 * extra) for extra in range(80)]
+
+    sizes = [read_size(propose_micro_batch(job, gpu)) for gpu in gpus]
+
+    assert sizes == sorted(sizes)
+    assert {*sizes} == {1, 2, 3, 4, 5, 6, 10, 12, 15, 20, 30, 60}
+    for size, gpu in zip(sizes, gpus, strict=True):
+        at_it = replace(job.setup, micro_batch_size=size, accumulation=60 // size)
+        assert forecast(BIG, at_it).fits(gpu)
+
+
+@pytest.mark.parametrize(
+    ("strategy", "num_gpus", "memory_gib", "change"),
+    [
+        ("ddp", 8, 13.2, "; with activation_checkpointing=true data.micro_batch_size=4: "),
+        ("ddp", 8, 12.5, "; with strategy=zero_2 data.micro_batch_size=8: "),
+        ("single", 1, 6.9, "strategy=zero_2_offload activation_checkpointing=true data.micro_b"),
+        ("ddp", 8, 2.0, "with activation_checkpointing=true, ZeRO and offload neither: freeze"),
+    ],
+)
+def test_where_not_even_one_sample_fits_the_way_out_is_named(
+    strategy: str, num_gpus: int, memory_gib: float, change: str
+) -> None:
+    job = forecast(BIG, setup(strategy, num_gpus, micro_batch_size=4, accumulation=16))
+
+    proposal = propose_micro_batch(job, replace(RTX_4090, memory_gib=memory_gib))
+
+    assert proposal.startswith("not even 1 fits")
+    assert change in proposal
+
+
 def test_time_grows_with_what_is_sent_and_with_recomputation() -> None:
     near, far = forecast(BIG, setup(num_gpus=8)), forecast(BIG, setup(num_gpus=16))
     again = forecast(BIG, setup(num_gpus=8, is_checkpointed=True))
@@ -136,16 +185,21 @@ def test_the_moments_of_an_optimizer_are_counted_by_asking_it() -> None:
 def test_activations_are_counted_as_a_real_forward_pass_keeps_them(
     count_kept_bytes: Any,
 ) -> None:
-    from nitrogen_train.training.throughput import make_sample
+    from nitrogen_train.training.throughput import make_random_batch
 
     config = to_config(*TINY)
     cost = measure_cost(lambda: build(config.model), dtype=torch.float32)
     policy = build(config.model).train()
-    batch = make_sample(policy)
 
-    kept = count_kept_bytes(policy, lambda: policy.compute_loss(batch))
+    def count(num_samples: int) -> int:
+        batch = make_random_batch(
+            num_samples=num_samples, num_frames=1, image_size=32, action_horizon=4, action_dim=25
+        )
+        return count_kept_bytes(policy, lambda: policy.compute_loss(batch))
 
-    assert cost.activation_bytes == pytest.approx(kept, rel=0.05)
+    assert cost.activation_bytes == pytest.approx(count(1), rel=0.05)
+    # A micro-batch is proposed by the sample: what does not grow with it is counted more than once.
+    assert count(8) <= 8 * cost.activation_bytes <= 1.1 * count(8)
     assert cost.checkpointed_bytes < cost.activation_bytes
     assert cost.recomputed_flops > 0
 
@@ -167,6 +221,7 @@ def test_the_report_says_that_it_is_computed_and_what_cannot_run() -> None:
 
     assert text.startswith("COMPUTED, not measured: zero_2 on 1 GPU(s), 8 samples a step")
     assert "cannot run on 64 GPUs" in text
+    assert "\n  RTX 4090: data.micro_batch_size=8: " in text
     assert all(gpu.name in text for gpu in GPUS)
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Bool, Float32, Int64
 
 from data_tools.watching.any_skin.pad_networks import CropLayout, PadNetworks
-from data_tools.watching.any_skin.press_splits import PressSplit, find_inner, find_split
+from data_tools.watching.any_skin.press_splits import PressSplit, find_inner, find_press_split
 from nitrogen_train.overlay_reader.pad_crops import (
     BUTTON_SIDE,
     NUM_LOOKS,
@@ -79,7 +79,9 @@ class ButtonLooks:
             same = [column] * len(patches)
             read = networks.read_buttons(patches, presses[same], usual[same], kind)
             size = layout.sizes[layout.buttons[column]]
-            split = find_split(patches[:, :NUM_LOOKS], read, size, is_rest_sure=column in mended)
+            split = find_press_split(
+                patches[:, :NUM_LOOKS], read, size, is_rest_sure=column in mended
+            )
             splits.append(split)
             pressed[:, column] = read > 0.5 if split is None else split.pressed
             if pressed[:, column].any():

@@ -18,6 +18,7 @@ from jaxtyping import Bool, Float32, Float64
 
 from data_tools.watching.any_skin.button_looks import ButtonLooks
 from data_tools.watching.any_skin.pad_networks import CropLayout, PadNetworks
+from data_tools.watching.any_skin.press_splits import LEVELS
 from nitrogen_train.overlay_reader.pad_crops import (
     CROP_HEIGHT,
     CROP_WIDTH,
@@ -42,8 +43,6 @@ _AS_NEAR = 0.5
 """Of the distance of twins at rest: nearer than that, a change has made them look alike."""
 _AS_LARGE = 0.3
 """Of the usual change: a smaller one is noise."""
-_LEVELS = np.array([64.0, 32.0, 32.0], np.float32)
-"""Levels of brightness and colours in the unit of patches."""
 _MARGIN_PX = 2
 
 
@@ -71,7 +70,7 @@ def release_held(
     looks = ButtonLooks.find(luma, chroma, rest, layout, networks)
     for _ in names:
         is_told = looks.pressed.sum(axis=0) >= _FEWEST_MOMENTS
-        changes = looks.changes * is_told[:, None] * _LEVELS
+        changes = looks.changes * is_told[:, None] * LEVELS
         held = _find_held(changes)
         if held is None:
             shares = looks.pressed.mean(axis=0)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from av.video.frame import VideoFrame
@@ -97,6 +97,7 @@ class Find:
     confidence: float
 
 
+@runtime_checkable
 class Detector(Protocol):
     """Finds pads in moments of a video."""
 

@@ -9,7 +9,7 @@ press. But a button has two looks, and its video shows them many times: what par
 all else that changes there, is this video's own. Linear discriminants: Fisher (1936).
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,6 +48,8 @@ cap's place tells which of them is seen."""
 _LEAST_SPREAD = 1e-4
 """Added to the variance of what is measured, in units of a press: the logarithm has an end."""
 Patches = Float32[np.ndarray, "m 3 32 32"]
+Weights = Float32[np.ndarray, "3 h w"]
+"""Of the pixels on the button; their products with moments part these in two."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,52 +68,117 @@ class PressSplit:
         return (np.tensordot(patches, self.direction, 3) - self.released).astype(np.float32)
 
 
-def find_split(
+def find_press_split(
     patches: Patches,
     likely: Float32[np.ndarray, " m"],
     size: tuple[float, float],
     *,
-    places: Float32[np.ndarray, "m 2"] | None = None,
     is_rest_sure: bool = False,
 ) -> PressSplit | None:
     """Find what parts both looks of a button; None where nothing surely does.
+
+    What changes on a button more than around it, and as the network says, is a press.
 
     Args:
         patches: Differences from rest around the button, at moments from all over the video.
         likely: How likely each shows a press, in [0, 1], as the network says.
         size: Width and height of the button.
-        places: Of the cap of a stick that is clicked, from its rest. A look that comes and goes
-            with them is no click.
         is_rest_sure: Whether rest is known to show it released. Pressed is the look that is further
             from rest then, and else the one that is seen in fewer moments, or, where both are seen
             about as often, the one that the network takes for it.
     """
     inner = find_inner(size)
     changes = patches * LEVELS[:, None, None]
-    best, best_odds = None, 0.0
-    for weights, is_more in _iter_splits(changes[:, :, *inner], likely > _LIKELY):
-        likelier = abs(float(likely[is_more].mean() - likely[~is_more].mean()))
-        if places is None:
-            parted = min(_compare_around(changes, is_more, inner), _MOST_PARTED)
-            odds = _AROUND * parted + _LIKELIER * likelier + _BIAS
-        else:
-            shown = changes[:, :, *inner]
-            odds = _CLICK_LIKELIER * likelier + _CLICK_BIAS
-            odds += _CLICK_CLEAN * _measure_clearness(shown, weights, is_more)
-            odds += _CLICK_STRONG * _measure_strength(shown, is_more)
-            odds += _CLICK_PLACED * _explain_by_places(places, is_more)
-        if odds > best_odds:
-            best, best_odds = (weights, is_more), odds
+
+    def judge(weights: Weights, is_more: Bool[np.ndarray, " m"]) -> float:
+        parted = min(_compare_around(changes, is_more, inner), _MOST_PARTED)
+        return _AROUND * parted + _LIKELIER * _compare_likely(likely, is_more) + _BIAS
+
+    best = _choose_split(changes[:, :, *inner], likely, judge)
     if best is None:
         return None
-    weights, is_more = best
+    is_pressed = _is_rarer(best[1], likely)
     if is_rest_sure:
-        far, near = (_measure_distance(changes, part, inner) for part in (is_more, ~is_more))
+        far, near = (_measure_distance(changes, part, inner) for part in (best[1], ~best[1]))
         is_pressed = far > near
-    else:
-        share, chances = is_more.mean(), [likely[part].mean() for part in (is_more, ~is_more)]
-        is_rarer = share < _HALF
-        is_pressed = is_rarer if abs(share - _HALF) > _TIE else chances[0] >= chances[1]
+    return _build_split(patches, *best, inner, is_pressed=is_pressed)
+
+
+def find_click_split(
+    patches: Patches,
+    likely: Float32[np.ndarray, " m"],
+    size: tuple[float, float],
+    places: Float32[np.ndarray, "m 2"],
+) -> PressSplit | None:
+    """Find what parts both looks of the cap of a stick; None where nothing surely is a click.
+
+    A cap often fills its patch, so that nothing is around it. A click is two looks that are clean
+    apart, and that do not come and go with the cap's place.
+
+    Args:
+        patches: Differences from its usual look around the cap, at moments from all over the video.
+        likely: How likely each shows a click, in [0, 1], as the network says.
+        size: Width and height of the cap.
+        places: Of the cap, from its rest.
+
+    Returns:
+        The split; clicked is the look that is seen in fewer moments, or, where both are seen about
+        as often, the one that the network takes for a click.
+    """
+    inner = find_inner(size)
+    shown = patches[:, :, *inner] * LEVELS[:, None, None]
+
+    def judge(weights: Weights, is_more: Bool[np.ndarray, " m"]) -> float:
+        return (
+            _CLICK_LIKELIER * _compare_likely(likely, is_more)
+            + _CLICK_BIAS
+            + _CLICK_CLEAN * _measure_clearness(shown, weights, is_more)
+            + _CLICK_STRONG * _measure_strength(shown, is_more)
+            + _CLICK_PLACED * _explain_by_places(places, is_more)
+        )
+
+    best = _choose_split(shown, likely, judge)
+    if best is None:
+        return None
+    return _build_split(patches, *best, inner, is_pressed=_is_rarer(best[1], likely))
+
+
+def _choose_split(
+    shown: Float32[np.ndarray, "m 3 h w"],
+    likely: Float32[np.ndarray, " m"],
+    judge: Callable[[Weights, Bool[np.ndarray, " m"]], float],
+) -> tuple[Weights, Bool[np.ndarray, " m"]] | None:
+    """Choose the way to part moments that has the best odds; None where none has any."""
+    best, best_odds = None, 0.0
+    for weights, is_more in _iter_splits(shown, likely > _LIKELY):
+        odds = judge(weights, is_more)
+        if odds > best_odds:
+            best, best_odds = (weights, is_more), odds
+    return best
+
+
+def _compare_likely(likely: Float32[np.ndarray, " m"], is_more: Bool[np.ndarray, " m"]) -> float:
+    """Tell how much likelier the network takes one of both looks for a press."""
+    return abs(float(likely[is_more].mean() - likely[~is_more].mean()))
+
+
+def _is_rarer(is_more: Bool[np.ndarray, " m"], likely: Float32[np.ndarray, " m"]) -> bool:
+    """Tell whether a look is the rarer one, or, of two about as frequent, the network's press."""
+    share = is_more.mean()
+    if abs(share - _HALF) > _TIE:
+        return bool(share < _HALF)
+    return bool(likely[is_more].mean() >= likely[~is_more].mean())
+
+
+def _build_split(
+    patches: Patches,
+    weights: Weights,
+    is_more: Bool[np.ndarray, " m"],
+    inner: tuple[slice, slice],
+    *,
+    is_pressed: bool,
+) -> PressSplit:
+    """Build a split whose measure is 0 of released patches and 1 of pressed ones, on average."""
     if not is_pressed:
         weights, is_more = -weights, ~is_more
     direction = np.zeros(patches.shape[1:], np.float32)
@@ -131,7 +198,7 @@ def find_inner(size: tuple[float, float]) -> tuple[slice, slice]:
 
 def _iter_splits(
     changes: Float32[np.ndarray, "m 3 h w"], likely: Bool[np.ndarray, " m"]
-) -> Iterator[tuple[Float32[np.ndarray, "3 h w"], Bool[np.ndarray, " m"]]]:
+) -> Iterator[tuple[Weights, Bool[np.ndarray, " m"]]]:
     """Part moments in two in different ways; each comes with the weights that part them."""
     flat = changes.reshape(len(changes), -1).astype(np.float64)
     flat -= flat.mean(axis=0)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Complex64, Float32, Int64
 
-from data_tools.watching.any_skin.press_splits import LEVELS, PressSplit, find_split
+from data_tools.watching.any_skin.press_splits import LEVELS, PressSplit, find_click_split
 from nitrogen_train.overlay_reader.pad_crops import BUTTON_SIDE, CROP_HEIGHT, CROP_WIDTH
 
 _HALF_SIDE = BUTTON_SIDE // 2
@@ -95,7 +95,7 @@ class StickSprite:
         """
         side = len(self.weights)
         disc = _draw_disc(side)
-        shifts = _round_places((caps[:, :2] + np.array(self.rest)) / 2)
+        shifts = _round_places((caps[:, :2] + np.array(self.rest, np.float32)) / 2)
         for number, (x, y) in enumerate(shifts):
             behind = self.behind[:, _REACH + y :, _REACH + x :][:, :side, :side]
             left, top = self.middle[0] + x - side // 2, self.middle[1] + y - side // 2
@@ -172,7 +172,7 @@ class ClickLook:
         """
         shown = _cut_patches(luma, chroma, place, caps)
         usual = np.median(shown, axis=0)
-        split = find_split(shown - usual, caps[:, 3], size, places=caps[:, :2])
+        split = find_click_split(shown - usual, caps[:, 3], size, caps[:, :2])
         return None if split is None else cls(place, usual, split)
 
     def read(

@@ -196,6 +196,19 @@ def test_boxes_are_black_within_the_picture(dataset_dir: Path) -> None:
     assert shade(SLOW, "processed", 150, 100) > 140
 
 
+def test_boxes_are_filled_as_asked(inputs: tuple[Path, Path], tmp_path: Path) -> None:
+    more = ["--where", f"video_id == {SLOW} and chunk == 0", "--heldout-share", "0"]
+
+    assert main(arguments(inputs, tmp_path / "set", *more, "--filling", "surroundings")) == 0
+
+    (row,) = read_manifest(tmp_path / "set").rows()
+    clip = read_clip(tmp_path / "set", row)
+    assert clip.metadata.masked_boxes
+    frames = PyAVDecoder().decode(clip.video)
+    # One of the other boxes, whose surroundings are light.
+    assert frames[:, round(70 / HEIGHT * 128), round(70 / WIDTH * 128)].mean() > 140
+
+
 def test_what_is_dropped_has_its_reason(dataset_dir: Path) -> None:
     report = read_report(dataset_dir / "report.json")
 

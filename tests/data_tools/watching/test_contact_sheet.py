@@ -115,8 +115,8 @@ def test_of_an_unknown_skin_the_places_of_its_controls_are_marked(tmp_path: Path
     layout = OverlayLayout(
         layout="xbox", picture=(WIDTH, HEIGHT), box=(0, 0, 10, 5),
         places={
-            "SOUTH": (7, 2, 2, 2), "LEFT_TRIGGER": (5.5, 4, 1, 1), "EAST": (7, 0, 2, 2),
-            "LEFT_STICK": (2, 2, 1, 1),
+            "SOUTH": (7.0, 2.0, 2.0, 2.0), "LEFT_TRIGGER": (5.5, 4.0, 1.0, 1.0),
+            "EAST": (7.0, 0.0, 2.0, 2.0), "LEFT_STICK": (2.0, 2.0, 1.0, 1.0),
         },
         travels={"LEFT_STICK": 2.0},
     )  # fmt: skip

@@ -19,7 +19,7 @@ def draw(path: Path, num_rows: int, places: Callable[[int], list[tuple[int, ...]
     rng = np.random.default_rng(0)
     world = np.kron(rng.integers(0, 200, (60, 90)), np.ones((12, 12))).astype(np.uint8)
     encoding = StreamEncoding(bitrate=2_000_000, preset="ultrafast")
-    with VideoWriter(path, fps=10, width=WIDE, height=TALL, encoding=encoding) as writer:
+    with VideoWriter(path, fps=10.0, width=WIDE, height=TALL, encoding=encoding) as writer:
         for row in range(num_rows):
             left, top = rng.integers(0, 400), rng.integers(0, 300)
             frame = world[top : top + TALL, left : left + WIDE].copy()

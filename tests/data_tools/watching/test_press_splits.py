@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from data_tools.watching.any_skin.press_splits import LEVELS, find_split
+from data_tools.watching.any_skin.press_splits import LEVELS, find_click_split, find_press_split
 
 NUM_MOMENTS = 48
 SIZE = (12.0, 10.0)
@@ -29,7 +29,7 @@ def test_a_faint_press_beside_strong_changes_is_told_where_the_network_half_know
     patches = make_patches(rng, pressed, press=12)
     likely = np.where(pressed, 0.6, 0.1).astype(np.float32)
 
-    split = find_split(patches, likely, SIZE)
+    split = find_press_split(patches, likely, SIZE)
 
     assert split is not None
     np.testing.assert_array_equal(split.pressed, pressed)
@@ -41,7 +41,7 @@ def test_a_faint_press_beside_strong_changes_is_told_where_the_network_half_know
 def test_half_a_press_measures_half() -> None:
     rng = np.random.default_rng(0)
     pressed = np.arange(NUM_MOMENTS) % 4 == 0
-    split = find_split(make_patches(rng, pressed, press=40), pressed.astype(np.float32), SIZE)
+    split = find_press_split(make_patches(rng, pressed, press=40), pressed.astype(np.float32), SIZE)
     assert split is not None
 
     for share in (0.0, 0.5, 1.0):
@@ -54,15 +54,15 @@ def test_what_flashes_beside_a_button_that_is_not_used_is_no_press() -> None:
     patches = make_patches(rng, np.zeros(NUM_MOMENTS), press=0)
     flashes = (patches[:, 0, 0, 31] > 0.6).astype(np.float32)
 
-    assert find_split(patches, flashes, SIZE) is None
-    assert find_split(patches, np.zeros(NUM_MOMENTS, np.float32), SIZE) is None
+    assert find_press_split(patches, flashes, SIZE) is None
+    assert find_press_split(patches, np.zeros(NUM_MOMENTS, np.float32), SIZE) is None
 
 
 @pytest.mark.parametrize("count", [1, 2, 5])
 def test_moments_that_are_too_few_or_all_alike_part_nothing(count: int) -> None:
     zeros = np.zeros((count, 3, 32, 32), np.float32)
 
-    assert find_split(zeros, np.zeros(count, np.float32), SIZE) is None
+    assert find_press_split(zeros, np.zeros(count, np.float32), SIZE) is None
 
 
 def test_pressed_is_the_rarer_look_unless_rest_is_known() -> None:
@@ -70,8 +70,8 @@ def test_pressed_is_the_rarer_look_unless_rest_is_known() -> None:
     held = np.arange(NUM_MOMENTS) % 4 > 0
     patches = make_patches(rng, held, press=40)
 
-    rarer = find_split(patches, held.astype(np.float32), SIZE)
-    known = find_split(patches, held.astype(np.float32), SIZE, is_rest_sure=True)
+    rarer = find_press_split(patches, held.astype(np.float32), SIZE)
+    known = find_press_split(patches, held.astype(np.float32), SIZE, is_rest_sure=True)
 
     assert rarer is not None
     assert known is not None
@@ -88,10 +88,10 @@ def test_a_click_that_the_network_does_not_see_is_told_unless_places_explain_it(
     # As of a shadow that is seen when the stick is pushed to the left.
     pushed = anywhere * (1, 0) + np.where(clicked, -9, 9)[:, None] * (1, 0)
 
-    split = find_split(patches, unseen, SIZE, places=anywhere)
+    split = find_click_split(patches, unseen, SIZE, anywhere)
 
     assert split is not None
     np.testing.assert_array_equal(split.pressed, clicked)
-    assert find_split(patches, unseen, SIZE, places=pushed.astype(np.float32)) is None
+    assert find_click_split(patches, unseen, SIZE, pushed.astype(np.float32)) is None
     noise = make_patches(rng, np.zeros(96), press=0)
-    assert find_split(noise, unseen, SIZE, places=anywhere) is None
+    assert find_click_split(noise, unseen, SIZE, anywhere) is None

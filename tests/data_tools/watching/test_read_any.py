@@ -33,6 +33,9 @@ from nitrogen_train.overlay_reader.reader_networks import PadReaderNetworks
 from nitrogen_train.overlay_reader.train_reader import export_reader
 from nitrogen_train.skins.skin import Button, Picture, Skin, Stick
 
+# Networks that tell what is known stand for the trained ones, whose classes signatures name.
+pytestmark = pytest.mark.unchecked
+
 
 def make_boarded_skin() -> Skin:
     """The plain pad on a board with so many edges that those of its controls are few."""
