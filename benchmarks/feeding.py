@@ -210,6 +210,7 @@ def _iter_joined(data: DataConfig) -> Iterator[PolicyBatch]:
             batch_size=None,
             num_workers=data.num_workers,
             prefetch_factor=data.prefetch_factor,
+            multiprocessing_context="fork",
         )
     )
     while True:

@@ -9,6 +9,8 @@ otherwise.
 
 import ast
 from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -65,6 +67,7 @@ class Selection:
                 columns and shows an example.
         """
         self.expression = expression
+        self._schema, self._example = schema, example
         columns = _Columns(schema)
         try:
             tree = ast.parse(expression.strip(), mode="eval").body
@@ -76,6 +79,11 @@ class Selection:
                 f"cannot select by {expression!r}: {reason}; compare the columns "
                 f"{', '.join(columns.is_text)} as in: {example}"
             ) from error
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # The tests are closures: a process that is spawned parses the expression again.
+        build = partial(Selection, schema=self._schema, example=self._example)
+        return build, (self.expression,)
 
     def select(self, manifest: Manifest) -> Bool[np.ndarray, " clips"]:
         """Mark the clips for which the expression holds.

@@ -293,6 +293,8 @@ class TrainingLoader:
             num_workers=num_workers,
             prefetch_factor=prefetch_factor if num_workers else None,
             worker_init_fn=obey_training_alone,
+            # Forked, they share what is mapped; Python has other defaults, by version and system.
+            multiprocessing_context="fork" if num_workers and sys.platform == "linux" else None,
         )
         # Whom torch asks for parts ahead of the one that is taken.
         self._num_ahead = prefetch_factor if num_workers else 0

@@ -1,3 +1,4 @@
+import pickle
 from dataclasses import replace
 
 import numpy as np
@@ -117,3 +118,11 @@ def test_if_no_clip_is_left_each_part_is_counted_alone(manifest: Manifest) -> No
         "of 4 clips each part alone keeps: 1 by split == val, 1 by fps == 60, "
         "3 by game in [doom_gather, doom_defend]"
     )
+
+
+def test_a_selection_reaches_another_process() -> None:
+    selection = Selection("idle_share < 0.5 and game in [a, b]")
+
+    sent = pickle.loads(pickle.dumps(selection))
+
+    assert sent.expression == selection.expression
