@@ -194,7 +194,7 @@ TRAIN = CommandHelp(
         "data.action_offset", "data.global_batch_size", "data.micro_batch_size",
         "data.num_val_windows", "data.num_workers", "output_dir", "max_steps", "optimizer.lr",
         "schedule.warmup_share", "init_from", "frozen", "val_every_n_steps",
-        "checkpoint_every_n_steps", "seed", "plan",
+        "checkpoint_every_n_steps", "seed", "plan", "profile",
     ),
     asked=(("data.sources.mine.path", "DATASET"),),
     notes="A search or a grid, -m: docs/cluster.md. ",
@@ -290,16 +290,9 @@ def _train(cfg: DictConfig) -> float | None:
     adopt_policy(cfg, job.overrides.task)
     config: RunConfig = OmegaConf.to_object(cfg)  # pyright: ignore[reportAssignmentType]
     if config.plan:
-        validate_schedule(config)
-        with waiting(_IMPORTS, after_s=_SILENT_S):
-            from nitrogen_train.run.plan_report import plan_run
-        with waiting("counting the policy's operations"):
-            text = plan_run(config)
-        write_out(text)
+        _plan(config)
         return None
-    validate(config)
-    if is_first_rank() and find_last_checkpoint(Path(config.output_dir) / "checkpoints") is None:
-        check_output_dir(config.output_dir)
+    _check_before_data(config)
     with waiting("opening the data sets") if is_first_rank() else nullcontext():
         # In the config, so that the policy, the run folder and a resume have the same.
         cfg.data.games = choose_games(config)
@@ -308,6 +301,9 @@ def _train(cfg: DictConfig) -> float | None:
     check_world(config.trainer)
     if is_sweep:
         _refuse_ranks_of_a_point(config)
+    if config.profile is not None:
+        _profile(config)
+        return None
     config_yaml = OmegaConf.to_yaml(cfg, resolve=True)
     refuse_another_model(Path(config.output_dir), config_yaml=config_yaml)
     change = describe_change(Path(config.output_dir), max_steps=config.max_steps)
@@ -324,6 +320,33 @@ def _train(cfg: DictConfig) -> float | None:
     quieten_lightning()
     run_training(config, config_yaml=config_yaml)
     return read_last(Path(config.output_dir), "val/loss") if is_sweep else None
+
+
+def _plan(config: RunConfig) -> None:
+    if config.profile is not None:
+        raise ValueError("plan=true computes and profile measures: give one of them")
+    validate_schedule(config)
+    with waiting(_IMPORTS, after_s=_SILENT_S):
+        from nitrogen_train.run.plan_report import plan_run
+    with waiting("counting the policy's operations"):
+        text = plan_run(config)
+    write_out(text)
+
+
+def _check_before_data(config: RunConfig) -> None:
+    validate(config)
+    is_new = find_last_checkpoint(Path(config.output_dir) / "checkpoints") is None
+    if is_first_rank() and (is_new or config.profile is not None):
+        check_output_dir(config.output_dir)
+
+
+def _profile(config: RunConfig) -> None:
+    with waiting(_IMPORTS, after_s=_SILENT_S) if is_first_rank() else nullcontext():
+        from nitrogen_train.cli.profile_run import profile_run
+    line = "interrupted; nothing half-written is left" if is_first_rank() else ""
+    with interruptible(line):
+        text = profile_run(config)
+    write_out(text)
 
 
 def _refuse_ranks_of_a_point(config: RunConfig) -> None:
