@@ -341,6 +341,8 @@ def _check_before_data(config: RunConfig) -> None:
 
 
 def _profile(config: RunConfig) -> None:
+    # torch.profiler tells of itself, and of a GPU that is not there, in lines of its own.
+    os.environ.setdefault("KINETO_LOG_LEVEL", "6")
     with waiting(_IMPORTS, after_s=_SILENT_S) if is_first_rank() else nullcontext():
         from nitrogen_train.cli.profile_run import profile_run
     line = "interrupted; nothing half-written is left" if is_first_rank() else ""

@@ -1,7 +1,7 @@
 """Judge what a profile has measured, and write it as text: `nitrogen-train … profile=steps|loader`.
 
-    times of all ranks ─► p50, p95 by phase ─► the slowest rank ─► table
-    rate of a loader, needs of GPUs ─► workers, cores ─► table and verdict
+times of all ranks ─► p50, p95 by phase ─► the slowest rank ─► table
+rate of a loader, needs of GPUs ─► workers, cores ─► table and verdict
 """
 
 import math
@@ -151,10 +151,7 @@ def _describe_slowest(ranks: Sequence[RankTimes]) -> str:
     step_s = statistics.median(sum(step.values()) for each in ranks for step in each.steps)
     if found.own_s - found.others_s <= _EVEN * step_s:
         return f"the ranks are even; the slowest is rank {found.rank} on {host}: {numbers}"
-    return (
-        f"slowest: rank {found.rank} on {host}, {numbers}; most of the difference is in "
-        f"{found.phase!r}"
-    )
+    return f"slowest: rank {found.rank} on {host}, {numbers}; most of the difference: {found.phase}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -228,7 +225,7 @@ def describe_loader(
         f"{rate.start_s:.1f} s in which clips were opened",
         "",
         f"samples/s           {rate.samples_per_s:10,.0f}",
-        f"samples/s per core  {rate.samples_per_core_s:10,.0f}  of the {_describe_cores(rate)}",
+        f"samples/s per core  {rate.samples_per_core_s:10,.0f}  {_describe_cores(rate)}",
         f"decoded per sample  {rate.frames_decoded / rate.samples:10.2f}  frames",
         f"read                {rate.bytes_read / 2**20 / rate.seconds:10.1f}  MiB/s",
         "",
@@ -242,7 +239,7 @@ def describe_loader(
 
 
 def _describe_cores(rate: LoaderRate) -> str:
-    return f"{rate.cpu_s / rate.seconds:.1f} in use; {pluralize(rate.num_cores, 'core')} here"
+    return f"of {pluralize(rate.num_cores, 'core')} {rate.cpu_s / rate.seconds:.1f} are in use"
 
 
 def _lay_out_needs(rate: LoaderRate, needs: Mapping[str, float]) -> str:

@@ -191,9 +191,7 @@ class PhaseClock:
 
     def list_stretches(self) -> list[tuple[str, int, int]]:
         """List phases with their begin and end on the host, in nanoseconds."""
-        return [
-            (cut.phase, cut.at_ns, following.at_ns) for cut, following in pairwise(self._cuts)
-        ]
+        return [(cut.phase, cut.at_ns, following.at_ns) for cut, following in pairwise(self._cuts)]
 
     def _cut(self) -> None:
         if self._begins:
