@@ -5,7 +5,6 @@ with its workers, it prepares nothing in the time of others.
 """
 
 import json
-import multiprocessing
 import os
 import signal
 import subprocess
@@ -13,7 +12,6 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 

@@ -8,7 +8,7 @@ Nothing of the run's folder is read or changed; what is written lies in `profile
 
 import time
 from collections.abc import Callable
-from contextlib import closing, nullcontext
+from contextlib import nullcontext
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -92,7 +92,8 @@ def _profile_steps(config: RunConfig) -> str:
     callback = StepProfilerCallback(clock, steps, folder=folder)
     callbacks: list[Any] = trainer.callbacks  # pyright: ignore[reportAttributeAccessIssue]
     callbacks.append(callback)
-    trainer.profiler = PhaseProfiler(clock)
+    # Lightning sets it without declaring it.
+    trainer.profiler = PhaseProfiler(clock)  # pyright: ignore[reportAttributeAccessIssue]
     with timing_collectives(clock), leading_ranks(trainer):
         trainer.fit(module, datamodule)
     if not trainer.is_global_zero:
@@ -127,16 +128,14 @@ def _profile_loader(config: RunConfig) -> str:
     data, accumulation = config.data, shape_batch(config).accumulation
     # Each lane opens a clip in its first turn, and what was prepared ahead comes for nothing.
     num_warm_up = max(data.lane_groups * accumulation, data.prefetch_factor + 4)
-    most = config.max_steps * accumulation
-    numbers = {
-        "num_warm_up": min(num_warm_up, most), "num_measured": min(_MEASURED_MICRO_BATCHES, most),
-    }  # fmt: skip
-    total = sum(numbers.values()) * data.micro_batch_size if is_first_rank() else 0
+    num_measured = min(_MEASURED_MICRO_BATCHES, config.max_steps * accumulation)
+    total = (num_warm_up + num_measured) * data.micro_batch_size if is_first_rank() else 0
     with Progress(total=total, label="load", unit="sample") as progress:
         rate = measure_loader(
             datamodule.train_dataloader(),
-            **numbers,
             num_workers=min(data.num_workers, data.micro_batch_size),
+            num_warm_up=num_warm_up,
+            num_measured=num_measured,
             tell=progress.update,
         )
     text = describe_loader(rate, needs, micro_batch_size=data.micro_batch_size, notes=notes)
@@ -171,15 +170,15 @@ def measure_loader(
         tell: Is told the samples of each.
     """
     begin, samples = time.perf_counter(), 0
-    with closing(iter(loader)) as batches:
-        for batch in islice(batches, num_warm_up):
-            tell(len(batch))
-        loader.report.take()
-        start, cpu_start = time.perf_counter(), measure_cpu_s()
-        for batch in islice(batches, num_measured):
-            samples += len(batch)
-            tell(len(batch))
-        seconds, cpu_s = time.perf_counter() - start, measure_cpu_s() - cpu_start
+    batches = iter(loader)
+    for batch in islice(batches, num_warm_up):
+        tell(len(batch))
+    loader.report.take()
+    start, cpu_start = time.perf_counter(), measure_cpu_s()
+    for batch in islice(batches, num_measured):
+        samples += len(batch)
+        tell(len(batch))
+    seconds, cpu_s = time.perf_counter() - start, measure_cpu_s() - cpu_start
     report = loader.report.take()
     return LoaderRate(
         num_workers=num_workers,

@@ -37,7 +37,7 @@ from nitrogen_train.batch import PolicyBatch
 from nitrogen_train.runtime.atomic_files import write_atomically
 from nitrogen_train.runtime.progress import Progress
 
-PHASES = (
+PHASES: tuple[str, ...] = (
     "wait for data", "copy to device", "forward", "backward", "collective", "optimizer",
     "other host work",
 )  # fmt: skip
@@ -52,9 +52,9 @@ _PHASE_OF = {
 }
 """Phases by the last word of what Lightning calls an action; others belong to the one around."""
 _COLLECTIVES = (
-    "all_reduce", "reduce", "broadcast", "all_gather", "all_gather_into_tensor", "all_gather_object",
-    "reduce_scatter", "reduce_scatter_tensor", "broadcast_object_list", "barrier",
-    "_broadcast_coalesced",
+    "all_reduce", "reduce", "broadcast", "all_gather", "all_gather_into_tensor",
+    "all_gather_object", "reduce_scatter", "reduce_scatter_tensor", "broadcast_object_list",
+    "barrier", "_broadcast_coalesced",
 )  # fmt: skip
 """Functions of torch.distributed that Lightning, DeepSpeed, DDP and our own code call."""
 _WARM_UP_STEPS, _MEASURED_STEPS, _TRACED_MICRO_BATCHES = 3, 30, 8

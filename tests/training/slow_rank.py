@@ -15,7 +15,7 @@ class SlowRank(L.Callback):
         self._where = where
         self._seconds = seconds
 
-    def setup(self, trainer, pl_module, stage) -> None:
+    def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
         if trainer.global_rank != self._rank:
             return
         if self._where == "forward":

@@ -5,7 +5,7 @@ import json
 import os
 import time
 from collections.abc import Callable
-from itertools import accumulate, count, repeat
+from itertools import accumulate, count, pairwise, repeat
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -154,8 +154,9 @@ def test_collectives_and_waits_for_them_are_counted_and_torch_is_left_as_it_was(
 
     with timing_collectives(clock):
         clock.begin_step()
-        assert torch.distributed.all_reduce(None) is None  # pyright: ignore[reportArgumentType]
-        handle: Any = torch.distributed.all_reduce(None, async_op=True)  # pyright: ignore[reportArgumentType]
+        functions: Any = torch.distributed
+        assert functions.all_reduce(None) is None
+        handle = functions.all_reduce(None, async_op=True)
         assert (handle.wait(), handle.is_completed()) == ("waited", True)
         clock.begin_step()
 
@@ -213,7 +214,7 @@ def test_the_phases_of_a_real_step_are_told_apart(
     # The rows lie above each other: what is computed is within the phases of the last steps.
     assert phases[0]["ts"] < operations[0]["ts"]
     assert phases[-1]["ts"] > operations[-1]["ts"] - 1e6
-    for event, following in zip(phases, phases[1:], strict=False):
+    for event, following in pairwise(phases):
         assert event["ts"] + event["dur"] <= following["ts"] + 1
 
 
@@ -250,7 +251,21 @@ def test_a_table_has_p50_and_p95_of_each_rank_and_names_the_slowest() -> None:
         lines[0]
         == "20 steps of 16 samples on 2 ranks, 2 x 4 on each: 400.0 ms a step, 40 samples/s"
     )
-    assert lines[2].split() == "ms per step rank 0 p50 p95 share rank 1 p50 p95 share".split()
+    assert lines[2].split() == [
+        "ms",
+        "per",
+        "step",
+        "rank",
+        "0",
+        "p50",
+        "p95",
+        "share",
+        "rank",
+        "1",
+        "p50",
+        "p95",
+        "share",
+    ]
     assert lines[3].split()[-6:] == ["0.0", "0.0", "0%", "0.0", "200.0", "8%"]
     assert lines[5].split() == ["forward", "100.0", "100.0", "25%", "400.0", "400.0", "92%"]
     assert lines[10].split()[-3:] == ["400.0", "400.0", "100%"]
@@ -279,7 +294,7 @@ def test_of_many_ranks_the_spread_and_the_slowest_are_shown() -> None:
     text = describe_steps(ranks, shape=shape, max_wait_share=0.2, traces=[])
 
     forward = next(line for line in text.splitlines() if line.startswith("forward"))
-    assert forward.split()[1:] == "100.0 100.0 400.0 77 400.0 400.0 100%".split()
+    assert forward.split()[1:] == ["100.0", "100.0", "400.0", "77", "400.0", "400.0", "100%"]
     assert max(map(len, text.splitlines()[2:11])) <= 100
     assert "slowest: rank 77 on node-77, 400.0 ms" in text
 
@@ -332,8 +347,8 @@ def test_the_page_of_a_loader_has_its_rate_and_the_verdict_for_each_gpu() -> Non
     lines = [line.split() for line in text.splitlines()]
     assert lines[2] == ["samples/s", "500"]
     assert lines[3][:4] == ["samples/s", "per", "core", "250"]
-    assert lines[8] == "slow GPU 250 enough, 2.0 times 1 1.0 + 1".split()
-    assert lines[9] == "fast GPU 2,000 too slow, 25% 8 8.0 + 1".split()
+    assert lines[8] == ["slow", "GPU", "250", "enough,", "2.0", "times", "1", "1.0", "+", "1"]
+    assert lines[9] == ["fast", "GPU", "2,000", "too", "slow,", "25%", "8", "8.0", "+", "1"]
     assert lines[-1] == ["a", "note"]
 
 
