@@ -70,7 +70,7 @@ def describe_steps(
         ranks: What each has measured, in their order.
         shape: Of a step.
         max_wait_share: Of the time; waiting for data longer than this is told.
-        traces: Lines that say where they are.
+        traces: Lines that say where the traces are.
     """
     steps = [step for each in ranks for step in each.steps]
     total_s = sum(sum(step.values()) for step in steps)
@@ -121,8 +121,9 @@ def _lay_out_spread(ranks: Sequence[RankTimes]) -> str:
 
 
 def _list_rows(ranks: Sequence[RankTimes]) -> list[str | None]:
-    """List the phases to show; None is the whole step, and one rank alone has no collectives."""
-    return [*(phase for phase in PHASES if len(ranks) > 1 or phase != COLLECTIVE), None]
+    """List the phases to show; None is the whole step, and a rank alone may have no collectives."""
+    is_alone = not any(step[COLLECTIVE] for each in ranks for step in each.steps)
+    return [*(phase for phase in PHASES if not is_alone or phase != COLLECTIVE), None]
 
 
 def _describe_phase(times: RankTimes, phase: str | None) -> tuple[str, str, str]:

@@ -209,10 +209,10 @@ def _measure_s(cut: _Cut, following: _Cut) -> float:
 
 
 class PhaseProfiler(Profiler):
-    """Hears from Lightning what it does, and tells the clock."""
+    """Turns what Lightning tells its profiler into phases of a clock."""
 
     def __init__(self, clock: PhaseClock) -> None:
-        """Tell a clock."""
+        """Choose the clock."""
         super().__init__()
         self._clock = clock
         self._depths: dict[str, int] = {}
@@ -224,7 +224,7 @@ class PhaseProfiler(Profiler):
             self._depths[action_name] = self._clock.enter(phase)
 
     def stop(self, action_name: str) -> None:
-        """End it."""
+        """End the phase of an action, if it has one."""
         depth = self._depths.pop(action_name, None)
         if depth is not None:
             self._clock.leave_to(depth)
