@@ -12,7 +12,7 @@ from itertools import islice
 from pathlib import Path
 
 from benchmarks.memory import read_memory_mib
-from benchmarks.pinned import Answers, Block, Stopwatch, cpu_seconds
+from benchmarks.pinned import Answers, Block, Stopwatch
 from nitrogen_train.actions import get_action_space
 from nitrogen_train.batch import PolicyBatch
 from nitrogen_train.config import DataConfig, RunConfig
@@ -22,6 +22,7 @@ from nitrogen_train.data.order import STRETCH, BatchShape, Share
 from nitrogen_train.data.stream import TrainingLoader, TrainingStream
 from nitrogen_train.data.video import choose_decoder
 from nitrogen_train.run.data_of_run import build_plan
+from nitrogen_train.runtime.processes import measure_cpu_s
 
 NUM_MEMORY_SAMPLES = 10_000
 _MAX_WARM_UP_BLOCKS = 50
@@ -112,7 +113,7 @@ def measure_start(answers: Answers, data: DataConfig, *, start_step: int) -> Non
     watch = Stopwatch()
     blocks = LoaderBlocks(data, start_step=start_step)
     first = blocks.read(1)
-    answers.send({"loader_s": watch.seconds, "cpu_s": cpu_seconds()})
+    answers.send({"loader_s": watch.seconds, "cpu_s": measure_cpu_s()})
     rest = blocks.read(2 * data.lane_groups - 1)
     early_rate = (first.windows + rest.windows) / (first.cpu_s + rest.cpu_s)
     steady = blocks.read_block()

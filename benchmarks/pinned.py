@@ -5,7 +5,6 @@ with its workers, it prepares nothing in the time of others.
 """
 
 import json
-import multiprocessing
 import os
 import signal
 import subprocess
@@ -13,9 +12,10 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from types import TracebackType
 from typing import Any
+
+from nitrogen_train.runtime.processes import measure_cpu_s
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,7 +103,7 @@ class Stopwatch:
 
     def __init__(self) -> None:
         """Begin."""
-        self._start, self._cpu_start = time.perf_counter(), cpu_seconds()
+        self._start, self._cpu_start = time.perf_counter(), measure_cpu_s()
 
     @property
     def seconds(self) -> float:
@@ -113,18 +113,7 @@ class Stopwatch:
     @property
     def cpu_s(self) -> float:
         """How long this process and its workers have been on a core."""
-        return cpu_seconds() - self._cpu_start
-
-
-def cpu_seconds() -> float:
-    """Say how long this process and its workers, which are alive, have been on a core so far."""
-    ticks = 0
-    for worker in multiprocessing.active_children():
-        # Behind the name, which may hold anything, in brackets: fields 3 and on.
-        values = Path(f"/proc/{worker.pid}/stat").read_text(encoding="utf-8").rpartition(")")[2]
-        user, system = values.split()[11:13]
-        ticks += int(user) + int(system)
-    return time.process_time() + ticks / os.sysconf("SC_CLK_TCK")
+        return measure_cpu_s() - self._cpu_start
 
 
 class Answers:

@@ -99,6 +99,13 @@ class DataConfig:
     0 allows none."""
 
 
+class Profile(Enum):
+    """What a profile measures."""
+
+    steps = "steps"
+    loader = "loader"
+
+
 @dataclass(kw_only=True)
 class RunConfig:
     """Top level of `nitrogen-train`."""
@@ -154,6 +161,9 @@ class RunConfig:
     the start."""
     plan: bool = False
     """Print what the run would take, here and on clusters of other sizes; nothing is started."""
+    profile: Profile | None = None
+    """Measure the phases of some steps (steps) or the loader alone (loader) instead of training;
+    nothing of the run changes, see docs/cluster.md."""
     num_threads: int | None = None
     """Threads of torch per process on a CPU; null: torch's choice."""
     debug: bool = False

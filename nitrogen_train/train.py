@@ -76,22 +76,9 @@ def train(config: RunConfig, *, config_yaml: str) -> Path:
         ValueError: If the config cannot work.
     """
     announce("interrupted before the first step: there is nothing new to save")
-    validate(config)
-    check_components(config)
-    check_world(config.trainer)
-    check_gpus(
-        config.trainer,
-        num_visible=torch.cuda.device_count(),
-        has_mps=torch.backends.mps.is_available(),
-    )
+    prepare(config)
     output_dir = Path(config.output_dir)
     refuse_another_model(output_dir, config_yaml=config_yaml)
-    if config.num_threads is not None:
-        torch.set_num_threads(config.num_threads)
-    if torch.cuda.is_available():
-        # Some CPUs would take it as well, and give other numbers than others do.
-        torch.set_float32_matmul_precision(config.matmul_precision)
-    L.seed_everything(config.seed, workers=True, verbose=False)
     with _told("opening the data sets"):
         datamodule = build_datamodule(config)
     with _told("building the policy"):
@@ -103,6 +90,28 @@ def train(config: RunConfig, *, config_yaml: str) -> Path:
                 facts = datamodule.order | {"action_hz": datamodule.action_hz}
                 write_run_facts(output_dir, config_yaml=config_yaml, data=facts)
             return _fit(trainer, module, datamodule, config)
+
+
+def prepare(config: RunConfig) -> None:
+    """Check the config once more, now with torch, and set what holds for the whole process.
+
+    Raises:
+        ValueError: If the config cannot work here.
+    """
+    validate(config)
+    check_components(config)
+    check_world(config.trainer)
+    check_gpus(
+        config.trainer,
+        num_visible=torch.cuda.device_count(),
+        has_mps=torch.backends.mps.is_available(),
+    )
+    if config.num_threads is not None:
+        torch.set_num_threads(config.num_threads)
+    if torch.cuda.is_available():
+        # Some CPUs would take it as well, and give other numbers than others do.
+        torch.set_float32_matmul_precision(config.matmul_precision)
+    L.seed_everything(config.seed, workers=True, verbose=False)
 
 
 def _told(what: str) -> AbstractContextManager[None]:

@@ -194,7 +194,7 @@ TRAIN = CommandHelp(
         "data.action_offset", "data.global_batch_size", "data.micro_batch_size",
         "data.num_val_windows", "data.num_workers", "output_dir", "max_steps", "optimizer.lr",
         "schedule.warmup_share", "init_from", "frozen", "val_every_n_steps",
-        "checkpoint_every_n_steps", "seed", "plan",
+        "checkpoint_every_n_steps", "seed", "plan", "profile",
     ),
     asked=(("data.sources.mine.path", "DATASET"),),
     notes="A search or a grid, -m: docs/cluster.md. ",
@@ -302,6 +302,9 @@ def _train(cfg: DictConfig) -> float | None:
     check_world(config.trainer)
     if is_sweep:
         _refuse_ranks_of_a_point(config)
+    if config.profile is not None:
+        _profile(config)
+        return None
     config_yaml = OmegaConf.to_yaml(cfg, resolve=True)
     refuse_another_model(Path(config.output_dir), config_yaml=config_yaml)
     change = describe_change(Path(config.output_dir), max_steps=config.max_steps)
@@ -321,12 +324,20 @@ def _train(cfg: DictConfig) -> float | None:
 
 
 def _refuse_what_cannot_start(config: RunConfig) -> None:
-    """Refuse settings that no weights could make right, or a folder that cannot be the run's."""
+    """Refuse settings that no weights could make right, or a folder that cannot be the run's.
+
+    Raises:
+        ValueError: If there are such settings.
+        OSError: If the folder cannot be written.
+    """
     if config.plan:
+        if config.profile is not None:
+            raise ValueError("plan=true computes and profile measures: give one of them")
         validate_schedule(config)
         return
     validate(config)
-    if is_first_rank() and find_last_checkpoint(Path(config.output_dir) / "checkpoints") is None:
+    is_new = find_last_checkpoint(Path(config.output_dir) / "checkpoints") is None
+    if is_first_rank() and (is_new or config.profile is not None):
         check_output_dir(config.output_dir)
 
 
@@ -335,6 +346,17 @@ def _write_plan(config: RunConfig) -> None:
         from nitrogen_train.run.plan_report import plan_run
     with waiting("counting the policy's operations"):
         text = plan_run(config)
+    write_out(text)
+
+
+def _profile(config: RunConfig) -> None:
+    # torch.profiler tells of itself, and of a GPU that is not there, in lines of its own.
+    os.environ.setdefault("KINETO_LOG_LEVEL", "6")
+    with waiting(_IMPORTS, after_s=_SILENT_S) if is_first_rank() else nullcontext():
+        from nitrogen_train.cli.profile_run import profile_run
+    line = "interrupted; nothing half-written is left" if is_first_rank() else ""
+    with interruptible(line):
+        text = profile_run(config)
     write_out(text)
 
 

@@ -104,7 +104,8 @@ def keep_errors(command: Callable[[DictConfig], _Result]) -> Callable[[DictConfi
             return command(cfg)
         except Exception as error:
             # That is another process's run.
-            is_ours = not cfg.get("plan") and not isinstance(error, RunIsLockedError)
+            is_training = not (cfg.get("plan") or cfg.get("profile"))
+            is_ours = is_training and not isinstance(error, RunIsLockedError)
             if is_ours and (is_point or _count_starts(cfg) > before):
                 line = _describe(error) or f"{type(error).__name__}: {error}"
                 overrides = list(hydra.overrides.task)

@@ -36,8 +36,8 @@ from nitrogen_train.training.throughput import GPUS, Gpu
 _PARTS = ("weights", "gradients", "buckets", "master", "moments", "average", "casts")
 _MAX_ADVICE = 12
 _WIDTH = 100
-_SHORT_STEP_S = 0.01
-_BOUND = (
+SHORT_STEP_S = 0.01
+BOUND = (
     "Steps of less than 10 ms are bounds, no forecasts: starting kernels and loading data takes "
     "longer."
 )
@@ -223,7 +223,7 @@ def describe_plan(
         "",
         "Seconds per step, samples per second of the whole job",
         _lay_out_times(forecasts),
-        *([_BOUND] if _is_bound(forecasts) else []),
+        *([BOUND] if _is_bound(forecasts) else []),
         "",
         *_list_advice(forecasts),
         *refusals,
@@ -283,7 +283,7 @@ def _lay_out_memory(forecasts: Sequence[Forecast], unit: str) -> str:
 
 def _is_bound(forecasts: Sequence[Forecast]) -> bool:
     steps = (each.step_s(gpu) for each in forecasts for gpu in GPUS if each.fits(gpu))
-    return min(steps, default=_SHORT_STEP_S) < _SHORT_STEP_S
+    return min(steps, default=SHORT_STEP_S) < SHORT_STEP_S
 
 
 def _lay_out_times(forecasts: Sequence[Forecast]) -> str:

@@ -79,7 +79,7 @@ def interruptible(line: str) -> Iterator[None]:
     """Run a block that Ctrl-C or SIGTERM unwinds; the next such signal ends the process at once.
 
     Args:
-        line: What is said then, for example how to go on.
+        line: What is said then, for example how to go on; empty where another process says it.
 
     Raises:
         Interrupted: If a signal came.
@@ -96,7 +96,7 @@ def interruptible(line: str) -> Iterator[None]:
         yield
     except Interrupted:
         end_workers()
-        sys.stderr.write(f"{line}\n")
+        sys.stderr.write(f"{line}\n" if line else "")
         raise
     finally:
         for number, handler in before.items():

@@ -22,6 +22,7 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from itertools import islice
+from pathlib import Path
 from typing import TypeVar
 
 from nitrogen_train.runtime.interrupts import end_workers
@@ -39,6 +40,24 @@ def count_cores() -> int:
     if sys.platform == "linux":
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def measure_cpu_s() -> float:
+    """Measure how long this process and its workers, which are alive, have been on a core so far.
+
+    Returns:
+        Seconds.
+
+    Raises:
+        OSError: If the system has no `/proc`, as Linux has it.
+    """
+    ticks = 0
+    for worker in multiprocessing.active_children():
+        # Behind the name, which may hold anything, in brackets: fields 3 and on.
+        values = Path(f"/proc/{worker.pid}/stat").read_text(encoding="utf-8").rpartition(")")[2]
+        user, system = values.split()[11:13]
+        ticks += int(user) + int(system)
+    return time.process_time() + ticks / os.sysconf("SC_CLK_TCK")
 
 
 def end_with(parent: int, *, number: int = signal.SIGKILL) -> None:

@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from nitrogen_train.runtime.interrupts import Interrupted
 from nitrogen_train.runtime.processes import name_parent
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ KUBEFLOW = "Kubeflow (RANK, WORLD_SIZE)"
 _ALONE = "a job's shell or batch script without srun"
 _PATIENCE_S = 60.0
 """Time for the others to end a step later than this process."""
+_BRIEF_S = 2.0
+"""Time for them to remove what is half-written."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,13 +169,14 @@ def leading_ranks(trainer: "L.Trainer") -> Iterator[None]:
     os.environ |= variables
     try:
         yield
-    except SystemExit:
-        _wait_for_ranks(trainer)
+    except SystemExit as stop:
+        # Interrupted ranks have agreed on nothing: some may wait for this one.
+        _wait_for_ranks(trainer, _BRIEF_S if isinstance(stop, Interrupted) else _PATIENCE_S)
         raise
     finally:
         for name in variables:
             os.environ.pop(name, None)
-    _wait_for_ranks(trainer)
+    _wait_for_ranks(trainer, _PATIENCE_S)
 
 
 def count_tasks_per_node(environment: Mapping[str, str]) -> str | None:
@@ -181,12 +185,12 @@ def count_tasks_per_node(environment: Mapping[str, str]) -> str | None:
     return match and match[0]
 
 
-def _wait_for_ranks(trainer: "L.Trainer") -> None:
+def _wait_for_ranks(trainer: "L.Trainer", patience_s: float) -> None:
     for process in getattr(trainer.strategy.launcher, "procs", ()):
         # A notebook's are forked, and Lightning joins them.
         if isinstance(process, subprocess.Popen):
             with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(_PATIENCE_S)
+                process.wait(patience_s)
 
 
 def _is_slurm_task(environment: Mapping[str, str]) -> bool:

@@ -6,8 +6,8 @@ HOUSE = measure()
 
 
 def test_the_source_stays_small() -> None:
-    assert HOUSE.num_files <= 236, HOUSE.describe()
-    assert HOUSE.num_lines <= 55_800, HOUSE.describe()
+    assert HOUSE.num_files <= 239, HOUSE.describe()
+    assert HOUSE.num_lines <= 56_700, HOUSE.describe()
 
 
 def test_few_modules_have_one_importer() -> None:

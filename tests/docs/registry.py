@@ -110,6 +110,14 @@ GAMES = (
     ),
     Run("nitrogen-train experiment=demo model=recurrent data.num_frames=3 plan=true"),
     Run("nitrogen-train … plan=true", names={"…": "experiment=demo"}),
+    *(
+        Run(
+            f"nitrogen-train … profile={kind}",
+            names={"…": "experiment=mine data.sources.mine.path=data"},
+            more="$SMALL max_steps=3 output_dir=profiled",
+        )
+        for kind in ("steps", "loader")
+    ),
     Run("nitrogen-train experiment=pretrain plan=true"),
     Run(
         "nitrogen-train experiment=pretrain plan=true strategy=zero_1 trainer.devices=8 "

@@ -6,6 +6,8 @@ Adam forgets how large a gradient is: its norm is compared as well.
 """
 
 import csv
+import gzip
+import json
 import os
 import subprocess
 import sys
@@ -45,8 +47,8 @@ def dataset(
     return f"+data.sources.all.path={folder}"
 
 
-def train(folder: Path, dataset: str, *overrides: str) -> Logged:
-    """Train as a user would, and read what was logged."""
+def start(folder: Path, dataset: str, *overrides: str) -> subprocess.CompletedProcess[str]:
+    """Start the command as a user would."""
     output = f"output_dir={folder}"
     # A job's task would be the only rank, and start no other.
     env = {name: value for name, value in os.environ.items() if not name.startswith("SLURM_")}
@@ -55,6 +57,12 @@ def train(folder: Path, dataset: str, *overrides: str) -> Logged:
         capture_output=True, text=True, check=False, timeout=300, env=env,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
+    return done
+
+
+def train(folder: Path, dataset: str, *overrides: str) -> Logged:
+    """Train, and read what was logged."""
+    start(folder, dataset, *overrides)
     found: dict[str, list[float]] = {}
     with (folder / "metrics.csv").open() as file:
         for row in csv.DictReader(file):
@@ -148,6 +156,21 @@ def test_full_size_takes_a_step_in_less_memory_than_the_plan_says() -> None:
 
 
 @two_gpus
+@pytest.mark.parametrize("num_gpus", [1, pytest.param(2, marks=two_gpus)])
+def test_a_profile_measures_phases_on_the_device(
+    tmp_path: Path, dataset: str, num_gpus: int
+) -> None:
+    strategy = ["strategy=ddp", "trainer.devices=2"] if num_gpus == 2 else []
+    done = start(tmp_path, dataset, "profile=steps", *strategy)
+
+    assert "share" in done.stdout
+    assert ("slowest" in done.stdout) == (num_gpus == 2)
+    for rank in range(num_gpus):
+        with gzip.open(tmp_path / "profile" / f"rank-{rank}.json.gz", "rt") as file:
+            kinds = {event.get("cat") for event in json.load(file)["traceEvents"]}
+        assert {"phase", "kernel"} <= kinds
+
+
 @pytest.mark.parametrize("strategy", ["ddp", "zero_1", "zero_2", "zero_3"])
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
 def test_two_gpus_train_as_one_process(
