@@ -255,5 +255,8 @@ def build_trainer(config: RunConfig, request: StopRequest | None = None) -> L.Tr
         callbacks=[*callbacks, *(build(extra) for extra in config.callbacks.values())],
         plugins=[BackgroundCheckpointIO(), *find_cluster_environment()],
     )
+    # At every micro-batch, Lightning has rank 0 tell all others of a SIGTERM, and each read it: a
+    # collective, and a wait for the device. Ours is agreed on once per step, beside it.
+    trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = lambda: None
     refuse_another_world(trainer.world_size, config.trainer)
     return trainer

@@ -386,6 +386,9 @@ def test_a_slow_rank_is_named_and_all_ranks_leave_a_trace(
     for rank in range(2):
         events = read_trace(name_trace(tmp_path / "run" / "profile", rank))
         assert {event["name"] for event in events if event.get("cat") == "phase"} == {*PHASES}
+        # DDP sends the buffers once a step; Lightning would send a flag at every micro-batch.
+        names = [event["name"] for event in events]
+        assert names.count("c10d::broadcast_") <= names.count("copy to device") // 2
     assert list_files(tmp_path / "run") == {}
 
 
