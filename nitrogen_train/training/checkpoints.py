@@ -21,6 +21,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from time import monotonic
 from typing import Any, TypeVar
 
 import lightning as L  # noqa: N812 - Lightning's own convention
@@ -370,6 +371,8 @@ class CheckpointPolicy:
 
     every_n_steps: int
     """Optimizer steps between checkpoints; the end of a run is saved besides."""
+    every_minutes: float | None = None
+    """Minutes after one checkpoint at which another is due; rank 0's clock tells."""
     keep_last: int
     """Number of the latest that stay, at least 1."""
     keep_every_n_steps: int | None = None
@@ -409,11 +412,12 @@ class CheckpointCallback(Checkpoint):
         self._folder = folder
         self._policy = policy
         self._last_saved: int | None = None
-        self._has_failed = False
+        self._saved_at_s = monotonic()
+        self._has_failed = self._is_due = False
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Note where a run continues, this step is saved already, and remove what a kill left."""
-        self._last_saved = trainer.global_step
+        self._last_saved, self._saved_at_s = trainer.global_step, monotonic()
         for path in self._folder.glob(".*step-*") if trainer.is_global_zero else ():
             remove_checkpoint(path)
 
@@ -433,17 +437,23 @@ class CheckpointCallback(Checkpoint):
         """
         if self._has_failed:
             finish_saving(trainer)
-        if trainer.global_step % self._policy.every_n_steps == 0:
+        step, last = trainer.global_step, self._last_saved
+        # At the step after a save, what is due was told before it.
+        is_due = self._is_due and (last is None or step > last + 1)
+        if is_due or step % self._policy.every_n_steps == 0:
             self.save(trainer)
 
-    def tell(self, trainer: L.Trainer) -> bool:
-        """Tell whether this rank could not write what it should, for `hear` on all ranks."""
+    def tell(self, trainer: L.Trainer) -> tuple[bool, bool]:
+        """Tell, for `hear`, whether this rank could not write, and whether it is time to save."""
         writer = trainer.strategy.checkpoint_io
-        return isinstance(writer, BackgroundCheckpointIO) and writer.has_failed
+        has_failed = isinstance(writer, BackgroundCheckpointIO) and writer.has_failed
+        minutes = self._policy.every_minutes
+        is_time = minutes is not None and monotonic() >= self._saved_at_s + 60 * minutes
+        return has_failed, is_time and trainer.is_global_zero
 
-    def hear(self, *, has_failed: bool) -> None:
-        """Note what any rank has told, before the next step on all of them."""
-        self._has_failed = has_failed
+    def hear(self, *told: bool) -> None:
+        """Note at the end of a step, on all ranks, what any of them has told."""
+        self._has_failed, self._is_due = told
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Judge the checkpoint of this step.
@@ -484,7 +494,7 @@ class CheckpointCallback(Checkpoint):
         finish_saving(trainer)
         # `weights_only` means that the optimizer is left out; unsaid, Lightning logs a line.
         trainer.save_checkpoint(path, weights_only=False)
-        self._last_saved = step
+        self._last_saved, self._saved_at_s = step, monotonic()
         if trainer.is_global_zero:
             self._tidy()
         return path

@@ -222,9 +222,9 @@ class PreemptionCallback(L.Callback):
         """Learn whether any rank has been told to stop, on all ranks at the same step."""
         if (batch_idx + 1) % trainer.accumulate_grad_batches == 0:
             self._request.has_something_to_save = True
-            own = [self._request.signal_number or 0, int(self._checkpoints.tell(trainer))]
-            self._agreed, has_failed = self._agree(own)
-            self._checkpoints.hear(has_failed=bool(has_failed))
+            own = [self._request.signal_number or 0, *map(int, self._checkpoints.tell(trainer))]
+            self._agreed, *told = self._agree(own)
+            self._checkpoints.hear(*map(bool, told))
 
     def on_train_batch_start(
         self,

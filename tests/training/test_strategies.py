@@ -15,6 +15,7 @@ from tiers import divide
 
 from nitrogen_train.export import ExportConfig, Format, export
 from nitrogen_train.models.load import load_policy
+from nitrogen_train.pretrained.places import find_checkpoints
 from nitrogen_train.training.checkpoints import read_checkpoint, read_weights
 
 # They share the runs that they are compared with.
@@ -192,6 +193,37 @@ def test_a_run_goes_on_under_any_strategy_and_number_of_ranks(
     for step in range(last):
         assert windows[step] == expected_windows[step]
         assert losses[step] == pytest.approx(expected_losses[step], rel=1e-3)
+
+
+# Two ranks learn a step later that it is time; steps 5 and 10 start the minutes anew.
+SAVED_BY_MINUTES = (
+    ("single", (3, 5, 8, 10, 12)),
+    ("ddp", (4, 5, 9, 10, 12)),
+    ("zero_2", (4, 5, 9, 10, 12)),
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "steps"), divide(SAVED_BY_MINUTES, slow=[SAVED_BY_MINUTES[0], SAVED_BY_MINUTES[2]])
+)
+def test_all_ranks_save_when_rank_0s_clock_says_so_and_at_their_steps(
+    tmp_path: Path, dataset: Path, name: str, steps: Sequence[int]
+) -> None:
+    num_ranks = 1 if name == "single" else 2
+    settings = [
+        "max_steps=12", "val_every_n_steps=12", "checkpoint_every_n_steps=5",
+        "checkpoint_every_minutes=3", "+callbacks.clock._target_=step_clock.StepClock",
+        *strategy(name, num_ranks),
+    ]  # fmt: skip
+    saved = run(tmp_path / "saved", dataset, *settings, "keep_checkpoints=9") / "checkpoints"
+
+    assert set(find_checkpoints(saved)) == set(steps)
+    if num_ranks == 1:
+        kept = run(
+            tmp_path / "kept", dataset, *settings, "keep_checkpoints=2", "keep_every_n_steps=5",
+            "max_steps=9",
+        )  # fmt: skip
+        assert set(find_checkpoints(kept / "checkpoints")) == {5, 8, 9}
 
 
 # At step 4 the disk is full: of the last checkpoint, or of one amid the training.
