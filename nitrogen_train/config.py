@@ -136,6 +136,8 @@ class RunConfig:
     """Steps from one validation to the next."""
     checkpoint_every_n_steps: int = MISSING
     """Steps from one checkpoint to the next; the end of a run is saved in any case."""
+    checkpoint_every_minutes: float | None = None
+    """Minutes after which a checkpoint is saved also between these steps; null: at none."""
     keep_checkpoints: int = 2
     """Number of the latest checkpoints to keep, at least 1."""
     keep_every_n_steps: int | None = None

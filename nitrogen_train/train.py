@@ -225,6 +225,7 @@ def build_trainer(config: RunConfig, request: StopRequest | None = None) -> L.Tr
         output_dir=output_dir,
         checkpoints=CheckpointPolicy(
             every_n_steps=config.checkpoint_every_n_steps,
+            every_minutes=config.checkpoint_every_minutes,
             keep_last=config.keep_checkpoints,
             keep_every_n_steps=config.keep_every_n_steps,
             keep_best=config.keep_best,

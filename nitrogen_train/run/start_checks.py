@@ -127,6 +127,9 @@ def _check_checkpoints(config: RunConfig) -> None:
             "checkpoint_every_n_steps and keep_checkpoints must be at least 1 and keep_best at "
             f"least 0, got {every}, {config.keep_checkpoints} and {config.keep_best}"
         )
+    minutes = config.checkpoint_every_minutes
+    if minutes is not None and minutes <= 0:
+        raise ValueError(f"checkpoint_every_minutes={minutes}: expected above 0, or null")
     kept = config.keep_every_n_steps
     if kept is not None and (kept < 1 or kept % every):
         raise ValueError(

@@ -33,6 +33,14 @@ Result = TypeVar("Result")
 _PARENT = "NITROGEN_TRAIN_PARENT"
 _PR_SET_PDEATHSIG = 1
 _LOOK_UP_S = 1.0
+_CGROUPS = {
+    "": ("sys/fs/cgroup", "memory.max", "memory.current", "inactive_file"),
+    "memory": (
+        "sys/fs/cgroup/memory", "memory.limit_in_bytes", "memory.usage_in_bytes",
+        "total_inactive_file",
+    ),
+}  # fmt: skip
+"""Where a group's limit and use of memory are, by the controller's name: v2, which has none, v1."""
 
 
 def count_cores() -> int:
@@ -58,6 +66,40 @@ def measure_cpu_s() -> float:
         user, system = values.split()[11:13]
         ticks += int(user) + int(system)
     return time.process_time() + ticks / os.sysconf("SC_CLK_TCK")
+
+
+def count_free_bytes(root: Path = Path("/")) -> float:
+    """Count the bytes of memory that this process may still take; some systems tell of none.
+
+    They are the machine's, or fewer in a container or a job whose cgroup (v1 or v2) has a limit.
+    Folders `proc` and `sys` of `root` tell.
+    """
+    meminfo = root / "proc/meminfo"
+    lines = meminfo.read_text().splitlines() if meminfo.is_file() else []
+    free = [1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")]
+    return float(max(0, min([*free, *_iter_free_in_cgroups(root)], default=0)))
+
+
+def _iter_free_in_cgroups(root: Path) -> Iterator[int]:
+    """Yield what is free in this process's cgroup and in each that it lies in."""
+    table = root / "proc/self/cgroup"
+    for line in table.read_text().splitlines() if table.is_file() else ():
+        _, controllers, name = line.split(":", 2)
+        for controller in _CGROUPS.keys() & controllers.split(","):
+            mount, limit_name, used_name, cache_name = _CGROUPS[controller]
+            group = root / mount / name.strip("/")
+            # A container sees its own group at the mount, whatever its name is outside.
+            for folder in (group, *group.parents):
+                try:
+                    limit = (folder / limit_name).read_text().strip()
+                    used = int((folder / used_name).read_text())
+                    details = (folder / "memory.stat").read_text().split()
+                except OSError:
+                    continue
+                # What the cache of files holds, and nobody has used again, the kernel gives back.
+                cache = dict(zip(details[::2], details[1::2], strict=True)).get(cache_name, 0)
+                if limit != "max":
+                    yield int(limit) - used + int(cache)
 
 
 def end_with(parent: int, *, number: int = signal.SIGKILL) -> None:

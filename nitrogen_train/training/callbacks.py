@@ -470,13 +470,13 @@ def build_callbacks(
         precision: Of the computation.
         guards: What stops a run or skips a step.
     """
-    folder = output_dir / "checkpoints"
+    saving = CheckpointCallback(folder=output_dir / "checkpoints", policy=checkpoints)
     return [
         # First: what is not finite must not be saved.
         StepGuardCallback(skip_loss_above=guards.skip_loss_above),
         RankCheckCallback(every_n_steps=guards.check_ranks_every_n_steps),
-        CheckpointCallback(folder=folder, policy=checkpoints),
-        PreemptionCallback(request, folder=folder),
+        saving,
+        PreemptionCallback(request, checkpoints=saving),
         ThroughputCallback(
             every_n_steps=log_every_n_steps, max_wait_share=max_wait_share, precision=precision
         ),

@@ -4,36 +4,49 @@
                         └► files beside the target ─► whole ─► renamed to step-N.ckpt ─► old removed
 
 A new checkpoint is whole before an old one goes, so that a full disk or a kill leaves what there
-was. The end of a run, and of one that is told to stop, waits for what is being written.
+was. The end of a run, and of one that is told to stop, waits for what is being written. The thread
+that writes takes part in no collective, which would get between those of the training: what it
+could not do, the ranks learn from each other at a step's end.
 """
 
 import copy
 import json
+import logging
 import os
 import shutil
+import sys
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from time import monotonic
+from typing import Any, TypeVar
 
 import lightning as L  # noqa: N812 - Lightning's own convention
 import torch
+import torch.distributed
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch.callbacks import Checkpoint
 from torch import Tensor
-from torch.utils._pytree import tree_map_only
+from torch.utils._pytree import tree_leaves, tree_map_only
 
 from nitrogen_train.batch import PolicyBatch
 from nitrogen_train.pretrained.places import find_checkpoints
-from nitrogen_train.runtime.atomic_files import sync, write_atomically
+from nitrogen_train.runtime.atomic_files import describe_error, sync, write_atomically
+from nitrogen_train.runtime.processes import count_free_bytes
 from nitrogen_train.training.optimization import averages_in
 from nitrogen_train.training.zero_checkpoint import PREFIX, ShardedStates
 
+_Result = TypeVar("_Result")
+_log = logging.getLogger(__name__)
 _SMALL = 1024
 """Values of what an optimizer may leave on the CPU."""
 _MEMORY_SHARE = 0.5
 """Of the memory that is free: a copy that takes more is not made."""
+_PATIENCE_S = 60.0
+"""Time that a rank of a run which fails gives the others' writers, of which one may be dead."""
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -58,12 +71,8 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         """
         if storage_options is not None:
             raise TypeError("AtomicCheckpointIO takes no storage_options")
-        try:
-            with write_atomically(Path(path)) as temporary:
-                torch.save(checkpoint, temporary)
-        except (OSError, RuntimeError) as error:
-            # torch reports a failed write as a RuntimeError of its zip writer.
-            raise OSError(describe_failed_save(Path(path), str(error))) from error
+        with failure_explained(Path(path)), write_atomically(Path(path)) as temporary:
+            torch.save(checkpoint, temporary)
 
     def load_checkpoint(
         self,
@@ -101,8 +110,10 @@ class BackgroundCheckpointIO(AtomicCheckpointIO):
         """Begin with nothing to write."""
         super().__init__()
         self._staging = _Staging()
-        self._writer: threading.Thread | None = None
-        self._error: Exception | None = None
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
+        self._parts: list[Future[None]] = []
+        """This rank's files, and on rank 0 of a folder what makes it whole."""
+        self._is_given_up = threading.Event()
 
     def save_checkpoint(
         self,
@@ -120,61 +131,90 @@ class BackgroundCheckpointIO(AtomicCheckpointIO):
             storage_options: Not supported.
 
         Raises:
-            TypeError: If storage options are given.
-            OSError: If the one before could not be written, or this one, for want of memory.
+            OSError: If the one before could not be written; of this one `finish` tells.
         """
-        self.finish()
-        if _count_bytes(checkpoint) > _MEMORY_SHARE * _count_free_bytes():
-            super().save_checkpoint(checkpoint, path, storage_options)
-            return
-        kept = self._staging.copy(checkpoint)
+        # DDP's other ranks are not here.
+        for part in self._take_parts():
+            part.result()
 
-        def write() -> None:
-            try:
-                super(BackgroundCheckpointIO, self).save_checkpoint(kept, path, storage_options)
-            except Exception as error:  # noqa: BLE001 - raised where the training goes on
-                self._error = error
+        def write(kept: dict[str, Any]) -> None:
+            super(BackgroundCheckpointIO, self).save_checkpoint(kept, path, storage_options)
 
-        self._writer = threading.Thread(target=write, name="checkpoint")
-        self._writer.start()
+        self.begin(checkpoint, write, is_copied=self.has_room(checkpoint))
+
+    def has_room(self, content: dict[str, Any], *, num_sharing: int = 1) -> bool:
+        """Tell whether memory holds a copy in each of so many processes of this machine at once."""
+        tensors = [leaf for leaf in tree_leaves(content) if isinstance(leaf, Tensor)]
+        fresh = sum(tensor.nbytes for tensor in tensors) - self._staging.num_bytes
+        return num_sharing * fresh <= _MEMORY_SHARE * count_free_bytes()
+
+    def begin(
+        self,
+        content: dict[str, Any],
+        write: Callable[[dict[str, Any]], None],
+        complete: Callable[[threading.Event], None] | None = None,
+        *,
+        is_copied: bool,
+    ) -> None:
+        """Begin to write, in a thread; what was written before is finished.
+
+        Args:
+            content: A copy of it is given to `write`, if `is_copied`; else this waits.
+            write: Writes this rank's part.
+            complete: Called after it, also if it failed; the event tells that no part will come.
+            is_copied: See above.
+        """
+        kept = self._staging.copy(content) if is_copied else content
+        self._is_given_up = threading.Event()
+        written = self._pool.submit(write, kept)
+        self._parts = [written]
+        if complete is not None:
+            self._parts.append(self._pool.submit(complete, self._is_given_up))
+        if not is_copied:
+            wait([written])
 
     @property
-    def is_writing(self) -> bool:
-        """Tell whether a checkpoint is still being written."""
-        return self._writer is not None and self._writer.is_alive()
+    def has_failed(self) -> bool:
+        """Tell whether this rank could not write what it should; `finish` says why."""
+        return any(part.done() and part.exception() for part in self._parts)
 
     def finish(self) -> None:
-        """Wait until what is being written is on disk.
+        """Wait, all ranks together, until what they write is on disk.
 
         Raises:
-            OSError: If it could not be written; nothing that was there is lost then.
+            OSError: If a rank could not write; on all, and nothing that was there is lost then.
         """
-        if self._writer is not None:
-            self._writer.join()
-            self._writer = None
-        if self._error is not None:
-            error, self._error = self._error, None
-            raise error
+        parts = self._take_parts()
+        try:
+            # First each its own: rank 0 must not wait for the file of one that has failed, nor
+            # remove the folder in which another one still writes.
+            do_together(lambda: [part.result() for part in parts[:1]])
+            do_together(lambda: [part.result() for part in parts[1:]])
+        finally:
+            self._is_given_up.set()
+            wait(parts)
 
     def teardown(self) -> None:
-        """Leave nothing half-written."""
-        self.finish()
+        """Leave nothing half-written; a run that fails does not wait long for its other ranks.
 
+        Raises:
+            OSError: If it could not be written; where a run fails anyhow, this is only logged.
+        """
+        parts = self._take_parts()
+        wait(parts[:1])
+        wait(parts, timeout=_PATIENCE_S)
+        self._is_given_up.set()
+        wait(parts)
+        for part in parts:
+            if (error := part.exception()) is not None:
+                if sys.exception() is None:
+                    raise error
+                _log.warning("%s", error)
+                return
 
-def _count_bytes(value: Any) -> int:  # noqa: ANN401 - whatever a checkpoint holds
-    if isinstance(value, Tensor):
-        return value.nbytes
-    parts = value.values() if isinstance(value, dict) else value
-    return sum(map(_count_bytes, parts)) if isinstance(value, dict | list | tuple) else 0
-
-
-def _count_free_bytes() -> float:
-    """Count the bytes of memory that this machine has to give; none is known of some systems."""
-    path = Path("/proc/meminfo")
-    for line in path.read_text().splitlines() if path.is_file() else ():
-        if line.startswith("MemAvailable:"):
-            return 1024.0 * int(line.split()[1])
-    return 0.0
+    def _take_parts(self) -> list[Future[None]]:
+        parts, self._parts = self._parts, []
+        return parts
 
 
 class _Staging:
@@ -183,6 +223,10 @@ class _Staging:
     def __init__(self) -> None:
         self._spare: dict[tuple[Any, ...], list[Tensor]] = {}
         self._copies: dict[tuple[Any, ...], Tensor] = {}
+
+    @property
+    def num_bytes(self) -> int:
+        return sum(tensor.nbytes for tensor in self._copies.values())
 
     def copy(self, checkpoint: dict[str, Any]) -> dict[str, Any]:
         """Copy a checkpoint into it, over the one before; tensors that are shared stay so."""
@@ -196,7 +240,7 @@ class _Staging:
             torch.cuda.synchronize()
         return kept
 
-    def _copy(self, value: Any) -> Any:  # noqa: ANN401 - as `_count_bytes`
+    def _copy(self, value: Any) -> Any:  # noqa: ANN401 - whatever a checkpoint holds
         if isinstance(value, Tensor):
             place = (value.data_ptr() if value.numel() else id(value), *_describe_layout(value))
             if place not in self._copies:
@@ -223,22 +267,53 @@ def _describe_layout(tensor: Tensor) -> tuple[Any, ...]:
 
 
 def finish_saving(trainer: L.Trainer) -> None:
-    """Wait until the checkpoint that a trainer is writing is on disk.
+    """Wait, all ranks together, until the checkpoint that a trainer is writing is on disk.
 
     Raises:
-        OSError: If it could not be written.
+        OSError: If it could not be written; on all ranks.
     """
     writer = trainer.strategy.checkpoint_io
     if isinstance(writer, BackgroundCheckpointIO):
         writer.finish()
 
 
-def describe_failed_save(path: Path, reason: str) -> str:
-    """Say what a user has to know when a checkpoint cannot be written."""
-    return (
-        f"cannot save {path}: {reason}; the checkpoints saved before it are intact: "
-        "free some space and start the same command again"
-    )
+def do_together(part: Callable[[], _Result]) -> list[_Result]:
+    """Do something on all ranks, and return what each of them got.
+
+    Raises:
+        OSError: If it fails on any rank; on all. One process raises its own error.
+    """
+    if not torch.distributed.is_initialized():
+        return [part()]
+    result, failure = None, None
+    try:
+        result = part()
+    except Exception as error:  # noqa: BLE001 - raised on all ranks
+        failure = describe_error(error)
+    everyone: list[Any] = [None] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(everyone, (result, failure))
+    for _, reason in everyone:
+        if reason is not None:
+            raise OSError(reason)
+    return [each for each, _ in everyone]
+
+
+@contextmanager
+def failure_explained(path: Path, *, rank: int | None = None) -> Iterator[None]:
+    """Say what a user has to know if the block cannot write a checkpoint, or a rank's part of it.
+
+    Raises:
+        OSError: If it cannot.
+    """
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        # torch reports a failed write as a RuntimeError of its zip writer.
+        who = "" if rank is None else f"rank {rank}: "
+        raise OSError(
+            f"cannot save {path}: {who}{describe_error(error)}; the checkpoints saved before it "
+            "are intact: free some space and start the same command again"
+        ) from error
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -296,6 +371,8 @@ class CheckpointPolicy:
 
     every_n_steps: int
     """Optimizer steps between checkpoints; the end of a run is saved besides."""
+    every_minutes: float | None = None
+    """Minutes after one checkpoint at which another is due; rank 0's clock tells."""
     keep_last: int
     """Number of the latest that stay, at least 1."""
     keep_every_n_steps: int | None = None
@@ -335,10 +412,14 @@ class CheckpointCallback(Checkpoint):
         self._folder = folder
         self._policy = policy
         self._last_saved: int | None = None
+        self._saved_at_s = monotonic()
+        self._has_failed = self._is_due = False
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Note where a run continues: this step is saved already."""
-        self._last_saved = trainer.global_step
+        """Note where a run continues, this step is saved already, and remove what a kill left."""
+        self._last_saved, self._saved_at_s = trainer.global_step, monotonic()
+        for path in self._folder.glob(".*step-*") if trainer.is_global_zero else ():
+            remove_checkpoint(path)
 
     def on_train_batch_start(
         self,
@@ -352,13 +433,27 @@ class CheckpointCallback(Checkpoint):
         Saved any earlier, a run that is killed after the save would never write them.
 
         Raises:
-            OSError: If the checkpoint before could not be written.
+            OSError: If a rank could not write the checkpoint before; on all.
         """
+        if self._has_failed:
+            finish_saving(trainer)
+        step, last = trainer.global_step, self._last_saved
+        # At the step after a save, what is due was told before it.
+        is_due = self._is_due and (last is None or step > last + 1)
+        if is_due or step % self._policy.every_n_steps == 0:
+            self.save(trainer)
+
+    def tell(self, trainer: L.Trainer) -> tuple[bool, bool]:
+        """Tell, for `hear`, whether this rank could not write, and whether it is time to save."""
         writer = trainer.strategy.checkpoint_io
-        if isinstance(writer, BackgroundCheckpointIO) and not writer.is_writing:
-            writer.finish()
-        if trainer.global_step % self._policy.every_n_steps == 0:
-            self._save(trainer)
+        has_failed = isinstance(writer, BackgroundCheckpointIO) and writer.has_failed
+        minutes = self._policy.every_minutes
+        is_time = minutes is not None and monotonic() >= self._saved_at_s + 60 * minutes
+        return has_failed, is_time and trainer.is_global_zero
+
+    def hear(self, *told: bool) -> None:
+        """Note at the end of a step, on all ranks, what any of them has told."""
+        self._has_failed, self._is_due = told
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Judge the checkpoint of this step.
@@ -381,20 +476,28 @@ class CheckpointCallback(Checkpoint):
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Save the end of the run, whole."""
-        self._save(trainer)
+        self.save(trainer)
         finish_saving(trainer)
         if trainer.is_global_zero:
             self._tidy()
 
-    def _save(self, trainer: L.Trainer) -> None:
+    def save(self, trainer: L.Trainer) -> Path:
+        """Begin to save this step unless it is saved, on all ranks together; return where.
+
+        Raises:
+            OSError: If a rank could not write the checkpoint before; on all.
+        """
         step = trainer.global_step
+        path = self._folder / f"step-{step}.ckpt"
         if step == self._last_saved:
-            return
+            return path
+        finish_saving(trainer)
         # `weights_only` means that the optimizer is left out; unsaid, Lightning logs a line.
-        trainer.save_checkpoint(self._folder / f"step-{step}.ckpt", weights_only=False)
-        self._last_saved = step
+        trainer.save_checkpoint(path, weights_only=False)
+        self._last_saved, self._saved_at_s = step, monotonic()
         if trainer.is_global_zero:
             self._tidy()
+        return path
 
     def _tidy(self) -> None:
         there = find_checkpoints(self._folder)

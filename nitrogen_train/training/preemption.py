@@ -21,7 +21,6 @@ import subprocess
 import threading
 from collections.abc import Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import lightning as L  # noqa: N812 - Lightning's own convention
@@ -38,7 +37,7 @@ from lightning.fabric.utilities.rank_zero import rank_zero_only
 
 from nitrogen_train.batch import PolicyBatch
 from nitrogen_train.runtime.interrupts import end_at_once, is_command
-from nitrogen_train.training.checkpoints import finish_saving
+from nitrogen_train.training.checkpoints import CheckpointCallback, finish_saving
 from nitrogen_train.training.launch import KUBEFLOW, count_tasks_per_node, find_launch
 
 EXIT_STATUS = 75
@@ -187,19 +186,20 @@ class Preempted(SystemExit):
 class PreemptionCallback(L.Callback):
     """Ends the run at the end of a step, saved, when any rank has been told to stop.
 
-    Each step's flags are reduced over a group of gloo on the CPU while the next step runs, so that
-    no step waits for them; the run ends a step later, after a validation if one is due.
+    Each step's flags, also those of the checkpoints, are reduced over a group of gloo on the CPU
+    while the next step runs, so that no step waits for them; the run ends a step later, after a
+    validation if one is due.
     """
 
-    def __init__(self, request: StopRequest, *, folder: Path) -> None:
+    def __init__(self, request: StopRequest, *, checkpoints: CheckpointCallback) -> None:
         """Watch a request.
 
         Args:
             request: This process's.
-            folder: Where checkpoints go.
+            checkpoints: Saves, and is told what it has to know from other ranks.
         """
         self._request = request
-        self._folder = folder
+        self._checkpoints = checkpoints
         self._group: Any = None
         self._under_way: tuple[torch.Tensor, dist.Work] | None = None
         self._agreed = 0
@@ -222,7 +222,9 @@ class PreemptionCallback(L.Callback):
         """Learn whether any rank has been told to stop, on all ranks at the same step."""
         if (batch_idx + 1) % trainer.accumulate_grad_batches == 0:
             self._request.has_something_to_save = True
-            self._agreed = self._agree()
+            own = [self._request.signal_number or 0, *map(int, self._checkpoints.tell(trainer))]
+            self._agreed, *told = self._agree(own)
+            self._checkpoints.hear(*map(bool, told))
 
     def on_train_batch_start(
         self,
@@ -235,11 +237,11 @@ class PreemptionCallback(L.Callback):
 
         Raises:
             Preempted: If any rank has been told to stop.
+            OSError: If a rank could not write; on all.
         """
         if not self._agreed:
             return
-        path = self._folder / f"step-{trainer.global_step}.ckpt"
-        trainer.save_checkpoint(path, weights_only=False)
+        path = self._checkpoints.save(trainer)
         finish_saving(trainer)
         if trainer.is_global_zero:
             _log.warning(
@@ -253,24 +255,23 @@ class PreemptionCallback(L.Callback):
         """Finish what is under way."""
         self._collect()
 
-    def _agree(self) -> int:
-        own = self._request.signal_number or 0
+    def _agree(self, own: list[int]) -> list[int]:
         if self._group is None:
             return own
-        agreed = self._collect()
-        flag = torch.tensor([own])
-        work = dist.all_reduce(flag, op=dist.ReduceOp.MAX, group=self._group, async_op=True)
+        agreed = self._collect() or [0] * len(own)
+        flags = torch.tensor(own)
+        work = dist.all_reduce(flags, op=dist.ReduceOp.MAX, group=self._group, async_op=True)
         assert work is not None  # noqa: S101 - this process is in the group
-        self._under_way = flag, work
+        self._under_way = flags, work
         return agreed
 
-    def _collect(self) -> int:
+    def _collect(self) -> list[int]:
         if self._under_way is None:
-            return 0
-        flag, work = self._under_way
+            return []
+        flags, work = self._under_way
         work.wait()
         self._under_way = None
-        return int(flag.item())
+        return flags.tolist()
 
 
 @contextmanager

@@ -9,7 +9,7 @@ DeepSpeed's ZeRO runs under Lightning with our checkpoints, precision and averag
 import importlib
 import os
 import shutil
-from collections.abc import Callable
+import threading
 from contextlib import AbstractContextManager
 from datetime import timedelta
 from pathlib import Path
@@ -17,19 +17,28 @@ from typing import Any, Literal
 
 import lightning as L  # noqa: N812 - Lightning's own convention
 import torch
-import torch.distributed
 from lightning.pytorch.plugins.precision import DeepSpeedPrecision
 from lightning.pytorch.strategies import DeepSpeedStrategy, Strategy
 from torch import Tensor, nn
 
 from nitrogen_train.models.dit import DiT, Mixer
 from nitrogen_train.models.encoder import VisionEncoder
-from nitrogen_train.training.checkpoints import describe_failed_save, replace_folder
+from nitrogen_train.training.checkpoints import (
+    BackgroundCheckpointIO,
+    do_together,
+    failure_explained,
+    replace_folder,
+)
 from nitrogen_train.training.optimization import ema_weights
-from nitrogen_train.training.zero_checkpoint import ZeroState, fill, open_states, write_shard
-
-_TIMEOUT = timedelta(minutes=30)
-"""Timeout of a collective operation: torch's own, enough for a slow first read of much data."""
+from nitrogen_train.training.zero_checkpoint import (
+    TIMEOUT,
+    ZeroState,
+    collect_shard,
+    fill,
+    open_states,
+    wait_for_shards,
+    write_shard,
+)
 
 
 class ZeroPrecision(DeepSpeedPrecision):
@@ -101,7 +110,10 @@ class ZeroStrategy(DeepSpeedStrategy):
         filepath: str | os.PathLike[str],
         storage_options: Any | None = None,  # noqa: ANN401 - as the base class
     ) -> None:
-        """Write a folder beside the target, which takes its name when all ranks have written.
+        """Copy what this rank holds, and begin to write it into a folder beside the target.
+
+        The folder takes its name when all ranks have written. Where the memory of any does not hold
+        a copy besides, it is written before this returns.
 
         Args:
             checkpoint: What Lightning collected.
@@ -110,10 +122,13 @@ class ZeroStrategy(DeepSpeedStrategy):
 
         Raises:
             TypeError: If storage options are given.
-            OSError: If a rank cannot write; on all ranks, and nothing is lost.
+            OSError: If a rank cannot write, or could not the one before; on all, nothing is lost.
         """
         if storage_options is not None:
             raise TypeError("ZeroStrategy takes no storage_options")
+        writer = self.checkpoint_io
+        assert isinstance(writer, BackgroundCheckpointIO)  # noqa: S101 - as `train` builds it
+        writer.finish()
         path = Path(self.broadcast(str(filepath)))
         temporary = path.with_name(f".{path.name}.part")
         progress = {
@@ -121,25 +136,31 @@ class ZeroStrategy(DeepSpeedStrategy):
             for key, value in checkpoint.items()
             if key not in ("state_dict", "optimizer_states")
         }
+        files = collect_shard(self.state, rank=self.global_rank, progress=progress)
 
-        def make_folder() -> None:
-            if self.is_global_zero:
+        def prepare() -> bool:
+            with failure_explained(path, rank=self.global_rank):
+                if self.is_global_zero:
+                    shutil.rmtree(temporary, ignore_errors=True)
+                    temporary.mkdir(parents=True)
+                return writer.has_room(files, num_sharing=self.num_processes)
+
+        def write(kept: dict[str, Any]) -> None:
+            with failure_explained(path, rank=self.global_rank):
+                write_shard(temporary, kept)
+
+        def complete(is_given_up: threading.Event) -> None:
+            try:
+                with failure_explained(path, rank=self.global_rank):
+                    wait_for_shards(temporary, world_size=self.world_size, is_given_up=is_given_up)
+                    replace_folder(temporary, path)
+            finally:
                 shutil.rmtree(temporary, ignore_errors=True)
-                temporary.mkdir(parents=True)
 
-        def write() -> None:
-            write_shard(temporary, self.state, rank=self.global_rank, progress=progress)
-
-        def finish() -> None:
-            if self.is_global_zero:
-                replace_folder(temporary, path)
-
-        try:
-            for part in (make_folder, write, finish):
-                self._together(part, path)
-        finally:
-            if self.is_global_zero:
-                shutil.rmtree(temporary, ignore_errors=True)
+        is_copied = all(do_together(prepare))
+        writer.begin(files, write, complete if self.is_global_zero else None, is_copied=is_copied)
+        if not is_copied:
+            writer.finish()
 
     def load_checkpoint(
         self,
@@ -155,24 +176,6 @@ class ZeroStrategy(DeepSpeedStrategy):
         saved = open_states(Path(checkpoint_path))
         fill(self.state, saved)
         return saved.progress
-
-    def _together(self, part: Callable[[], None], path: Path) -> None:
-        """Do a part on all ranks.
-
-        Raises:
-            OSError: On all ranks, if it fails on any.
-        """
-        failure = None
-        try:
-            part()
-        except (OSError, RuntimeError) as error:
-            # torch reports a failed write as a RuntimeError of its zip writer.
-            failure = str(error)
-        failures: list[str | None] = [None] * self.world_size
-        torch.distributed.all_gather_object(failures, failure)
-        for rank, reason in enumerate(failures):
-            if reason is not None:
-                raise OSError(describe_failed_save(path, f"rank {rank}: {reason}"))
 
 
 class CpuZeroStrategy(ZeroStrategy):
@@ -268,5 +271,5 @@ def build_strategy(
     if accelerator == "cpu" or (accelerator == "auto" and not torch.cuda.is_available()):
         # Read when DeepSpeed is imported, which this strategy does.
         os.environ["DS_ACCELERATOR"] = "cpu"
-        return CpuZeroStrategy(config=options, timeout=_TIMEOUT)
-    return ZeroStrategy(config=options, timeout=_TIMEOUT)
+        return CpuZeroStrategy(config=options, timeout=TIMEOUT)
+    return ZeroStrategy(config=options, timeout=TIMEOUT)

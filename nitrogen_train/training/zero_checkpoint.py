@@ -16,19 +16,26 @@ read by name, whatever the number of ranks and the stage.
 Only here does the project look inside DeepSpeed's optimizers.
 """
 
+import threading
+import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from nitrogen_train.runtime.atomic_files import sync
+from nitrogen_train.runtime.atomic_files import write_atomically
 from nitrogen_train.training.optimization import EMA_KEY
 
 _RUN = "run.pt"
 _WEIGHT = "weight"
+_LOOK_UP_S = 0.2
+TIMEOUT = timedelta(minutes=30)
+"""Longest that a rank waits for another, also in a collective: torch's own, enough for a slow first
+read of much data."""
 PREFIX = "policy."
 """Prefix of the policy's parameters in the Lightning module; the optimizer leaves it out."""
 
@@ -150,12 +157,13 @@ class ZeroState:
                     )
 
 
-def write_shard(folder: Path, state: ZeroState, *, rank: int, progress: dict[str, Any]) -> None:
-    """Write this rank's file, and on rank 0 the run's.
+def collect_shard(
+    state: ZeroState, *, rank: int, progress: dict[str, Any]
+) -> dict[str, dict[str, Any]]:
+    """Collect what this rank's files hold, by name; rank 0 has the run's besides.
 
     Args:
-        folder: Exists.
-        state: What this rank holds.
+        state: What this rank holds; its tensors are not copied.
         rank: Of this process.
         progress: What Lightning keeps of the run, equal on all ranks.
     """
@@ -168,20 +176,38 @@ def write_shard(folder: Path, state: ZeroState, *, rank: int, progress: dict[str
         pieces.append(asdict(piece))
         # A view would be written with all that it is a view of.
         flats.append({_WEIGHT: values.clone()})
-    path = folder / _shard_name(rank)
-    torch.save({"flats": flats, "pieces": pieces}, path)
+    shard: dict[str, Any] = {"flats": flats, "pieces": pieces}
+    if rank > 0:
+        return {_shard_name(rank): shard}
+    run: dict[str, Any] = {
+        "progress": progress,
+        "world_size": torch.distributed.get_world_size(),
+        "shapes": state.shapes(),
+        "buffers": state.buffers(),
+        "groups": state.groups,
+    }
+    return {_RUN: run, _shard_name(rank): shard}
+
+
+def write_shard(folder: Path, files: dict[str, dict[str, Any]]) -> None:
+    """Write this rank's files, from `collect_shard`; each takes its name when it is on disk."""
     # Each rank its own: what another node still holds in memory, no other can push out.
-    sync(path)
-    if rank == 0:
-        run = {
-            "progress": progress,
-            "world_size": torch.distributed.get_world_size(),
-            "shapes": state.shapes(),
-            "buffers": state.buffers(),
-            "groups": state.groups,
-        }
-        torch.save(run, folder / _RUN)
-        sync(folder / _RUN)
+    for name, content in files.items():
+        with write_atomically(folder / name) as temporary:
+            torch.save(content, temporary)
+
+
+def wait_for_shards(folder: Path, *, world_size: int, is_given_up: threading.Event) -> None:
+    """Wait until the files of all ranks are in a folder, or given up.
+
+    Raises:
+        TimeoutError: If one is missing then, or after `TIMEOUT`.
+    """
+    deadline_s = time.monotonic() + TIMEOUT.total_seconds()
+    names = {_shard_name(rank): rank for rank in range(world_size)}
+    while missing := names.keys() - {path.name for path in folder.iterdir()}:
+        if is_given_up.wait(_LOOK_UP_S) or time.monotonic() > deadline_s:
+            raise TimeoutError(f"the part of rank {names[min(missing)]} is not there")
 
 
 class PlainStates:

@@ -39,27 +39,29 @@ def settings(output_dir: Path, dataset: Path, *overrides: str) -> list[str]:
     ]  # fmt: skip
 
 
-def command(
-    output_dir: Path, dataset: Path, *overrides: str, timeout_s: float = 600
-) -> subprocess.CompletedProcess[str]:
-    """Run `nitrogen-train` cold; it starts its further processes by itself."""
-    return subprocess.run(
-        [
-            sys.executable, "-m", "nitrogen_train.train",
-            *settings(output_dir, dataset, *overrides),
-        ],
-        capture_output=True, text=True, check=False, timeout=timeout_s,
+def start_cold(output_dir: Path, dataset: Path, *overrides: str) -> subprocess.Popen[bytes]:
+    """Start `nitrogen-train`, which starts its further processes by itself, in one group."""
+    command = [sys.executable, "-m", "nitrogen_train.train"]
+    return subprocess.Popen(
+        [*command, *settings(output_dir, dataset, *overrides)], start_new_session=True,
         env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": HERE},
+    )  # fmt: skip
+
+
+def start_ranks(
+    output_dir: Path, dataset: Path, *overrides: str
+) -> subprocess.CompletedProcess[str]:
+    """Train on two ranks as torchrun starts them, and wait until both have ended."""
+    return run_ready(
+        "nitrogen_train.train", *settings(output_dir, dataset, *overrides),
+        env=os.environ | {"PYTHONPATH": HERE}, ranks=2,
     )  # fmt: skip
 
 
 def run(output_dir: Path, dataset: Path, *overrides: str) -> Path:
     """Train to the end: two ranks as torchrun starts them, one in this process."""
     if "trainer.devices=2" in overrides:
-        result = run_ready(
-            "nitrogen_train.train", *settings(output_dir, dataset, *overrides),
-            env=os.environ | {"PYTHONPATH": HERE}, ranks=2,
-        )  # fmt: skip
+        result = start_ranks(output_dir, dataset, *overrides)
         assert result.returncode == 0, result.stderr[-3000:]
         return output_dir
     from nitrogen_train.config import RunConfig, find_config_dir, register_schema

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from nitrogen_train.pretrained.places import find_last_checkpoint
+from nitrogen_train.runtime.processes import count_free_bytes
 from nitrogen_train.training.checkpoints import AtomicCheckpointIO, BackgroundCheckpointIO
 
 
@@ -102,7 +103,6 @@ def test_training_goes_on_while_a_checkpoint_is_written(
     checkpoints.save_checkpoint({"state_dict": state, "losses": [weights[:1], 7]}, path)
     weights.zero_()
 
-    assert checkpoints.is_writing
     assert path.read_bytes() == b"the one before"
     slow_disk.set()
     checkpoints.finish()
@@ -160,12 +160,76 @@ def test_no_error_of_the_writer_is_lost(tmp_path: Path, monkeypatch: pytest.Monk
 def test_what_memory_does_not_hold_twice_is_written_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("nitrogen_train.training.checkpoints._count_free_bytes", lambda: 8e6)
+    monkeypatch.setattr("nitrogen_train.training.checkpoints.count_free_bytes", lambda: 8e6)
     checkpoints = BackgroundCheckpointIO()
 
     checkpoints.save_checkpoint({"weights": [torch.zeros(1_100_000)]}, tmp_path / "step-3.ckpt")
+
     assert (tmp_path / "step-3.ckpt").exists()
-    assert not checkpoints.is_writing
+    checkpoints.finish()
+    # What has a place already asks for none.
+    assert checkpoints.has_room({"weights": torch.zeros(900_000)})
+    assert not checkpoints.has_room({"weights": torch.zeros(900_000)}, num_sharing=2)
+    checkpoints.save_checkpoint({"weights": torch.zeros(900_000)}, tmp_path / "step-4.ckpt")
+    assert checkpoints.has_room({"weights": torch.zeros(900_000)}, num_sharing=2)
+    checkpoints.finish()
+
+
+GIB = 2**30
+CGROUPS = {
+    "v2": (
+        "0::/job/step",
+        {
+            "sys/fs/cgroup/job/memory.max": 12 * GIB,
+            "sys/fs/cgroup/job/memory.current": 10 * GIB,
+            "sys/fs/cgroup/job/memory.stat": f"anon {4 * GIB}\ninactive_file {5 * GIB}",
+            "sys/fs/cgroup/job/step/memory.max": "max",
+            "sys/fs/cgroup/job/step/memory.current": 10 * GIB,
+            "sys/fs/cgroup/job/step/memory.stat": "inactive_file 0",
+        },
+        7 * GIB,
+    ),
+    "v1, in a container that does not see its own name": (
+        "5:cpu:/docker/1\n4:hugetlb,memory:/docker/1",
+        {
+            "sys/fs/cgroup/memory/memory.limit_in_bytes": 3 * GIB,
+            "sys/fs/cgroup/memory/memory.usage_in_bytes": 2 * GIB,
+            "sys/fs/cgroup/memory/memory.stat": f"cache {GIB}\ntotal_inactive_file {GIB}",
+        },
+        2 * GIB,
+    ),
+    "v1, without a limit": (
+        "4:memory:/",
+        {
+            "sys/fs/cgroup/memory/memory.limit_in_bytes": 2**63 - 4096,
+            "sys/fs/cgroup/memory/memory.usage_in_bytes": GIB,
+            "sys/fs/cgroup/memory/memory.stat": "total_inactive_file 0",
+        },
+        64 * GIB,
+    ),
+    "more used than allowed": (
+        "0::/",
+        {
+            "sys/fs/cgroup/memory.max": GIB,
+            "sys/fs/cgroup/memory.current": 2 * GIB,
+            "sys/fs/cgroup/memory.stat": "inactive_file 0",
+        },
+        0,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("own", "files", "expected"), CGROUPS.values(), ids=CGROUPS)
+def test_free_memory_is_what_the_job_may_still_take(
+    tmp_path: Path, own: str, files: dict[str, object], expected: int
+) -> None:
+    meminfo = f"MemTotal: 99999999 kB\nMemAvailable: {64 * 2**20} kB\n"
+    for name, text in {"proc/meminfo": meminfo, "proc/self/cgroup": own, **files}.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(f"{text}\n")
+
+    assert count_free_bytes(tmp_path) == expected
+    assert count_free_bytes(tmp_path / "absent") == 0
 
 
 def test_the_last_checkpoint_is_the_one_of_the_highest_step(tmp_path: Path) -> None:

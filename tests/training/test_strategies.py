@@ -1,5 +1,7 @@
 """One run, whatever it is spread over: losses, windows, gradients, averages, resumes."""
 
+import os
+import signal
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -7,11 +9,13 @@ from typing import Any
 import pytest
 import torch
 from descents import assert_went_the_same_way
-from strategy_runs import command, record, run, strategy
+from run_processes import until
+from strategy_runs import record, run, start_cold, start_ranks, strategy
 from tiers import divide
 
 from nitrogen_train.export import ExportConfig, Format, export
 from nitrogen_train.models.load import load_policy
+from nitrogen_train.pretrained.places import find_checkpoints
 from nitrogen_train.training.checkpoints import read_checkpoint, read_weights
 
 # They share the runs that they are compared with.
@@ -191,19 +195,118 @@ def test_a_run_goes_on_under_any_strategy_and_number_of_ranks(
         assert losses[step] == pytest.approx(expected_losses[step], rel=1e-3)
 
 
-@pytest.mark.full
-def test_a_full_disk_under_zero_loses_nothing_and_one_file_can_be_made(
-    tmp_path: Path, dataset: Path
+# Two ranks learn a step later that it is time; steps 5 and 10 start the minutes anew.
+SAVED_BY_MINUTES = (
+    ("single", (3, 5, 8, 10, 12)),
+    ("ddp", (4, 5, 9, 10, 12)),
+    ("zero_2", (4, 5, 9, 10, 12)),
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "steps"), divide(SAVED_BY_MINUTES, slow=[SAVED_BY_MINUTES[0], SAVED_BY_MINUTES[2]])
+)
+def test_all_ranks_save_when_rank_0s_clock_says_so_and_at_their_steps(
+    tmp_path: Path, dataset: Path, name: str, steps: Sequence[int]
 ) -> None:
-    full = command(
-        tmp_path / "run", dataset, *SHORT, *strategy("zero_2"), "max_steps=4",
-        "+callbacks.full_disk._target_=full_disk.FullDisk",
+    num_ranks = 1 if name == "single" else 2
+    settings = [
+        "max_steps=12", "val_every_n_steps=12", "checkpoint_every_n_steps=5",
+        "checkpoint_every_minutes=3", "+callbacks.clock._target_=step_clock.StepClock",
+        *strategy(name, num_ranks),
+    ]  # fmt: skip
+    saved = run(tmp_path / "saved", dataset, *settings, "keep_checkpoints=9") / "checkpoints"
+
+    assert set(find_checkpoints(saved)) == set(steps)
+    if num_ranks == 1:
+        kept = run(
+            tmp_path / "kept", dataset, *settings, "keep_checkpoints=2", "keep_every_n_steps=5",
+            "max_steps=9",
+        )  # fmt: skip
+        assert set(find_checkpoints(kept / "checkpoints")) == {5, 8, 9}
+
+
+# At step 4 the disk is full: of the last checkpoint, or of one amid the training.
+FULL_DISKS = (("zero_2", 0, 4), ("zero_2", 1, 4), ("zero_3", 1, 8), ("ddp", 0, 4), ("ddp", 0, 8))
+
+
+@pytest.mark.parametrize(
+    ("name", "rank", "max_steps"),
+    divide(FULL_DISKS, slow=[("zero_3", 1, 8), ("ddp", 0, 8)]),
+)
+def test_a_rank_with_a_full_disk_ends_all_with_one_line_and_loses_nothing(
+    tmp_path: Path, dataset: Path, name: str, rank: int, max_steps: int
+) -> None:
+    # Nobody ends a rank that does not end by itself.
+    full = start_ranks(
+        tmp_path, dataset, *SHORT, *strategy(name), f"max_steps={max_steps}", "debug=false",
+        "+callbacks.disk._target_=disks.FullDisk", f"+callbacks.disk.rank={rank}",
     )  # fmt: skip
 
-    assert full.returncode != 0
-    assert "cannot save" in full.stderr
-    assert "rank 1:" in full.stderr
-    assert [path.name for path in (tmp_path / "run" / "checkpoints").iterdir()] == ["step-2.ckpt"]
+    assert full.returncode == 1
+    lines = {line for line in full.stderr.splitlines() if line.startswith("error: ")}
+    [line] = lines
+    assert f"cannot save {tmp_path}/checkpoints/step-4.ckpt: " in line
+    assert name == "ddp" or f"step-4.ckpt: rank {rank}: " in line
+    assert "Traceback" not in full.stderr
+    assert [path.name for path in (tmp_path / "checkpoints").glob("*step*")] == ["step-2.ckpt"]
+
+
+@pytest.mark.slow
+def test_training_goes_on_while_zero_writes_and_the_checkpoint_is_as_if_it_had_waited(
+    tmp_path: Path, dataset: Path
+) -> None:
+    settings = [*SHORT, "keep_checkpoints=9", *strategy("zero_2"), "max_steps=4"]
+    held, waited = tmp_path / "held", tmp_path / "waited"
+    run(
+        held, dataset, *settings, "+callbacks.disk._target_=disks.HeldDisk",
+        "+callbacks.disk.step=2", "+callbacks.disk.until_step=3",
+    )  # fmt: skip
+    run(waited, dataset, *settings, "+callbacks.memory._target_=disks.NoMemory")
+
+    for step in (2, 4):
+        one, other = (
+            read_checkpoint(folder / "checkpoints" / f"step-{step}.ckpt")
+            for folder in (held, waited)
+        )
+        assert one["global_step"] == other["global_step"]
+        torch.testing.assert_close(one["state_dict"], other["state_dict"], rtol=0, atol=0)
+        states = [each["optimizer_states"][0]["state"] for each in (one, other)]
+        torch.testing.assert_close(*states, rtol=0, atol=0)
+    assert not list((held / "checkpoints").glob(".*"))
+
+
+@pytest.mark.slow
+def test_a_kill_amid_a_save_under_zero_leaves_the_checkpoint_before_it(
+    tmp_path: Path, dataset: Path
+) -> None:
+    settings = [*SHORT, DROPOUT, *strategy("zero_2"), "max_steps=6"]
+    killed, straight = tmp_path / "killed", tmp_path / "straight"
+    folder = killed / "checkpoints"
+    process = start_cold(
+        killed, dataset, *settings, "+callbacks.disk._target_=disks.HeldDisk",
+        "+callbacks.disk.step=4",
+    )  # fmt: skip
+    try:
+        until((folder / ".step-4.ckpt.part" / "rank-00000.pt").exists, killed)
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    assert {path.name for path in folder.iterdir()} == {"step-2.ckpt", ".step-4.ckpt.part"}
+
+    run(killed, dataset, *settings)
+
+    run(straight, dataset, *settings)
+    assert record(killed) == record(straight)
+    assert {path.name for path in folder.iterdir()} == {"step-4.ckpt", "step-6.ckpt"}
+    for key, value in weights(straight, 6).items():
+        assert torch.equal(weights(killed, 6)[key], value), key
+
+
+@pytest.mark.full
+def test_one_file_can_be_made_of_a_checkpoint_of_zero(tmp_path: Path, dataset: Path) -> None:
+    run(tmp_path / "run", dataset, *SHORT, *strategy("zero_2"), "max_steps=2")
+
     export(
         ExportConfig(
             run=str(tmp_path / "run"), output_dir=str(tmp_path / "one"), format=Format.checkpoint

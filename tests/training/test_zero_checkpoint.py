@@ -1,5 +1,6 @@
 """What can be said of a ZeRO checkpoint without its engine."""
 
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -7,8 +8,14 @@ from typing import Any
 import pytest
 import torch
 
+from nitrogen_train.runtime import atomic_files
 from nitrogen_train.training import zero_checkpoint
-from nitrogen_train.training.zero_checkpoint import ZeroShard, write_shard
+from nitrogen_train.training.zero_checkpoint import (
+    ZeroShard,
+    collect_shard,
+    wait_for_shards,
+    write_shard,
+)
 
 
 @pytest.mark.parametrize(
@@ -40,14 +47,30 @@ def test_each_rank_waits_until_its_own_file_is_on_disk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rank: int
 ) -> None:
     synced: list[str] = []
-    monkeypatch.setattr(zero_checkpoint, "sync", lambda path: synced.append(path.name))
+    monkeypatch.setattr(atomic_files, "sync", lambda path: synced.append(path.name))
     monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 2)
     state: Any = SimpleNamespace(
         flats=[], pieces=[], frozen=list, shapes=dict, buffers=dict, groups=[],
         optimizer=SimpleNamespace(state={}),
     )  # fmt: skip
 
-    write_shard(tmp_path, state, rank=rank, progress={})
+    files = collect_shard(state, rank=rank, progress={})
+    write_shard(tmp_path, files)
 
-    assert synced == [f"rank-{rank:05d}.pt", *(["run.pt"] if rank == 0 else [])]
-    assert {path.name for path in tmp_path.iterdir()} == set(synced)
+    # The file by which rank 0 knows that this rank is ready comes last.
+    names = [*(["run.pt"] if rank == 0 else []), f"rank-{rank:05d}.pt"]
+    assert synced == [each for name in names for each in (f".{name}.part", tmp_path.name)]
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names)
+
+
+def test_a_part_that_does_not_come_is_waited_for_until_it_is_given_up(tmp_path: Path) -> None:
+    (tmp_path / "rank-00000.pt").touch()
+    (tmp_path / ".rank-00001.pt.part").touch()
+    is_given_up = threading.Event()
+    threading.Timer(0.1, is_given_up.set).start()
+
+    with pytest.raises(TimeoutError, match="rank 1 is not there"):
+        wait_for_shards(tmp_path, world_size=2, is_given_up=is_given_up)
+
+    (tmp_path / "rank-00001.pt").touch()
+    wait_for_shards(tmp_path, world_size=2, is_given_up=is_given_up)
