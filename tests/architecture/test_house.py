@@ -6,8 +6,8 @@ HOUSE = measure()
 
 
 def test_the_source_stays_small() -> None:
-    assert HOUSE.num_files <= 239, HOUSE.describe()
-    assert HOUSE.num_lines <= 56_700, HOUSE.describe()
+    assert HOUSE.num_files <= 243, HOUSE.describe()
+    assert HOUSE.num_lines <= 57_700, HOUSE.describe()
 
 
 def test_few_modules_have_one_importer() -> None:
@@ -18,7 +18,7 @@ def test_few_modules_have_one_importer() -> None:
 
 
 def test_train_reaches_few_files() -> None:
-    assert len(HOUSE.closure_of_train) <= 65, HOUSE.describe()
+    assert len(HOUSE.closure_of_train) <= 67, HOUSE.describe()
 
 
 def test_the_first_page_of_the_package_is_short() -> None:

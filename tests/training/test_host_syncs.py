@@ -14,57 +14,15 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
 from torch._subclasses import FakeTensorMode
-from torch.utils._python_dispatch import TorchDispatchMode
 
-# Of a tensor on the device; what lies here, as an optimizer's count of steps may, costs nothing.
-_ALWAYS = ("_local_scalar_dense", "nonzero", "equal", "_linalg_check_errors", "item")
-
-
-class HostSyncs(TorchDispatchMode):
-    """Collects the operations that make the host wait for the device."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.found: list[str] = []
-
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
-    ) -> object:
-        kwargs = kwargs or {}
-        result = func(*args, **kwargs)
-        name = func.overloadpacket.__name__
-        if name in _ALWAYS and any(isinstance(each, Tensor) and each.is_cuda for each in args):
-            self.found.append(name)
-        if name == "_to_copy":
-            # Of nothing, no copy is made.
-            is_moved = args[0].device.type != result.device.type and args[0].numel()
-            if is_moved and not kwargs.get("non_blocking"):
-                self.found.append(f"copy of {tuple(args[0].shape)} to {result.device.type}")
-        elif name == "copy_":
-            is_moved = args[0].device.type != args[1].device.type
-            if is_moved and not (args[2] if len(args) > 2 else kwargs.get("non_blocking")):
-                self.found.append(f"copy into {tuple(args[0].shape)}")
-        return result
-
-
-def fake(tensor: Tensor) -> Tensor:
-    made = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device="cuda")
-    return made.requires_grad_(tensor.requires_grad)
-
-
-def put_on_gpu(module: nn.Module) -> None:
-    """Replace a module's weights and buffers by fake ones."""
-    for part in module.modules():
-        for values in (part._parameters, part._buffers):
-            for name, value in values.items():
-                if value is not None:
-                    made = fake(value.detach())
-                    learns = value.requires_grad
-                    values[name] = (
-                        nn.Parameter(made, learns) if values is part._parameters else made
-                    )
+from benchmarks.host_syncs import (
+    HostSyncs,
+    count_host_syncs,
+    fake,
+    no_kept_constants,
+    put_on_gpu,
+)
 
 
 class Event:
@@ -75,12 +33,8 @@ class Event:
 
 @pytest.fixture(autouse=True)
 def constants() -> Iterator[None]:
-    """Constants that are kept on a device must not stay there as fake ones."""
-    from nitrogen_train.data import augmentation
-
-    augmentation._colour_axes.cache_clear()
-    yield
-    augmentation._colour_axes.cache_clear()
+    with no_kept_constants():
+        yield
 
 
 @pytest.fixture
@@ -107,7 +61,7 @@ def test_no_micro_batch_that_is_not_logged_waits_for_the_device(
 
     with FakeTensorMode(allow_non_fake_inputs=True):
         put_on_gpu(module)
-        on_gpu = batch._map(fake)
+        on_gpu = batch.map(fake)
         counts = []
         for micro_batch in range(3):
             module.on_train_batch_start(on_gpu, micro_batch)
@@ -149,7 +103,7 @@ def test_no_step_that_is_not_logged_waits_for_the_device(
             guards=Guards(skip_loss_above=None, check_ranks_every_n_steps=10),
         )  # fmt: skip
         put_on_gpu(module)
-        on_gpu = batch._map(fake)
+        on_gpu = batch.map(fake)
         optimizer, schedule = module._optimization.configure(module.policy, is_on_gpu=True)
         parameters = list(module.parameters())
         for parameter in parameters:
@@ -198,3 +152,7 @@ def test_what_waits_is_counted() -> None:
         values.new_tensor([1.0, 2.0])
         torch.linalg.inv(torch.empty(3, 3, device="cuda"))
     assert len(syncs.found) == 2
+
+
+def test_the_benchmark_counts_the_demo() -> None:
+    assert count_host_syncs() == 0
