@@ -39,6 +39,7 @@ from nitrogen_train.training.datamodule import Loading, WindowDataModule
 from nitrogen_train.training.launch import (
     check_gpus,
     check_world,
+    choose_accelerator,
     leading_ranks,
     refuse_another_world,
 )
@@ -215,8 +216,11 @@ def build_trainer(config: RunConfig, request: StopRequest | None = None) -> L.Tr
     accumulation = shape_batch(config).accumulation
     # A short run logs and validates its last step at least.
     log_every_n_steps = min(config.trainer["log_every_n_steps"], config.max_steps)
+    accelerator = choose_accelerator(
+        config.trainer["accelerator"], has_mps=torch.backends.mps.is_available()
+    )
     strategy = config.strategy | {
-        "accelerator": config.trainer["accelerator"],
+        "accelerator": accelerator,
         "precision": config.trainer["precision"],
         "micro_batch_size": config.data.micro_batch_size,
     }
@@ -240,7 +244,7 @@ def build_trainer(config: RunConfig, request: StopRequest | None = None) -> L.Tr
             check_ranks_every_n_steps=config.check_ranks_every_n_steps,
         ),
     )
-    trainer = build(config.trainer)(
+    trainer = build(config.trainer | {"accelerator": accelerator})(
         strategy=build(strategy),
         max_steps=config.max_steps,
         log_every_n_steps=log_every_n_steps,

@@ -146,6 +146,8 @@ class EncodedClip:
     valid: Bool[np.ndarray, " rows"]
     frame_step: int
     """Frames of the video per frame of the clip."""
+    record_bytes: int
+    """Size of the record that it comes from, about what it takes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -224,6 +226,7 @@ class ClipReader:
             values=self._space.encode(actions.rows),
             valid=actions.valid,
             frame_step=rows_per_action,
+            record_bytes=row.size,
         )
 
     def decode(

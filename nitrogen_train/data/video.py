@@ -23,6 +23,7 @@ import importlib.util
 import io
 import re
 import struct
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -472,8 +473,9 @@ def _read_frames(
     Raises:
         DecodeError: If one is damaged or missing.
     """
-    wanted, places = np.unique(table.select(indices), return_inverse=True)
-    is_in_order = len(places) == len(wanted) and bool((np.diff(places) > 0).all())
+    asked = table.select(indices)
+    is_in_order = bool((np.diff(asked) > 0).all())
+    wanted, places = (asked, asked) if is_in_order else np.unique(asked, return_inverse=True)
     shape = len(wanted), table.height, table.width, 3
     if out is None or out.shape != shape or not is_in_order:
         out = np.empty(shape, np.uint8)
@@ -502,9 +504,9 @@ class _Cursor:
         self, table: FrameTable, decode_from: Callable[[int], Iterator[VideoFrame]]
     ) -> None:
         self._decode_from = decode_from
-        self._pts, self._key_pts = table.pts, table.key_pts
+        self._pts, self._key_pts = table.pts.tolist(), table.key_pts.tolist()
         # The first frame that is shown from each key frame on.
-        self._keys = np.searchsorted(self._pts, self._key_pts)
+        self._keys = np.searchsorted(table.pts, table.key_pts).tolist()
         self._frames: Iterator[VideoFrame] = iter(())
         self._start_pts = 0
         self._next_index = -1
@@ -515,7 +517,7 @@ class _Cursor:
         Raises:
             DecodeError: If it is damaged or missing.
         """
-        key = max(0, int(np.searchsorted(self._keys, index, side="right")) - 1)
+        key = max(0, bisect_right(self._keys, index) - 1)
         # What lies behind a key frame ahead is reached sooner by a seek.
         if self._next_index < 0 or self._keys[key] > self._next_index:
             self._seek(key)
@@ -542,13 +544,14 @@ class _Cursor:
         """
         wanted = self._pts[index]
         for frame in self._frames:
+            pts = frame.pts
             # Frames shown before the key frame and stored after it lack what they build on.
-            if frame.pts is None or frame.pts < self._start_pts:
+            if pts is None or pts < self._start_pts:
                 continue
             if frame.is_corrupt:
                 raise DecodeError(f"the video is damaged at frame {index} or shortly before it")
-            if frame.pts >= wanted:
-                return frame if frame.pts == wanted else None
+            if pts >= wanted:
+                return frame if pts == wanted else None
         return None
 
 

@@ -6,6 +6,7 @@ What cannot be read is replaced by windows that the plan itself draws, so that a
 changes the stream in the same way at any number of ranks and workers.
 """
 
+from collections import deque
 from dataclasses import dataclass, field
 from weakref import WeakValueDictionary
 
@@ -21,6 +22,8 @@ from nitrogen_train.data.reads_ahead import ReadsAhead
 from nitrogen_train.data.schema import ShardError
 from nitrogen_train.data.windows import Located
 
+_RECENT_BYTES = 64 * 2**20
+"""Of clips that were fetched last: of a small data set they are fetched once."""
 MAX_ATTEMPTS = 16
 """Windows drawn in place of one that cannot be read, before the data set is given up."""
 
@@ -87,6 +90,8 @@ class VisitReader:
         """Memory of each lane for the frames of a stretch; nobody looks at the one before."""
         self._encoded: WeakValueDictionary[tuple[int, int], EncodedClip] = WeakValueDictionary()
         """What some lane holds open, by source and clip: of few clips, lanes share most."""
+        self._recent: deque[EncodedClip] = deque()
+        self._recent_bytes = 0
         self._ahead = ReadsAhead(plan)
         self._kept: dict[tuple[int, int], DecodedClip] | None = None
         if fits_decoded(plan, frame_bytes=reader.frame_bytes, max_kept_bytes=max_kept_bytes):
@@ -250,10 +255,14 @@ class VisitReader:
         try:
             joined = source.window.rows_per_action(row.fps)
             encoded = self._reader.fetch(source.dataset, row, rows_per_action=joined, begun=begun)
-            self._encoded[visit.source, clip] = encoded
-            return encoded
         except ShardError as error:
             return self._note(source, clip, error)
+        self._encoded[visit.source, clip] = encoded
+        self._recent.append(encoded)
+        self._recent_bytes += encoded.record_bytes
+        while self._recent_bytes > _RECENT_BYTES:
+            self._recent_bytes -= self._recent.popleft().record_bytes
+        return encoded
 
     def _note(self, source: Source, clip: int, error: ShardError) -> Fault:
         row = source.manifest.row(clip)

@@ -119,10 +119,10 @@ def check_gpus(trainer: Mapping[str, Any], *, num_visible: int, has_mps: bool = 
         has_mps: Whether this is a machine of Apple's with a GPU, which Lightning would take.
 
     Raises:
-        ValueError: If the node needs more of them, or Apple's would be taken.
+        ValueError: If the node needs more of them, or Apple's is asked for.
     """
     accelerator = trainer["accelerator"]
-    if accelerator == "mps" or (has_mps and accelerator in ("auto", "gpu")):
+    if accelerator == "mps" or (has_mps and accelerator == "gpu"):
         raise ValueError(
             f"trainer.accelerator={accelerator} takes Apple's GPU (MPS), which has no float64, in "
             "which losses are summed: give trainer.accelerator=cpu"
@@ -139,6 +139,11 @@ def check_gpus(trainer: Mapping[str, Any], *, num_visible: int, has_mps: bool = 
             f"{num_visible}, or let each process see all GPUs of its node (CUDA_VISIBLE_DEVICES; "
             "SLURM: --gpus-per-node, not --gpus-per-task; submitit: hydra.launcher.gpus_per_node)"
         )
+
+
+def choose_accelerator(accelerator: str, *, has_mps: bool) -> str:
+    """Return what Lightning is to train on: by `auto`, it would take a GPU of Apple's."""
+    return "cpu" if has_mps and accelerator == "auto" else accelerator
 
 
 def refuse_another_world(world_size: int, trainer: Mapping[str, Any]) -> None:

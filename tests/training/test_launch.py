@@ -21,6 +21,7 @@ from lightning.pytorch.trainer.connectors.accelerator_connector import _Accelera
 from nitrogen_train.train import build_datamodule, build_trainer
 from nitrogen_train.training.launch import (
     check_gpus,
+    choose_accelerator,
     check_world,
     find_launch,
     refuse_another_world,
@@ -218,7 +219,15 @@ def test_more_processes_than_visible_gpus_are_refused() -> None:
         check_gpus(trainer_of(2), num_visible=1)
 
 
-@pytest.mark.parametrize("accelerator", ["auto", "gpu", "mps"])
+def test_auto_is_the_cpu_of_a_machine_of_apples() -> None:
+    check_gpus(trainer_of(1) | {"accelerator": "auto"}, num_visible=0, has_mps=True)
+
+    assert choose_accelerator("auto", has_mps=True) == "cpu"
+    assert choose_accelerator("auto", has_mps=False) == "auto"
+    assert choose_accelerator("cuda", has_mps=True) == "cuda"
+
+
+@pytest.mark.parametrize("accelerator", ["gpu", "mps"])
 def test_a_gpu_of_apples_is_refused_by_name(accelerator: str) -> None:
     trainer = trainer_of(1) | {"accelerator": accelerator}
 
