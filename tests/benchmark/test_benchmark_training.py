@@ -1,10 +1,14 @@
 import copy
-from itertools import repeat
+from dataclasses import replace
+from itertools import islice, repeat
 from pathlib import Path
 
 import pytest
+import torch
 from descents import assert_went_the_same_way
 
+from benchmarks import feeding
+from benchmarks.loading_process import build_loader
 from benchmarks.machine import run_alone
 from benchmarks.training import (
     StepTimes,
@@ -15,6 +19,7 @@ from benchmarks.training import (
     time_steps,
 )
 from benchmarks.workload import Workload
+from nitrogen_train.config import DataConfig, load_defaults
 from nitrogen_train.train import build_module, build_trainer
 
 TINY = Workload(
@@ -83,3 +88,43 @@ def test_activation_checkpointing_lowers_the_peak_of_memory() -> None:
     )
 
     assert checkpointed < kept
+
+
+@pytest.fixture
+def drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DataConfig:
+    monkeypatch.setattr(feeding, "_NUM_CLIPS", 3)
+    monkeypatch.setattr(feeding, "_NUM_FRAMES", 80)
+    dataset = feeding.draw_dataset(tmp_path / "clips")
+    return replace(
+        load_defaults().data,
+        sources={"drawn": {"path": str(dataset)}},
+        image_size=96,
+        global_batch_size=6,
+        micro_batch_size=6,
+        index_dir=str(tmp_path / "index"),
+        clip_cache_gib=0.0,
+        num_workers=2,
+    )
+
+
+@pytest.mark.slow
+def test_both_ways_feed_the_same_batches(drawn: DataConfig) -> None:
+    ours, theirs = iter(build_loader(drawn)), feeding._iter_joined(drawn)
+
+    for expected, got in zip(islice(ours, 12), islice(theirs, 12), strict=True):
+        assert got.window_ids == expected.window_ids
+        assert got.num_valid_in_step == expected.num_valid_in_step
+        for name in ("frames", "frame_mask", "actions", "action_mask", "game_id", "sample_seed"):
+            assert torch.equal(getattr(got, name), getattr(expected, name))
+
+
+def test_feeding_is_laid_out_with_what_waits() -> None:
+    costs = [
+        feeding.FeedingCost(num_workers=0, ours_ms=2.0, torch_ms=None, samples_per_s=100.0),
+        feeding.FeedingCost(num_workers=4, ours_ms=0.2, torch_ms=4.0, samples_per_s=2000.0),
+    ]
+
+    text = feeding.describe_feeding(costs)
+
+    assert "20.0x" in text
+    assert "CUDA tensors without values: 0" in text

@@ -21,8 +21,8 @@ from lightning.pytorch.trainer.connectors.accelerator_connector import _Accelera
 from nitrogen_train.train import build_datamodule, build_trainer
 from nitrogen_train.training.launch import (
     check_gpus,
-    choose_accelerator,
     check_world,
+    choose_accelerator,
     find_launch,
     refuse_another_world,
 )
