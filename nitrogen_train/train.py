@@ -151,6 +151,8 @@ def quieten_lightning() -> None:
     logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", message="Your `IterableDataset` has `__len__` defined")
     warnings.filterwarnings("ignore", message=".*does not have many workers")
+    # Ours says the same in our words.
+    warnings.filterwarnings("ignore", message="This DataLoader will create .* worker processes")
     warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
     warnings.filterwarnings("ignore", category=FutureWarning, module="lightning")
     # Our module clips where DeepSpeed does not.

@@ -324,7 +324,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     """
     if path.is_dir():
         return ShardedStates(path).plain()
-    return torch.load(path, map_location="cpu", weights_only=True)
+    # Mapped: who wants the average alone does not read the moments, which a training has itself.
+    return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
 
 
 def remove_checkpoint(path: Path) -> None:
