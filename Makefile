@@ -66,7 +66,7 @@ test: $(VENV)/.installed slurm xvfb  ## the tests, about seven minutes: several 
 test-full: test  ## and hours more: shapes in every call, whole games and stories, every interruption, every combination, full size
 	$(PYTEST) $(SHAPES) -m 'not slow and not full and not unchecked and not gpu'
 	$(PYTEST) -m 'full and not alone'
-	$(BIN)/python -m pytest -m alone tests/training/test_full_size.py
+	$(BIN)/python -m pytest -m alone tests/pretrained/test_full_size.py
 
 test-gpu: $(VENV)/.installed  ## on a GPU node, ten minutes: NCCL, CUDA, fused AdamW, bf16, torch.compile, DeepSpeed, offload
 	@if $(BIN)/python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; \

@@ -234,7 +234,7 @@ class ClipReader:
         clip: EncodedClip,
         indices: Int64[np.ndarray, " kept"] | None = None,
         *,
-        out: UInt8[np.ndarray, "kept h w 3"] | None = None,
+        out: UInt8[np.ndarray, "_ _ _ 3"] | None = None,
     ) -> DecodedClip:
         """Decode some frames of a clip, in increasing order, or all of them.
 

@@ -335,7 +335,7 @@ class SourceOrder:
 
     def positions(
         self,
-        visit: Int64[np.ndarray, " n"],
+        visit: Int64[np.ndarray, " visits"],
         atom: Int64[np.ndarray, " n"],
         *,
         attempt: int = 0,
@@ -343,7 +343,7 @@ class SourceOrder:
         """Find windows.
 
         Args:
-            visit: Numbers in the endless sequence of visits.
+            visit: Numbers in the endless sequence of visits: of each window, or one for all.
             atom: Which of a visit's windows, in the order of handing out.
             attempt: 0 is what was planned; from 1 on, windows that stand in for it where a clip
                 cannot be read: first of the same part, then of any.
@@ -372,8 +372,8 @@ class SourceOrder:
         self,
         atom: Int64[np.ndarray, " n"],
         *,
-        part: Int64[np.ndarray, " n"],
-        number: Int64[np.ndarray, " n"],
+        part: Int64[np.ndarray, " visits"],
+        number: Int64[np.ndarray, " visits"],
     ) -> Int64[np.ndarray, " n"]:
         """Shuffle a visit's stretches, and the windows of each stretch."""
         stretch, window = np.divmod(atom, STRETCH)

@@ -78,7 +78,7 @@ def _feistel(
     return (left << half) | right
 
 
-def _mix(value: UInt64[np.ndarray, " n"]) -> UInt64[np.ndarray, " n"]:
+def _mix(value: UInt64[np.ndarray, "..."]) -> UInt64[np.ndarray, "..."]:
     value = value + np.uint64(0x9E3779B97F4A7C15)
     value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     value = (value ^ (value >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)

@@ -286,6 +286,7 @@ def _read_packets(container: InputContainer, stream: VideoStream) -> _Columns:
     return pts, seeks, is_key.astype(bool), is_shown.astype(bool)
 
 
+@runtime_checkable
 class EncodedVideo(Protocol):
     """A video of which some frames are decoded now, and others later."""
 
@@ -293,7 +294,7 @@ class EncodedVideo(Protocol):
         self,
         indices: Sequence[int] | None = None,
         *,
-        out: UInt8[np.ndarray, "f h w 3"] | None = None,
+        out: UInt8[np.ndarray, "_ _ _ 3"] | None = None,
     ) -> UInt8[np.ndarray, "f h w 3"]:
         """Decode frames to RGB.
 
@@ -321,7 +322,7 @@ class _ReopenedVideo:
         self,
         indices: Sequence[int] | None = None,
         *,
-        out: UInt8[np.ndarray, "f h w 3"] | None = None,
+        out: UInt8[np.ndarray, "_ _ _ 3"] | None = None,
     ) -> UInt8[np.ndarray, "f h w 3"]:
         del out
         return self._decoder.decode(self._video, indices=indices)
@@ -445,7 +446,7 @@ class _PyAVVideo:
         self,
         indices: Sequence[int] | None = None,
         *,
-        out: UInt8[np.ndarray, "f h w 3"] | None = None,
+        out: UInt8[np.ndarray, "_ _ _ 3"] | None = None,
     ) -> UInt8[np.ndarray, "f h w 3"]:
         if self._packets is None:
             self._packets = _list_packets(self._video)
@@ -466,7 +467,7 @@ def _read_frames(
     table: FrameTable,
     decode_from: Callable[[int], Iterator[VideoFrame]],
     indices: Sequence[int] | None,
-    out: UInt8[np.ndarray, "f h w 3"] | None,
+    out: UInt8[np.ndarray, "_ _ _ 3"] | None,
 ) -> UInt8[np.ndarray, "f h w 3"]:
     """Decode frames, into `out` if they are as large.
 

@@ -158,10 +158,15 @@ class VisitReader:
         visit.windows = []
         for attempt in range(1, MAX_ATTEMPTS + 1):
             seen = self._find_seen(source, clips, frames, left)
-            room = self._take_memory(lane, sum(len(indices) for _, _, indices in seen))
+            # Clips that are kept are decoded whole, and not into what a lane uses again.
+            room = None
+            if self._kept is None:
+                room = self._take_memory(lane, sum(len(indices) for _, _, indices in seen))
             for clip, places, indices in seen:
-                decoded = self._decode(visit, source, clip, indices, out=room[: len(indices)])
-                room = room[len(indices) :]
+                out = None
+                if room is not None:
+                    out, room = room[: len(indices)], room[len(indices) :]
+                decoded = self._decode(visit, source, clip, indices, out=out)
                 if isinstance(decoded, Fault):
                     fault = decoded
                     for place in places.tolist():
@@ -211,9 +216,7 @@ class VisitReader:
         return seen
 
     def _take_memory(self, lane: int, num_frames: int) -> UInt8[np.ndarray, "kept h w 3"]:
-        """Take a lane's memory, made larger if it must be; nothing where clips are kept."""
-        if self._kept is not None:
-            num_frames = 0
+        """Take a lane's memory, made larger if it must be."""
         memory = self._frames.get(lane)
         if memory is None or len(memory) < num_frames:
             side = self._reader.image_size
@@ -227,7 +230,7 @@ class VisitReader:
         clip: int,
         indices: Int64[np.ndarray, " kept"],
         *,
-        out: UInt8[np.ndarray, "kept h w 3"],
+        out: UInt8[np.ndarray, "kept h w 3"] | None,
     ) -> DecodedClip | Fault:
         kept = self._kept.get((visit.source, clip)) if self._kept is not None else None
         if kept is not None:

@@ -127,6 +127,8 @@ class FakeModule(nn.Linear):
         pass
 
 
+# What stands for a trainer is none.
+@pytest.mark.unchecked
 @pytest.mark.parametrize("how", ["next step", "save", "end"])
 def test_on_a_gpu_a_step_is_judged_before_anything_of_it_is_saved(
     monkeypatch: pytest.MonkeyPatch, how: str

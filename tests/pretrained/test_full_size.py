@@ -35,7 +35,7 @@ class Phases:
 
     def __init__(self) -> None:
         self.rows: list[tuple[str, str, str]] = []
-        paths = (str(POLICY.parents[1] / "pretrained"), os.environ.get("PYTHONPATH", ""))
+        paths = (str(POLICY.parent), os.environ.get("PYTHONPATH", ""))
         self._env = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
         # Of `make`, for tiny tensors.
         self._env.pop("OMP_NUM_THREADS", None)
