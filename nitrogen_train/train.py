@@ -149,12 +149,19 @@ def quieten_lightning() -> None:
     """Leave out advertisements, and warnings about what is meant."""
     # A stream has a length only in validation, and a run continues in its own folder.
     logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
+    for name in ("fabric.utilities.distributed", "pytorch.strategies.deepspeed"):
+        # Each rank would tell its number.
+        logging.getLogger(f"lightning.{name}").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", message="Your `IterableDataset` has `__len__` defined")
     warnings.filterwarnings("ignore", message=".*does not have many workers")
     # Ours says the same in our words.
     warnings.filterwarnings("ignore", message="This DataLoader will create .* worker processes")
     warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
     warnings.filterwarnings("ignore", category=FutureWarning, module="lightning")
+    # Validation is summed over the ranks before it is logged.
+    warnings.filterwarnings("ignore", message="It is recommended to use `self.log.* sync_dist=True")
+    # torch's own, and DeepSpeed's, of each other.
+    warnings.filterwarnings("ignore", message="`?torch.distributed.*is deprecated")
     # Our module clips where DeepSpeed does not.
     warnings.filterwarnings("ignore", message=".*DeepSpeed handles gradient clipping internally")
     # Trying something out on a login node, or on a machine that happens to have SLURM.

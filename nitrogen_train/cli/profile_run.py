@@ -129,14 +129,20 @@ def _profile_loader(config: RunConfig) -> str:
     # Each lane opens a clip in its first turn, and what was prepared ahead comes for nothing.
     num_warm_up = max(data.lane_groups * accumulation, data.prefetch_factor + 4)
     num_measured = min(_MEASURED_MICRO_BATCHES, config.max_steps * accumulation)
-    total = (num_warm_up + num_measured) * data.micro_batch_size if is_first_rank() else 0
-    with Progress(total=total, label="load", unit="sample") as progress:
+    total = (num_warm_up + num_measured) * data.micro_batch_size
+    shown = Progress(total=total, label="load", unit="sample") if is_first_rank() else nullcontext()
+    with shown as progress:
         rate = measure_loader(
             datamodule.train_dataloader(),
             num_workers=min(data.num_workers, data.micro_batch_size),
             num_warm_up=num_warm_up,
             num_measured=num_measured,
-            tell=progress.update,
+            tell=(lambda _: None) if progress is None else progress.update,
+        )
+    if (num_ranks := count_processes(config)) > 1:
+        notes.append(
+            f"Of rank 0 of {num_ranks}: the others read at the same time where a launcher (srun, "
+            "torchrun) has started them."
         )
     text = describe_loader(rate, needs, micro_batch_size=data.micro_batch_size, notes=notes)
     return text if is_first_rank() else ""

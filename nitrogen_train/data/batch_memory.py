@@ -9,6 +9,8 @@ processes, what is written is there for both at once; only names travel.
 
 import ctypes
 import math
+import mmap
+import sys
 import weakref
 from collections import deque
 from collections.abc import Sequence
@@ -169,9 +171,19 @@ class BatchMemory:
         return self._layout.view(seen)
 
     def _take_back(self, slot: int) -> None:
-        self._lent.discard(slot)
+        # In this order: who lends meanwhile, in another thread, must find one that is free.
         self._free.append(slot)
+        self._lent.discard(slot)
 
     def _see(self, number: int) -> UInt8[np.ndarray, " bytes"]:
         start = self._slots[number % len(self._slots)] * self._slot_bytes
         return np.frombuffer(self._memory, np.uint8, self._layout.num_bytes, start)
+
+
+def _share(num_bytes: int) -> Any:  # noqa: ANN401 - a buffer
+    """Take memory that processes share which begin later."""
+    if sys.platform == "linux":
+        # Of no file: a container's /dev/shm is small, and others lie on a disk.
+        return mmap.mmap(-1, num_bytes)
+    # It reaches a process that is spawned.
+    return RawArray(ctypes.c_uint8, num_bytes)

@@ -36,6 +36,7 @@ STRETCH = 64
 PART_ATTEMPTS = 8
 """Replacements that are drawn from a window's own part, before the whole source is drawn from."""
 
+_MICRO_BATCH = "data.micro_batch_size"
 _PHASE, _ROTATION, _VISIT, _STRETCH, _WINDOW, _REPLACEMENT = range(6)
 """Uses for which a key is derived."""
 
@@ -83,9 +84,7 @@ class BatchShape:
     """Processes."""
 
     def __post_init__(self) -> None:
-        _divide(
-            self.global_batch_size, self.world_size, self.micro_batch_size, "data.micro_batch_size"
-        )
+        _divide(self.global_batch_size, self.world_size, self.micro_batch_size, _MICRO_BATCH)
 
     @classmethod
     def accumulate(
@@ -153,9 +152,14 @@ def _divide(
     parts, rest = divmod(global_batch_size, unit)
     if rest or not parts:
         nearest = sorted({max(parts, 1) * unit, (parts + 1) * unit})
+        share, rest = divmod(global_batch_size, world_size)
+        smaller = ""
+        if name == _MICRO_BATCH and share and not rest:
+            size = max(size for size in range(1, min(factor, share) + 1) if share % size == 0)
+            smaller = f"{name}={size}, which changes no result, or "
         raise ValueError(
             f"data.global_batch_size={global_batch_size} must be a multiple of processes * {name} "
-            f"= {world_size} * {factor}; use {setting}{' or '.join(map(str, nearest))}"
+            f"= {world_size} * {factor}; use {smaller}{setting}{' or '.join(map(str, nearest))}"
         )
     return parts
 

@@ -123,7 +123,9 @@ class TrainingStream(IterableDataset[BatchPart | Exception]):
             yield error
 
     def _iter_parts(self) -> Iterator[BatchPart]:
-        assert self.memory is not None  # noqa: S101 - whoever iterates gives it
+        # Another iteration has another one.
+        memory = self.memory
+        assert memory is not None  # noqa: S101 - whoever iterates gives it
         info = get_worker_info()
         worker, num_workers = (info.id, info.num_workers) if info else (0, 1)
         visits = VisitReader(self._plan, self._reader, max_kept_bytes=self._max_kept_bytes)
@@ -138,7 +140,7 @@ class TrainingStream(IterableDataset[BatchPart | Exception]):
                     coming.append(part)
                 part = coming.popleft()
                 windows = visits.read(part.turns)
-                out = self.memory.find(number).cut(start, stop)
+                out = memory.find(number).cut(start, stop)
                 self._collator.collate(windows, occurrences=part.samples.tolist(), out=out)
                 yield BatchPart(
                     window_ids=[window.id for window in windows],

@@ -24,7 +24,6 @@ import io
 import re
 import struct
 from bisect import bisect_right
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -38,7 +37,6 @@ from av.container import InputContainer
 from av.error import FFmpegError
 from av.index import IndexEntry
 from av.packet import Packet
-from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
@@ -80,6 +78,10 @@ class DecodeError(ShardError):
     def __init__(self, message: str) -> None:
         """Say what was expected and what came."""
         super().__init__(message, cause="video")
+
+
+class _OtherSizeError(DecodeError):
+    """A frame is not as large as the video's header says."""
 
 
 class UnsupportedVideoError(DecodeError):
@@ -348,39 +350,19 @@ class _Packets:
         Raises:
             FFmpegError: If a packet is damaged.
         """
-        codec = self._take_codec()
-        pts, is_sound = self.table.pts.tolist(), True
-        try:
-            for index in range(self.keys[key], len(pts)):
-                start = self.starts[index]
-                packet = Packet(self.video[start : start + self.sizes[index]])
-                packet.pts = packet.dts = pts[index]
-                yield from codec.decode(packet)
-            yield from codec.decode(None)
-        except FFmpegError:
-            is_sound = False
-            raise
-        finally:
-            if is_sound:
-                _IDLE_CODECS.append((self.facts, codec))
-
-    def _take_codec(self) -> VideoCodecContext:
-        """Take a decoder that has decoded a video of the same parameters, or a new one."""
-        with contextlib.suppress(IndexError):
-            # Popped at once: another thread may look for one, too.
-            facts, codec = _IDLE_CODECS.pop()
-            if facts == self.facts:
-                codec.flush_buffers()
-                return codec
+        # A new one each time: what a damaged picture or parameters within the stream leave in a
+        # decoder, no flush removes.
         codec = CodecContext.create("h264", "r")
         for name, value in self.facts.items():
             setattr(codec, name, value)
         codec.thread_count = 1
-        return codec
-
-
-_IDLE_CODECS: deque[tuple[dict[str, Any], VideoCodecContext]] = deque(maxlen=2)
-"""Decoders that wait for the next video: a new one costs as much as decoding three frames."""
+        pts = self.table.pts.tolist()
+        for index in range(self.keys[key], len(pts)):
+            start = self.starts[index]
+            packet = Packet(self.video[start : start + self.sizes[index]])
+            packet.pts = packet.dts = pts[index]
+            yield from codec.decode(packet)
+        yield from codec.decode(None)
 
 
 def _list_packets(video: bytes) -> _Packets | None:
@@ -403,7 +385,7 @@ def _list_packets(video: bytes) -> _Packets | None:
             return None
         codec, entries = stream.codec_context, _list_entries(video, stream)
         is_h264 = codec.name == "h264" and codec.extradata is not None
-        if not is_h264 or not _tells_all(container, stream, entries):
+        if not is_h264 or not _tells_all(container, stream, entries) or not stream.width:
             return None
         table = _order_frames(stream, _read_index(video, entries))
         return _Packets(
@@ -441,6 +423,7 @@ class _PyAVVideo:
     def __init__(self, video: bytes) -> None:
         self._video = video
         self._packets: _Packets | None = None
+        self._is_listed = False
 
     def decode(
         self,
@@ -448,14 +431,19 @@ class _PyAVVideo:
         *,
         out: UInt8[np.ndarray, "_ _ _ 3"] | None = None,
     ) -> UInt8[np.ndarray, "f h w 3"]:
-        if self._packets is None:
-            self._packets = _list_packets(self._video)
-        if self._packets is None:
-            with open_video(self._video) as opened:
-                decode_from = partial(_decode_container, opened)
-                return _read_frames(opened.table, decode_from, indices, out)
-        with _naming_faults():
-            return _read_frames(self._packets.table, self._packets.decode_from, indices, out)
+        if not self._is_listed:
+            self._packets, self._is_listed = _list_packets(self._video), True
+        if self._packets is not None:
+            table, decode_from = self._packets.table, self._packets.decode_from
+            try:
+                with _naming_faults():
+                    return _read_frames(table, decode_from, indices, out)
+            except _OtherSizeError:
+                # With frames behind the header, FFmpeg goes by these.
+                self._packets = None
+        with open_video(self._video) as opened:
+            decode_from = partial(_decode_container, opened)
+            return _read_frames(opened.table, decode_from, indices, out)
 
 
 def _decode_container(opened: OpenVideo, key: int) -> Iterator[VideoFrame]:
@@ -473,6 +461,7 @@ def _read_frames(
 
     Raises:
         DecodeError: If one is damaged or missing.
+        _OtherSizeError: If one is not of the table's size.
     """
     asked = table.select(indices)
     is_in_order = bool((np.diff(asked) > 0).all())
@@ -486,7 +475,7 @@ def _read_frames(
     for index, picture in zip(wanted.tolist(), out, strict=True):
         frame = cursor.read(index)
         if frame.height != table.height or frame.width != table.width:
-            raise DecodeError(
+            raise _OtherSizeError(
                 f"frame {index} of the video is {frame.width}x{frame.height}, "
                 f"expected {table.width}x{table.height}"
             )

@@ -236,6 +236,11 @@ def describe_loader(
         "Cores: the loader's and one of the training.",
         *notes,
     ]
+    if rate.num_workers > rate.num_cores:
+        lines.append(
+            f"{rate.num_workers} workers share {pluralize(rate.num_cores, 'core')}: what one of "
+            f"them delivers says nothing; measure with data.num_workers={rate.num_cores} or fewer."
+        )
     return "\n".join(lines) + "\n"
 
 

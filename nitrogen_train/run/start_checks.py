@@ -48,6 +48,7 @@ def validate(config: RunConfig) -> None:
     for key in ("max_steps", "val_every_n_steps"):
         if (value := getattr(config, key)) < 1:
             raise ValueError(f"{key}={value}: expected at least 1")
+    _check_workers(config.data)
     shape_batch(config)
     if config.check_ranks_every_n_steps < 1:
         raise ValueError(
@@ -76,6 +77,12 @@ def validate(config: RunConfig) -> None:
         check_path(f"data.sources.{name}.path", path, then="path=data")
     _check_cache(config.data, "data.")
     _check_start(config)
+
+
+def _check_workers(config: DataConfig) -> None:
+    for key, least in (("num_workers", 0), ("prefetch_factor", 1)):
+        if (value := getattr(config, key)) < least:
+            raise ValueError(f"data.{key}={value}: expected at least {least}")
 
 
 def _check_cache(config: DataConfig | EvaluateConfig, prefix: str) -> None:

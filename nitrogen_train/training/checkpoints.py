@@ -174,6 +174,11 @@ class BackgroundCheckpointIO(AtomicCheckpointIO):
             wait([written])
 
     @property
+    def is_writing(self) -> bool:
+        """Tell whether what this rank began to write is not complete yet."""
+        return not all(part.done() for part in self._parts)
+
+    @property
     def has_failed(self) -> bool:
         """Tell whether this rank could not write what it should; `finish` says why."""
         return any(part.done() and part.exception() for part in self._parts)
@@ -415,6 +420,8 @@ class CheckpointCallback(Checkpoint):
         self._last_saved: int | None = None
         self._saved_at_s = monotonic()
         self._has_failed = self._is_due = False
+        self._is_untidy = False
+        """Whether one will be superfluous when what is being written is complete."""
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Note where a run continues, this step is saved already, and remove what a kill left."""
@@ -438,6 +445,11 @@ class CheckpointCallback(Checkpoint):
         """
         if self._has_failed:
             finish_saving(trainer)
+        writer = trainer.strategy.checkpoint_io
+        if self._is_untidy and not (
+            isinstance(writer, BackgroundCheckpointIO) and writer.is_writing
+        ):
+            self._tidy()
         step, last = trainer.global_step, self._last_saved
         # At the step after a save, what is due was told before it.
         is_due = self._is_due and (last is None or step > last + 1)
@@ -477,10 +489,19 @@ class CheckpointCallback(Checkpoint):
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Save the end of the run, whole."""
-        self.save(trainer)
+        self.save_whole(trainer)
+
+    def save_whole(self, trainer: L.Trainer) -> Path:
+        """Save this step unless it is saved, to the end, on all ranks together; return where.
+
+        Raises:
+            OSError: If a rank could not write it, or the one before; on all.
+        """
+        path = self.save(trainer)
         finish_saving(trainer)
         if trainer.is_global_zero:
             self._tidy()
+        return path
 
     def save(self, trainer: L.Trainer) -> Path:
         """Begin to save this step unless it is saved, on all ranks together; return where.
@@ -498,9 +519,11 @@ class CheckpointCallback(Checkpoint):
         self._last_saved, self._saved_at_s = step, monotonic()
         if trainer.is_global_zero:
             self._tidy()
+            self._is_untidy = True
         return path
 
     def _tidy(self) -> None:
+        self._is_untidy = False
         there = find_checkpoints(self._folder)
         for step in self._policy.find_superfluous(there, self._read_scores()):
             remove_checkpoint(there[step])

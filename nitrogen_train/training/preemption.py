@@ -37,7 +37,7 @@ from lightning.fabric.utilities.rank_zero import rank_zero_only
 
 from nitrogen_train.batch import PolicyBatch
 from nitrogen_train.runtime.interrupts import end_at_once, is_command
-from nitrogen_train.training.checkpoints import CheckpointCallback, finish_saving
+from nitrogen_train.training.checkpoints import CheckpointCallback
 from nitrogen_train.training.launch import KUBEFLOW, count_tasks_per_node, find_launch
 
 EXIT_STATUS = 75
@@ -241,8 +241,7 @@ class PreemptionCallback(L.Callback):
         """
         if not self._agreed:
             return
-        path = self._checkpoints.save(trainer)
-        finish_saving(trainer)
+        path = self._checkpoints.save_whole(trainer)
         if trainer.is_global_zero:
             _log.warning(
                 "%s: saved %s, stopping; the same command goes on",

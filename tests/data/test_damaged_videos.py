@@ -1,5 +1,6 @@
 """Damage is a `DecodeError` of one line: never a crash, never a hang, never another error."""
 
+import io
 import multiprocessing
 import random
 import struct
@@ -8,9 +9,10 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
-from barcode_videos import make_video, read_barcodes
+from barcode_videos import draw_barcode, make_video, read_barcodes
 
 from nitrogen_train.data.encode import encode_video
 from nitrogen_train.data.video import DecodeError, DecordDecoder, PyAVDecoder, VideoDecoder
@@ -170,3 +172,20 @@ def test_forked_workers_decode_after_their_parent_did(decoder: VideoDecoder, vid
 
     # decord would hang in the first, had it kept a reader from before.
     assert [worker.exitcode for worker in workers] == [0, 0]
+
+
+def test_a_damaged_video_leaves_nothing_behind_for_the_next() -> None:
+    # As we encode, without CABAC: of a picture cut in the middle, a decoder keeps what no flush
+    # removes.
+    good = encode_video(map(draw_barcode, range(90)), fps=30.0, width=128, height=64)
+    with av.open(io.BytesIO(good)) as container:
+        packets = [packet for packet in container.demux(video=0) if packet.size]
+        start, stop = packets[44].pos or 0, (packets[44].pos or 0) + packets[44].size
+    middle = (start + stop) // 2
+    damaged = good[:middle] + bytes(stop - middle) + good[stop:]
+    expected = PyAVDecoder().decode(good, indices=range(10))
+
+    with pytest.raises(DecodeError):
+        PyAVDecoder().decode(damaged, indices=[44])
+
+    np.testing.assert_array_equal(PyAVDecoder().decode(good, indices=range(10)), expected)

@@ -1,6 +1,7 @@
 import importlib.util
 import io
 import random
+import struct
 import sys
 
 import av
@@ -138,6 +139,17 @@ def test_a_video_of_two_descriptions_is_left_to_the_demuxer() -> None:
     twice = video[: place + 3] + b"\2" + video[place + 4 :]
 
     assert _list_packets(twice) is None
+
+
+@pytest.mark.parametrize("size", [(64, 64), (0, 0), (128, 0), (1280, 720)])
+def test_a_size_that_the_header_alone_claims_is_not_believed(size: tuple[int, int]) -> None:
+    video, _ = make_video("group of 10")
+    place = video.index(b"avc1", video.index(b"stsd")) + 28
+    claimed = video[:place] + struct.pack(">HH", *size) + video[place + 4 :]
+
+    frames = PyAVDecoder().decode(claimed, indices=[0, 25])
+
+    np.testing.assert_array_equal(frames, PyAVDecoder().decode(video, indices=[0, 25]))
 
 
 def test_frames_are_decoded_into_memory_that_is_given(decoder: VideoDecoder) -> None:

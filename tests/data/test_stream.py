@@ -83,6 +83,25 @@ def take(stream: TrainingStream, count: int, num_workers: int = 0) -> list[Polic
     return list(islice(loader, count))
 
 
+@pytest.mark.parametrize("num_workers", [0, pytest.param(1, marks=pytest.mark.slow)])
+def test_iterations_of_one_loader_do_not_meet(sources: list[Source], num_workers: int) -> None:
+    expected = take(build_stream(sources), 9)
+    loader = TrainingLoader(
+        build_stream(sources), num_workers=num_workers, prefetch_factor=2, pin_memory=False,
+        quarantine=Quarantine(Path("quarantine.jsonl"), max_share=0.0),
+    )  # fmt: skip
+    first, second = iter(loader), iter(loader)
+
+    got = list(islice(first, 3))
+    for _ in range(6):
+        next(second)
+        got.append(next(first))
+
+    for one, other in zip(expected, got, strict=True):
+        assert one.window_ids == other.window_ids
+        assert torch.equal(one.frames, other.frames)
+
+
 def test_a_window_shows_its_frames_and_the_rows_that_follow(sources: list[Source]) -> None:
     for batch in take(build_stream(sources), 20):
         for i, window_id in enumerate(batch.window_ids):
