@@ -76,6 +76,8 @@ def test_there_are_the_strategies_that_are_documented() -> None:
             "device must be cpu",
         ),
         (["keep_checkpoints=0"], "keep_checkpoints must be at least 1"),
+        (["data.num_workers=-1"], "data.num_workers=-1: expected at least 0"),
+        (["data.prefetch_factor=0"], "data.prefetch_factor=0: expected at least 1"),
         (["checkpoint_every_minutes=0"], "checkpoint_every_minutes=0.0: expected above 0"),
         (["keep_every_n_steps=750"], "must be a multiple of checkpoint_every_n_steps=500"),
         (["keep_best=1", "val_every_n_steps=750"], "val_every_n_steps=750 must be a multiple"),

@@ -3,10 +3,12 @@ import resource
 import signal
 import sys
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,7 +16,12 @@ import torch
 
 from nitrogen_train.pretrained.places import find_last_checkpoint
 from nitrogen_train.runtime.processes import count_free_bytes
-from nitrogen_train.training.checkpoints import AtomicCheckpointIO, BackgroundCheckpointIO
+from nitrogen_train.training.checkpoints import (
+    AtomicCheckpointIO,
+    BackgroundCheckpointIO,
+    CheckpointCallback,
+    CheckpointPolicy,
+)
 
 
 @contextmanager
@@ -244,3 +251,29 @@ def test_the_last_checkpoint_is_the_one_of_the_highest_step(tmp_path: Path) -> N
 
     assert find_last_checkpoint(tmp_path) == tmp_path / "step-100.ckpt"
     assert find_last_checkpoint(tmp_path / "absent") is None
+
+
+# What stands for a trainer is none.
+@pytest.mark.unchecked
+def test_a_superfluous_checkpoint_goes_when_the_new_one_is_whole(tmp_path: Path) -> None:
+    writer = BackgroundCheckpointIO()
+    trainer: Any = SimpleNamespace(
+        global_step=0, is_global_zero=True, strategy=SimpleNamespace(checkpoint_io=writer),
+        save_checkpoint=lambda path, **_: writer.save_checkpoint({"weight": torch.ones(3)}, path),
+    )  # fmt: skip
+    callback = CheckpointCallback(
+        folder=tmp_path, policy=CheckpointPolicy(every_n_steps=2, keep_last=1)
+    )
+    module: Any = None
+    left: list[list[str]] = []
+
+    callback.on_train_start(trainer, module)
+    for step in range(1, 6):
+        trainer.global_step = step
+        callback.on_train_batch_start(trainer, module, module, step)
+        while writer.is_writing:
+            time.sleep(0.01)
+        left.append(sorted(path.name for path in tmp_path.iterdir()))
+
+    old, new = "step-2.ckpt", "step-4.ckpt"
+    assert left == [[], [old], [old], [old, new], [new]]
