@@ -79,16 +79,18 @@ def describe_steps(
     lines = [
         f"{pluralize(len(ranks[0].steps), 'step')} of {samples} samples on "
         f"{pluralize(len(ranks), 'rank')}, {shape.accumulation} x {shape.micro_batch_size} on each:"
-        f" {_ms(mean_s)} ms a step, {samples / mean_s:,.0f} samples/s",
+        f" {_ms(mean_s)} ms a step on average, {samples / mean_s:,.0f} samples/s",
         "",
         _lay_out_ranks(ranks) if len(ranks) <= _MOST_COLUMNS else _lay_out_spread(ranks),
         "",
         *([_describe_slowest(ranks)] if len(ranks) > 1 else []),
     ]
     if wait_share > max_wait_share:
+        typical = statistics.median(step[WAIT] / sum(step.values()) for step in steps)
+        few = "" if typical > max_wait_share else ", in few of the steps, as when clips are opened"
         lines.append(
-            f"{wait_share:.0%} of the time is spent waiting for data: profile=loader says what "
-            "the loader can feed"
+            f"{wait_share:.0%} of the time is spent waiting for data{few}: profile=loader says "
+            "what the loader can feed"
         )
     return "\n".join([*lines, *traces]) + "\n"
 

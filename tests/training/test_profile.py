@@ -262,7 +262,7 @@ def test_a_table_has_p50_and_p95_of_each_rank_and_names_the_slowest() -> None:
     lines = text.splitlines()
     assert (
         lines[0]
-        == "20 steps of 16 samples on 2 ranks, 2 x 4 on each: 400.0 ms a step, 40 samples/s"
+        == "20 steps of 16 samples on 2 ranks, 2 x 4 on each: 400.0 ms a step on average, 40 samples/s"
     )
     assert lines[2].split() == [
         "ms",
@@ -297,6 +297,15 @@ def test_even_ranks_are_said_to_be_even_and_waiting_for_data_is_told() -> None:
 
     assert "the ranks are even; the slowest is rank 3 on node-3: 200.3 ms a step" in text
     assert "50% of the time is spent waiting for data: profile=loader says what" in text
+
+
+def test_a_stall_of_one_step_is_not_taken_for_a_slow_loader() -> None:
+    ranks = [times(0, {WAIT: 1.0, "forward": 0.1}, *[{WAIT: 0.001, "forward": 0.1}] * 9)]
+    shape = BatchShape(global_batch_size=4, micro_batch_size=4, world_size=1)
+
+    text = describe_steps(ranks, shape=shape, max_wait_share=0.1, traces=[])
+
+    assert "50% of the time is spent waiting for data, in few of the steps" in text
 
 
 def test_of_many_ranks_the_spread_and_the_slowest_are_shown() -> None:
