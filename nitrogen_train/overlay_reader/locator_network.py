@@ -227,7 +227,7 @@ class PadLocator(nn.Module):
 
 
 def measure_overlap(
-    first: Float[Tensor, "*n 4"], second: Float[Tensor, "*n 4"]
+    first: Float[Tensor, "*#n 4"], second: Float[Tensor, "*#n 4"]
 ) -> Float[Tensor, "*n"]:
     """Return the area that two boxes share by that of both together."""
     low = torch.maximum(first[..., :2], second[..., :2])

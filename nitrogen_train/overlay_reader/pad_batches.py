@@ -320,7 +320,7 @@ def _sample_sticks(
     off: np.ndarray,
     still: np.ndarray,
     placed: np.ndarray,
-    drawn: dict[str, int],
+    drawn: dict[str, np.uint8],
 ) -> Sample:
     """Take each stick in some frames."""
     patches, offsets, clicks = [], [], []

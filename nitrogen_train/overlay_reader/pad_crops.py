@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from jaxtyping import Float32, UInt8
+from jaxtyping import Float32, Int64, UInt8
 from scipy.sparse import csr_array
 
 CROP_WIDTH, CROP_HEIGHT = 256, 160
@@ -224,7 +224,7 @@ def stack_channels(
 def cut_patches(
     off: Float32[np.ndarray, "f 4 224 320"],
     still: Float32[np.ndarray, "5 224 320"],
-    frames: Iterable[int],
+    frames: Iterable[int] | Int64[np.ndarray, " n"],
     places: Iterable[tuple[float, float]],
     side: int,
 ) -> Float32[np.ndarray, "n 9 side side"]:

@@ -72,7 +72,9 @@ def _blank(width: int, height: int, opacity: int = 0, tone: int = 0) -> Figure:
     return Image.new("L", (width, height), tone), Image.new("L", (width, height), opacity)
 
 
-def _write(figure: Figure, at: tuple[float, float], text: str, size: int, tone: int) -> None:
+def _write(
+    figure: Figure, at: tuple[int | float, int | float], text: str, size: int, tone: int
+) -> None:
     for picture, value in zip(figure, (tone, 255), strict=True):
         ImageDraw.Draw(picture).text(at, text, fill=value, font=_font(max(6, size)))
 

@@ -68,7 +68,7 @@ class PictureFit:
         fitted[top : top + tall, left : left + wide] = np.asarray(picture)
         return fitted
 
-    def to_video(self, box: Sequence[float]) -> tuple[float, float, float, float]:
+    def to_video(self, box: Sequence[int | float]) -> tuple[float, float, float, float]:
         """Turn edges in the planes into edges in the video's pixels.
 
         Example:

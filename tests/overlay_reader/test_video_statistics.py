@@ -67,6 +67,7 @@ def test_a_place_in_the_video_is_found_again(size: tuple[int, int]) -> None:
     small = fit.shrink(luma) > 128
 
     rows, columns = np.flatnonzero(small.any(1)), np.flatnonzero(small.any(0))
-    box = fit.to_video((columns[0], rows[0], columns[-1] + 1, rows[-1] + 1))
+    edges = (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1)
+    box = fit.to_video([float(edge) for edge in edges])
     wanted = (width // 4, height // 4, width // 2, height // 2)
     assert np.allclose(box, wanted, atol=1 / fit.scale + 1)

@@ -36,7 +36,7 @@ Range = tuple[Float32[np.ndarray, " 2"], float]
 
 
 def find_stick_ranges(
-    places: Sequence[Float32[np.ndarray, "n 2"]], travels: Sequence[float]
+    places: Sequence[Float32[np.ndarray, "_ 2"]], travels: Sequence[float]
 ) -> list[Range]:
     """Find rest and reach of a controller's sticks.
 

@@ -222,6 +222,8 @@ def test_damage_and_values_out_of_range_are_dropped_and_named(
     )
 
 
+# What stands for a decoder is none: it opens nothing.
+@pytest.mark.unchecked
 def test_videos_are_decoded_only_for_rules_on_pictures(
     tmp_path: Path, make_clip: Callable, write_clips: Callable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
