@@ -127,7 +127,7 @@ def test_the_accumulation_follows_from_the_batch_and_the_ranks(
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["data.global_batch_size=100"], "use data.global_batch_size=96 or 128"),
+        (["data.global_batch_size=100"], "use .*, or data.global_batch_size=96 or 128"),
         (["data.micro_batch_size=0"], "data.micro_batch_size must be at least 1, got 0"),
         (["trainer.devices=0"], "trainer.devices must be a whole number"),
         (["+data.sources.mine.weight=1"], "data.sources.mine needs a path"),

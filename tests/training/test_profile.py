@@ -260,9 +260,8 @@ def test_a_table_has_p50_and_p95_of_each_rank_and_names_the_slowest() -> None:
     text = describe_steps([quick, slow], shape=shape, max_wait_share=0.2, traces=["trace: here"])
 
     lines = text.splitlines()
-    assert (
-        lines[0]
-        == "20 steps of 16 samples on 2 ranks, 2 x 4 on each: 400.0 ms a step on average, 40 samples/s"
+    assert lines[0] == (
+        "20 steps of 16 samples on 2 ranks, 2 x 4 on each: 400.0 ms a step on average, 40 samples/s"
     )
     assert lines[2].split() == [
         "ms",
