@@ -18,8 +18,8 @@ import pytest
 from nitrogen_train.runtime.progress import format_table
 
 GIB = 2**30
-MEMORY_GIB, DISK_GIB = 17, 24
-"""A run's end, which reads its last checkpoint; two checkpoints, two policies, two ng.pt."""
+MEMORY_GIB, DISK_GIB = 15, 24
+"""What a resume takes; two checkpoints, two policies, two ng.pt."""
 POLICY = Path(__file__).with_name("full_size_policy.py")
 # Weights, gradients, moments and average as the recipe has them; two samples a step, one at a time.
 SHORT = (
