@@ -35,6 +35,7 @@ from nitrogen_train.data.permutation import derive_key, permute
 from nitrogen_train.data.reads_ahead import SAMPLES_AHEAD
 from nitrogen_train.data.schema import ShardError
 from nitrogen_train.data.visits import VisitReader
+from nitrogen_train.data.windows import WindowShape
 from nitrogen_train.runtime.processes import end_with
 
 _PLANNED_SAMPLES = 1024
@@ -106,14 +107,8 @@ class TrainingStream(IterableDataset[BatchPart | Exception]):
     @property
     def layout(self) -> BatchLayout:
         """Size of a micro-batch."""
-        shape = self._plan.sources[0].window
-        return BatchLayout(
-            num_samples=self._share.shape.micro_batch_size,
-            num_frames=shape.num_frames,
-            image_size=self._reader.image_size,
-            action_horizon=shape.action_horizon,
-            action_dim=self._collator.action_dim,
-        )
+        window = self._plan.sources[0].window
+        return _lay_out(self._share, window, self._reader, self._collator)
 
     def __iter__(self) -> Iterator[BatchPart | Exception]:
         try:
@@ -219,13 +214,8 @@ class ValidationStream(IterableDataset[PolicyBatch]):
             windows = self._read(self._windows[start : start + size])
             source = self._windows[0][0]
             windows += [self._blank(source)] * (size - len(windows))
-            out = BatchLayout(
-                num_samples=size,
-                num_frames=source.window.num_frames,
-                image_size=self._reader.image_size,
-                action_horizon=source.window.action_horizon,
-                action_dim=self._collator.action_dim,
-            ).allocate()
+            layout = _lay_out(self._share, source.window, self._reader, self._collator)
+            out = layout.allocate()
             self._collator.collate(windows, occurrences=[0] * size, out=out)
             yield out.to_batch(
                 num_valid_in_step=0,
@@ -260,6 +250,18 @@ class ValidationStream(IterableDataset[PolicyBatch]):
     def _blank(self, source: Source) -> Window:
         """Build a window whose mask is all False."""
         return _cut_one(source, self._reader.blank(), 0)
+
+
+def _lay_out(
+    share: Share, window: WindowShape, reader: ClipReader, collator: WindowCollator
+) -> BatchLayout:
+    return BatchLayout(
+        num_samples=share.shape.micro_batch_size,
+        num_frames=window.num_frames,
+        image_size=reader.image_size,
+        action_horizon=window.action_horizon,
+        action_dim=collator.action_dim,
+    )
 
 
 def _cut_one(source: Source, clip: DecodedClip, frame: int) -> Window:

@@ -176,7 +176,7 @@ def first_line(error: Exception) -> str:
 
 def _read_table(video: bytes, container: InputContainer, stream: VideoStream) -> FrameTable:
     entries = _list_entries(video, stream)
-    if _tells_all(container, stream, entries) and not _hides_frames(video):
+    if _tells_all(container, stream, entries) and not _hides_frames(_find_header(video)):
         return _order_frames(stream, _read_index(video, entries))
     return _order_frames(stream, _read_packets(container, stream))
 
@@ -235,9 +235,8 @@ def _read_index(video: bytes, entries: Sequence[IndexEntry]) -> _Columns:
     return pts, pts, is_key, np.ones_like(is_key)
 
 
-def _hides_frames(video: bytes) -> bool:
+def _hides_frames(header: bytes | None) -> bool:
     """Tell whether an mp4's header is not found, or tells less than all of its frames."""
-    header = _find_header(video)
     return header is None or any(box in header for box in _BOXES_THAT_HIDE)
 
 
@@ -372,7 +371,7 @@ def _list_packets(video: bytes) -> _Packets | None:
         DecodeError: If the header lists frames that cannot be.
     """
     header = _find_header(video)
-    if header is None or _hides_frames(video) or not _has_one_description(header):
+    if header is None or _hides_frames(header) or not _has_one_description(header):
         return None
     # With frames behind it, FFmpeg would decode the first ones to know more.
     file = io.BytesIO(video[: int.from_bytes(video[:4])] + header)

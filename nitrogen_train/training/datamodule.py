@@ -31,7 +31,11 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class Loading:
-    """The settings by which windows are read; none of them changes which; see `DataConfig`."""
+    """The settings by which windows are read; see `DataConfig`.
+
+    None of them changes which, but where a clip is damaged in part: what cannot be decoded together
+    is replaced together, and `clip_cache_gib` and `decoder` decide what that is.
+    """
 
     micro_batch_size: int
     clip_cache_gib: float
