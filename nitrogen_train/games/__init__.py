@@ -15,16 +15,21 @@ GAMES: dict[str, str] = {
     "doom_defend": "nitrogen_train.games.doom_defend:DoomDefend",
     "doom_gather": "nitrogen_train.games.doom_gather:DoomGather",
 }
-"""Name to `module:Class`. A game of your own needs no line here: pass its `module:Class`."""
+"""Name to `module:Class`, or to a YAML file beside this one. A game of your own needs no line here:
+pass its `module:Class` or its file."""
 
 
 def load_game(name: str) -> type[Game]:
-    """Import a game's class by its name in `GAMES`, or by `module:Class`.
+    """Import a game's class by its name in `GAMES`, by `module:Class`, or by its YAML file.
 
     Raises:
         ValueError: If there is no such game.
     """
     target = GAMES.get(name, name)
+    if target.endswith((".yaml", ".yml")):
+        from nitrogen_train.games.native.game import read_native_game
+
+        return read_native_game(Path(__file__).parent / target if name in GAMES else Path(target))
     module_name, colon, class_name = target.partition(":")
     if not colon:
         close = [_respell(name)] if "." in name else _find_classes(Path(f"{name}.py"))

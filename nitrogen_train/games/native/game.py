@@ -1,0 +1,440 @@
+"""A native game as a `Game` like the others, which can be saved and restored.
+
+    spec ─► process ─► menu ─► rows at random ─► frame 0 ─► controls ─► next frame, reward
+
+What it allows is measured and said in the `info` of `reset`: `lock_step` (time stands still between
+two rows), `repeatable` (a second start shows the same), `restorable` (`save` and `restore`
+work, and what follows a restored state is what followed it before).
+"""
+
+import contextlib
+import copy
+import functools
+import hashlib
+import json
+import re
+import shutil
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from PIL import Image
+
+from nitrogen_train.actions import Controls
+from nitrogen_train.games.base import Frame, Game, GameInfo, random_player, read_pad
+from nitrogen_train.games.native.build import build_hook
+from nitrogen_train.games.native.process import (
+    SEARCH_PATH,
+    GameError,
+    GameProcess,
+    Launch,
+    SavedState,
+)
+from nitrogen_train.games.native.spec import NativeSpec, Reading, read_spec, scancode
+from nitrogen_train.runtime.atomic_files import write_atomically
+
+RECORDING_SEEDS = range(0, 10_000)
+HELDOUT_SEEDS = range(1_000_000, 1_001_000)
+_GL_ENVIRONMENT = {"SDL_VIDEODRIVER": "offscreen", "SDL_RENDER_DRIVER": "opengl"}
+_PROBE_ROWS = 45
+"""Rows by which it is measured what a game allows."""
+_PAUSE_S = 0.05
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """What is read of a running game."""
+
+    score: float | None
+    """Since the episode's start or since another fixed moment; None: not known yet."""
+    is_over: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Allowed:
+    """What a game allows, as it was measured."""
+
+    lock_step: bool
+    """The game's time and picture stand still between two rows."""
+    repeatable: bool
+    """A second start with the same seed and presses showed the same."""
+    restorable: bool
+    """What followed a restored state was what followed it before."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GameState:
+    """A moment of an episode, to come back to."""
+
+    process: SavedState
+    memory: dict[str, Any]
+    """What the game's class keeps of the episode."""
+
+
+class NativeGame(Game):
+    """A game that is another program.
+
+    A class of its own sets `native_spec` and may read the score, and choose an expert's action, by code.
+    What it keeps of an episode goes into `self.memory`, which is saved and restored with the game.
+    """
+
+    native_spec: ClassVar[NativeSpec]
+    info: ClassVar[GameInfo]
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if "native_spec" in vars(cls):
+            cls.info = describe(cls.native_spec)
+
+    def __init__(self) -> None:
+        """Check that the game can be run; nothing is started yet.
+
+        Raises:
+            ValueError: If its packages, or a compiler for the hook, are missing.
+        """
+        if missing := find_missing(self.native_spec):
+            raise ValueError(missing)
+        self._hook = build_hook()
+        self._process: GameProcess | None = None
+        self._rows_left = 0
+        self._log_position = 0
+        self.memory: dict[str, Any] = {}
+
+    @property
+    def process(self) -> GameProcess:
+        """Return the game's process.
+
+        Raises:
+            RuntimeError: If no episode is running.
+        """
+        if self._process is None:
+            raise RuntimeError(f"{self.info.name}: no episode is running; call reset first")
+        return self._process
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Frame, dict[str, Any]]:
+        """Start the game anew, the same way for the same seed, and show its first frame.
+
+        Raises:
+            GameError: If it does not start, crashes, hangs, or does not listen to the gamepad.
+        """
+        self.close()
+        seed = 0 if seed is None else seed
+        self._process = self._launch(seed)
+        self._begin_episode()
+        allowed = self.measure(seed)
+        return self._show(), {"allowed": asdict(allowed), **self.describe_moment()}
+
+    def _launch(self, seed: int) -> GameProcess:
+        spec = self.native_spec
+        level = spec.choose_level(seed, is_heldout=seed in HELDOUT_SEEDS)
+        environment = _GL_ENVIRONMENT if spec.renderer == "opengl" else {}
+        process = GameProcess(
+            Launch(
+                name=spec.name,
+                command=tuple(part.replace("{level}", level) for part in spec.command),
+                hook=self._hook,
+                fps=spec.fps,
+                seed=seed,
+                environment=environment | _fill(spec.environment, level),
+                files=_fill(self.write_files(seed), level),
+            )
+        )
+        try:
+            self._walk_menu(process)
+            self._press_at_random(process, seed)
+            if spec.uses_pad and not process.frame.pad_opens:
+                raise GameError(
+                    f"{spec.name} has not opened the gamepad: give its controls keys instead of "
+                    "`pad`, or enable the gamepad in its files"
+                )
+        except BaseException:
+            process.close()
+            raise
+        return process
+
+    def write_files(self, seed: int) -> dict[str, str]:
+        """Say which files the game finds in its HOME, by path; `{level}` and `{home}` are filled."""
+        del seed
+        return dict(self.native_spec.files)
+
+    def _walk_menu(self, process: GameProcess) -> None:
+        for step in self.native_spec.menu:
+            keys = [scancode(key) for key in step.keys]
+            for _ in range(step.times):
+                process.step(step.hold, keys=keys, presents=step.presents)
+                if step.wait:
+                    process.step({}, presents=step.wait)
+
+    def _press_at_random(self, process: GameProcess, seed: int) -> None:
+        rng = np.random.default_rng((seed, 2))
+        presses = random_player(type(self), seed=int(rng.integers(2**31)))
+        for _ in range(int(rng.integers(self.native_spec.random_rows + 1))):
+            self._step(process, next(presses))
+        # Neutral once: a stick that is held from before is not noticed by some games.
+        self._step(process, {})
+
+    def _step(self, process: GameProcess, action: Controls) -> None:
+        pad = read_pad(action)
+        passed = {
+            name: pad[name] for name, target in self.native_spec.controls.items() if target == "pad"
+        }
+        process.step(
+            passed, keys=self.native_spec.find_keys(pad), presents=self.native_spec.frame_skip
+        )
+
+    def _begin_episode(self) -> None:
+        self.memory = {"score": None, "text": ""}
+        self._log_position = 0
+        self._rows_left = round(self.native_spec.time_limit_s * self.info.fps)
+        self.process.read_output()
+        self.start_episode()
+        progress = self.read_progress()
+        self.memory["score"] = progress.score
+
+    def start_episode(self) -> None:
+        """Prepare what the class keeps in `self.memory`; the game shows its first frame."""
+
+    def step(self, action: Controls) -> tuple[Frame, float, bool, bool, dict[str, Any]]:
+        """Hold a controller state for `info.frame_skip` frames of the game.
+
+        Raises:
+            RuntimeError: If no episode is running.
+            GameError: If the game crashes or hangs, or its score cannot be read.
+            ValueError: If the controller state is not one.
+        """
+        if self._rows_left <= 0:
+            raise RuntimeError(f"{self.info.name}: no episode is running; call reset first")
+        self._step(self.process, action)
+        self._rows_left -= 1
+        progress = self.read_progress()
+        before = self.memory["score"]
+        if progress.score is not None:
+            self.memory["score"] = progress.score
+        reward = (progress.score or 0.0) - (before or 0.0) if progress.score is not None else 0.0
+        self._refuse_without_score()
+        truncated = not progress.is_over and self._rows_left <= 0
+        if progress.is_over:
+            self._rows_left = 0
+        return self._show(), reward, progress.is_over, truncated, self.describe_moment()
+
+    def _refuse_without_score(self) -> None:
+        reading = self.native_spec.reading
+        played_s = self.native_spec.time_limit_s - self._rows_left / self.info.fps
+        if reading and self.memory["score"] is None and played_s >= reading.within_s:
+            where = f"in {reading.path}" if reading.path else "in what it printed"
+            raise GameError(
+                f"{self.native_spec.name}: no score {where} after {reading.within_s:g} s of game time, "
+                f"expected /{reading.score}/: does it wait in a menu?"
+            )
+
+    def read_progress(self) -> Progress:
+        """Read score and end; this one follows the spec's `reading`.
+
+        Raises:
+            GameError: If what it reads is not there.
+        """
+        reading = self.native_spec.reading
+        if reading is None:
+            return Progress(score=0.0)
+        text = self._read_text(reading)
+        scores = [match["score"] for match in re.finditer(reading.score, text)]
+        return Progress(
+            score=float(scores[-1]) if scores else self.memory["score"],
+            is_over=bool(reading.over and re.search(reading.over, text)),
+        )
+
+    def _read_text(self, reading: Reading) -> str:
+        """Read the new lines of what grows, or all of a file that is written anew."""
+        if reading.source == "output":
+            new = self.process.read_output()
+        else:
+            try:
+                data = (self.process.home / reading.path).read_bytes()
+            except FileNotFoundError:
+                return ""
+            if reading.source == "file":
+                return data.decode(errors="replace")
+            new = data[self._log_position :].decode(errors="replace")
+            self._log_position = len(data)
+        # A line that is not whole yet is kept for the next row.
+        whole, newline, self.memory["text"] = (self.memory["text"] + new).rpartition("\n")
+        return whole + newline
+
+    def describe_moment(self) -> dict[str, Any]:
+        """Say of this moment what a researcher may want beside the picture; goes into `info`."""
+        return {}
+
+    def _show(self) -> Frame:
+        height, width = self.info.frame_size
+        picture = self.process.picture
+        if picture.size != (width, height):
+            picture = picture.resize((width, height), Image.Resampling.BOX)
+        return np.asarray(picture)
+
+    def save(self) -> GameState:
+        """Save this moment of the episode.
+
+        Raises:
+            RuntimeError: If no episode is running.
+            GameError: If the game cannot be saved: it has more than one thread.
+        """
+        memory = copy.deepcopy({"memory": self.memory, "rows_left": self._rows_left})
+        return GameState(process=self.process.save(), memory=memory)
+
+    def restore(self, state: GameState) -> Frame:
+        """Go back to a saved moment of this game's run, any number of times.
+
+        Returns:
+            The frame that it showed.
+
+        Raises:
+            RuntimeError: If no episode is running: `reset` and `close` end all that was saved.
+            GameError: If the state belongs to a run that has ended.
+        """
+        self.process.restore(state.process)
+        kept = copy.deepcopy(state.memory)
+        self.memory, self._rows_left = kept["memory"], kept["rows_left"]
+        # All branches write to the same file: what is there belongs to another one.
+        if self.native_spec.reading and self.native_spec.reading.source == "log":
+            path = self.process.home / self.native_spec.reading.path
+            self._log_position = path.stat().st_size if path.exists() else 0
+        return self._show()
+
+    def measure(self, seed: int) -> Allowed:
+        """Measure what the game allows, once per machine and version; the episode stays as it is.
+
+        Raises:
+            GameError: If the game does not answer to any of its controls.
+        """
+        path = _allowed_path(self.native_spec, self._hook)
+        if path.exists():
+            with contextlib.suppress(ValueError, TypeError):
+                return Allowed(**json.loads(path.read_text()))
+        allowed = self._measure(seed)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with write_atomically(path) as temporary:
+            temporary.write_text(json.dumps(asdict(allowed)))
+        return allowed
+
+    def _measure(self, seed: int) -> Allowed:
+        first = _hash_frame(self.process)
+        with contextlib.closing(self._launch(seed)) as second:
+            is_same_start = _hash_frame(second) == first
+            pressed, clocks = self._probe(second, is_pressed=True)
+        with contextlib.closing(self._launch(seed)) as third:
+            released, _ = self._probe(third, is_pressed=False)
+        if pressed == released:
+            raise GameError(
+                f"{self.native_spec.name} does not answer to its controls: {_PROBE_ROWS} rows look alike "
+                "with and without them; does it wait in a menu?"
+            )
+        is_restorable, again = False, pressed
+        if self.process.frame.num_threads == 1:
+            state = self.process.save()
+            again, _ = self._probe(self.process, is_pressed=True)
+            self.process.restore(state)
+            once_more, _ = self._probe(self.process, is_pressed=True)
+            is_restorable = again == once_more
+            self.process.restore(state)
+        return Allowed(
+            lock_step=len(set(clocks)) == 1,
+            repeatable=is_same_start and again == pressed,
+            restorable=is_restorable,
+        )
+
+    def _probe(self, process: GameProcess, *, is_pressed: bool) -> tuple[list[str], list[int]]:
+        """Play some rows; list what they show, and how far each moved the game's clock."""
+        presses = random_player(type(self), seed=0)
+        shown: list[str] = []
+        clocks: list[int] = []
+        for row in range(_PROBE_ROWS):
+            before = process.frame.clock_ns
+            if row == 1:
+                # A game that is not in lock step goes on meanwhile.
+                time.sleep(_PAUSE_S)
+            self._step(process, next(presses) if is_pressed else {})
+            shown.append(_hash_frame(process))
+            clocks.append(process.frame.clock_ns - before)
+        return shown, clocks
+
+    def expert(self) -> Controls:
+        """Repeat the presses of the spec, whatever is on the screen.
+
+        Raises:
+            RuntimeError: If the spec has no expert.
+        """
+        presses = self._expert_rows()
+        if not presses:
+            raise RuntimeError(
+                f"{self.native_spec.name} has no expert: give its spec one, or play it"
+            )
+        played = round(self.native_spec.time_limit_s * self.info.fps) - self._rows_left
+        return presses[played % len(presses)]
+
+    def _expert_rows(self) -> list[Controls]:
+        return [each.hold for each in self.native_spec.expert for _ in range(each.rows)]
+
+    def close(self) -> None:
+        """End the game and all that was saved of it."""
+        self._rows_left = 0
+        if self._process is not None:
+            self._process.close()
+            self._process = None
+
+
+def describe(spec: NativeSpec) -> GameInfo:
+    """State the facts of a native game as the others state theirs."""
+    return GameInfo(
+        name=spec.name,
+        controls=tuple(spec.controls),
+        fps=spec.fps / spec.frame_skip,
+        frame_skip=spec.frame_skip,
+        frame_size=spec.frame_size,
+        score=spec.score_meaning,
+        reference_score=spec.reference_score,
+        licence=spec.licence,
+        recording_seeds=RECORDING_SEEDS,
+        heldout_seeds=HELDOUT_SEEDS,
+    )
+
+
+def find_missing(spec: NativeSpec) -> str:
+    """Say in one line what a game needs and is not installed; empty if nothing is."""
+    if shutil.which(spec.command[0], path=SEARCH_PATH):
+        return ""
+    how = f": apt-get install {' '.join(spec.packages)}" if spec.packages else ""
+    return f"{spec.name} needs {spec.command[0]}, which is not installed{how}"
+
+
+@functools.cache
+def read_native_game(path: Path) -> type[NativeGame]:
+    """Make a game of a YAML file.
+
+    Raises:
+        ValueError: If the file is no spec of a game.
+    """
+    spec = read_spec(path)
+    members = {"native_spec": spec, "__doc__": spec.title, "__module__": __name__}
+    return type(spec.name, (NativeGame,), members)
+
+
+def _fill(texts: Mapping[str, str], level: str) -> dict[str, str]:
+    return {name: text.replace("{level}", level) for name, text in texts.items()}
+
+
+def _hash_frame(process: GameProcess) -> str:
+    return hashlib.sha256(process.picture.tobytes()).hexdigest()
+
+
+def _allowed_path(spec: NativeSpec, hook: Path) -> Path:
+    """Name where it is kept what a game allows: by all that may change it."""
+    program = Path(str(shutil.which(spec.command[0], path=SEARCH_PATH)))
+    status = program.stat()
+    parts = (repr(spec), hook.name, f"{status.st_size} {status.st_mtime_ns}")
+    digest = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+    return hook.parent / f"{spec.name}-{digest}.json"

@@ -1,0 +1,414 @@
+"""Run a game's process frame by frame, and save and restore it.
+
+    command ─► supervisor ─► game ─► a frame in shared memory ─► pad ─► next frame …
+                                 └─► saved states: clones that sleep ─► restored ─► …
+
+The hook in `hook/` is loaded into the game. The game waits at every frame for the pad; its clock
+moves by one frame's length, whatever the player's speed. However this process ends, the supervisor
+ends the game and its saved states and removes their files.
+
+A saved state is a clone of the process at the end of a frame. Files that the game has open for
+writing are shared between branches; this process reads what it needs of them (`Output`).
+"""
+
+import contextlib
+import mmap
+import os
+import select
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+import tempfile
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from nitrogen_train.actions import Controls
+from nitrogen_train.games.base import read_pad
+
+EPOCH_S = 1_700_000_000
+"""The wall clock of a game with seed 0: 14 November 2023."""
+SECONDS_PER_SEED = 1009
+"""Distance of two seeds' wall clocks: many games seed their dice with it."""
+STALL_S = 20.0
+"""A game that shows nothing for so long, of real time, hangs."""
+MAX_PICTURE_BYTES = 4 * 1920 * 1200
+
+_STEP, _SAVE, _RESTORE = 1, 2, 3
+_FRAME, _SAVED, _REFUSED = 1, 2, 3
+_PAD = struct.Struct("<6hI64s")
+_COMMAND = struct.Struct("<II80s")
+_REPLY = struct.Struct("<IiIIIIIIQQ128s")
+_DEATH = struct.Struct("<ii")
+_OUTPUT_BYTES = 1 << 20
+"""Of the game's output so much is kept."""
+_TAIL_BYTES, _TAIL_LINES = 4096, 3
+"""Of the output so much is quoted when the game ends."""
+SEARCH_PATH = "/usr/local/bin:/usr/bin:/bin:/usr/local/games:/usr/games"
+
+# SDL's order of a controller's buttons and axes.
+_BUTTONS = (
+    "SOUTH", "EAST", "WEST", "NORTH", "BACK", "GUIDE", "START", "LEFT_THUMB", "RIGHT_THUMB",
+    "LEFT_SHOULDER", "RIGHT_SHOULDER", "DPAD_UP", "DPAD_DOWN", "DPAD_LEFT", "DPAD_RIGHT",
+)  # fmt: skip
+_STICKS = ("LEFT_STICK_X", "LEFT_STICK_Y", "RIGHT_STICK_X", "RIGHT_STICK_Y")
+_TRIGGERS = ("LEFT_TRIGGER", "RIGHT_TRIGGER")
+PAD_CONTROLS = frozenset((*_BUTTONS, *_STICKS, *_TRIGGERS))
+"""The controls that SDL's game controller has."""
+
+
+class GameError(RuntimeError):
+    """A game's process crashed, hangs, or cannot do what was asked; the message is one line."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Launch:
+    """What starts a game."""
+
+    name: str
+    """For messages."""
+    command: tuple[str, ...]
+    hook: Path
+    """The library that `build_hook` has built."""
+    fps: float
+    """Presents per second of the game's own time."""
+    seed: int = 0
+    files: Mapping[str, str] = field(default_factory=dict)
+    """Files in its HOME before it starts, by path; `{home}` in them stands for HOME."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """Variables beside the few that every game has."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Frame:
+    """What the game says of itself at the end of a frame."""
+
+    pid: int
+    width: int
+    height: int
+    is_flipped: bool
+    """The first row in memory is the lowest of the picture."""
+    num_threads: int
+    pad_opens: int
+    """How often the game has opened the gamepad."""
+    clock_ns: int
+    """The game's time since its start."""
+    presents: int
+    """Frames that it has shown since its start."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SavedState:
+    """A clone of a game's process that sleeps at the end of a frame, until nothing refers to it."""
+
+    channel: socket.socket
+    """The line to it; when it is closed the clone ends."""
+    pixels: bytes
+    """The frame that it shows, as it is in memory."""
+
+
+class GameProcess:
+    """A running game, at the end of a frame."""
+
+    def __init__(self, launch: Launch) -> None:
+        """Start the game and wait for its first frame.
+
+        Raises:
+            GameError: If it cannot be started, ends, or shows nothing.
+        """
+        self._launch = launch
+        self._closing = contextlib.ExitStack()
+        try:
+            self._start()
+        except BaseException:
+            self.close()
+            raise
+
+    def _start(self) -> None:
+        launch, closing = self._launch, self._closing
+        program = shutil.which(launch.command[0], path=SEARCH_PATH)
+        if program is None:
+            raise GameError(f"{launch.name}: no program {launch.command[0]} is installed")
+        self._output = closing.enter_context(_Output())
+        frames = closing.enter_context(os.fdopen(os.memfd_create("frames"), "r+b"))
+        frames.truncate(MAX_PICTURE_BYTES)
+        self._memory = closing.enter_context(mmap.mmap(frames.fileno(), MAX_PICTURE_BYTES))
+        with contextlib.ExitStack() as theirs:
+            self._control, control = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            self._life, life = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            theirs.enter_context(control)
+            theirs.enter_context(life)
+            files = (life.fileno(), control.fileno(), frames.fileno())
+            try:
+                self._process = subprocess.Popen(
+                    [program, *launch.command[1:]],
+                    stdin=subprocess.DEVNULL,
+                    stdout=self._output.writer,
+                    stderr=self._output.writer,
+                    env=_environment(launch, files),
+                    pass_fds=files,
+                    start_new_session=True,
+                )
+            except OSError as error:
+                raise GameError(f"{launch.name}: {program} cannot be started: {error}") from error
+            # From now on: a supervisor whose line is closed ends all that is below it.
+            closing.callback(self._process.wait)
+            closing.callback(self._life.close)
+        self.home = Path(os.fsdecode(self._receive_home()))
+        for name, text in launch.files.items():
+            path = self.home / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text.replace("{home}", str(self.home)))
+        self._life.send(b"g")
+        closing.callback(lambda: self._control.close())
+        self.frame = self._receive_frame()
+
+    @property
+    def picture(self) -> Image.Image:
+        """Copy the frame that the game shows, RGB at its own size."""
+        frame = self.frame
+        pixels = memoryview(self._memory)[: frame.width * frame.height * 4]
+        orientation = -1 if frame.is_flipped else 1
+        size = (frame.width, frame.height)
+        return Image.frombytes("RGB", size, pixels, "raw", "BGRX", 0, orientation)
+
+    def step(self, action: Controls, *, keys: Iterable[int] = (), presents: int = 1) -> None:
+        """Hold a controller state, and keys, until the game has shown some frames.
+
+        Args:
+            action: Controls by name.
+            keys: SDL scancodes that are down.
+            presents: The frame that is shown then is the last of so many.
+
+        Raises:
+            GameError: If the game crashes or hangs.
+            ValueError: If the controller state is not one.
+        """
+        self._send(self._control, _COMMAND.pack(_STEP, presents, pack_pad(action, keys)))
+        self.frame = self._receive_frame()
+
+    def save(self) -> SavedState:
+        """Save the game as it is now.
+
+        Raises:
+            GameError: If it has more than one thread, or the system allows no more processes.
+        """
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            self._send(self._control, _COMMAND.pack(_SAVE, 0, bytes(_PAD.size)), theirs)
+        kind, *_, reason = self._receive()
+        if kind != _SAVED:
+            ours.close()
+            why = reason.rstrip(b"\0").decode(errors="replace")
+            raise GameError(f"{self._launch.name} cannot be saved: it has {why}")
+        size = self.frame.width * self.frame.height * 4
+        return SavedState(channel=ours, pixels=self._memory[:size])
+
+    def restore(self, state: SavedState) -> None:
+        """Go on from a saved state, any number of times; what ran until now ends.
+
+        Raises:
+            GameError: If the state's process is gone.
+        """
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            self._send(state.channel, _COMMAND.pack(_RESTORE, 0, bytes(_PAD.size)), theirs)
+        self._control.close()
+        self._control = ours
+        self.frame = self._receive_frame()
+        self._memory[: len(state.pixels)] = state.pixels
+        self._output.skip()
+
+    def read_output(self) -> str:
+        """Read what the game has printed since the last call, or since it was restored."""
+        return self._output.read()
+
+    def read_memory(self, address: int, size: int) -> bytes:
+        """Read the game's memory.
+
+        Raises:
+            GameError: If there is none at the address.
+        """
+        try:
+            with open(f"/proc/{self.frame.pid}/mem", "rb", buffering=0) as memory:  # noqa: PTH123
+                return os.pread(memory.fileno(), size, address)
+        except OSError as error:
+            raise GameError(
+                f"{self._launch.name}: no memory to read at {address:#x}: {error.strerror}"
+            ) from error
+
+    def close(self) -> None:
+        """End the game, its saved states and its files; a second time does nothing."""
+        self._closing.close()
+
+    def _send(
+        self, channel: socket.socket, message: bytes, given: socket.socket | None = None
+    ) -> None:
+        try:
+            if given is None:
+                channel.send(message)
+            else:
+                socket.send_fds(channel, [message], [given.fileno()])
+        except OSError as error:
+            raise self._explain_end() from error
+
+    def _receive_home(self) -> bytes:
+        if not _wait(STALL_S, self._life):
+            raise GameError(f"{self._launch.name}: {self._launch.command[0]} does not start")
+        home = self._life.recv(4096)
+        if not home:
+            raise GameError(
+                f"{self._launch.name}: {self._launch.command[0]} cannot be driven: the hook is not "
+                f"loaded into it (is it linked statically?){self._quote_output()}"
+            )
+        return home
+
+    def _receive_frame(self) -> Frame:
+        _, pid, width, height, is_flipped, threads, opens, _, clock_ns, presents, _ = (
+            self._receive()
+        )
+        return Frame(
+            pid=pid,
+            width=width,
+            height=height,
+            is_flipped=bool(is_flipped),
+            num_threads=threads,
+            pad_opens=opens,
+            clock_ns=clock_ns,
+            presents=presents,
+        )
+
+    def _receive(self) -> tuple[Any, ...]:
+        if not _wait(STALL_S, self._control):
+            where = "its first picture" if not hasattr(self, "frame") else "the next picture"
+            raise GameError(
+                f"{self._launch.name} hangs: {where} did not come in {STALL_S:g} s"
+                f"{self._quote_output()}"
+            )
+        with contextlib.suppress(ConnectionError):
+            if message := self._control.recv(_REPLY.size):
+                return _REPLY.unpack(message)
+        raise self._explain_end()
+
+    def _explain_end(self) -> GameError:
+        """Word the end of the game's process, from what the supervisor has seen."""
+        ends: list[str] = []
+        while _wait(1.0 if not ends else 0.0, self._life) and (
+            death := self._life.recv(_DEATH.size)
+        ):
+            _, status = _DEATH.unpack(death)
+            ends.append(
+                f"was killed by {signal.Signals(os.WTERMSIG(status)).name}"
+                if os.WIFSIGNALED(status)
+                else f"ended with status {os.WEXITSTATUS(status)}"
+            )
+        when = "" if hasattr(self, "frame") else " before it showed a picture"
+        end = ends[-1] if ends else "is gone"
+        return GameError(f"{self._launch.name} {end}{when}{self._quote_output()}")
+
+    def _quote_output(self) -> str:
+        tail = self._output.tail()
+        return f"; it said: {tail}" if tail else "; it said nothing"
+
+
+class _Output:
+    """What a game prints, in memory: nothing of it is left behind."""
+
+    def __init__(self) -> None:
+        self._file = os.fdopen(os.memfd_create("output"), "r+b", buffering=0)
+        # Appending, so that what was read can be cut off.
+        self.writer = os.open(f"/proc/self/fd/{self._file.fileno()}", os.O_WRONLY | os.O_APPEND)
+        self._position = 0
+        self._rest = b""
+
+    def __enter__(self) -> "_Output":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+        os.close(self.writer)
+
+    def read(self) -> str:
+        size = os.fstat(self._file.fileno()).st_size
+        text = os.pread(self._file.fileno(), size - self._position, self._position)
+        self._position = size
+        if size > _OUTPUT_BYTES:
+            self._rest = self.tail().encode()
+            os.ftruncate(self._file.fileno(), 0)
+            self._position = 0
+        return text.decode(errors="replace")
+
+    def skip(self) -> None:
+        self._position = os.fstat(self._file.fileno()).st_size
+
+    def tail(self) -> str:
+        size = os.fstat(self._file.fileno()).st_size
+        start = max(0, size - _TAIL_BYTES)
+        text = (self._rest + b"\n" + os.pread(self._file.fileno(), size - start, start)).decode(
+            errors="replace"
+        )
+        lines = [line.strip() for line in text.splitlines() if line.strip()]
+        return " | ".join("".join(filter(str.isprintable, line)) for line in lines[-_TAIL_LINES:])
+
+
+def pack_pad(action: Controls, keys: Iterable[int] = ()) -> bytes:
+    """Write a controller state and keys as the hook reads them.
+
+    Args:
+        action: Controls by name.
+        keys: SDL scancodes that are down, in [0, 512).
+
+    Raises:
+        ValueError: If the controller state is not one.
+    """
+    pad = read_pad(action)
+    axes = [round(pad[name] * 32767) for name in _STICKS]
+    axes += [32767 if pad[name] else -32768 for name in _TRIGGERS]
+    buttons = sum(1 << place for place, name in enumerate(_BUTTONS) if pad[name])
+    held = sum(1 << key for key in set(keys))
+    return _PAD.pack(*axes, buttons, held.to_bytes(64, "little"))
+
+
+def _environment(launch: Launch, files: tuple[int, int, int]) -> dict[str, str]:
+    """Say all that the game's environment holds: little of ours, so that runs are alike."""
+    kept = {name: os.environ[name] for name in ("LD_LIBRARY_PATH",) if name in os.environ}
+    return {
+        "PATH": SEARCH_PATH,
+        "LANG": "C.UTF-8",
+        "LC_ALL": "C.UTF-8",
+        "TZ": "UTC",
+        "SDL_VIDEODRIVER": "dummy",
+        "SDL_AUDIODRIVER": "dummy",
+        "SDL_RENDER_DRIVER": "software",
+        "SDL_RENDER_VSYNC": "0",
+        "SDL_JOYSTICK_ALLOW_BACKGROUND_EVENTS": "1",
+        "ALSOFT_DRIVERS": "null",
+        "DBUS_SESSION_BUS_ADDRESS": "disabled:",
+        "EGL_PLATFORM": "surfaceless",
+        "LIBGL_ALWAYS_SOFTWARE": "1",
+        "LP_NUM_THREADS": "0",
+        "MESA_SHADER_CACHE_DISABLE": "true",
+        # Software rendering of it takes up to half a minute a frame.
+        "MESA_EXTENSION_OVERRIDE": "-GL_EXT_texture_filter_anisotropic "
+        "-GL_ARB_texture_filter_anisotropic",
+        **kept,
+        **launch.environment,
+        "LD_PRELOAD": str(launch.hook),
+        "SDL_DYNAMIC_API": str(launch.hook),
+        "NITROGEN_SESSION": ",".join(map(str, files)),
+        "NITROGEN_HOME": str(Path(tempfile.gettempdir()) / "nitrogen-XXXXXX"),
+        "NITROGEN_SEED": str(launch.seed),
+        "NITROGEN_EPOCH_S": str(EPOCH_S + SECONDS_PER_SEED * launch.seed),
+        "NITROGEN_FRAME_NS": str(round(1e9 / launch.fps)),
+    }
+
+
+def _wait(seconds: float, channel: socket.socket) -> bool:
+    poller = select.poll()
+    poller.register(channel, select.POLLIN)
+    return bool(poller.poll(seconds * 1000))
