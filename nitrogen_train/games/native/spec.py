@@ -241,6 +241,8 @@ def _build(kind: Any, raw: Any, *, place: str) -> Any:  # noqa: ANN401 - a file 
     if dataclasses.is_dataclass(kind):
         return _build_dataclass(kind, raw, place=place)
     origin, arguments = get_origin(kind), get_args(kind)
+    if type(None) in arguments:
+        return None if raw is None else _build(arguments[0], raw, place=place)
     if origin is Literal:
         if raw not in arguments:
             raise ValueError(f"{place} is {raw!r}, expected {' or '.join(map(str, arguments))}")
@@ -251,14 +253,13 @@ def _build(kind: Any, raw: Any, *, place: str) -> Any:  # noqa: ANN401 - a file 
         return tuple(_build(each, value, place=f"{place}[{i}]") for i, value in enumerate(values))
     if isinstance(raw, dict) and (origin is not None or kind is Controls):
         return _build_mapping(arguments, raw, place=place)
-    if type(None) in arguments:
-        return None if raw is None else _build(arguments[0], raw, place=place)
     if kind is float and isinstance(raw, int) and not isinstance(raw, bool):
         return float(raw)
     if kind is str and isinstance(raw, int | float):
         return str(raw)
     if not isinstance(kind, type) or not isinstance(raw, kind) or isinstance(raw, bool):
-        raise ValueError(f"{place} is {raw!r}, expected {getattr(kind, '__name__', 'a mapping')}")
+        expected = "a mapping" if origin else kind.__name__
+        raise ValueError(f"{place} is {raw!r}, expected {expected}")
     return raw
 
 
