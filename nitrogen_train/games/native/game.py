@@ -246,7 +246,7 @@ class NativeGame(Game):
             where = f"in {reading.path}" if reading.path else "in what it printed"
             raise GameError(
                 f"{self.info.name}: no score {where} after {reading.within_s:g} s of game time, "
-                f"expected /{reading.score}/: does it wait in a menu?"
+                f"expected /{reading.score}/: does it wait in a menu?{self.process.quote_output()}"
             )
 
     def read_progress(self) -> Progress:

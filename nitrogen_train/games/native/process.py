@@ -14,6 +14,7 @@ writing are shared between branches; this process reads what it needs of them (`
 import contextlib
 import mmap
 import os
+import re
 import select
 import shutil
 import signal
@@ -63,7 +64,7 @@ PAD_CONTROLS = frozenset((*_BUTTONS, *_STICKS, *_TRIGGERS))
 """The controls that SDL's game controller has."""
 
 
-class GameError(RuntimeError):
+class GameError(ChildProcessError):
     """A game's process crashed, hangs, or cannot do what was asked; the message is one line."""
 
 
@@ -272,7 +273,7 @@ class GameProcess:
         if not home:
             raise GameError(
                 f"{self._launch.name}: {self._launch.command[0]} cannot be driven: the hook is not "
-                f"loaded into it (is it linked statically?){self._quote_output()}"
+                f"loaded into it (is it linked statically?){self.quote_output()}"
             )
         return home
 
@@ -296,7 +297,7 @@ class GameProcess:
             where = "its first picture" if not hasattr(self, "frame") else "the next picture"
             raise GameError(
                 f"{self._launch.name} hangs: {where} did not come in {STALL_S:g} s"
-                f"{self._quote_output()}"
+                f"{self.quote_output()}"
             )
         with contextlib.suppress(ConnectionError):
             if message := self._control.recv(_REPLY.size):
@@ -319,9 +320,10 @@ class GameProcess:
             )
         when = "" if hasattr(self, "frame") else " before it showed a picture"
         end = ends[-1] if ends else "is gone"
-        return GameError(f"{self._launch.name} {end}{when}{self._quote_output()}")
+        return GameError(f"{self._launch.name} {end}{when}{self.quote_output()}")
 
-    def _quote_output(self) -> str:
+    def quote_output(self) -> str:
+        """Quote what the game printed last, as the end of a message."""
         tail = self._output.tail()
         return f"; it said: {tail}" if tail else "; it said nothing"
 
@@ -363,7 +365,7 @@ class _Output:
             errors="replace"
         )
         lines = [line.strip() for line in text.splitlines() if line.strip()]
-        return " | ".join("".join(filter(str.isprintable, line)) for line in lines[-_TAIL_LINES:])
+        return " | ".join(re.sub(r"[^ -~]+", "?", line) for line in lines[-_TAIL_LINES:])
 
 
 def pack_pad(action: Controls, keys: Iterable[int] = ()) -> bytes:

@@ -85,8 +85,8 @@ class NativeSpec:
     """Debian packages that bring it."""
     licence: str
     controls: Mapping[str, str]
-    """What each control does: `pad` reaches the game as a gamepad's, a key's name holds that key; of
-    an axis two keys, `LEFT RIGHT`, one for each half."""
+    """What each control does: `pad` reaches the game as a gamepad's, a key's name holds that key;
+    of an axis two keys, `LEFT RIGHT`, one for each half."""
     fps: float = 60.0
     """Presents per second of game time."""
     frame_skip: int = 4
