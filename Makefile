@@ -6,7 +6,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo compare slurm xvfb games small-games lock test test-full test-gpu check format clean
+.PHONY: help demo compare suite slurm xvfb games small-games lock test test-full test-gpu check format clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -27,6 +27,9 @@ demo: $(VENV)/.installed  ## watch videos of two real games, train one policy on
 
 compare: $(VENV)/.installed  ## train every kind of policy on the demo's games and compare their play; at most 90 minutes
 	$(BIN)/python -m examples.compare
+
+suite: $(VENV)/.installed games  ## record the experts of several games, train one policy on all, play them; at most two hours
+	$(BIN)/python -m examples.suite
 
 # The tests start their own daemons; nothing of a SLURM that is there is touched.
 slurm: export PATH := $(PATH):/usr/sbin
@@ -106,4 +109,4 @@ format: $(VENV)/.installed  ## format and mend what ruff can mend
 	$(BIN)/ruff check --fix
 
 clean:  ## remove the demo's results, not the environment
-	rm -rf demo compare runs
+	rm -rf demo compare suite runs

@@ -62,8 +62,7 @@ def _add_record(verbs: "argparse._SubParsersAction[CommandParser]") -> None:
     verb.add_argument(
         "game",
         metavar="GAME",
-        help="doom_gather and others that nitrogen-data games lists, or your own as module:Class or "
-        "my_game.yaml",
+        help="one that nitrogen-data games lists, or your own as module:Class or my_game.yaml",
     )
     verb.add_argument(
         "--out", type=out_folder, required=True, metavar="FOLDER", help="folder for the recordings"

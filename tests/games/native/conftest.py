@@ -1,4 +1,4 @@
-"""A game that every test can run: `tiny_game.py`, by the hook that this machine's compiler builds."""
+"""The tiny game, which every test can run with the hook that this machine's compiler builds."""
 
 import shutil
 import sys

@@ -1,4 +1,4 @@
-"""The hook drives a game frame by frame: its pad, time, chance, states, and every way it can end."""
+"""The hook drives a game frame by frame: pad, time, chance, states, and every way it can end."""
 
 import hashlib
 import os
@@ -52,7 +52,7 @@ def test_the_pad_and_the_keys_reach_the_game(start, action, keys, moved):
 
     # What is pressed at a frame shows in the next one but one at the latest.
     x, y = find_square(game)
-    assert abs(x - moved[0]) <= 1 and abs(y - moved[1]) <= 1
+    assert (x, y) == pytest.approx(moved, abs=1)
 
 
 def test_a_key_is_an_event_when_it_goes_down_and_when_it_comes_up(start):
@@ -196,10 +196,14 @@ def test_a_long_output_is_read_whole_and_not_kept(start, monkeypatch):
     monkeypatch.setattr(process_module, "_OUTPUT_BYTES", 200)
     game = start("crash")
     lines = []
-    with pytest.raises(GameError, match=r"falling \| the end$"):
-        for _ in range(30):
+
+    def read_to_the_end() -> None:
+        while True:
             game.step({})
-            lines += game.read_output().splitlines()
+            lines.extend(game.read_output().splitlines())
+
+    with pytest.raises(GameError, match=r"falling \| the end$"):
+        read_to_the_end()
     assert len(lines) == 19
 
 
