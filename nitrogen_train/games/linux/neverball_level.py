@@ -17,6 +17,7 @@ Cell = tuple[int, int]
 VOID, WALL, FLOOR = 0, 1, 2
 _MARGIN_CELLS = 4
 """Ways keep so far from edges and walls where there is room."""
+_EDGE_COST, _WALL_COST = 6.0, 1.0
 _COVER_CELLS = 2
 _BALL_NUMBERS = 31
 """Numbers of 4 bytes that the engine keeps of a ball."""
@@ -84,7 +85,13 @@ class FloorMap:
     """Where the ball can roll: cells of the floor seen from above."""
 
     def __init__(
-        self, level: Level, *, cell_m: float, step_m: float, holes: Sequence[Place] = ()
+        self,
+        level: Level,
+        *,
+        cell_m: float,
+        step_m: float,
+        top_m: float,
+        holes: Sequence[Place] = (),
     ) -> None:
         """Look down on the solids of a level, at four points of each cell.
 
@@ -92,6 +99,7 @@ class FloorMap:
             level: It is read once.
             cell_m: Side of a cell.
             step_m: The ball rolls over steps up to here.
+            top_m: Height from which on solids are ceilings, which are not looked at.
             holes: They are covered, so that ways lead over them.
         """
         corners, faces = level.read_lumps()
@@ -101,7 +109,7 @@ class FloorMap:
         size = np.ceil((points[:, [0, 2]].max(0) - self._origin) / self._cell_m).astype(int) + 2
         tops = np.full(2 * size, -np.inf)
         for own_corners, own_faces in zip(corners, faces, strict=True):
-            self._draw(tops, own_corners, own_faces)
+            self._draw(tops, own_corners, own_faces, top_m)
         parts = np.stack([tops[i::2, j::2] for i in (0, 1) for j in (0, 1)])
         self.heights = parts.max(0)
         with np.errstate(invalid="ignore"):
@@ -120,7 +128,7 @@ class FloorMap:
         self.heights[around] = np.median(self.heights[around])
         self.kinds[around] = FLOOR
 
-    def _draw(self, tops: np.ndarray, corners: np.ndarray, faces: np.ndarray) -> None:
+    def _draw(self, tops: np.ndarray, corners: np.ndarray, faces: np.ndarray, top_m: float) -> None:
         half = self._cell_m / 2
         low = np.floor((corners[:, [0, 2]].min(0) - self._origin) / half).astype(int)
         high = np.ceil((corners[:, [0, 2]].max(0) - self._origin) / half).astype(int) + 1
@@ -131,23 +139,35 @@ class FloorMap:
         for nx, ny, nz, distance in faces:
             rest = distance - nx * x - nz * z
             if abs(ny) < 1e-4:
-                is_inside &= rest >= 0
+                is_inside &= rest >= -half / 2
             elif ny > 0:
                 top = np.minimum(top, rest / ny)
             else:
                 bottom = np.maximum(bottom, rest / ny)
-        is_inside &= (top >= bottom) & np.isfinite(top)
+        is_inside &= (top >= bottom) & np.isfinite(top) & (bottom < top_m)
         part = tops[low[0] : high[0], low[1] : high[1]]
         np.maximum(part, np.where(is_inside, top, -np.inf), out=part)
 
     def _weigh(self) -> np.ndarray:
         """Weigh the cells of a way: near an edge it is dear, near a wall less so."""
+        is_floor = self.kinds == FLOOR
+        floor = np.where(is_floor, self.heights, np.nan)
+        lowest = np.where(is_floor, self.heights, np.inf)
+        highest = np.where(is_floor, self.heights, -np.inf)
+        for axis in (0, 1):
+            lowest = np.minimum.reduce([np.roll(lowest, shift, axis) for shift in (-1, 0, 1)])
+            highest = np.maximum.reduce([np.roll(highest, shift, axis) for shift in (-1, 0, 1)])
+        with np.errstate(invalid="ignore"):
+            is_edge, is_foot = floor - lowest > self._step_m, highest - floor > self._step_m
         costs = np.ones(self.kinds.shape)
-        for kind, cost in ((VOID, 6.0), (WALL, 2.0)):
-            near = self.kinds == kind
+        for near, cost in (
+            (_grow(self.kinds == VOID) | is_edge, _EDGE_COST),
+            (_grow(self.kinds == WALL) | is_foot, _WALL_COST),
+        ):
+            part = near & is_floor
             for _ in range(_MARGIN_CELLS):
-                near = _grow(near)
-                costs += cost * near / _MARGIN_CELLS
+                costs += cost * part / _MARGIN_CELLS
+                part = _grow(part) & is_floor & ~is_foot
         return costs
 
     def cell(self, place: np.ndarray) -> Cell:
@@ -207,14 +227,19 @@ class FloorMap:
                 if self.kinds[other] == FLOOR and self.heights[other] - height <= self._step_m:
                     yield other, math.hypot(di, dj)
 
-    def measure_free(self, start: np.ndarray, end: np.ndarray, *, kinds: tuple[int, ...]) -> float:
-        """Measure how far a straight line goes before it meets cells of some kinds."""
+    def look(self, start: Place, end: Place) -> tuple[float, int]:
+        """Look along a straight line: how far it goes over floor, and what then comes."""
         length = float(np.linalg.norm(end - start))
-        num_points = max(2, math.ceil(length / self._cell_m * 2))
-        for share in np.linspace(0, 1, num_points):
-            if self.kinds[self.cell(start + share * (end - start))] in kinds:
-                return float(share) * length
-        return length
+        height = self.heights[self.cell(start)]
+        for share in np.linspace(0, 1, max(2, math.ceil(length / self._cell_m * 2))):
+            cell = self.cell(start + share * (end - start))
+            kind, rise = int(self.kinds[cell]), self.heights[cell] - height
+            if kind != FLOOR:
+                return float(share) * length, kind
+            if abs(rise) > self._step_m:
+                return float(share) * length, WALL if rise > 0 else VOID
+            height = self.heights[cell]
+        return length, FLOOR
 
     def measure_climb(self, start: Place, end: Place) -> float:
         """Measure how far a straight line rises above its start."""

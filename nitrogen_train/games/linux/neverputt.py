@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from nitrogen_train.actions import Controls
-from nitrogen_train.games.linux.neverball_level import VOID, WALL, Ball, FloorMap, Level, Place
+from nitrogen_train.games.linux.neverball_level import FLOOR, Ball, FloorMap, Level, Place
 from nitrogen_train.games.native.game import NativeGame, Progress
 from nitrogen_train.games.native.memory import GameMemory
 from nitrogen_train.games.native.spec import read_spec
@@ -65,6 +65,7 @@ class Neverputt(NativeGame):
             "nearest": distance,
             "is_holed": False,
             "pressed": False,
+            "planned": None,
         }
 
     def _read_strokes(self) -> int:
@@ -97,8 +98,10 @@ class Neverputt(NativeGame):
             self.memory["pressed"] = screen != "roll" and not was_pressed
             return {"SOUTH": self.memory["pressed"]}
         if self._floor is None:
-            self._floor = FloorMap(self._level, cell_m=0.125, step_m=0.1, holes=[self._hole])
-        angle, power = choose_putt(self._level.read_ball(_MINE), self._hole, self._floor)
+            self._floor = FloorMap(
+                self._level, cell_m=0.125, step_m=0.1, top_m=math.inf, holes=[self._hole]
+            )
+        angle, power = self._plan(self._level.read_ball(_MINE), self._floor)
         (now_power,) = self._memory.read("<f", self._known["power"])
         (now_angle,) = self._memory.read("<f", self._known["angle"])
         turns = round(((angle - now_angle + 180) % 360 - 180) / TURN_DEG)
@@ -109,13 +112,21 @@ class Neverputt(NativeGame):
         return {"SOUTH": self.memory["pressed"]}
 
 
+    def _plan(self, ball: Ball, floor: FloorMap) -> tuple[float, float]:
+        """Choose the putt, once for each place where the ball lies."""
+        planned = self.memory["planned"]
+        if planned is None or not np.array_equal(planned[0], ball.place):
+            planned = (ball.place, choose_putt(ball, self._hole, floor))
+            self.memory["planned"] = planned
+        return planned[1]
+
+
 def choose_putt(ball: Ball, hole: Place, floor: FloorMap) -> tuple[float, float]:
     """Choose the angle in degrees and the power."""
     way = floor.find_way(ball.place, [hole]) or [hole]
     aim = way[0]
     for point in way:
-        distance = float(np.linalg.norm(point - ball.place))
-        if floor.measure_free(ball.place, point, kinds=(VOID, WALL)) >= distance:
+        if floor.look(ball.place, point)[1] == FLOOR:
             aim = point
     offset = aim - ball.place
     distance = float(np.linalg.norm(offset))
