@@ -58,11 +58,12 @@ class Neverputt(NativeGame):
         self._level = Level(self._memory, self._known["level"])
         self._hole = self._level.read_goals()[0]
         self._floor: FloorMap | None = None
-        distance = max(1.0, self._measure_distance())
+        # The presses before the first frame may have left a putt under way: it is not counted.
+        is_rolling = self._read_screen() == "roll"
         self.memory |= {
-            "strokes": self._read_strokes(),
-            "first_distance": distance,
-            "nearest": distance,
+            "strokes": self._read_strokes() + is_rolling,
+            "first_distance": None,
+            "nearest": math.inf,
             "is_holed": False,
             "pressed": False,
             "planned": None,
@@ -82,13 +83,16 @@ class Neverputt(NativeGame):
         """Read the strokes, and how near the ball has come to rest."""
         memory, screen = self.memory, self._read_screen()
         if screen == "stroke":
-            memory["nearest"] = min(memory["nearest"], self._measure_distance())
+            distance = self._measure_distance()
+            memory["first_distance"] = memory["first_distance"] or max(1.0, distance)
+            memory["nearest"] = min(memory["nearest"], distance)
         memory["is_holed"] |= screen == "goal"
         if memory["is_holed"]:
-            strokes = self._read_strokes() - memory["strokes"]
-            return Progress(score=max(40.0, 110.0 - 10.0 * strokes), is_over=True)
-        covered = 1.0 - memory["nearest"] / memory["first_distance"]
-        return Progress(score=20.0 * covered, is_over=screen == "score")
+            more = max(0, self._read_strokes() - memory["strokes"] - 1)
+            return Progress(score=max(40.0, 100.0 - 10.0 * more), is_over=True)
+        first = memory["first_distance"]
+        score = 20.0 * (1.0 - memory["nearest"] / first) if first else 0.0
+        return Progress(score=max(0.0, score), is_over=screen == "score")
 
     def expert(self) -> Controls:
         """Aim along the way to the hole, with power for what is in straight reach, and putt."""
