@@ -6,7 +6,6 @@ import numpy as np
 
 from nitrogen_train.actions import Controls
 from nitrogen_train.games.linux.neverball_level import (
-    FLOOR,
     VOID,
     Ball,
     FloorMap,
@@ -31,7 +30,7 @@ _BUILDS = {
 _IN_GOAL = 2
 
 CEILING_M = 0.75
-"""Solids that begin so far above the ball are above its head: some mazes have a ceiling of glass."""
+"""Solids that begin so far above the ball are above its head."""
 PLAN_ROWS = 4
 """The expert looks for a way anew so often."""
 AHEAD_S = 0.25
@@ -110,7 +109,7 @@ def choose_velocity(ball: Ball, way: list[Place], floor: FloorMap) -> Place:
         distance = float(np.linalg.norm(point - ball.place))
         if distance > MAX_AIM_M:
             break
-        if floor.look(ball.place, point)[1] != FLOOR:
+        if not floor.is_wide(ball.place, point):
             break
         aim = point
     offset = aim - ball.place

@@ -17,7 +17,7 @@ Cell = tuple[int, int]
 VOID, WALL, FLOOR = 0, 1, 2
 _MARGIN_CELLS = 4
 """Ways keep so far from edges and walls where there is room."""
-_EDGE_COST, _WALL_COST = 6.0, 1.0
+_EDGE_COST, _WALL_COST, _TIGHT_COST = 6.0, 1.0, 10.0
 _COVER_CELLS = 2
 _BALL_NUMBERS = 31
 """Numbers of 4 bytes that the engine keeps of a ball."""
@@ -118,7 +118,7 @@ class FloorMap:
         self.kinds = np.where(np.isneginf(lows), VOID, np.where(is_flat, FLOOR, WALL))
         for hole in holes:
             self._cover(hole)
-        self.costs = self._weigh()
+        self.tight, self.costs = self._weigh()
 
     def _cover(self, hole: Place) -> None:
         i, j = self.cell(hole)
@@ -148,8 +148,8 @@ class FloorMap:
         part = tops[low[0] : high[0], low[1] : high[1]]
         np.maximum(part, np.where(is_inside, top, -np.inf), out=part)
 
-    def _weigh(self) -> np.ndarray:
-        """Weigh the cells of a way: near an edge it is dear, near a wall less so."""
+    def _weigh(self) -> tuple[np.ndarray, np.ndarray]:
+        """Say which cells touch an edge or a wall, and what a way over each costs."""
         is_floor = self.kinds == FLOOR
         floor = np.where(is_floor, self.heights, np.nan)
         lowest = np.where(is_floor, self.heights, np.inf)
@@ -159,16 +159,17 @@ class FloorMap:
             highest = np.maximum.reduce([np.roll(highest, shift, axis) for shift in (-1, 0, 1)])
         with np.errstate(invalid="ignore"):
             is_edge, is_foot = floor - lowest > self._step_m, highest - floor > self._step_m
-        costs = np.ones(self.kinds.shape)
+        costs, tight = np.ones(self.kinds.shape), np.zeros(self.kinds.shape, bool)
         for near, cost in (
             (_grow(self.kinds == VOID) | is_edge, _EDGE_COST),
             (_grow(self.kinds == WALL) | is_foot, _WALL_COST),
         ):
             part = near & is_floor
+            tight |= part
             for _ in range(_MARGIN_CELLS):
                 costs += cost * part / _MARGIN_CELLS
                 part = _grow(part) & is_floor & ~is_foot
-        return costs
+        return tight, costs + _TIGHT_COST * tight
 
     def cell(self, place: np.ndarray) -> Cell:
         """Find the cell of a place; outside of the map it is its border."""
@@ -240,6 +241,19 @@ class FloorMap:
                 return float(share) * length, WALL if rise > 0 else VOID
             height = self.heights[cell]
         return length, FLOOR
+
+    def is_wide(self, start: Place, end: Place) -> bool:
+        """Say whether the ball rolls along a straight line without touching edge or wall.
+
+        The ends may touch: coins do.
+        """
+        if self.look(start, end)[1] != FLOOR:
+            return False
+        length = float(np.linalg.norm(end - start))
+        metres = np.arange(2 * self._cell_m, length - 2 * self._cell_m, self._cell_m / 2)
+        return not any(
+            self.tight[self.cell(start + (end - start) * metre / length)] for metre in metres
+        )
 
     def measure_climb(self, start: Place, end: Place) -> float:
         """Measure how far a straight line rises above its start."""

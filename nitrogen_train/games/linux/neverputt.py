@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from nitrogen_train.actions import Controls
-from nitrogen_train.games.linux.neverball_level import FLOOR, Ball, FloorMap, Level, Place
+from nitrogen_train.games.linux.neverball_level import Ball, FloorMap, Level, Place
 from nitrogen_train.games.native.game import NativeGame, Progress
 from nitrogen_train.games.native.memory import GameMemory
 from nitrogen_train.games.native.spec import read_spec
@@ -115,7 +115,6 @@ class Neverputt(NativeGame):
         self.memory["pressed"] = not was_pressed
         return {"SOUTH": self.memory["pressed"]}
 
-
     def _plan(self, ball: Ball, floor: FloorMap) -> tuple[float, float]:
         """Choose the putt, once for each place where the ball lies."""
         planned = self.memory["planned"]
@@ -130,7 +129,7 @@ def choose_putt(ball: Ball, hole: Place, floor: FloorMap) -> tuple[float, float]
     way = floor.find_way(ball.place, [hole]) or [hole]
     aim = way[0]
     for point in way:
-        if floor.look(ball.place, point)[1] == FLOOR:
+        if floor.is_wide(ball.place, point):
             aim = point
     offset = aim - ball.place
     distance = float(np.linalg.norm(offset))
