@@ -100,7 +100,7 @@ def choose_velocity(ball: Ball, way: list[Place], floor: FloorMap) -> Place:
     if speed > 0.5:
         needed_m = speed * speed / (2 * BRAKE) + AHEAD_S * speed + 0.2
         stop = ball.place + ball.velocity / speed * needed_m
-        if floor.look(ball.place, stop)[1] == VOID:
+        if floor.look(ball.place, stop) == VOID:
             return -0.3 * ball.velocity
     if not way:
         return np.zeros(2)

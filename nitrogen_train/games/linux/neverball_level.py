@@ -1,6 +1,7 @@
 """Levels of Neverball and Neverputt, which share one engine, as a map that experts find ways on."""
 
 import heapq
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -171,7 +172,7 @@ class FloorMap:
                 part = _grow(part) & is_floor & ~is_foot
         return tight, costs + _TIGHT_COST * tight
 
-    def cell(self, place: np.ndarray) -> Cell:
+    def cell(self, place: Place) -> Cell:
         """Find the cell of a place; outside of the map it is its border."""
         i, j = np.floor((place - self._origin) / self._cell_m).astype(int)
         return (
@@ -179,16 +180,16 @@ class FloorMap:
             min(max(j, 1), self.kinds.shape[1] - 2),
         )
 
-    def center(self, cell: Cell) -> np.ndarray:
+    def center(self, cell: Cell) -> Place:
         """Find the middle of a cell."""
         return self._origin + (np.array(cell) + 0.5) * self._cell_m
 
-    def find_way(self, start: np.ndarray, targets: list[np.ndarray]) -> list[np.ndarray]:
+    def find_way(self, start: Place, targets: list[Place]) -> list[Place]:
         """Find the cheapest way to any of the targets; empty if there is none."""
-        ends: dict[Cell, np.ndarray] = {}
+        ends: dict[Cell, Place] = {}
         for target in targets:
             i, j = self.cell(target)
-            for end in ((i + di, j + dj) for di in (-1, 0, 1) for dj in (-1, 0, 1)):
+            for end in itertools.product((i - 1, i, i + 1), (j - 1, j, j + 1)):
                 if self.kinds[end] == FLOOR:
                     ends.setdefault(end, target)
         first = self.cell(start)
@@ -208,8 +209,8 @@ class FloorMap:
                     )
         return []
 
-    def _trace(self, before: dict[Cell, Cell | None], cell: Cell | None) -> list[np.ndarray]:
-        way: list[np.ndarray] = []
+    def _trace(self, before: dict[Cell, Cell | None], cell: Cell | None) -> list[Place]:
+        way: list[Place] = []
         while cell is not None:
             way.append(self.center(cell))
             cell = before[cell]
@@ -218,36 +219,38 @@ class FloorMap:
     def _neighbours(self, cell: Cell) -> Iterator[tuple[Cell, float]]:
         i, j = cell
         height = self.heights[cell]
-        for di in (-1, 0, 1):
-            for dj in (-1, 0, 1):
-                other = (i + di, j + dj)
-                if not (0 < other[0] < self.kinds.shape[0] - 1):
-                    continue
-                if not (0 < other[1] < self.kinds.shape[1] - 1):
-                    continue
-                if self.kinds[other] == FLOOR and self.heights[other] - height <= self._step_m:
-                    yield other, math.hypot(di, dj)
+        for other in itertools.product((i - 1, i, i + 1), (j - 1, j, j + 1)):
+            is_inner = all(
+                0 < at < size - 1 for at, size in zip(other, self.kinds.shape, strict=True)
+            )
+            if not is_inner or self.kinds[other] != FLOOR:
+                continue
+            if self.heights[other] - height <= self._step_m:
+                yield other, math.hypot(other[0] - i, other[1] - j)
 
-    def look(self, start: Place, end: Place) -> tuple[float, int]:
-        """Look along a straight line: how far it goes over floor, and what then comes."""
+    def look(self, start: Place, end: Place) -> int:
+        """Look along a straight line: say what comes first that is not floor, else `FLOOR`.
+
+        A step up is a wall, and one down is like the void.
+        """
         length = float(np.linalg.norm(end - start))
         height = self.heights[self.cell(start)]
         for share in np.linspace(0, 1, max(2, math.ceil(length / self._cell_m * 2))):
             cell = self.cell(start + share * (end - start))
             kind, rise = int(self.kinds[cell]), self.heights[cell] - height
             if kind != FLOOR:
-                return float(share) * length, kind
+                return kind
             if abs(rise) > self._step_m:
-                return float(share) * length, WALL if rise > 0 else VOID
+                return WALL if rise > 0 else VOID
             height = self.heights[cell]
-        return length, FLOOR
+        return FLOOR
 
     def is_wide(self, start: Place, end: Place) -> bool:
         """Say whether the ball rolls along a straight line without touching edge or wall.
 
         The ends may touch: coins do.
         """
-        if self.look(start, end)[1] != FLOOR:
+        if self.look(start, end) != FLOOR:
             return False
         length = float(np.linalg.norm(end - start))
         metres = np.arange(2 * self._cell_m, length - 2 * self._cell_m, self._cell_m / 2)
