@@ -6,7 +6,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo compare slurm xvfb lock test test-full test-gpu check format clean
+.PHONY: help demo compare slurm xvfb games small-games lock test test-full test-gpu check format clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -44,6 +44,25 @@ xvfb:  ## install Xvfb, a screen without a monitor, for the tests of screen capt
 	then echo "installed xvfb"; \
 	else echo "the tests of screen capture will be skipped: as root, apt-get install xvfb"; fi
 
+# What native games need is said in their own files.
+SPECS := nitrogen_train/games/linux
+SMALL_GAMES := blobby kobodeluxe maelstrom mrboom neverball neverputt pekka toppler
+packages = gcc libc6-dev libegl1 libgles2 libgl1-mesa-dri $$(sed -n 's/^packages: \[\(.*\)\]/\1/p' $(1) | tr -d ,)
+define install-games
+	@packages="$(call packages,$(1))"; \
+	if dpkg-query --show $$packages >/dev/null 2>&1; then exit 0; fi; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
+	  && (apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends $$packages) >/dev/null 2>&1; \
+	then echo "installed" $$packages; \
+	else echo "$(2): as root, apt-get install" $$packages; fi
+endef
+
+games:  ## install all native games, 1 GB, and what draws them, where that is allowed
+	$(call install-games,$(SPECS)/*.yaml,some native games cannot be played)
+
+small-games:
+	$(call install-games,$(SMALL_GAMES:%=$(SPECS)/%.yaml),the tests of native games will be skipped)
+
 # uv reads the versions of this environment, which the tests have passed with.
 lock: $(VENV)/.installed  ## write slurm/requirements.lock from what is installed here
 	$(BIN)/pip install --quiet --disable-pip-version-check uv
@@ -60,7 +79,7 @@ PYTEST := $(BIN)/python -m pytest -n 3 --dist loadgroup --no-loadscope-reorder
 # Of every call: the shapes and types of the tensors in its signature. This makes the tests half as slow again.
 SHAPES := --jaxtyping-packages=nitrogen_train,data_tools,beartype.beartype
 test test-full: export OMP_NUM_THREADS = 1
-test: $(VENV)/.installed slurm xvfb  ## the tests, about seven minutes: several ranks, whole commands, then the fast ones
+test: $(VENV)/.installed slurm xvfb small-games  ## the tests, about seven minutes: several ranks, whole commands, then the fast ones
 	$(PYTEST) -m 'not full and not gpu'
 
 test-full: test  ## and hours more: shapes in every call, whole games and stories, every interruption, every combination, full size

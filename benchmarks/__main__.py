@@ -1,4 +1,4 @@
-"""Measure sampling, training, strategies, data and video here, or predict training on GPUs.
+"""Measure sampling, training, data, video and games here, or predict training on GPUs.
 
 Weights are random, and pictures too, but for those of videos. What is compared is measured in turn
 in the same run.
@@ -22,6 +22,7 @@ from benchmarks.encoding import (
     read_clip,
 )
 from benchmarks.feeding import describe_feeding, measure_feeding
+from benchmarks.games import describe_costs, measure_games
 from benchmarks.loading import measure_loading
 from benchmarks.loading_report import describe_loading
 from benchmarks.machine import describe_machine, measure_matmul_rate
@@ -31,6 +32,7 @@ from benchmarks.strategies import STRATEGIES, describe_strategies, measure_strat
 from benchmarks.throughput import describe_throughput, predict_throughput
 from benchmarks.training import describe_training, measure_training
 from benchmarks.workload import BASE, DEMO, FULL
+from nitrogen_train.games import list_games
 from nitrogen_train.runtime.atomic_files import write_atomically
 
 Result = tuple[str, list[dict[str, Any]]]
@@ -137,6 +139,15 @@ def run_encoding(arguments: argparse.Namespace) -> Result:
     return text, [asdict(cost) for cost in (*encodings, *decoders)]
 
 
+def run_games(arguments: argparse.Namespace) -> Result:
+    """Measure games, and what random player and expert reach in them."""
+    costs, scores = measure_games(
+        list_games(arguments.games), num_seeds=arguments.seeds, num_processes=arguments.processes
+    )
+    results = [{**asdict(cost), **asdict(score)} for cost, score in zip(costs, scores, strict=True)]
+    return describe_costs(costs, scores), results
+
+
 def _parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",
@@ -187,6 +198,12 @@ def _parse_arguments() -> argparse.Namespace:
         "encoding", run_encoding, "how clips are best encoded, and what decodes them fastest"
     )
     encoding.add_argument("videos", nargs="+", type=Path, metavar="VIDEO", help="recordings")
+    games = add("games", run_games, "speed, repetition and saved states of games; random, expert")
+    games.add_argument(
+        "games", nargs="*", default=["suite"], metavar="GAME", help="which (suite: all of ours)"
+    )
+    games.add_argument("--seeds", type=int, default=10, help="held-out seeds of each player (10)")
+    games.add_argument("--processes", type=int, default=2, help="that play (2)")
     encoding.add_argument("--rounds", type=int, default=7, help="measurements of each (7)")
     return parser.parse_args()
 

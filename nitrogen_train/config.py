@@ -198,8 +198,9 @@ class EvaluateConfig:
     """A folder that `save_pretrained` wrote, an ng.pt, or a run folder."""
     ng: NgOptions = field(default_factory=NgOptions)
     """Settings that the ng.pt in `policy` does not state: ng.vision_num_heads=N."""
-    games: list[str] = field(default_factory=list[str])
-    """Games to play: names of games, or `module:Class`."""
+    games: Any = None
+    """Games to play: names, `module:Class` or YAML files of native games, as a list or one alone;
+    `suite` is all that `nitrogen-data games` lists."""
     datasets: Any = None
     """Data sets whose split `val` is predicted: a list of folders and URLs, or by name as
     `data.sources` has them, with `where` and an `action_offset` for each."""

@@ -26,6 +26,7 @@ from data_tools.recordings.recording import RecordingFacts, check_game_name
 from nitrogen_train.actions import GAMEPAD, Controls
 from nitrogen_train.data.encode import Encoding, VideoWriter, frame_rate
 from nitrogen_train.games import GAMES, Frame, Game, GameInfo, load_game
+from nitrogen_train.games.native.game import NativeGame
 from nitrogen_train.picture import squash
 from nitrogen_train.runtime.atomic_files import check_folder, write_atomically
 from nitrogen_train.runtime.processes import map_in_order
@@ -66,19 +67,22 @@ def describe_games(names: Sequence[str]) -> tuple[str, bool]:
             is_playable = False
             texts.append(f"{name}: not installed here\n{_field('needs', str(error))}")
         else:
+            is_playable &= not game.find_missing()
             texts.append(_describe(name, game))
     if not names:
-        texts.append("A game of your own, in the current folder or installed: module:Class")
+        texts.append(
+            "A game of your own, in the current folder or installed: module:Class; "
+            "or a native one by its file, my_game.yaml (docs/games.md)"
+        )
     return "\n\n".join(texts), is_playable
 
 
 def _describe(name: str, game: type[Game]) -> str:
     info = game.info
-    needs = "pip install 'nitrogen-train[games]'" if name in GAMES else game.__module__
     height, width = info.frame_size
     seeds, heldout = info.recording_seeds, info.heldout_seeds
     fields = {
-        "needs": f"{needs} (installed here)",
+        "needs": _describe_needs(name, game),
         "controls": ", ".join(info.controls),
         "picture": f"{width}x{height} at {info.fps:.4g} per second",
         "seeds": f"{seeds.start} to {seeds.stop - 1} are recorded, "
@@ -86,10 +90,29 @@ def _describe(name: str, game: type[Game]) -> str:
         "score": info.score,
         "licence": info.licence,
     }
+    if issubclass(game, NativeGame):
+        fields["allows"] = _describe_allowed(game)
     summary = (inspect.getdoc(game) or "").partition("\n")[0].replace("`", "")
     title = name if name in GAMES else f"{name} ({info.name})"
     head = textwrap.fill(f"{title}: {summary}", _WIDTH, subsequent_indent="  ")
     return "\n".join([head, *(_field(label, text) for label, text in fields.items())])
+
+
+def _describe_needs(name: str, game: type[Game]) -> str:
+    if issubclass(game, NativeGame):
+        spec = game.native_spec
+        needs = spec.installation if spec.packages else spec.command[0]
+    else:
+        needs = "pip install 'nitrogen-train[games]'" if name in GAMES else game.__module__
+    return f"{needs} ({'not ' if game.find_missing() else ''}installed here)"
+
+
+def _describe_allowed(game: type[NativeGame]) -> str:
+    if game.find_missing() or (allowed := game.read_allowed()) is None:
+        return "measured at its first start"
+    known = {"lock step": allowed.lock_step, "repeats": allowed.repeatable}
+    known["save and restore"] = allowed.restorable
+    return ", ".join(what if is_allowed else f"no {what}" for what, is_allowed in known.items())
 
 
 def _field(label: str, text: str) -> str:
@@ -300,7 +323,10 @@ def record_game(
         ValueError: If the game is unknown, or a number is out of range.
         ShardError: If recordings in `out_dir` name the game in another way.
     """
-    info = load_game(game).info
+    game_class = load_game(game)
+    if missing := game_class.find_missing():
+        raise ValueError(missing)
+    info = game_class.info
     if not 0 <= disturbance < 1:
         raise ValueError(f"disturbance is a share of the rows in [0, 1), got {disturbance}")
     seeds = choose_seeds(info, first_seed, num_episodes)

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from data_tools.recordings.pad_layout import PadLayout
     from data_tools.recordings.record_screen import ScreenReport
 
-# The names alone: a game's module takes time to import.
-_GAMES = ("carracing", "doom_defend", "doom_gather")
 # Not defaults of argparse: beside --player human they must not be given.
 _DISTURBANCE = 0.1
 _WORKERS = 2
@@ -64,7 +62,8 @@ def _add_record(verbs: "argparse._SubParsersAction[CommandParser]") -> None:
     verb.add_argument(
         "game",
         metavar="GAME",
-        help=f"{', '.join(_GAMES)}, or your own as module:Class; nitrogen-data games tells more",
+        help="doom_gather and others that nitrogen-data games lists, or your own as module:Class or "
+        "my_game.yaml",
     )
     verb.add_argument(
         "--out", type=out_folder, required=True, metavar="FOLDER", help="folder for the recordings"

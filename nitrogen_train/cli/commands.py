@@ -42,7 +42,7 @@ from nitrogen_train.config import (
     find_config_dir,
     register_schema,
 )
-from nitrogen_train.games import choose_heldout_seeds
+from nitrogen_train.games import choose_heldout_seeds, list_games
 from nitrogen_train.pretrained.places import (
     check_policy,
     find_last_checkpoint,
@@ -387,6 +387,7 @@ def _evaluate(cfg: DictConfig) -> None:
     config: EvaluateConfig = OmegaConf.to_object(cfg)  # pyright: ignore[reportAssignmentType]
     if not config.games and not config.datasets:
         raise ValueError("nothing to evaluate: give games=[...], datasets=[...] or both")
+    config.games = list_games(config.games)
     for game in config.games:
         choose_heldout_seeds(game, config.episodes)
     check_datasets(config)

@@ -152,7 +152,10 @@ def evaluate_closed_loop(
     ]
     for game in games:
         # Before any process starts: a misfit should cost a second, not an evaluation.
-        Agent(_load(source), game=load_game(game).info, settings=settings)
+        game_class = load_game(game)
+        if missing := game_class.find_missing():
+            raise ValueError(missing)
+        Agent(_load(source), game=game_class.info, settings=settings)
     ledger = Ledger(output_dir / LEDGER_NAME, PlayedEpisode)
     scores = read_scores(ledger)
     if known_dir is not None:

@@ -4,6 +4,7 @@ import ast
 import difflib
 import importlib
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from nitrogen_train.games.base import Frame as Frame
@@ -57,6 +58,24 @@ def load_game(name: str) -> type[Game]:
     if lacking:
         raise ValueError(f"{target} lacks {', '.join(lacking)}: see nitrogen_train.games.Game")
     return game
+
+
+def list_games(games: str | Sequence[str] | None) -> list[str]:
+    """List the games that a user has asked for.
+
+    Args:
+        games: Names as `load_game` takes them, or one; `suite` stands for all of `GAMES`.
+
+    Raises:
+        ValueError: If it is something else, or a name comes twice.
+    """
+    given = [games] if isinstance(games, str) else list(games or [])
+    if not all(isinstance(each, str) for each in given):
+        raise ValueError(f"games are names, as games=[doom_defend], got {games}")
+    names = [name for each in given for name in (GAMES if each == "suite" else [each])]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise ValueError(f"games has {twice[0]} twice")
+    return names
 
 
 def choose_heldout_seeds(game: str, number: int) -> range:

@@ -59,6 +59,11 @@ class Game(gymnasium.Env[Frame, Controls], abc.ABC):
 
     info: ClassVar[GameInfo]
 
+    @classmethod
+    def find_missing(cls) -> str:
+        """Say in one line what it needs and is not installed; empty if it can be played here."""
+        return ""
+
     @property
     def action_space(self) -> spaces.Dict:  # pyright: ignore[reportIncompatibleVariableOverride]
         """Return controls that the game listens to: buttons as 0 or 1, axes in [-1, 1]."""

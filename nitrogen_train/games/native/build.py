@@ -14,6 +14,13 @@ _FLAGS = ("-std=gnu11", "-O2", "-shared", "-fPIC", "-fvisibility=hidden")
 _LIBRARIES = ("-ldl", "-lpthread")
 
 
+def name_library() -> Path:
+    """Name where the hook's library is, or will be: by its sources and the kind of machine."""
+    sources = sorted(_SOURCES.glob("*.[ch]"))
+    digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:16]
+    return default_index_dir() / "games" / f"hook-{digest}-{os.uname().machine}.so"
+
+
 def build_hook() -> Path:
     """Return the hook's library, and build it if it is not there yet.
 
@@ -22,9 +29,7 @@ def build_hook() -> Path:
     """
     if sys.platform != "linux":
         raise ValueError("native games need Linux: the hook drives them through its loader")
-    sources = sorted(_SOURCES.glob("*.[ch]"))
-    digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:16]
-    library = default_index_dir() / "games" / f"hook-{digest}-{os.uname().machine}.so"
+    library = name_library()
     build_once(library, lambda: _compile(library))
     return library
 

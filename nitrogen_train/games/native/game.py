@@ -25,7 +25,7 @@ from PIL import Image
 
 from nitrogen_train.actions import Controls
 from nitrogen_train.games.base import Frame, Game, GameInfo, random_player, read_pad
-from nitrogen_train.games.native.build import build_hook
+from nitrogen_train.games.native.build import build_hook, name_library
 from nitrogen_train.games.native.process import (
     SEARCH_PATH,
     GameError,
@@ -77,8 +77,8 @@ class GameState:
 class NativeGame(Game):
     """A game that is another program.
 
-    A class of its own sets `native_spec` and may read the score, and choose an expert's action, by code.
-    What it keeps of an episode goes into `self.memory`, which is saved and restored with the game.
+    A class of its own sets `native_spec` and may read the score, and choose an expert's action, by
+    code. What it keeps of an episode goes into `self.memory`, which is saved with the game.
     """
 
     native_spec: ClassVar[NativeSpec]
@@ -95,13 +95,30 @@ class NativeGame(Game):
         Raises:
             ValueError: If its packages, or a compiler for the hook, are missing.
         """
-        if missing := find_missing(self.native_spec):
+        if missing := self.find_missing():
             raise ValueError(missing)
         self._hook = build_hook()
         self._process: GameProcess | None = None
         self._rows_left = 0
         self._log_position = 0
         self.memory: dict[str, Any] = {}
+
+    @classmethod
+    def find_missing(cls) -> str:
+        """Say in one line which program it needs and is not installed; empty if it is."""
+        spec = cls.native_spec
+        if shutil.which(spec.command[0], path=SEARCH_PATH):
+            return ""
+        how = f": {spec.installation}" if spec.packages else ""
+        return f"{spec.name} needs {spec.command[0]}, which is not installed{how}"
+
+    @classmethod
+    def read_allowed(cls) -> Allowed | None:
+        """Read what was measured of it on this machine; None before its first start."""
+        path = _allowed_path(cls.native_spec)
+        with contextlib.suppress(OSError, ValueError, TypeError):
+            return Allowed(**json.loads(path.read_text()))
+        return None
 
     @property
     def process(self) -> GameProcess:
@@ -158,7 +175,7 @@ class NativeGame(Game):
         return process
 
     def write_files(self, seed: int) -> dict[str, str]:
-        """Say which files the game finds in its HOME, by path; `{level}` and `{home}` are filled."""
+        """Say which files the game finds in its HOME; `{level}` and `{home}` in them are filled."""
         del seed
         return dict(self.native_spec.files)
 
@@ -228,7 +245,7 @@ class NativeGame(Game):
         if reading and self.memory["score"] is None and played_s >= reading.within_s:
             where = f"in {reading.path}" if reading.path else "in what it printed"
             raise GameError(
-                f"{self.native_spec.name}: no score {where} after {reading.within_s:g} s of game time, "
+                f"{self.info.name}: no score {where} after {reading.within_s:g} s of game time, "
                 f"expected /{reading.score}/: does it wait in a menu?"
             )
 
@@ -311,12 +328,10 @@ class NativeGame(Game):
         Raises:
             GameError: If the game does not answer to any of its controls.
         """
-        path = _allowed_path(self.native_spec, self._hook)
-        if path.exists():
-            with contextlib.suppress(ValueError, TypeError):
-                return Allowed(**json.loads(path.read_text()))
+        if (known := self.read_allowed()) is not None:
+            return known
         allowed = self._measure(seed)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path = _allowed_path(self.native_spec)
         with write_atomically(path) as temporary:
             temporary.write_text(json.dumps(asdict(allowed)))
         return allowed
@@ -330,7 +345,7 @@ class NativeGame(Game):
             released, _ = self._probe(third, is_pressed=False)
         if pressed == released:
             raise GameError(
-                f"{self.native_spec.name} does not answer to its controls: {_PROBE_ROWS} rows look alike "
+                f"{self.info.name} does not answer to its controls: {_PROBE_ROWS} rows look alike "
                 "with and without them; does it wait in a menu?"
             )
         is_restorable, again = False, pressed
@@ -403,14 +418,6 @@ def describe(spec: NativeSpec) -> GameInfo:
     )
 
 
-def find_missing(spec: NativeSpec) -> str:
-    """Say in one line what a game needs and is not installed; empty if nothing is."""
-    if shutil.which(spec.command[0], path=SEARCH_PATH):
-        return ""
-    how = f": apt-get install {' '.join(spec.packages)}" if spec.packages else ""
-    return f"{spec.name} needs {spec.command[0]}, which is not installed{how}"
-
-
 @functools.cache
 def read_native_game(path: Path) -> type[NativeGame]:
     """Make a game of a YAML file.
@@ -431,10 +438,10 @@ def _hash_frame(process: GameProcess) -> str:
     return hashlib.sha256(process.picture.tobytes()).hexdigest()
 
 
-def _allowed_path(spec: NativeSpec, hook: Path) -> Path:
+def _allowed_path(spec: NativeSpec) -> Path:
     """Name where it is kept what a game allows: by all that may change it."""
-    program = Path(str(shutil.which(spec.command[0], path=SEARCH_PATH)))
-    status = program.stat()
+    hook = name_library()
+    status = Path(str(shutil.which(spec.command[0], path=SEARCH_PATH))).stat()
     parts = (repr(spec), hook.name, f"{status.st_size} {status.st_mtime_ns}")
     digest = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
     return hook.parent / f"{spec.name}-{digest}.json"

@@ -1,7 +1,7 @@
 """Read what a game keeps in its memory, at places that were found in one build of its program.
 
-A program that was built anew keeps its data elsewhere, and reading the old places would give numbers
-that mean nothing. So the build is checked: linkers write its identity into the file.
+A program that was built anew keeps its data elsewhere, and reading the old places would give
+numbers that mean nothing. So the build is checked: linkers write its identity into the file.
 """
 
 import struct

@@ -21,7 +21,8 @@ import socket
 import struct
 import subprocess
 import tempfile
-from collections.abc import Iterable, Mapping
+import weakref
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -111,6 +112,9 @@ class SavedState:
     pixels: bytes
     """The frame that it shows, as it is in memory."""
 
+    def __post_init__(self) -> None:
+        weakref.finalize(self, self.channel.close)
+
 
 class GameProcess:
     """A running game, at the end of a frame."""
@@ -141,6 +145,7 @@ class GameProcess:
         with contextlib.ExitStack() as theirs:
             self._control, control = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             self._life, life = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            closing.callback(lambda: self._control.close())
             theirs.enter_context(control)
             theirs.enter_context(life)
             files = (life.fileno(), control.fileno(), frames.fileno())
@@ -165,7 +170,6 @@ class GameProcess:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text.replace("{home}", str(self.home)))
         self._life.send(b"g")
-        closing.callback(lambda: self._control.close())
         self.frame = self._receive_frame()
 
     @property
@@ -198,16 +202,13 @@ class GameProcess:
         Raises:
             GameError: If it has more than one thread, or the system allows no more processes.
         """
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs:
-            self._send(self._control, _COMMAND.pack(_SAVE, 0, bytes(_PAD.size)), theirs)
-        kind, *_, reason = self._receive()
-        if kind != _SAVED:
-            ours.close()
-            why = reason.rstrip(b"\0").decode(errors="replace")
-            raise GameError(f"{self._launch.name} cannot be saved: it has {why}")
-        size = self.frame.width * self.frame.height * 4
-        return SavedState(channel=ours, pixels=self._memory[:size])
+        with self._open_channel(self._control, _SAVE) as ours:
+            kind, *_, reason = self._receive()
+            if kind != _SAVED:
+                why = reason.rstrip(b"\0").decode(errors="replace")
+                raise GameError(f"{self._launch.name} cannot be saved: it has {why}")
+            size = self.frame.width * self.frame.height * 4
+            return SavedState(channel=ours.dup(), pixels=self._memory[:size])
 
     def restore(self, state: SavedState) -> None:
         """Go on from a saved state, any number of times; what ran until now ends.
@@ -215,14 +216,21 @@ class GameProcess:
         Raises:
             GameError: If the state's process is gone.
         """
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs:
-            self._send(state.channel, _COMMAND.pack(_RESTORE, 0, bytes(_PAD.size)), theirs)
-        self._control.close()
-        self._control = ours
+        with self._open_channel(state.channel, _RESTORE) as ours:
+            self._control.close()
+            self._control = ours.dup()
         self.frame = self._receive_frame()
         self._memory[: len(state.pixels)] = state.pixels
         self._output.skip()
+
+    @contextlib.contextmanager
+    def _open_channel(self, channel: socket.socket, operation: int) -> Iterator[socket.socket]:
+        """Tell a process to do something, and give it a new line; offers our end of it."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with ours, theirs:
+            self._send(channel, _COMMAND.pack(operation, 0, bytes(_PAD.size)), theirs)
+            theirs.close()
+            yield ours
 
     def read_output(self) -> str:
         """Read what the game has printed since the last call, or since it was restored."""
@@ -297,6 +305,8 @@ class GameProcess:
 
     def _explain_end(self) -> GameError:
         """Word the end of the game's process, from what the supervisor has seen."""
+        if self._life.fileno() < 0:
+            return GameError(f"{self._launch.name} is closed")
         ends: list[str] = []
         while _wait(1.0 if not ends else 0.0, self._life) and (
             death := self._life.recv(_DEATH.size)

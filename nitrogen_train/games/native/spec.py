@@ -85,7 +85,7 @@ class NativeSpec:
     """Debian packages that bring it."""
     licence: str
     controls: Mapping[str, str]
-    """What each control does: `pad` reaches the game as a gamepad's; a key's name holds that key; of
+    """What each control does: `pad` reaches the game as a gamepad's, a key's name holds that key; of
     an axis two keys, `LEFT RIGHT`, one for each half."""
     fps: float = 60.0
     """Presents per second of game time."""
@@ -186,6 +186,11 @@ class NativeSpec:
         return levels[seed % len(levels)]
 
     @property
+    def installation(self) -> str:
+        """Return the command that installs it on Debian and Ubuntu."""
+        return f"apt-get install {' '.join(self.packages)}"
+
+    @property
     def uses_pad(self) -> bool:
         """Say whether any control reaches the game as a gamepad's."""
         return "pad" in self.controls.values()
@@ -237,10 +242,16 @@ def read_spec(path: Path) -> NativeSpec:
 
 
 def _build(kind: Any, raw: Any, *, place: str) -> Any:  # noqa: ANN401 - a file may hold anything
-    """Turn what YAML gives into a type: a dataclass, or what its fields are."""
+    """Turn what YAML gives into a type: a dataclass, or what its fields are.
+
+    Raises:
+        ValueError: If it is something else; the message names the place.
+    """
     if dataclasses.is_dataclass(kind):
         return _build_dataclass(kind, raw, place=place)
     origin, arguments = get_origin(kind), get_args(kind)
+    if type(None) in arguments:
+        return None if raw is None else _build(arguments[0], raw, place=place)
     if origin is Literal:
         if raw not in arguments:
             raise ValueError(f"{place} is {raw!r}, expected {' or '.join(map(str, arguments))}")
@@ -251,14 +262,13 @@ def _build(kind: Any, raw: Any, *, place: str) -> Any:  # noqa: ANN401 - a file 
         return tuple(_build(each, value, place=f"{place}[{i}]") for i, value in enumerate(values))
     if isinstance(raw, dict) and (origin is not None or kind is Controls):
         return _build_mapping(arguments, raw, place=place)
-    if type(None) in arguments:
-        return None if raw is None else _build(arguments[0], raw, place=place)
     if kind is float and isinstance(raw, int) and not isinstance(raw, bool):
         return float(raw)
     if kind is str and isinstance(raw, int | float):
         return str(raw)
     if not isinstance(kind, type) or not isinstance(raw, kind) or isinstance(raw, bool):
-        raise ValueError(f"{place} is {raw!r}, expected {getattr(kind, '__name__', 'a mapping')}")
+        expected = "a mapping" if origin else kind.__name__
+        raise ValueError(f"{place} is {raw!r}, expected {expected}")
     return raw
 
 

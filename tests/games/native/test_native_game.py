@@ -1,0 +1,295 @@
+"""A game of a YAML file alone: what is in the file, what is measured of it, and what is refused."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from conftest import TINY_GAME
+
+from nitrogen_train.evaluation.play import ExpertPlayer, RandomPlayer, play_episodes
+from nitrogen_train.games import load_game
+from nitrogen_train.games.native import game as game_module
+from nitrogen_train.games.native import process as process_module
+from nitrogen_train.games.native.game import NativeGame
+from nitrogen_train.games.native.process import GameError
+
+Write = Callable[..., str]
+
+
+@pytest.fixture
+def write(tmp_path: Path, hook: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Write]:
+    """Write a spec of the tiny game; returns the file's path as a user would give it."""
+    monkeypatch.setattr(game_module, "_PROBE_ROWS", 3)
+    monkeypatch.setattr(game_module, "build_hook", lambda: hook)
+
+    def make(*ways: str, without: tuple[str, ...] = (), **changes: Any) -> str:
+        spec = {
+            "name": "tiny",
+            "title": "A square that is moved to the right",
+            "command": [sys.executable, str(TINY_GAME), *ways],
+            "licence": "ours",
+            "controls": {"LEFT_STICK_X": "pad", "SOUTH": "A"},
+            "score_meaning": "pixels to the right: 0 to 60",
+            "frame_size": [48, 64],
+            "time_limit_s": 2,
+            "reading": {"source": "output", "score": r"score (?P<score>-?\d+)"},
+            "expert": [{"hold": {"LEFT_STICK_X": 1.0}, "rows": 2}, {"hold": {}}],
+        } | changes
+        path = tmp_path / "tiny.yaml"
+        path.write_text(yaml.safe_dump({k: v for k, v in spec.items() if k not in without}))
+        return str(path)
+
+    yield make
+    for path in hook.parent.glob("tiny-*.json"):
+        path.unlink()
+
+
+@pytest.fixture
+def load(write: Write) -> Iterator[Callable[..., NativeGame]]:
+    with ExitStack() as stack:
+
+        def begin(*ways: str, **changes: Any) -> NativeGame:
+            game_module.read_native_game.cache_clear()
+            game = load_game(write(*ways, **changes))()
+            assert isinstance(game, NativeGame)
+            return stack.enter_context(closing(game))
+
+        yield begin
+
+
+def test_a_game_without_code_is_played_by_its_expert_and_scored(write):
+    game = load_game(write())
+    seeds = game.info.heldout_seeds[:2]
+
+    expert = [each.score for each in play_episodes(game, seeds=seeds, player=ExpertPlayer())]
+    random = [each.score for each in play_episodes(game, seeds=seeds, player=RandomPlayer())]
+
+    # Two of three rows of 4 presents, in 30 rows.
+    assert expert == [pytest.approx(80, abs=3)] * 2
+    assert max(random) < 40
+
+
+@pytest.mark.parametrize(
+    ("ways", "allowed"),
+    [
+        ((), {"lock_step": True, "repeatable": True, "restorable": True}),
+        (("thread",), {"lock_step": True, "repeatable": True, "restorable": False}),
+    ],
+)
+def test_what_a_game_allows_is_measured_and_said(load, ways, allowed):
+    game = load(*ways)
+
+    _, info = game.reset(seed=5)
+
+    assert info["allowed"] == allowed
+    # The measurement is kept, and the episode is where it was.
+    assert game.reset(seed=5)[1]["allowed"] == allowed
+    assert game.process.frame.presents == 5
+
+
+def test_a_game_whose_process_differs_from_the_last_one_is_not_repeatable(load, monkeypatch):
+    game = load()
+    seeds = iter(range(100))
+    launch = NativeGame._launch
+    monkeypatch.setattr(NativeGame, "_launch", lambda self, seed: launch(self, next(seeds)))
+
+    assert game.reset(seed=0)[1]["allowed"]["repeatable"] is False
+
+
+def test_a_seed_is_an_episode(load):
+    game = load(random_rows=3)
+    first, _ = game.reset(seed=1)
+    rows = [game.step({"LEFT_STICK_X": 0.3})[:2] for _ in range(5)]
+
+    again, _ = game.reset(seed=1)
+    other, _ = game.reset(seed=1_000_002)
+
+    np.testing.assert_array_equal(first, again)
+    assert not np.array_equal(first, other)
+    game.reset(seed=1)
+    for frame, reward in rows:
+        shown, paid, *_ = game.step({"LEFT_STICK_X": 0.3})
+        np.testing.assert_array_equal(shown, frame)
+        assert paid == reward
+
+
+def test_an_episode_is_restored_with_its_score_and_its_time(load):
+    game = load()
+    game.reset(seed=0)
+    for _ in range(10):
+        game.step(game.expert())
+    state = game.save()
+    rows = [game.step(game.expert()) for _ in range(20)]
+
+    for _ in range(2):
+        game.restore(state)
+        again = [game.step(game.expert()) for _ in range(20)]
+        assert [row[1:4] for row in again] == [row[1:4] for row in rows]
+        np.testing.assert_array_equal(again[-1][0], rows[-1][0])
+    assert rows[-1][2:4] == (False, True)
+    with pytest.raises(RuntimeError, match="tiny: no episode is running; call reset first"):
+        game.step({})
+
+
+@pytest.mark.parametrize(
+    ("source", "pattern"),
+    [("log", r"points (?P<score>\d+)"), ("file", r"points (?P<score>\d+)\s*$")],
+)
+def test_a_score_in_a_file_is_read_also_after_a_restore(load, source, pattern):
+    game = load("files", reading={"source": source, "path": "score.txt", "score": pattern})
+    game.reset(seed=0)
+    state = game.save()
+    right = [game.step({"LEFT_STICK_X": 1.0})[1] for _ in range(8)]
+
+    game.restore(state)
+
+    assert [game.step({"LEFT_STICK_X": 1.0})[1] for _ in range(8)] == right
+    assert sum(right) == pytest.approx(32, abs=4)
+
+
+def test_the_end_is_read(load):
+    reading = {"source": "output", "score": r"score (?P<score>\d+)", "over": "game over"}
+    game = load("over", reading=reading)
+    game.reset(seed=0)
+
+    ends = [game.step({"LEFT_STICK_X": 1.0})[2:4] for _ in range(8)]
+
+    assert (True, False) in ends or pytest.fail(str(ends))
+
+
+def test_the_menu_is_walked_and_the_level_chosen_by_the_seed(load):
+    menu = [{"wait": 5}, {"keys": ["Return"], "presents": 2, "wait": 3}]
+    game = load("menu", "{level}", menu=menu, levels=["one", "two", "three"], num_heldout_levels=1)
+    spec = game.native_spec
+
+    game.reset(seed=0)
+    game.step({"LEFT_STICK_X": 1.0})
+
+    # 4 for the first frame's wait, 5, 2, 3, a row that holds nothing, and one that does.
+    assert game.process.frame.presents == 1 + 4 + 5 + 2 + 3 + 4 + 4
+    assert [spec.choose_level(seed, is_heldout=False) for seed in range(3)] == ["one", "two", "one"]
+    assert {spec.choose_level(seed, is_heldout=True) for seed in range(9)} == {"three"}
+
+
+@pytest.mark.parametrize(
+    ("ways", "changes", "message"),
+    [
+        (
+            ["no_pad"],
+            {},
+            "tiny has not opened the gamepad: give its controls keys instead of `pad`",
+        ),
+        (["ignore_pad"], {}, "tiny does not answer to its controls: 3 rows look alike"),
+        (["menu"], {}, "tiny does not answer to its controls: .* does it wait in a menu"),
+        (["crash_at_start"], {}, "tiny ended with status 3 before it showed a picture"),
+        (["no_picture"], {}, "tiny hangs: its first picture did not come in 1 s"),
+    ],
+)
+def test_a_game_that_cannot_be_played_is_refused_in_one_line(
+    load, monkeypatch, ways, changes, message
+):
+    monkeypatch.setattr(process_module, "STALL_S", 1.0)
+
+    with pytest.raises(GameError, match=message) as caught:
+        load(*ways, **changes).reset(seed=0)
+
+    assert "\n" not in str(caught.value)
+
+
+def test_a_game_that_says_no_score_is_refused(load):
+    reading = {"source": "output", "score": r"won (?P<score>\d+)", "within_s": 1}
+    game = load(reading=reading)
+    game.reset(seed=0)
+
+    with pytest.raises(
+        GameError, match=r"tiny: no score in what it printed after 1 s of game time, "
+    ):
+        for _ in range(20):
+            game.step({})
+
+
+def test_a_game_that_is_not_installed_says_what_to_install(load):
+    with pytest.raises(
+        ValueError, match="tiny needs no-game, which is not installed: apt-get inst"
+    ):
+        load(command=["no-game"], packages=["no-game-data"])
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"name": "Tiny Game"}, "name 'Tiny Game': expected lower case, digits and underscores"),
+        ({"command": []}, "tiny: command and controls must not be empty"),
+        ({"fps": 0}, "tiny: fps, frame_skip and time_limit_s must be above 0"),
+        ({"fps": "fast"}, "fps is 'fast', expected float"),
+        ({"frame_skip": 1.5}, "frame_skip is 1.5, expected int"),
+        ({"controls": {"JUMP": "pad"}}, "tiny: no gamepad has JUMP, expected some of BACK, "),
+        ({"controls": {"SOUTH": "Hyper"}}, "no key 'Hyper', expected one of A, B, "),
+        ({"controls": {"LEFT_STICK_X": "A"}}, "LEFT_STICK_X is 'A', expected `pad` or 2 key names"),
+        ({"controls": ["SOUTH"]}, r"controls is \['SOUTH'\], expected a mapping"),
+        ({"expert": [{"hold": {"A": 1}}]}, "tiny: no gamepad has A, expected one of BACK"),
+        ({"expert": [{"hold": {"SOUTH": "x"}}]}, "hold.SOUTH is 'x', expected true, false or a nu"),
+        (
+            {"menu": [{"wait": 3, "push": "A"}]},
+            r"menu\[0\] has 'push', expected some of hold, keys",
+        ),
+        (
+            {"reading": {"source": "log", "score": "(?P<score>x)"}},
+            "reading.path goes with source: lo",
+        ),
+        ({"reading": {"source": "output", "score": "x"}}, "'x' has no group named score"),
+        ({"reading": {"source": "output", "score": "(x"}}, r"'\(x' is no pattern: "),
+        (
+            {"reading": {"source": "screen", "score": "x"}},
+            "source is 'screen', expected output or log",
+        ),
+        ({"levels": ["a"], "num_heldout_levels": 1}, "num_heldout_levels is 1 of 1 levels"),
+        ({"window": 3}, "the file has 'window', expected some of name, title"),
+        ({"without": ("licence", "title")}, "the file lacks title, licence"),
+    ],
+)
+def test_a_file_that_is_no_spec_says_what_is_wrong_with_it(write, changes, message):
+    game_module.read_native_game.cache_clear()
+
+    with pytest.raises(ValueError, match=message) as caught:
+        load_game(write(**changes))
+
+    assert "\n" not in str(caught.value) and "tiny.yaml: " in str(caught.value)
+
+
+def test_a_file_that_is_no_yaml_or_is_not_there_says_so(tmp_path):
+    path = tmp_path / "odd.yaml"
+    path.write_text("name: [\n")
+
+    with pytest.raises(ValueError, match=r"odd\.yaml, line 2: cannot be read as YAML: "):
+        load_game(str(path))
+    with pytest.raises(ValueError, match=r"none\.yaml: cannot be read as YAML: .*No such file"):
+        load_game(str(tmp_path / "none.yaml"))
+
+
+@pytest.mark.full
+def test_twenty_games_side_by_side_take_no_more_memory_with_time(load):
+    def resident_kib(games: list[NativeGame]) -> int:
+        status = [Path(f"/proc/{game.process.frame.pid}/status").read_text() for game in games]
+        return sum(int(text.split("VmRSS:")[1].split()[0]) for text in status)
+
+    first = load(time_limit_s=1e6)
+    games = [first, *(type(first)() for _ in range(19))]
+    try:
+        for seed, game in enumerate(games):
+            game.reset(seed=seed)
+        sizes = []
+        for row in range(500):
+            for game in games:
+                game.step(game.expert())
+            if row in (50, 499):
+                sizes.append(resident_kib(games))
+    finally:
+        for game in games:
+            game.close()
+    assert sizes[1] < sizes[0] * 1.02 + 2048
