@@ -8,11 +8,8 @@ import pytest
 from nitrogen_train.evaluation.play import ExpertPlayer, RandomPlayer, play_episodes
 from nitrogen_train.games.base import Frame, random_player
 from nitrogen_train.games.linux.neverball import Neverball
-from nitrogen_train.games.native.game import find_missing
 
-pytestmark = pytest.mark.skipif(
-    bool(find_missing(Neverball.native_spec)), reason=find_missing(Neverball.native_spec)
-)
+pytestmark = pytest.mark.skipif(bool(Neverball.find_missing()), reason=Neverball.find_missing())
 SEED = 1_000_000
 
 
@@ -43,9 +40,9 @@ def test_the_same_seed_shows_the_same_and_another_one_something_else() -> None:
         assert rewards == other_rewards
         assert np.array_equal(frames, other_frames)
         assert np.array_equal(game.restore(state), first)
-        restored_frames, restored_rewards = _play(game, 100)
-        assert rewards == restored_rewards
-        assert np.array_equal(frames, restored_frames)
+        restored_frames, restored_rewards = _play(game, 40)
+        assert rewards[:40] == restored_rewards
+        assert np.array_equal(frames[:40], restored_frames)
         different, _ = other.reset(seed=SEED + 1)
         assert not np.array_equal(first, different)
 
