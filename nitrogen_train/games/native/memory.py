@@ -37,9 +37,8 @@ class GameMemory:
         self.known = builds[build]
         """What the caller knows of the build that runs."""
         maps = Path(f"/proc/{process.frame.pid}/maps").read_text().splitlines()
-        self._base = min(
-            int(line.split("-")[0], 16) for line in maps if line.endswith(str(program))
-        )
+        self.base = min(int(line.split("-")[0], 16) for line in maps if line.endswith(str(program)))
+        """Address of the program's start."""
 
     def read(self, layout: str, place: int) -> tuple[Any, ...]:
         """Read numbers at a place of the program.
@@ -49,7 +48,7 @@ class GameMemory:
             place: Distance from the start of the program, as `nm` lists it for a program that may
                 be loaded anywhere.
         """
-        return self.read_at(layout, self._base + place)
+        return self.read_at(layout, self.base + place)
 
     def read_at(self, layout: str, address: int) -> tuple[Any, ...]:
         """Read numbers at an address, which the game's own pointers give.
