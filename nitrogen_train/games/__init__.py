@@ -12,8 +12,10 @@ from nitrogen_train.games.base import GameInfo as GameInfo
 
 GAMES: dict[str, str] = {
     "carracing": "nitrogen_train.games.carracing:CarRacing",
+    "doom_corridor": "nitrogen_train.games.doom_corridor:DoomCorridor",
     "doom_defend": "nitrogen_train.games.doom_defend:DoomDefend",
     "doom_gather": "nitrogen_train.games.doom_gather:DoomGather",
+    "doom_supreme": "nitrogen_train.games.doom_supreme:DoomSupreme",
 }
 """Name to `module:Class`, or to a YAML file beside this one. A game of your own needs no line here:
 pass its `module:Class` or its file."""
