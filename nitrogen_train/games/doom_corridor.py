@@ -24,7 +24,7 @@ AIM_SHARE = 0.4
 """The expert fires when the gun points into this middle share of a monster's outline."""
 RETREAT = 0.5
 """Left stick of the expert while it aims: backwards, for their shots spread and its own do not.
-Standing still it dies in 1 of 10 episodes, walking on in 5."""
+Standing still it dies in 1 of 10 episodes, walking on in 4."""
 CENTRING = 0.02
 """Left stick sideways per unit from the middle of the corridor, which is 32 wide for a player."""
 

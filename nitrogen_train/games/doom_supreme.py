@@ -4,7 +4,7 @@ import heapq
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import vizdoom
@@ -46,9 +46,12 @@ TURN_LAG = 2.0
 """Rows in which the expert would turn to its heading at a constant rate."""
 SWEEP = 0.8
 """Right stick of the expert while it looks around."""
+DRIFT = 8.0
+"""Speed off its heading, in units per tic, against which the expert strafes at full stick: a player
+slides on for 100 units and more, into the poison it walks around."""
 SLOW_ANGLE_DEG = 45.0
 """The expert's forward stick falls from 1 straight ahead to 0 at this angle, so as not to circle
-around a medikit. At 30 and at 70 it dies in some episodes."""
+around a medikit."""
 
 
 class DoomSupreme(DoomGame):
@@ -98,12 +101,22 @@ class DoomSupreme(DoomGame):
         if heading_deg is None:
             return {"RIGHT_STICK_X": SWEEP}
         # The engine counts degrees to the left.
-        right_turn_deg = _turn_deg(angle_deg, heading_deg)
+        right_turn_deg = float(_turn_deg(angle_deg, heading_deg))
+        strafe = -self._read_drift(heading_deg) * math.cos(math.radians(right_turn_deg)) / DRIFT
         turn = right_turn_deg / (TURN_LAG * FRAME_SKIP * MAX_TURN_DEG)
         return {
+            "LEFT_STICK_X": max(-1.0, min(1.0, strafe)),
             "LEFT_STICK_Y": -max(0.0, 1 - abs(right_turn_deg) / SLOW_ANGLE_DEG),
             "RIGHT_STICK_X": max(-1.0, min(1.0, turn)),
         }
+
+    def _read_drift(self, heading_deg: float) -> float:
+        """Read the speed to the right of a heading, in units per tic."""
+        variables = vizdoom.GameVariable
+        east = self._engine.get_game_variable(variables.VELOCITY_X)
+        north = self._engine.get_game_variable(variables.VELOCITY_Y)
+        heading = math.radians(heading_deg)
+        return math.sin(heading) * east - math.cos(heading) * north
 
     def _choose_heading(self, here: Float64[np.ndarray, " 2"], angle_deg: float) -> float | None:
         if self._maze is None:
@@ -130,7 +143,7 @@ class _Rays:
     def mask(self, values: Float64[np.ndarray, "rays steps"]) -> Float64[np.ndarray, "rays steps"]:
         """Make the values infinite where one cannot walk."""
         free = np.minimum(self.to_wall, self.to_poison)
-        return np.where(_STEPS < free[:, None], values, np.inf)
+        return np.where(free[:, None] > _STEPS, values, np.inf)
 
 
 _STEPS = np.arange(CELL, LOOK + 1, CELL)
@@ -211,7 +224,7 @@ class _Maze:
         near_wall = self.clearance[self._squares(points)] < least
         near_poison = np.zeros_like(near_wall)
         for poison in np.array(poisons).reshape(-1, 2):
-            least = min(POISON_CLEARANCE, math.dist(here, poison) - 4)
+            least = min(POISON_CLEARANCE, math.dist(here, poison))
             near_poison |= np.linalg.norm(points - poison, axis=-1) < least
         return _Rays(points=points, to_wall=_until(near_wall), to_poison=_until(near_poison))
 
@@ -244,6 +257,8 @@ def _until(hit: np.ndarray) -> Float64[np.ndarray, " rays"]:
     return np.where(hit.any(axis=1), _STEPS[hit.argmax(axis=1)], LOOK)
 
 
-def _turn_deg(from_deg: float, to_deg: Any) -> Any:
+def _turn_deg(
+    from_deg: float, to_deg: Float64[np.ndarray, "*any"] | float
+) -> Float64[np.ndarray, "*any"]:
     """Return the turn to the right, in [-180, 180)."""
-    return (from_deg - to_deg + 180) % 360 - 180
+    return (from_deg - np.asarray(to_deg) + 180) % 360 - 180
