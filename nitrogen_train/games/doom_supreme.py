@@ -2,7 +2,7 @@
 
 import heapq
 import math
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -122,8 +122,8 @@ class DoomSupreme(DoomGame):
         if self._maze is None:
             self._maze = _Maze.survey(self.read_walls())
         medikits = [m for m in self.see(MEDIKITS) if m.height >= MIN_HEIGHT]
-        poisons = [poison.position for poison in self.see(POISONS)]
-        poisons += self.find_near(POISONS, radius=POISON_RADIUS)
+        in_view = [poison.position for poison in self.see(POISONS)]
+        poisons = {*in_view, *self.find_near(POISONS, radius=POISON_RADIUS)}
         heading_deg = None
         if medikits:
             heading_deg = self._maze.head_for(here, angle_deg, medikits, poisons)
@@ -176,7 +176,7 @@ class _Maze:
         here: Float64[np.ndarray, " 2"],
         angle_deg: float,
         medikits: Sequence[Sighting],
-        poisons: Sequence[tuple[float, float]],
+        poisons: Set[tuple[float, float]],
     ) -> float | None:
         """Choose the heading that leads to a medikit in view, or nearer to one; None if none."""
         positions = np.array([medikit.position for medikit in medikits])
@@ -199,7 +199,7 @@ class _Maze:
         return float(around_deg[best]) if left[best] < distances[nearest] - 4 * CELL else None
 
     def head_back(
-        self, here: Float64[np.ndarray, " 2"], poisons: Sequence[tuple[float, float]]
+        self, here: Float64[np.ndarray, " 2"], poisons: Set[tuple[float, float]]
     ) -> float | None:
         """Choose the heading that leads nearest to an open place; None there, or if locked in."""
         if self.way_back[self._squares(here)] < AT_PLACE:
@@ -214,7 +214,7 @@ class _Maze:
         self,
         here: Float64[np.ndarray, " 2"],
         headings_deg: Float64[np.ndarray, " rays"],
-        poisons: Sequence[tuple[float, float]],
+        poisons: Set[tuple[float, float]],
     ) -> _Rays:
         headings = np.radians(headings_deg)
         directions = np.stack([np.cos(headings), np.sin(headings)], axis=-1)
@@ -223,9 +223,9 @@ class _Maze:
         least = min(WALL_CLEARANCE, self.clearance[self._squares(here)] - 1)
         near_wall = self.clearance[self._squares(points)] < least
         near_poison = np.zeros_like(near_wall)
-        for poison in np.array(poisons).reshape(-1, 2):
-            least = min(POISON_CLEARANCE, math.dist(here, poison))
-            near_poison |= np.linalg.norm(points - poison, axis=-1) < least
+        for east, north in poisons:
+            least = min(POISON_CLEARANCE, math.dist(here, (east, north)))
+            near_poison |= np.hypot(points[..., 0] - east, points[..., 1] - north) < least
         return _Rays(points=points, to_wall=_until(near_wall), to_poison=_until(near_poison))
 
     def _squares(self, points: Float64[np.ndarray, "*any 2"]) -> tuple[np.ndarray, np.ndarray]:
