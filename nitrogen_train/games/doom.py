@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
 import vizdoom
+from jaxtyping import Float64
 
 from nitrogen_train.actions import Controls
 from nitrogen_train.games.base import Frame, Game, read_pad
@@ -46,6 +48,8 @@ class Sighting:
     """The outline's width as a share of the screen's, in [0, 1]."""
     height: float
     """The outline's height as a share of the screen's, in [0, 1]."""
+    position: tuple[float, float]
+    """Where it is on the map, east and north, in the engine's units."""
 
     @property
     def angle_deg(self) -> float:
@@ -65,6 +69,8 @@ class DoomGame(Game, abc.ABC):
     """The configuration's name in ViZDoom's own folder of scenarios."""
     engine_buttons: ClassVar[tuple[vizdoom.Button, ...]]
     """Buttons of the engine that `engine_action` drives, in its order."""
+    knows_map: ClassVar[bool] = False
+    """Whether the expert also needs `read_walls` and `find_near`, which cost time at every row."""
 
     def __init__(self) -> None:
         self._last_frame: Frame | None = None
@@ -75,6 +81,8 @@ class DoomGame(Game, abc.ABC):
         engine.set_screen_resolution(vizdoom.ScreenResolution.RES_256X192)
         engine.set_screen_format(vizdoom.ScreenFormat.RGB24)
         engine.set_labels_buffer_enabled(True)
+        engine.set_sectors_info_enabled(self.knows_map)
+        engine.set_objects_info_enabled(self.knows_map)
         engine.set_window_visible(False)
         engine.set_sound_enabled(False)
         # The engine makes a folder where it starts, and two that start in one place at a time can
@@ -131,9 +139,52 @@ class DoomGame(Game, abc.ABC):
                 x=(2 * label.x + label.width) / FRAME_WIDTH_PX - 1,
                 width=label.width / FRAME_WIDTH_PX,
                 height=label.height / FRAME_HEIGHT_PX,
+                position=(label.object_position_x, label.object_position_y),
             )
             for label in self._engine.get_state().labels or []
             if label.object_name in names
+        ]
+
+    def read_pose(self) -> tuple[float, float, float]:
+        """Tell where the player is, east and north, and where the gun points, in degrees.
+
+        The engine counts degrees to the left, from 0 in the east.
+
+        Raises:
+            RuntimeError: If no episode is running.
+        """
+        self._running_frame()
+        variables = vizdoom.GameVariable
+        x, y, angle_deg = (
+            float(self._engine.get_game_variable(variable))
+            for variable in (variables.POSITION_X, variables.POSITION_Y, variables.ANGLE)
+        )
+        return x, y, angle_deg
+
+    def read_walls(self) -> Float64[np.ndarray, "walls 2 2"]:
+        """List the walls of the map, each by its two ends (east, north); needs `knows_map`.
+
+        Raises:
+            RuntimeError: If no episode is running.
+        """
+        self._running_frame()
+        lines = (line for sector in self._engine.get_state().sectors for line in sector.lines)
+        return np.array(
+            [[(line.x1, line.y1), (line.x2, line.y2)] for line in lines if line.is_blocking],
+            dtype=np.float64,
+        )
+
+    def find_near(self, names: Sequence[str], *, radius: float) -> list[tuple[float, float]]:
+        """List where objects are that the player could touch soon, in view or not; `knows_map`.
+
+        Raises:
+            RuntimeError: If no episode is running.
+        """
+        x, y, _ = self.read_pose()
+        return [
+            (each.position_x, each.position_y)
+            for each in self._engine.get_state().objects
+            if each.name in names and math.dist((x, y), (each.position_x, each.position_y)) < radius
         ]
 
     def close(self) -> None:
