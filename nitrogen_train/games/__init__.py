@@ -11,6 +11,7 @@ from nitrogen_train.games.base import Game as Game
 from nitrogen_train.games.base import GameInfo as GameInfo
 
 GAMES: dict[str, str] = {
+    "blobby": "nitrogen_train.games.linux.blobby:Blobby",
     "carracing": "nitrogen_train.games.carracing:CarRacing",
     "doom_defend": "nitrogen_train.games.doom_defend:DoomDefend",
     "doom_gather": "nitrogen_train.games.doom_gather:DoomGather",

@@ -21,6 +21,7 @@ import socket
 import struct
 import subprocess
 import tempfile
+import weakref
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -207,7 +208,9 @@ class GameProcess:
             why = reason.rstrip(b"\0").decode(errors="replace")
             raise GameError(f"{self._launch.name} cannot be saved: it has {why}")
         size = self.frame.width * self.frame.height * 4
-        return SavedState(channel=ours, pixels=self._memory[:size])
+        state = SavedState(channel=ours, pixels=self._memory[:size])
+        weakref.finalize(state, ours.close)
+        return state
 
     def restore(self, state: SavedState) -> None:
         """Go on from a saved state, any number of times; what ran until now ends.
