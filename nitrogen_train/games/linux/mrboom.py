@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from nitrogen_train.actions import Controls
 from nitrogen_train.games.native.game import NativeGame, Progress
@@ -38,10 +38,10 @@ _BONUSES = range(54, 194)
 _GOOD_BONUSES = (range(54, 74), range(84, 104), range(124, 134))
 """Bombs, flames, jacket, heart, skates; the others change what the controls do."""
 
-_CELL_PX = 16
-_ROW_FRAMES = 4
-_FLAME_FRAMES = 60
+_CELL_PX, _MIDDLE_PX = 16, 7
 _FUSE_FRAMES = 210
+_REMOTE_FUSE_FRAMES = 90
+"""A bomb with a remote control goes off when its owner likes; so long there is to get away."""
 _MARGIN_FRAMES = 12
 _NEVER = 10_000
 _DIRECTIONS: dict[str, Cell] = {
@@ -77,7 +77,7 @@ class Match:
     items: bytes
     alive: tuple[bool, ...]
     x: int
-    """Distance from the maze's left edge, so that 16 is a cell, and a cell's middle is at 8."""
+    """Distance from the maze's left edge, a cell is 16 wide."""
     y: int
     opponents: frozenset[Cell]
     num_bombs: int
@@ -117,7 +117,7 @@ class MrBoom(NativeGame):
     def start_episode(self) -> None:
         """Find the match in the game's memory."""
         self._memory = GameMemory(self.process, builds=BUILDS)
-        self.memory["bricks"] = 0
+        self.memory["bricks"] = self.memory["num_out"] = 0
         self.memory["match"] = self._look()
 
     def _look(self) -> Match:
@@ -129,8 +129,9 @@ class MrBoom(NativeGame):
         before: Match = self.memory["match"]
         match = self.memory["match"] = self._look()
         self.memory["bricks"] += len(_find_blown(before, match))
-        num_out = match.alive[1:].count(False) if match.alive[0] else self.memory.get("num_out", 0)
-        self.memory["num_out"] = num_out
+        if match.alive[0]:
+            self.memory["num_out"] = match.alive[1:].count(False)
+        num_out: int = self.memory["num_out"]
         return Progress(
             score=self.memory["bricks"] + _POINTS_PER_OPPONENT * num_out,
             is_over=not match.alive[0] or num_out == _NUM_PLAYERS - 1,
@@ -159,8 +160,8 @@ def _parse(data: bytes) -> Match:
         walls=data[:_ITEMS],
         items=data[_ITEMS : 2 * _ITEMS],
         alive=alive,
-        x=places[0][0] + 1,
-        y=places[0][1] + 1,
+        x=places[0][0],
+        y=places[0][1],
         opponents=frozenset(
             (x // _CELL_PX, y // _CELL_PX)
             for (x, y), lives in zip(places[1:], alive[1:], strict=True)
@@ -171,11 +172,11 @@ def _parse(data: bytes) -> Match:
         bombs=tuple(
             Bomb(
                 owner=(bag - _FIRST_BAG) // _BAG_SIZE,
-                fuse=fuse,
+                fuse=_REMOTE_FUSE_FRAMES if is_remote else fuse,
                 cell=(place % _STRIDE, place // _STRIDE),
                 reach=reach,
             )
-            for bag, fuse, place, reach, _ in bombs
+            for bag, fuse, place, reach, is_remote in bombs
             if fuse and place < _ITEMS
         ),
     )
@@ -215,9 +216,7 @@ def _is_free(match: Match, cell: Cell, bombs: set[Cell]) -> bool:
     return not match.wall(cell) and cell not in bombs and not is_bad
 
 
-def _find_ways(
-    match: Match, start: Cell, danger: dict[Cell, int]
-) -> dict[Cell, tuple[int, Cell]]:
+def _find_ways(match: Match, start: Cell, danger: dict[Cell, int]) -> dict[Cell, tuple[int, Cell]]:
     """Find the cells that can be walked to unburnt: how many cells far, and the first one.
 
     Who stands safely walks through no cell that will burn.
@@ -290,8 +289,8 @@ def _choose_target(
 
 def _walk(match: Match, cell: Cell) -> Controls:
     """Walk to the middle of a cell beside the player's, or of its own one."""
-    dx = cell[0] * _CELL_PX + _CELL_PX // 2 - match.x
-    dy = cell[1] * _CELL_PX + _CELL_PX // 2 - match.y
+    dx = cell[0] * _CELL_PX + _MIDDLE_PX - match.x
+    dy = cell[1] * _CELL_PX + _MIDDLE_PX - match.y
     # First to the middle of the lane.
     is_sideways = cell[0] != match.cell[0]
     if dx and (not dy or not is_sideways):
