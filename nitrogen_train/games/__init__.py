@@ -12,11 +12,13 @@ from nitrogen_train.games.base import Game as Game
 from nitrogen_train.games.base import GameInfo as GameInfo
 
 GAMES: dict[str, str] = {
+    "blobby": "nitrogen_train.games.linux.blobby:Blobby",
     "carracing": "nitrogen_train.games.carracing:CarRacing",
     "doom_corridor": "nitrogen_train.games.doom_corridor:DoomCorridor",
     "doom_defend": "nitrogen_train.games.doom_defend:DoomDefend",
     "doom_gather": "nitrogen_train.games.doom_gather:DoomGather",
     "doom_supreme": "nitrogen_train.games.doom_supreme:DoomSupreme",
+    "mrboom": "nitrogen_train.games.linux.mrboom:MrBoom",
     "neverball": "nitrogen_train.games.linux.neverball:Neverball",
     "neverputt": "nitrogen_train.games.linux.neverputt:Neverputt",
 }

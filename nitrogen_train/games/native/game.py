@@ -162,7 +162,7 @@ class NativeGame(Game):
             )
         )
         try:
-            self._walk_menu(process)
+            self._walk_menu(process, seed)
             self._press_at_random(process, seed)
             if spec.uses_pad and not process.frame.pad_opens:
                 raise GameError(
@@ -179,13 +179,15 @@ class NativeGame(Game):
         del seed
         return dict(self.native_spec.files)
 
-    def _walk_menu(self, process: GameProcess) -> None:
+    def _walk_menu(self, process: GameProcess, seed: int) -> None:
+        rng = np.random.default_rng((seed, 3))
         for step in self.native_spec.menu:
             keys = [scancode(key) for key in step.keys]
             for _ in range(step.times):
                 process.step(step.hold, keys=keys, presents=step.presents)
-                if step.wait:
-                    process.step({}, presents=step.wait)
+                wait = step.wait + int(rng.integers(step.random_wait + 1))
+                if wait:
+                    process.step({}, presents=wait)
 
     def _press_at_random(self, process: GameProcess, seed: int) -> None:
         rng = np.random.default_rng((seed, 2))

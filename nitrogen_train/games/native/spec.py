@@ -45,6 +45,9 @@ class MenuStep:
     """Frames that they are held."""
     wait: int = 10
     """Frames afterwards in which nothing is held."""
+    random_wait: int = 0
+    """At most so many frames more, drawn by the seed: for games whose dice follow from when a key is
+    pressed."""
     times: int = 1
 
 
