@@ -113,6 +113,10 @@ class SavedState:
     pixels: bytes
     """The frame that it shows, as it is in memory."""
 
+    def __del__(self) -> None:
+        """End the clone."""
+        self.channel.close()
+
 
 class GameProcess:
     """A running game, at the end of a frame."""
