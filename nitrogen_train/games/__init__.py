@@ -15,6 +15,7 @@ GAMES: dict[str, str] = {
     "doom_defend": "nitrogen_train.games.doom_defend:DoomDefend",
     "doom_gather": "nitrogen_train.games.doom_gather:DoomGather",
     "kobodeluxe": "nitrogen_train.games.linux.kobodeluxe:KoboDeluxe",
+    "maelstrom": "nitrogen_train.games.linux.maelstrom:Maelstrom",
 }
 """Name to `module:Class`, or to a YAML file beside this one. A game of your own needs no line here:
 pass its `module:Class` or its file."""
