@@ -59,8 +59,10 @@ _REACH, _SHOT_REACH = 30.0, 20.0
 """Distances in pixels at which an asteroid, or a shot, hits the ship."""
 _HALF_WIDTH = 12.0
 """The expert fires when the shot passes a target's middle within so many pixels."""
-_SLOW = 1.5
-"""Speed in pixels per frame that the ship keeps."""
+_CRUISE, _NEGLIGIBLE = 3.0, 1.0
+"""Speeds in pixels per frame: at which the ship nears a target, and which need no thrust."""
+_EXACT, _ROUGH = 0.6, 2.0
+"""Turns, in phases, that are as good as none: to aim, and to thrust."""
 
 
 class Maelstrom(NativeGame):
@@ -85,23 +87,23 @@ class Maelstrom(NativeGame):
     def expert(self) -> Controls:
         """Turn to where a shot meets a target and fire; hold the shield up against what is near.
 
-        The ship stays where it is: a fast one is first turned around and slowed down.
+        Where nothing is in range the ship goes to the nearest target.
         """
-        ship = self._read_thing((self._numbers.read("<Q", self._numbers.known["player"]))[0])
+        ship = self._read_thing(self._numbers.read("<Q", self._numbers.known["player"])[0])
         things = self._read_things()
-        targets = things[(things["is_solid"] > 0) | (things["is_shootable"] > 0)]
         is_near = _is_near(ship, things[things["is_solid"] > 0], _REACH)
         is_near |= _is_near(ship, self._read_shots(things), _SHOT_REACH)
         (shield,) = self._read_player("<i", _SHIELD)
-        phase = int(ship["phase"])
-        speed = float(np.hypot(ship["vx"], ship["vy"])) / 16
-        if speed > _SLOW and not is_near:
-            back = _find_turn(-float(ship["vx"]), -float(ship["vy"]), phase)
-            return {"LEFT_STICK_X": _push(back), "LEFT_STICK_Y": -1.0 if abs(back) <= 3 else 0.0}
-        turn, width = _aim(ship, targets[targets["is_shootable"] > 0])
+        targets = things[things["is_shootable"] > 0]
+        turn, width = _aim(ship, targets)
+        is_hit = width > 0 and abs(turn) <= max(_EXACT, width)
+        is_thrust = False
+        if width < 0:
+            turn, is_thrust = _approach(ship, targets)
         return {
-            "LEFT_STICK_X": _push(turn),
-            "SOUTH": width >= 0 and abs(turn) <= max(0.6, width),
+            "LEFT_STICK_X": 0.0 if abs(turn) < _EXACT else float(np.sign(turn)),
+            "LEFT_STICK_Y": -1.0 if is_thrust else 0.0,
+            "SOUTH": is_hit,
             "EAST": is_near and shield > 0,
         }
 
@@ -141,7 +143,10 @@ def _is_near(ship: np.ndarray, things: np.ndarray, reach: float) -> bool:
 
 
 def _aim(ship: np.ndarray, targets: np.ndarray) -> tuple[float, float]:
-    """Choose what is hit soonest; return the turn to it, and its half width, in phases."""
+    """Choose what is hit soonest; return the turn to it and its half width, in phases.
+
+    The width is negative if nothing is in range.
+    """
     best = (np.inf, 0.0, -1.0)
     for dx, dy, vx, vy, strength in zip(*_look(ship, targets), targets["strength"], strict=True):
         frames = _find_flight(dx, dy, vx, vy)
@@ -153,7 +158,7 @@ def _aim(ship: np.ndarray, targets: np.ndarray) -> tuple[float, float]:
         cost = frames + abs(turn) + (_STRONG_COST if strength >= _STRONG else 0)
         best = min(best, (cost, turn, float(width)))
     _, turn, width = best
-    return (turn, width) if width >= 0 else (0.0, -1.0)
+    return turn, width
 
 
 def _find_turn(x: float, y: float, phase: int) -> float:
@@ -162,8 +167,20 @@ def _find_turn(x: float, y: float, phase: int) -> float:
     return (wanted - phase + _PHASES / 2) % _PHASES - _PHASES / 2
 
 
-def _push(turn: float) -> float:
-    return 0.0 if abs(turn) < 0.6 else float(np.sign(turn))
+def _approach(ship: np.ndarray, targets: np.ndarray) -> tuple[float, bool]:
+    """Return the turn, and whether to thrust, that brings the ship to the nearest target."""
+    wanted_x = wanted_y = 0.0
+    if len(targets):
+        dx, dy, _, _ = _look(ship, targets)
+        distances = np.hypot(dx, dy)
+        nearest = int(np.argmin(distances))
+        wanted_x = float(dx[nearest] / distances[nearest]) * _CRUISE
+        wanted_y = float(dy[nearest] / distances[nearest]) * _CRUISE
+    more_x, more_y = wanted_x - float(ship["vx"]) / 16, wanted_y - float(ship["vy"]) / 16
+    if np.hypot(more_x, more_y) < _NEGLIGIBLE:
+        return _find_turn(wanted_x, wanted_y, int(ship["phase"])), False
+    turn = _find_turn(more_x, more_y, int(ship["phase"]))
+    return turn, abs(turn) <= _ROUGH
 
 
 def _find_flight(dx: float, dy: float, vx: float, vy: float) -> float | None:
