@@ -39,9 +39,9 @@ _THING = np.dtype(
     }
 )
 """Ship, asteroid or what else there is: place in 1/16 pixel, speed in that per frame."""
-_IS_ALIVE, _SCORE, _SHIELD = 0x34, 0x6C, 0x80
+_IS_THERE, _EXPLODES, _SCORE, _SHIELD = 0x34, 0x60, 0x6C, 0x80
 _PAGE, _ENEMY = 0x1000, 0xA10
-"""Place of the enemy ship's class in a page of memory, which does not depend on where it is loaded."""
+"""Place of the enemy ship's class in its page of memory: the same wherever it is loaded."""
 _SHOT = np.dtype(
     [("damage", "<i4"), ("x", "<i4"), ("y", "<i4"), ("vx", "<i4"), ("vy", "<i4"), ("frames", "<i4")]
 )
@@ -80,9 +80,10 @@ class Maelstrom(NativeGame):
 
     def read_progress(self) -> Progress:
         """Read the points, and whether the ship is lost."""
-        (is_alive,) = self._read_player("<i", _IS_ALIVE)
+        (is_there,) = self._read_player("<i", _IS_THERE)
+        (explodes,) = self._read_player("<i", _EXPLODES)
         (score,) = self._read_player("<i", _SCORE)
-        return Progress(score=float(score), is_over=not is_alive)
+        return Progress(score=float(score), is_over=bool(explodes or not is_there))
 
     def expert(self) -> Controls:
         """Turn to where a shot meets a target and fire; hold the shield up against what is near.
