@@ -18,6 +18,8 @@ GAMES: dict[str, str] = {
     "doom_defend": "nitrogen_train.games.doom_defend:DoomDefend",
     "doom_gather": "nitrogen_train.games.doom_gather:DoomGather",
     "doom_supreme": "nitrogen_train.games.doom_supreme:DoomSupreme",
+    "kobodeluxe": "nitrogen_train.games.linux.kobodeluxe:KoboDeluxe",
+    "maelstrom": "nitrogen_train.games.linux.maelstrom:Maelstrom",
     "mrboom": "nitrogen_train.games.linux.mrboom:MrBoom",
     "neverball": "nitrogen_train.games.linux.neverball:Neverball",
     "neverputt": "nitrogen_train.games.linux.neverputt:Neverputt",

@@ -14,6 +14,7 @@ import hashlib
 import json
 import re
 import shutil
+import socket
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -150,10 +151,14 @@ class NativeGame(Game):
         spec = self.native_spec
         level = spec.choose_level(seed, is_heldout=seed in HELDOUT_SEEDS)
         environment = _GL_ENVIRONMENT if spec.renderer == "opengl" else {}
+        command = (
+            part.replace("{level}", level).replace("{port}", str(_find_free_port()))
+            for part in spec.command
+        )
         process = GameProcess(
             Launch(
                 name=spec.name,
-                command=tuple(part.replace("{level}", level) for part in spec.command),
+                command=tuple(command),
                 hook=self._hook,
                 fps=spec.fps,
                 seed=seed,
@@ -430,6 +435,13 @@ def read_native_game(path: Path) -> type[NativeGame]:
     spec = read_spec(path)
     members = {"native_spec": spec, "__doc__": spec.title, "__module__": __name__}
     return type(spec.name, (NativeGame,), members)
+
+
+def _find_free_port() -> int:
+    """Return a UDP port that nobody has now."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+        taken.bind(("127.0.0.1", 0))
+        return taken.getsockname()[1]
 
 
 def _fill(texts: Mapping[str, str], level: str) -> dict[str, str]:

@@ -19,6 +19,7 @@ import select
 import shutil
 import signal
 import socket
+import stat
 import struct
 import subprocess
 import tempfile
@@ -32,6 +33,7 @@ from PIL import Image
 
 from nitrogen_train.actions import Controls
 from nitrogen_train.games.base import read_pad
+from nitrogen_train.runtime.atomic_files import build_once, write_atomically
 
 EPOCH_S = 1_700_000_000
 """The wall clock of a game with seed 0: 14 November 2023."""
@@ -153,6 +155,7 @@ class GameProcess:
             try:
                 self._process = subprocess.Popen(
                     [program, *launch.command[1:]],
+                    executable=_find_drivable(Path(program), folder=launch.hook.parent),
                     stdin=subprocess.DEVNULL,
                     stdout=self._output.writer,
                     stderr=self._output.writer,
@@ -384,6 +387,26 @@ def pack_pad(action: Controls, keys: Iterable[int] = ()) -> bytes:
     buttons = sum(1 << place for place, name in enumerate(_BUTTONS) if pad[name])
     held = sum(1 << key for key in set(keys))
     return _PAD.pack(*axes, buttons, held.to_bytes(64, "little"))
+
+
+def _find_drivable(program: Path, *, folder: Path) -> Path:
+    """Return a program, or a copy of it without the rights of another user or group.
+
+    The loader loads no hook into a program that has such rights; games have them to share a list of
+    high scores.
+    """
+    status = program.stat()
+    if not status.st_mode & (stat.S_ISUID | stat.S_ISGID):
+        return program
+    copied = folder / f"{program.name}-{status.st_size}-{status.st_mtime_ns}"
+    build_once(copied, lambda: _copy_program(program, copied))
+    return copied
+
+
+def _copy_program(program: Path, target: Path) -> None:
+    with write_atomically(target) as temporary:
+        temporary.write_bytes(program.read_bytes())
+        temporary.chmod(0o755)
 
 
 def _environment(launch: Launch, files: tuple[int, int, int]) -> dict[str, str]:

@@ -84,6 +84,7 @@ class NativeSpec:
     title: str
     """What it is and what its controls do, in a line."""
     command: tuple[str, ...]
+    """`{port}` stands for a free port, for games that talk to themselves over one."""
     packages: tuple[str, ...] = ()
     """Debian packages that bring it."""
     licence: str
