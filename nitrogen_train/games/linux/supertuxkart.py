@@ -30,9 +30,11 @@ _BUILDS = {
         "world.sectors": 0x168,
         "world.ways": 0x1B8,
         "way.metres": 0x10,
+        "sector.metres": 0x14,
         "kart.axes": 0xA8,
         "kart.speed": 0x36C,
         "graph.nodes": 0x8,
+        "graph.lap": 0x78,
         "node.start": 0x80,
         "node.end": 0x90,
         "node.next": 0xA8,
@@ -106,6 +108,7 @@ class SuperTuxKart(NativeGame):
         """Read of each piece of the track its start, its end, and which piece comes next."""
         memory, known = self._memory, self._memory.known
         graph = _follow(memory, known["graph"])
+        self._lap = self._read(graph + known["graph.lap"])
         first, end = memory.read_at("<2Q", graph + known["graph.nodes"])
         nodes: list[tuple[Place, Place, int]] = []
         for address in memory.read_at(f"<{(end - first) // 8}Q", first):
@@ -117,8 +120,15 @@ class SuperTuxKart(NativeGame):
         return nodes
 
     def read_progress(self) -> Progress:
-        """Read how far the kart has come along the track; a lap back is no progress."""
-        return Progress(score=self._read(self._way + self._known("way.metres")))
+        """Read how far the kart has come along the track from the start line, behind which it starts.
+
+        The game counts a lap of -1 until the kart has crossed the line.
+        """
+        metres = self._read(self._way + self._known("way.metres"))
+        if metres > -self._lap / 2:
+            return Progress(score=metres)
+        place = self._read(self._sector + self._known("sector.metres"))
+        return Progress(score=place - self._lap if place > self._lap / 2 else 0.0)
 
     def _known(self, name: str) -> int:
         return self._memory.known[name]
