@@ -38,8 +38,15 @@ _BUILDS = {
         "node.start": 0x80,
         "node.end": 0x90,
         "node.next": 0xA8,
+        "track": 0x16859C0,
+        "track.items": 0x420,
+        "items.list": 0x8,
+        "item.kind": 0x8,
+        "item.ticks_away": 0x10,
+        "item.place": 0x20,
         "inputs.devices": 0x30,
-        "devices.only_player": 0x78,
+        "devices.pads": 0x18,
+        "pad.player": 0x10,
         "states.players": 0x28,
     }
 }
@@ -60,11 +67,17 @@ LIFT_DEG, BRAKE_DEG = 50.0, 80.0
 """Bends from which it takes its foot off the gas, and brakes."""
 SLOW_M_PER_S = 9.0
 """A kart that is slower takes every bend."""
+BANANA_M, CLEAR_M = 25.0, 2.2
+"""A banana that is so near, and less than the other far from the way, is passed at that distance."""
 STUCK_M_PER_S = 1.0
 STUCK_ROWS, BACK_ROWS = 20, 25
 """A kart that has stood for so many rows drives back for so many."""
 
+BANANA = 1
+"""Among the kinds of items."""
+
 Place = tuple[float, float]
+"""On the map: x, z, in metres."""
 
 
 class SuperTuxKart(NativeGame):
@@ -89,9 +102,9 @@ class SuperTuxKart(NativeGame):
             raise GameError(f"{self.native_spec.name}: no race has begun")
         process.step({}, presents=SETTLE_PRESENTS)
         known = memory.known
-        devices = _follow(memory, known["inputs"], known["inputs.devices"])
+        pad = _follow(memory, known["inputs"], known["inputs.devices"], known["devices.pads"], 0)
         player = _follow(memory, known["states"], known["states.players"], 0)
-        process.write_memory(devices + known["devices.only_player"], struct.pack("<Q", player))
+        process.write_memory(pad + known["pad.player"], struct.pack("<Q", player))
         super()._walk_menu(process)
 
     def start_episode(self) -> None:
@@ -102,6 +115,7 @@ class SuperTuxKart(NativeGame):
         self._sector = _follow(memory, known["world"], known["world.sectors"], 0)
         self._way = _follow(memory, known["world"], known["world.ways"])
         self._nodes = self._read_driveline()
+        self._bananas = self._read_bananas()
         self.memory |= {"stuck": 0, "back": 0}
 
     def _read_driveline(self) -> list[tuple[Place, Place, int]]:
@@ -118,6 +132,18 @@ class SuperTuxKart(NativeGame):
             (successor,) = memory.read_at("<I", successors)
             nodes.append(((x, z), (end_x, end_z), successor))
         return nodes
+
+    def _read_bananas(self) -> list[tuple[Place, int]]:
+        """Read where bananas lie, and where the game keeps each."""
+        memory, known = self._memory, self._memory.known
+        items = _follow(memory, known["track"], known["track.items"])
+        first, end = memory.read_at("<2Q", items + known["items.list"])
+        bananas: list[tuple[Place, int]] = []
+        for address in filter(None, memory.read_at(f"<{(end - first) // 8}Q", first)):
+            if memory.read_at("<i", address + known["item.kind"])[0] == BANANA:
+                x, _, z = memory.read_at("<3f", address + known["item.place"])
+                bananas.append(((x, z), address))
+        return bananas
 
     def read_progress(self) -> Progress:
         """Read how far the kart has come along the track from the start line, behind which it starts.
@@ -142,12 +168,13 @@ class SuperTuxKart(NativeGame):
 
     def expert(self) -> Controls:
         """Steer to the driveline ahead, lift and brake before bends, drive back when stuck."""
-        # Rows of the kart's axes, each with a place in the world behind it.
-        axes = self._memory.read_at("<16f", self._kart + self._known("kart.axes"))
-        here, heading = (axes[12], axes[14]), _to_degrees(axes[2], axes[10])
+        here, heading = self._locate()
         speed = self._read(self._kart + self._known("kart.speed"))
-        aim = _wrap(self._bearing(here, max(MIN_AIM_M, AIM_S * speed)) - heading)
-        bend = abs(_wrap(self._bearing(here, max(MIN_AIM_M, LOOK_S * speed)) - heading))
+        target = self._pass_bananas(here, self._look(here, max(MIN_AIM_M, AIM_S * speed)))
+        aim = _wrap(_bearing(here, target) - heading)
+        bend = abs(
+            _wrap(_bearing(here, self._look(here, max(MIN_AIM_M, LOOK_S * speed))) - heading)
+        )
         steer = max(-1.0, min(1.0, aim / FULL_STICK_DEG))
         if self._is_backing(speed):
             return {"LEFT_STICK_X": -math.copysign(1.0, steer), "LEFT_TRIGGER": True}
@@ -157,6 +184,17 @@ class SuperTuxKart(NativeGame):
             "RIGHT_TRIGGER": not (is_fast and bend > LIFT_DEG),
             "LEFT_TRIGGER": is_fast and bend > BRAKE_DEG,
         }
+
+    def _locate(self) -> tuple[Place, float]:
+        """Say where the kart is, and its heading in degrees."""
+        # Three rows of its axes, the third of which points ahead, then its place.
+        axes = self._memory.read_at("<16f", self._kart + self._known("kart.axes"))
+        return (axes[12], axes[14]), _to_degrees(axes[2], axes[10])
+
+    @property
+    def heading_deg(self) -> float:
+        """Return the kart's heading on the map, clockwise."""
+        return self._locate()[1]
 
     def _is_backing(self, speed: float) -> bool:
         memory = self.memory
@@ -168,8 +206,8 @@ class SuperTuxKart(NativeGame):
             memory["stuck"], memory["back"] = 0, BACK_ROWS
         return False
 
-    def _bearing(self, here: Place, metres: float) -> float:
-        """Say where, in degrees, the driveline is that far ahead."""
+    def _look(self, here: Place, metres: float) -> Place:
+        """Find the driveline's place that far ahead."""
         (index,) = self._memory.read_at("<i", self._sector)
         if not 0 <= index < len(self._nodes):
             index = min(
@@ -189,7 +227,27 @@ class SuperTuxKart(NativeGame):
             else:
                 place = end
             metres -= max(length, 0.1)
-        return _to_degrees(place[0] - here[0], place[1] - here[1])
+        return place
+
+    def _pass_bananas(self, here: Place, target: Place) -> Place:
+        """Aim beside a banana that lies on the way to a place."""
+        length = max(math.dist(here, target), 0.1)
+        along = ((target[0] - here[0]) / length, (target[1] - here[1]) / length)
+        nearest = BANANA_M
+        for (x, z), address in self._bananas:
+            x, z = x - here[0], z - here[1]
+            ahead, right = x * along[0] + z * along[1], x * along[1] - z * along[0]
+            if not 0 < ahead < nearest or abs(right) >= CLEAR_M:
+                continue
+            if self._memory.read_at("<i", address + self._known("item.ticks_away"))[0] > 0:
+                continue
+            nearest = ahead
+            beside = right - math.copysign(CLEAR_M, right)
+            target = (
+                here[0] + ahead * along[0] + beside * along[1],
+                here[1] + ahead * along[1] - beside * along[0],
+            )
+        return target
 
 
 def _follow(memory: GameMemory, place: int, *distances: int) -> int:
@@ -203,6 +261,10 @@ def _follow(memory: GameMemory, place: int, *distances: int) -> int:
 def _to_degrees(x: float, z: float) -> float:
     """Turn a direction on the map into an angle, clockwise."""
     return math.degrees(math.atan2(x, z))
+
+
+def _bearing(here: Place, place: Place) -> float:
+    return _to_degrees(place[0] - here[0], place[1] - here[1])
 
 
 def _wrap(degrees: float) -> float:
