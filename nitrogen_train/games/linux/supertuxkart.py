@@ -1,14 +1,16 @@
 """SuperTuxKart: drive a kart along a track.
 
 The way from the start is the game's own, as it ranks karts by it: what a shortcut skips past the
-track's check lines does not count. A race starts at once, without menus, which gives the kart to the
-keyboard; the game's memory is told that the gamepad drives it.
+track's check lines does not count. A race starts at once, without menus, which gives the kart to
+the keyboard; so it is written into the game's memory that the gamepad is that player's.
 """
 
 import math
 import struct
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from nitrogen_train.actions import Controls
 from nitrogen_train.games.native.game import NativeGame, Progress
@@ -19,7 +21,7 @@ from nitrogen_train.games.native.spec import read_spec
 KARTS = ("tux", "gnu", "sara_the_racer", "suzanne", "nolok", "adiumy", "konqi", "wilber")
 """Who drives, by seed: they differ in looks, weight and power."""
 
-# Places in the program, and distances from the start of its objects, by `readelf -n` of the program.
+# Places in the program, and distances from the start of its objects, by the build of the program.
 _BUILDS = {
     "dc90d764fc620991d447b2432e4c79e3ae8d4f7c": {  # Debian 12, 1.4+dfsg
         "world": 0x1664960,
@@ -68,7 +70,7 @@ LIFT_DEG, BRAKE_DEG = 50.0, 80.0
 SLOW_M_PER_S = 9.0
 """A kart that is slower takes every bend."""
 BANANA_M, CLEAR_M = 25.0, 2.2
-"""A banana that is so near, and less than the other far from the way, is passed at that distance."""
+"""A banana so near, and less than the other off the line driven, is passed at that distance."""
 STUCK_M_PER_S = 1.0
 STUCK_ROWS, BACK_ROWS = 20, 25
 """A kart that has stood for so many rows drives back for so many."""
@@ -87,7 +89,7 @@ class SuperTuxKart(NativeGame):
 
     def write_files(self, seed: int) -> dict[str, str]:
         """Choose the kart."""
-        kart = KARTS[seed // max(1, len(self.native_spec.levels)) % len(KARTS)]
+        kart = np.random.default_rng((seed, 3)).choice(KARTS)
         return {
             name: text.replace("{kart}", kart) for name, text in super().write_files(seed).items()
         }
@@ -146,9 +148,9 @@ class SuperTuxKart(NativeGame):
         return bananas
 
     def read_progress(self) -> Progress:
-        """Read how far the kart has come along the track from the start line, behind which it starts.
+        """Read how far the kart has come along the track from the start line.
 
-        The game counts a lap of -1 until the kart has crossed the line.
+        It starts behind the line, and until it has crossed it the game counts lap -1.
         """
         metres = self._read(self._way + self._known("way.metres"))
         if metres > -self._lap / 2:

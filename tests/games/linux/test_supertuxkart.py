@@ -1,4 +1,4 @@
-"""SuperTuxKart: how a race starts, how far a kart has come, and that it goes on alike when restored.
+"""SuperTuxKart: a race starts, a kart gets on, and what follows a restored state is the same.
 
 A start takes seconds, so the quick tests share one.
 """
