@@ -150,7 +150,9 @@ class NativeGame(Game):
     def _launch(self, seed: int) -> GameProcess:
         spec = self.native_spec
         level = spec.choose_level(seed, is_heldout=seed in HELDOUT_SEEDS)
-        environment = _GL_ENVIRONMENT if spec.renderer == "opengl" else {}
+        environment = dict(_GL_ENVIRONMENT) if spec.renderer == "opengl" else {}
+        if spec.drops_threads:
+            environment["NITROGEN_DROP_THREADS"] = "1"
         command = (
             part.replace("{level}", level).replace("{port}", str(_find_free_port()))
             for part in spec.command
@@ -356,7 +358,7 @@ class NativeGame(Game):
                 "with and without them; does it wait in a menu?"
             )
         is_restorable, again = False, pressed
-        if self.process.frame.num_threads == 1:
+        if self.process.frame.num_threads == 1 or self.native_spec.drops_threads:
             state = self.process.save()
             again, _ = self._probe(self.process, is_pressed=True)
             self.process.restore(state)

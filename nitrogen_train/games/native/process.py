@@ -254,6 +254,20 @@ class GameProcess:
                 f"{self._launch.name}: no memory to read at {address:#x}: {error.strerror}"
             ) from error
 
+    def write_memory(self, address: int, data: bytes) -> None:
+        """Write into the game's memory.
+
+        Raises:
+            GameError: If there is none at the address.
+        """
+        try:
+            with open(f"/proc/{self.frame.pid}/mem", "r+b", buffering=0) as memory:  # noqa: PTH123
+                os.pwrite(memory.fileno(), data, address)
+        except OSError as error:
+            raise GameError(
+                f"{self._launch.name}: no memory to write at {address:#x}: {error.strerror}"
+            ) from error
+
     def close(self) -> None:
         """End the game, its saved states and its files; a second time does nothing."""
         self._closing.close()

@@ -103,6 +103,9 @@ class NativeSpec:
     """Texts of files in its HOME, by path; `{home}` stands for HOME."""
     menu: tuple[MenuStep, ...] = ()
     """The way to the first frame."""
+    drops_threads: bool = False
+    """Saved states have the main thread alone: only if during play the game needs no other, as those
+    for sound, for the network, and for loading."""
     levels: tuple[str, ...] = ()
     """What stands for `{level}` in command, files and environment, by seed; held-out seeds have the
     last `num_heldout_levels` of them."""
@@ -270,6 +273,8 @@ def _build(kind: Any, raw: Any, *, place: str) -> Any:  # noqa: ANN401 - a file 
         return float(raw)
     if kind is str and isinstance(raw, int | float):
         return str(raw)
+    if kind is bool and isinstance(raw, bool):
+        return raw
     if not isinstance(kind, type) or not isinstance(raw, kind) or isinstance(raw, bool):
         expected = "a mapping" if origin else kind.__name__
         raise ValueError(f"{place} is {raw!r}, expected {expected}")

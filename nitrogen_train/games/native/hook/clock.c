@@ -264,6 +264,21 @@ EXPORT int pthread_cond_clockwait(pthread_cond_t *restrict c, pthread_mutex_t *r
 #undef CALL
 }
 
+/* Threads that stayed behind still count as waiting: who woke them would wait for them to wake. */
+EXPORT int pthread_cond_signal(pthread_cond_t *c) {
+    static int (*real)(pthread_cond_t *);
+    if (!real)
+        real = next("pthread_cond_signal", "GLIBC_2.3.2");
+    return session_is_alone() ? 0 : real(c);
+}
+
+EXPORT int pthread_cond_broadcast(pthread_cond_t *c) {
+    static int (*real)(pthread_cond_t *);
+    if (!real)
+        real = next("pthread_cond_broadcast", "GLIBC_2.3.2");
+    return session_is_alone() ? 0 : real(c);
+}
+
 EXPORT int sem_timedwait(sem_t *restrict s, const struct timespec *restrict deadline) {
     static int (*real)(sem_t *, const struct timespec *);
     if (!real)

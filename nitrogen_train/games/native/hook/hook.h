@@ -81,6 +81,8 @@ struct picture *session_begin_present(void);
 void session_end_present(struct picture *picture);
 bool session_is_open(void);
 uint32_t session_count_threads(void);
+/* The process is a clone, and the game's other threads have stayed behind. */
+bool session_is_alone(void);
 uint64_t session_number(const char *name, uint64_t fallback);
 __attribute__((noreturn, format(printf, 1, 2))) void session_fail(const char *format, ...);
 

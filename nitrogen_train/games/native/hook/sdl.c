@@ -174,6 +174,13 @@ static void GL_DeleteContext(void *context) {
     REAL(GL_DeleteContext, void, void *)(context);
 }
 
+/* Windows without a screen have no such facts, and some games do not start without them. */
+static int GetWindowWMInfo(void *window, struct window_info *info) {
+    if (!(REAL(GetWindowWMInfo, int, void *, struct window_info *)(window, info)))
+        info->system = 0;
+    return 1;
+}
+
 static void RenderPresent(void *renderer) {
     struct picture *picture = begin_present(copy_renderer, renderer);
     REAL(RenderPresent, void, void *)(renderer);
@@ -366,6 +373,7 @@ EXPORT int32_t SDL_DYNAPI_entry(uint32_t version, void *table, uint32_t size) {
     REPLACE(DestroyRenderer);
     REPLACE(DestroyWindow);
     REPLACE(GL_DeleteContext);
+    REPLACE(GetWindowWMInfo);
     REPLACE(JoystickOpen);
     REPLACE(GameControllerOpen);
     REPLACE(AddTimer);

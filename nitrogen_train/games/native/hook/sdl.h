@@ -35,6 +35,7 @@ enum {
     AT_RenderPresent = 305,
     AT_DestroyRenderer = 307,
     AT_ConvertPixels = 422,
+    AT_GetWindowWMInfo = 430,
     AT_AddTimer = 444,
     AT_RemoveTimer = 445,
     AT_GetWindowID = 472,
@@ -84,6 +85,11 @@ struct key_event {
     uint16_t modifiers;
     uint32_t unused;
     uint8_t rest[24]; /* an event of any kind is 56 bytes */
+};
+
+struct window_info {
+    uint8_t version[4];
+    int system; /* 0: unknown */
 };
 
 struct audio_spec {

@@ -29,6 +29,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 /* The same in every run, so that no number of a file makes two runs differ. */
@@ -41,6 +42,10 @@ static struct picture picture;
 static uint32_t presents_to_go = 1;
 static uint64_t presents;
 static int control = CONTROL_FD;
+/* A clone of a game with several threads, which has but the one that made it. */
+static bool is_alone;
+
+bool session_is_alone(void) { return is_alone; }
 
 bool session_is_open(void) {
     static int is_open = -1;
@@ -78,6 +83,30 @@ uint32_t session_count_threads(void) {
         n += entry->d_name[0] != '.';
     closedir(threads);
     return n;
+}
+
+/* Waits for all threads but this one to sleep: then none is amid a change that a clone would keep. */
+static bool others_sleep(void) {
+    int self = (int)syscall(SYS_gettid);
+    for (int tries = 0; tries < 200; tries++) {
+        bool all_sleep = true;
+        DIR *threads = opendir("/proc/self/task");
+        for (struct dirent *entry; threads && (entry = readdir(threads));) {
+            char path[320], state = 0;
+            snprintf(path, sizeof path, "/proc/self/task/%s/stat", entry->d_name);
+            FILE *file = entry->d_name[0] == '.' || atoi(entry->d_name) == self ? NULL : fopen(path, "r");
+            if (!file)
+                continue;
+            all_sleep &= fscanf(file, "%*d (%*[^)]) %c", &state) == 1 && state == 'S';
+            fclose(file);
+        }
+        if (threads)
+            closedir(threads);
+        if (all_sleep)
+            return true;
+        syscall(SYS_nanosleep, &(struct timespec){.tv_nsec = 1000000}, NULL);
+    }
+    return false;
 }
 
 struct picture *session_begin_present(void) {
@@ -162,12 +191,13 @@ static void sleep_until_restored(int channel) {
 static void save(int channel) {
     struct reply reply = {.kind = REPLY_SAVED};
     uint32_t num_threads = session_count_threads();
-    if (num_threads > 1) {
+    if (num_threads > 1 && !(session_number("NITROGEN_DROP_THREADS", 0) && others_sleep())) {
         reply.kind = REPLY_REFUSED;
         snprintf(reply.reason, sizeof reply.reason, "%u threads", num_threads);
     } else {
         pid_t pid = clone_process();
         if (pid == 0) {
+            is_alone |= num_threads > 1;
             close(control);
             sleep_until_restored(channel);
             reply.kind = REPLY_FRAME;
