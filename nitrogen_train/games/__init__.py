@@ -14,6 +14,7 @@ GAMES: dict[str, str] = {
     "carracing": "nitrogen_train.games.carracing:CarRacing",
     "doom_defend": "nitrogen_train.games.doom_defend:DoomDefend",
     "doom_gather": "nitrogen_train.games.doom_gather:DoomGather",
+    "pekka": "nitrogen_train.games.linux.pekka:Pekka",
     "toppler": "nitrogen_train.games.linux.toppler:Toppler",
 }
 """Name to `module:Class`, or to a YAML file beside this one. A game of your own needs no line here:

@@ -144,7 +144,7 @@ class Toppler(NativeGame):
         return guide if guide.leads_to_target(here) else _guide_to(cells, is_hopeful=True)
 
     def _read_cells(self) -> bytes:
-        return bytes(self._read.read("<4096B", self._read.known["tower"]))
+        return self._read.read("4096s", self._read.known["tower"])[0]
 
     def _read_robots(self) -> list[Robot]:
         values = self._read.read("<" + "i4xqi4xqi4xq" * 4, self._read.known["robots"])
