@@ -23,7 +23,9 @@ GAMES: dict[str, str] = {
     "mrboom": "nitrogen_train.games.linux.mrboom:MrBoom",
     "neverball": "nitrogen_train.games.linux.neverball:Neverball",
     "neverputt": "nitrogen_train.games.linux.neverputt:Neverputt",
+    "pekka": "nitrogen_train.games.linux.pekka:Pekka",
     "supertuxkart": "nitrogen_train.games.linux.supertuxkart:SuperTuxKart",
+    "toppler": "nitrogen_train.games.linux.toppler:Toppler",
 }
 """Name to `module:Class`, or to a YAML file beside this one. A game of your own needs no line here:
 pass its `module:Class` or its file."""

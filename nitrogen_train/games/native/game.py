@@ -169,7 +169,7 @@ class NativeGame(Game):
             )
         )
         try:
-            self._walk_menu(process, seed)
+            self.walk_menu(process, level=level, seed=seed)
             self._press_at_random(process, seed)
             if spec.uses_pad and not process.frame.pad_opens:
                 raise GameError(
@@ -186,7 +186,9 @@ class NativeGame(Game):
         del seed
         return dict(self.native_spec.files)
 
-    def _walk_menu(self, process: GameProcess, seed: int) -> None:
+    def walk_menu(self, process: GameProcess, *, level: str, seed: int) -> None:
+        """Walk to the first frame; this one follows the spec's `menu`."""
+        del level
         rng = np.random.default_rng((seed, 3))
         for step in self.native_spec.menu:
             keys = [scancode(key) for key in step.keys]
