@@ -9,6 +9,7 @@ from nitrogen_train.actions import Controls
 from nitrogen_train.games.base import Frame
 from nitrogen_train.games.linux.supertux_foresight import (
     HORIZON_ROWS,
+    PRESS_S,
     TILE,
     Enemy,
     Level,
@@ -54,6 +55,11 @@ _UNTOUCHABLE = {
     "Snowman", "Crystallo", "LiveFire", "Igel", "Zeekling",
 }  # fmt: skip
 """Enemies that hurt from above too."""
+_FLYING = {"FlyingSnowBall", "Flame", "IceFlame", "GhostFlame", "Stalactite", "YetiStalactite",
+           "IceCrusher", "Ghost", "WillOWisp", "Owl", "Zeekling", "Crystallo", "Dispenser"}  # fmt: skip
+_BOUNCING = {"Jumpy": 600.0, "BouncingSnowball": 450.0}
+_WALKING = {"SnowBall", "SmartBall", "BouncingSnowball", "FlyingSnowBall", "MrIceBlock", "MrBomb"}
+_HARMLESS = {"Bomb", "Dispenser"}
 
 
 class SuperTux(NativeGame):
@@ -77,12 +83,13 @@ class SuperTux(NativeGame):
         if player is None:
             raise GameError("supertux: there is no Tux in the level")
         left, *_ = self._read("<4f", player + _BOX)
-        self.memory |= {"player": player, "start": left, "farthest": left, "is_held": False, "places": {}}
+        self.memory |= {"player": player, "start": left, "farthest": left, "held_rows": 0, "places": {}}
         self.memory["goal"] = min(goals, default=None)
 
     def step(self, action: Controls) -> tuple[Frame, float, bool, bool, dict[str, Any]]:
         """Hold a controller state for a row; the expert remembers whether a jump is held."""
-        self.memory["is_held"] = bool(action.get("SOUTH", False))
+        is_held = bool(action.get("SOUTH", False))
+        self.memory["held_rows"] = self.memory["held_rows"] + 1 if is_held else 0
         self.memory["places"] = self._enemy_places
         return super().step(action)
 
@@ -147,9 +154,11 @@ class SuperTux(NativeGame):
         x, y, width, height = self._read("<4f", self.memory["player"] + _BOX)
         vx, vy = self._read("<2f", self.memory["player"] + _VELOCITY)
         (is_on_ground,) = self._read("<B", self.memory["player"] + _ON_GROUND)
+        held_rows = self.memory["held_rows"]
         tux = Tux(
             x=x, y=y, width=width, height=height, vx=vx, vy=vy,
-            is_on_ground=bool(is_on_ground), is_jump_held=self.memory["is_held"],
+            is_on_ground=bool(is_on_ground), is_jump_held=held_rows > 0,
+            press_s=PRESS_S - held_rows / self.info.fps if held_rows and vy >= 0 else 0.0,
         )  # fmt: skip
         solid = self._tiles.solid.copy()
         self._enemy_places = {}
@@ -161,11 +170,23 @@ class SuperTux(NativeGame):
                 self._enemy_places[place] = left, top
                 before = self.memory["places"].get(place, (left, top))
                 name = kind.split()[1]
-                enemies.append(Enemy(
-                    x=left, y=top, width=wide, height=high,
-                    vx=(left - before[0]) * self.info.fps, vy=(top - before[1]) * self.info.fps,
-                    can_be_jumped_on=name not in _UNTOUCHABLE,
-                ))  # fmt: skip
+                vx, vy = ((now - then) * self.info.fps for now, then in zip((left, top), before))
+                # What lies still of these was jumped on before, and does no harm.
+                if name in _HARMLESS or (place in self.memory["places"] and name in _WALKING and vx == 0):
+                    continue
+                enemies.append(
+                    Enemy(
+                        x=left,
+                        y=top,
+                        width=wide,
+                        height=high,
+                        vx=vx,
+                        vy=vy,
+                        can_be_jumped_on=name not in _UNTOUCHABLE,
+                        is_flying=name in _FLYING,
+                        bounce_speed=_BOUNCING.get(name, 0.0),
+                    )
+                )
             elif group == _SOLID_OBJECT:
                 first, last = int((left + 4) // TILE), int((left + wide - 4) // TILE)
                 upper, lower = int((top + 4) // TILE), int((top + high - 4) // TILE)

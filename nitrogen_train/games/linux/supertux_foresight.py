@@ -13,16 +13,26 @@ import numpy as np
 TILE = 32
 ROWS_PER_SECOND = 15
 STEPS_PER_ROW = 2
-HORIZON_ROWS = 33
+HORIZON_ROWS = 28
 _DT = 1 / (ROWS_PER_SECOND * STEPS_PER_ROW)
 
 _GRAVITY, _EARLY_APEX = 1000.0, 3.0
 _JUMP_SPEED, _RUN_JUMP_SPEED, _BOUNCE_SPEED, _HIGH_BOUNCE_SPEED = 520.0, 580.0, 300.0, 450.0
 _START_SPEED, _WALK_SPEED, _RUN_SPEED = 100.0, 230.0, 320.0
 _WALK_GAIN, _RUN_GAIN, _TURN_GAIN, _FRICTION = 300.0, 400.0, 600.0, 450.0
+PRESS_S = 0.25
+"""A jump's press counts for so long before the landing."""
+_FOOTING = 5.0
+"""Tux stands if he is at least so many pixels on ground: less would do, but is easily missed."""
 _SNAP = 10.0
 """Tux follows ground that falls away by so many pixels."""
-_MARGIN = 3.0
+_WINDOW = (18, 28)
+"""Columns of tiles behind and ahead that matter in the time."""
+_ABOVE, _BELOW = 14, 3
+"""Rows of empty tiles that are put above and below a level."""
+_FEET = np.array([-TILE / 2, -TILE / 2, 0.0, 0.0])[:, None]
+"""Where ground is looked for, beside and below the feet."""
+_MARGIN = 2.0
 """Boxes that overlap by less do not touch."""
 
 Grid = np.ndarray[Any, np.dtype[Any]]
@@ -53,6 +63,8 @@ class Tux:
     vy: float
     is_on_ground: bool
     is_jump_held: bool
+    press_s: float
+    """Time in which a press of before still makes him jump when he lands."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +78,10 @@ class Enemy:
     vx: float
     vy: float
     can_be_jumped_on: bool
+    is_flying: bool = False
+    """It keeps its height."""
+    bounce_speed: float = 0.0
+    """Speed with which it leaves the ground again whenever it comes down."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,6 +158,7 @@ class _Run:
         self._vx, self._vy = np.full(n, tux.vx), np.full(n, tux.vy)
         self._is_on_ground = np.full(n, tux.is_on_ground)
         self._was_held = np.full(n, tux.is_jump_held)
+        self._press_s = np.full(n, tux.press_s)
         self._alive = np.ones(n, bool)
         # Who is in the air has jumped, and may jump again after the landing.
         self._jumped_row = np.full(n, -1 if tux.is_on_ground else 0)
@@ -151,21 +168,19 @@ class _Run:
             name: np.array([getattr(plan, name) for plan in plans])
             for name in Plan.__dataclass_fields__
         }
-        self._enemies = np.array(
-            [
-                (e.x, e.y, e.width, e.height, e.vx, e.vy, e.can_be_jumped_on)
-                for e in enemies
-            ]
-        ).reshape(-1, 7)
+        self._enemies = np.array([(e.width, e.height, e.can_be_jumped_on) for e in enemies])
+        self._enemy_paths = np.array([_foresee_enemy(level, enemy) for enemy in enemies])
+        self._first_column = int(tux.x // TILE) - _WINDOW[0]
         self._solid, self._platform, self._hurts = (
-            np.concatenate([[False], grid.ravel()])
-            for grid in (level.solid, level.platform, level.hurts)
+            self._cut(grid, False).ravel() for grid in (level.solid, level.platform, level.hurts)
         )
-        self._rise = np.concatenate([[[np.nan, np.nan]], level.rise.reshape(-1, 2)])
+        rise = self._cut(level.rise, np.nan).reshape(-1, 2)
+        self._rise_left, self._rise_right = rise.T
         self._has_hurting_tiles = self._hurts.any()
-        self._has_slopes = not np.isnan(self._rise).all()
+        self._has_slopes = not np.isnan(rise).all()
         middle = (tux.height / 2,) if tux.height > TILE else ()
-        self._depths = (3.0, *middle, tux.height - 5.0)
+        self._depths = np.array([3.0, *middle, tux.height - 2.0])[:, None]
+        self._edges = np.array([_FOOTING, tux.width - _FOOTING] * 2)[:, None]
         self._row = 0
         self._is_beaten = np.zeros((n, len(enemies)), bool)
 
@@ -179,7 +194,7 @@ class _Run:
             first = first or (direction, is_held)
             for step in range(STEPS_PER_ROW):
                 self._move(direction, is_held)
-                self._meet_enemies(row + (step + 1) / STEPS_PER_ROW, is_held)
+                self._meet_enemies(row * STEPS_PER_ROW + step, is_held)
             x[row], is_on_ground[row] = self._x, self._is_on_ground
             num_rows += self._alive
         assert first is not None
@@ -203,16 +218,22 @@ class _Run:
         self._jumped_again_row = np.where(starts_again, row, self._jumped_again_row)
         is_second = (self._jumped_again_row >= 0) & (row - self._jumped_again_row < 9)
         is_held = is_first | is_second
-        starts = is_held & ~self._was_held & self._is_on_ground
-        speed = np.where(np.abs(self._vx) > _WALK_SPEED, _RUN_JUMP_SPEED, _JUMP_SPEED)
-        self._vy = np.where(starts, -speed, self._vy)
-        self._is_on_ground &= ~starts
-        self._jumped_row = np.where(starts & ~jumped, row, self._jumped_row)
+        self._press_s = np.where(is_held & ~self._was_held, PRESS_S, self._press_s)
         self._was_held = is_held
         self._row = row
         return direction, is_held
 
+    def _jump(self, is_held: Grid) -> None:
+        """Leave the ground; a press counts a little before the landing too."""
+        starts = is_held & (self._press_s > 0) & self._is_on_ground
+        speed = np.where(np.abs(self._vx) > _WALK_SPEED, _RUN_JUMP_SPEED, _JUMP_SPEED)
+        self._vy = np.where(starts, -speed, self._vy)
+        self._is_on_ground &= ~starts
+        self._jumped_row = np.where(starts & (self._jumped_row < 0), self._row, self._jumped_row)
+        self._press_s = np.where(starts, 0.0, self._press_s - _DT)
+
     def _move(self, direction: Grid, is_held: Grid) -> None:
+        self._jump(is_held)
         vx, vy = self._vx, self._vy
         speed = np.abs(vx)
         is_pushed = direction != 0
@@ -231,23 +252,30 @@ class _Run:
         if self._has_hurting_tiles:
             self._be_hurt_by_tiles()
 
+    def _cut(self, grid: Grid, outside: float) -> Grid:
+        """Cut the window out of a grid; what lies outside of the level is empty."""
+        height, width = grid.shape[:2]
+        window = np.full(
+            (_ABOVE + height + _BELOW, sum(_WINDOW), *grid.shape[2:]), outside, dtype=grid.dtype
+        )
+        first, last = max(0, self._first_column), min(width, self._first_column + sum(_WINDOW))
+        columns = slice(first - self._first_column, last - self._first_column)
+        window[_ABOVE : _ABOVE + height, columns] = grid[:, first:last]
+        return window
+
     def _find(self, x: Grid, y: Grid) -> Grid:
-        """Find the tile at a place, as its number in the flattened grids; 0 is empty."""
-        height, width = self._level.solid.shape
-        column = (x * (1 / TILE)).astype(int)
-        row = (y * (1 / TILE)).astype(int)
-        inside = (x >= 0) & (column < width) & (y >= 0) & (row < height)
-        return np.where(inside, row * width + column + 1, 0)
+        """Find the tile at a place, as its number in the flattened window."""
+        column = np.floor(x * (1 / TILE)).astype(np.int64) - self._first_column
+        row = np.floor(y * (1 / TILE)).astype(np.int64) + _ABOVE
+        return row * sum(_WINDOW) + column
 
     def _go_sideways(self) -> None:
-        width, height = self._tux.width, self._tux.height
+        width = self._tux.width
         x = self._x + self._vx * _DT
         right = self._vx > 0
         edge = np.where(right, x + width, x)
-        is_blocked = x < 0
-        for depth in self._depths:
-            is_blocked |= self._solid[self._find(edge, self._y + depth)]
-        wall = np.floor(edge / TILE) * TILE
+        is_blocked = self._solid[self._find(edge, self._y + self._depths)].any(axis=0) | (x < 0)
+        wall = np.floor(edge * (1 / TILE)) * TILE
         against = np.where(right, wall - width - 0.1, wall + TILE + 0.1)
         is_blocked &= self._vx != 0
         self._x = np.where(is_blocked, np.where(np.abs(against - x) < TILE, against, self._x), x)
@@ -259,27 +287,24 @@ class _Run:
         foot, before = y + height, self._y + height
         is_falling = self._vy >= 0
         reach = np.where(self._is_on_ground & is_falling, _SNAP, 0.0)
-        ground = np.full_like(y, np.inf)
-        for edge in (self._x + 1, self._x + width - 1):
-            for depth in (-TILE / 2, 0.0):
-                probe = foot + reach + depth
-                top = np.floor(probe / TILE) * TILE
-                place = self._find(edge, probe)
-                is_ground = self._solid[place] & (before <= top + 6)
-                is_ground |= self._platform[place] & (before <= top + 5)
-                ground = np.where(is_ground, np.minimum(ground, top), ground)
-                if self._has_slopes:
-                    rise = self._rise[place]
-                    share = edge / TILE - np.floor(edge / TILE)
-                    surface = top + TILE - (rise[:, 0] * (1 - share) + rise[:, 1] * share)
-                    # NaN, where no slope is, is never below anything.
-                    is_slope = before <= surface + 14
-                    ground = np.where(is_slope, np.minimum(ground, surface), ground)
+        edge, probe = self._x + self._edges, foot + reach + _FEET
+        top = np.floor(probe * (1 / TILE)) * TILE
+        place = self._find(edge, probe)
+        is_ground = self._solid[place] & (before <= top + 3)
+        is_ground |= self._platform[place] & (before <= top + 3)
+        grounds = np.where(is_ground, top, np.inf)
+        if self._has_slopes:
+            share = edge / TILE - np.floor(edge / TILE)
+            rise = self._rise_left[place] * (1 - share) + self._rise_right[place] * share
+            surface = top + TILE - rise
+            # NaN, where no slope is, is never below anything.
+            grounds = np.where(before <= surface + 14, np.minimum(grounds, surface), grounds)
+        ground = grounds.min(axis=0)
         lands = is_falling & (foot + reach >= ground)
         y = np.where(lands, ground - height, y)
         vy = np.where(lands, 0.0, self._vy)
-        bumps = self._solid[self._find(self._x + 3, y)]
-        bumps = ~is_falling & (bumps | self._solid[self._find(self._x + width - 3, y)])
+        bumps = self._solid[self._find(self._x + np.array([[3.0], [width - 3]]), y)].any(axis=0)
+        bumps &= ~is_falling
         y = np.where(bumps, (np.floor(y / TILE) + 1) * TILE, y)
         self._vy = np.where(bumps, 0.0, vy)
         lands_first = lands & (self._jumped_row >= 0) & (self._landed_row < 0)
@@ -295,23 +320,23 @@ class _Run:
             for depth in (4.0, height / 2, height - 3.0):
                 self._alive &= ~self._hurts[self._find(x, self._y + depth)]
 
-    def _meet_enemies(self, rows: float, is_held: Grid) -> None:
+    def _meet_enemies(self, step: int, is_held: Grid) -> None:
         if not len(self._enemies):
             return
-        x, y, width, height, vx, vy, can_be_jumped_on = self._enemies.T
-        time_s = rows / ROWS_PER_SECOND
-        x, y = x + vx * time_s, y + vy * min(time_s, 0.25)
-        own_x, own_y = self._x[:, None], self._y[:, None]
+        width, height, can_be_jumped_on = self._enemies.T
+        x, y = self._enemy_paths[:, step].T
+        own_x, own_y, vy = self._x[:, None], self._y[:, None], self._vy[:, None]
+        # The lowest place of the feet in this step: what rises has just been there.
+        foot = own_y + self._tux.height
         touches = (
             (own_x < x + width - _MARGIN)
             & (own_x + self._tux.width > x + _MARGIN)
             & (own_y < y + height - _MARGIN)
-            & (own_y + self._tux.height > y + _MARGIN)
+            & (foot + np.maximum(-vy, 0) * _DT > y + _MARGIN)
             & ~self._is_beaten
             & self._alive[:, None]
         )
-        foot = own_y + self._tux.height
-        from_above = (self._vy[:, None] > 60) & (foot < y + height * 0.6 + 4)
+        from_above = (vy > 30) & (foot - vy * _DT < y + 10)
         beats = touches & from_above & (can_be_jumped_on > 0)
         self._is_beaten |= beats
         self._alive &= ~(touches & ~beats).any(axis=1)
@@ -319,3 +344,39 @@ class _Run:
         speed = np.where(is_held, _HIGH_BOUNCE_SPEED, _BOUNCE_SPEED)
         self._vy = np.where(bounces, -speed, self._vy)
         self._is_on_ground &= ~bounces
+
+
+def _foresee_enemy(level: Level, enemy: Enemy) -> list[tuple[float, float]]:
+    """Follow an enemy that walks, bounces or flies; it turns at walls."""
+    x, y, vx, vy = enemy.x, enemy.y, enemy.vx, enemy.vy
+    path = []
+    for _ in range(HORIZON_ROWS * STEPS_PER_ROW):
+        front = x + enemy.width + 2 if vx > 0 else x - 2
+        if vx and _is_tile(level.solid, front, y + enemy.height / 2):
+            vx = -vx
+        x += vx * _DT
+        if not enemy.is_flying:
+            vy += _GRAVITY * _DT
+            y += vy * _DT
+            foot = y + enemy.height
+            top = foot // TILE * TILE
+            middle = x + enemy.width / 2
+            if vy >= 0 and foot - top < TILE * 0.9 and (
+                _is_tile(level.solid, middle, foot) or _is_tile(level.platform, middle, foot)
+            ):
+                y, vy = top - enemy.height, -enemy.bounce_speed
+            elif vy >= 0 and _has_slope(level, middle, foot):
+                y, vy = y - vy * _DT, 0.0
+        path.append((x, y))
+    return path
+
+
+def _is_tile(grid: Grid, x: float, y: float) -> bool:
+    row, column = int(y // TILE), int(x // TILE)
+    return 0 <= row < grid.shape[0] and 0 <= column < grid.shape[1] and bool(grid[row, column])
+
+
+def _has_slope(level: Level, x: float, y: float) -> bool:
+    row, column = int(y // TILE), int(x // TILE)
+    height, width = level.solid.shape
+    return 0 <= row < height and 0 <= column < width and not np.isnan(level.rise[row, column, 0])
