@@ -15,6 +15,7 @@ GAMES: dict[str, str] = {
     "carracing": "nitrogen_train.games.carracing:CarRacing",
     "doom_defend": "nitrogen_train.games.doom_defend:DoomDefend",
     "doom_gather": "nitrogen_train.games.doom_gather:DoomGather",
+    "supertux": "nitrogen_train.games.linux.supertux:SuperTux",
 }
 """Name to `module:Class`, or to a YAML file beside this one. A game of your own needs no line here:
 pass its `module:Class` or its file."""

@@ -29,14 +29,13 @@ _BUILDS = {"d84f5a277dadccdee4328a7694a838e20a63e618": 0x5F6E40}
 
 # Places in the game's objects.
 _OBJECTS = 0x10
-_BOX, _GROUP = 0x88, 0x98
+_BOX = 0x88
 _DYING, _WINNING, _ON_GROUND, _VELOCITY = 0x132, 0x133, 0x188, 0x22C
-_SEQUENCE = 0x134
 _TILESET, _TILES, _SOLID, _SIZE, _OFFSET = 0xA8, 0xB0, 0xC9, 0xD4, 0xE0
 _TILE_KINDS, _ATTRIBUTES = 0x8, 0x30
-_OBJECT_BYTES = 0x9C
 
-_MOVING, _SOLID_OBJECT = 2, 4
+_SOLID_OBJECT = 4
+"""Group of what Tux can stand on."""
 _IS_SOLID, _IS_PLATFORM, _IS_SLOPE, _HURTS = 0x1, 0x2, 0x10, 0x400
 _SLOPES = {
     0x00: (32, 0), 0x02: (0, 32), 0x10: (16, 0), 0x12: (0, 16), 0x20: (32, 16), 0x22: (16, 32),
@@ -55,8 +54,10 @@ _UNTOUCHABLE = {
     "Snowman", "Crystallo", "LiveFire", "Igel", "Zeekling",
 }  # fmt: skip
 """Enemies that hurt from above too."""
-_FLYING = {"FlyingSnowBall", "Flame", "IceFlame", "GhostFlame", "Stalactite", "YetiStalactite",
-           "IceCrusher", "Ghost", "WillOWisp", "Owl", "Zeekling", "Crystallo", "Dispenser"}  # fmt: skip
+_FLYING = {
+    "FlyingSnowBall", "Flame", "IceFlame", "GhostFlame", "Stalactite", "YetiStalactite", "Ghost",
+    "WillOWisp", "Owl", "Zeekling", "Crystallo",
+}  # fmt: skip
 _BOUNCING = {"Jumpy": 600.0, "BouncingSnowball": 450.0}
 _WALKING = {"SnowBall", "SmartBall", "BouncingSnowball", "FlyingSnowBall", "MrIceBlock", "MrBomb"}
 _HARMLESS = {"Bomb", "Dispenser"}
@@ -68,29 +69,27 @@ class SuperTux(NativeGame):
     native_spec = read_spec(Path(__file__).with_suffix(".yaml"))
 
     def start_episode(self) -> None:
-        """Find Tux and the end of the level."""
+        """Find Tux, and read the level.
+
+        Raises:
+            GameError: If it is another build of the game, or no Tux is there.
+        """
         self._memory = GameMemory(self.process, builds=_BUILDS)
         self._classes: dict[int, str] = {}
-        self._enemy_places: dict[int, tuple[float, float]] = {}
         self._tiles = self._read_tiles()
         objects = self._list_objects()
         player = next((place for place, kind, _ in objects if kind == "Player"), None)
-        goals = [
-            box[0]
-            for place, kind, (*box, _) in objects
-            if kind == "SequenceTrigger" and self._read("<i", place + _SEQUENCE) == (0,)
-        ]
         if player is None:
             raise GameError("supertux: there is no Tux in the level")
         left, *_ = self._read("<4f", player + _BOX)
-        self.memory |= {"player": player, "start": left, "farthest": left, "held_rows": 0, "places": {}}
-        self.memory["goal"] = min(goals, default=None)
+        self.memory |= {"player": player, "start": left, "farthest": left, "held_rows": 0}
+        # Where the enemies were when they were last looked at, and before that, by rows left.
+        self.memory |= {"seen": (0, {}), "seen_before": (0, {})}
 
     def step(self, action: Controls) -> tuple[Frame, float, bool, bool, dict[str, Any]]:
-        """Hold a controller state for a row; the expert remembers whether a jump is held."""
-        is_held = bool(action.get("SOUTH", False))
-        self.memory["held_rows"] = self.memory["held_rows"] + 1 if is_held else 0
-        self.memory["places"] = self._enemy_places
+        """Hold a controller state for a row; the expert remembers how long a jump is held."""
+        held_rows = self.memory.get("held_rows", 0)
+        self.memory["held_rows"] = held_rows + 1 if action.get("SOUTH", False) else 0
         return super().step(action)
 
     def read_progress(self) -> Progress:
@@ -142,7 +141,7 @@ class SuperTux(NativeGame):
         """Run to the right; jump or wait where else a pit, a wall or an enemy would end the run."""
         level, tux, enemies = self._see()
         outlook = foresee(level, tux, enemies, _PLANS)
-        best = int(np.argmax(_rate(outlook)))
+        best = int(np.argmax(_rate(outlook, is_falling=tux.vy > 0 and not tux.is_on_ground)))
         direction = int(outlook.directions[best])
         return {
             "DPAD_LEFT": direction < 0,
@@ -161,18 +160,22 @@ class SuperTux(NativeGame):
             press_s=PRESS_S - held_rows / self.info.fps if held_rows and vy >= 0 else 0.0,
         )  # fmt: skip
         solid = self._tiles.solid.copy()
-        self._enemy_places = {}
         enemies = []
+        now = self._rows_left
+        if self.memory["seen"][0] != now:
+            self.memory["seen_before"], self.memory["seen"] = self.memory["seen"], (now, {})
+        rows_before, places = self.memory["seen_before"]
+        age_s = max(rows_before - now, 1) / self.info.fps
         for place, kind, (left, top, wide, high, group) in self._list_objects():
             if not abs(left - x) < _SIGHT:
                 continue
             if kind.startswith("BadGuy") and group:
-                self._enemy_places[place] = left, top
-                before = self.memory["places"].get(place, (left, top))
+                self.memory["seen"][1][place] = left, top
+                before = places.get(place, (left, top))
                 name = kind.split()[1]
-                vx, vy = ((now - then) * self.info.fps for now, then in zip((left, top), before))
+                vx, vy = (left - before[0]) / age_s, (top - before[1]) / age_s
                 # What lies still of these was jumped on before, and does no harm.
-                if name in _HARMLESS or (place in self.memory["places"] and name in _WALKING and vx == 0):
+                if name in _HARMLESS or (place in places and name in _WALKING and vx == 0):
                     continue
                 enemies.append(
                     Enemy(
@@ -231,7 +234,7 @@ class SuperTux(NativeGame):
         return Level(solid=solid, platform=platform, hurts=hurts, rise=rise)
 
 
-def _rate(outlook: Outlook) -> np.ndarray[Any, np.dtype[np.float64]]:
+def _rate(outlook: Outlook, *, is_falling: bool) -> np.ndarray[Any, np.dtype[np.float64]]:
     """Prefer to live, or to stand safely for a while, then to come far, then the simpler plan."""
     num_plans = outlook.x.shape[1]
     # Where a life ends later, what counts is where Tux can still choose anew: on the ground.
@@ -242,5 +245,7 @@ def _rate(outlook: Outlook) -> np.ndarray[Any, np.dtype[np.float64]]:
     is_on_ground, lives = outlook.is_on_ground[row], outlook.num_rows >= HORIZON_ROWS
     is_safe = lives | (is_on_ground & (seen >= _SAFE_ROWS))
     value = outlook.x[row] - np.where(lives, 0.0, 100.0) - np.where(is_on_ground, 0.0, 60.0)
+    # What is pressed in the air, on the way down, does nothing yet.
+    value -= np.where(outlook.jumps & is_falling, 2.0, 0.0)
     value -= np.where(is_safe, 0.0, 20_000 - 300 * outlook.num_rows)
     return value - 0.01 * np.arange(num_plans)

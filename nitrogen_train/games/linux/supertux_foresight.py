@@ -24,16 +24,18 @@ PRESS_S = 0.25
 """A jump's press counts for so long before the landing."""
 _FOOTING = 5.0
 """Tux stands if he is at least so many pixels on ground: less would do, but is easily missed."""
+_LEDGE = 5.0
+"""In the air he must be so many pixels above a ledge to get on it."""
 _SNAP = 10.0
 """Tux follows ground that falls away by so many pixels."""
 _WINDOW = (18, 28)
 """Columns of tiles behind and ahead that matter in the time."""
-_ABOVE, _BELOW = 14, 3
+_ABOVE, _BELOW = 24, 6
 """Rows of empty tiles that are put above and below a level."""
 _FEET = np.array([-TILE / 2, -TILE / 2, 0.0, 0.0])[:, None]
 """Where ground is looked for, beside and below the feet."""
-_MARGIN = 2.0
-"""Boxes that overlap by less do not touch."""
+_BERTH = 5.0
+"""Tux keeps so far from an enemy's sides."""
 
 Grid = np.ndarray[Any, np.dtype[Any]]
 
@@ -159,6 +161,7 @@ class _Run:
         self._is_on_ground = np.full(n, tux.is_on_ground)
         self._was_held = np.full(n, tux.is_jump_held)
         self._press_s = np.full(n, tux.press_s)
+        self._is_cut = np.full(n, tux.vy < 0 and not tux.is_jump_held)
         self._alive = np.ones(n, bool)
         # Who is in the air has jumped, and may jump again after the landing.
         self._jumped_row = np.full(n, -1 if tux.is_on_ground else 0)
@@ -172,7 +175,7 @@ class _Run:
         self._enemy_paths = np.array([_foresee_enemy(level, enemy) for enemy in enemies])
         self._first_column = int(tux.x // TILE) - _WINDOW[0]
         self._solid, self._platform, self._hurts = (
-            self._cut(grid, False).ravel() for grid in (level.solid, level.platform, level.hurts)
+            self._cut(grid, 0).ravel() for grid in (level.solid, level.platform, level.hurts)
         )
         rise = self._cut(level.rise, np.nan).reshape(-1, 2)
         self._rise_left, self._rise_right = rise.T
@@ -188,18 +191,16 @@ class _Run:
         n = len(self._x)
         x, is_on_ground = np.empty((HORIZON_ROWS, n)), np.zeros((HORIZON_ROWS, n), bool)
         num_rows = np.zeros(n, int)
-        first: tuple[Grid, Grid] | None = None
+        directions, jumps = self._choose(0)
         for row in range(HORIZON_ROWS):
-            direction, is_held = self._choose(row)
-            first = first or (direction, is_held)
+            direction, is_held = self._choose(row) if row else (directions, jumps)
             for step in range(STEPS_PER_ROW):
                 self._move(direction, is_held)
                 self._meet_enemies(row * STEPS_PER_ROW + step, is_held)
             x[row], is_on_ground[row] = self._x, self._is_on_ground
             num_rows += self._alive
-        assert first is not None
         return Outlook(
-            x=x, is_on_ground=is_on_ground, num_rows=num_rows, directions=first[0], jumps=first[1]
+            x=x, is_on_ground=is_on_ground, num_rows=num_rows, directions=directions, jumps=jumps
         )
 
     def _choose(self, row: int) -> tuple[Grid, Grid]:
@@ -231,6 +232,7 @@ class _Run:
         self._is_on_ground &= ~starts
         self._jumped_row = np.where(starts & (self._jumped_row < 0), self._row, self._jumped_row)
         self._press_s = np.where(starts, 0.0, self._press_s - _DT)
+        self._is_cut &= ~starts
 
     def _move(self, direction: Grid, is_held: Grid) -> None:
         self._jump(is_held)
@@ -245,7 +247,9 @@ class _Run:
         slowed = np.where(self._is_on_ground & (speed < _START_SPEED), 0.0, slowed)
         vx = np.where(is_pushed, vx + direction * gain * _DT, slowed)
         self._vx = np.clip(vx, -_RUN_SPEED, _RUN_SPEED) * self._alive
-        factor = np.where((vy < 0) & ~is_held, _EARLY_APEX, 1.0)
+        # Who lets go of the button while he rises does so for good.
+        self._is_cut = (self._is_cut | ~is_held) & (vy < 0)
+        factor = np.where(self._is_cut, _EARLY_APEX, 1.0)
         self._vy = np.where(self._alive, vy + _GRAVITY * factor * _DT, 0.0)
         self._go_sideways()
         self._go_up_or_down((vy + self._vy) / 2 * _DT)
@@ -275,6 +279,10 @@ class _Run:
         right = self._vx > 0
         edge = np.where(right, x + width, x)
         is_blocked = self._solid[self._find(edge, self._y + self._depths)].any(axis=0) | (x < 0)
+        # A ledge that is only just reached is as good as missed.
+        foot = self._y + self._tux.height + _LEDGE
+        is_ledge = self._solid[self._find(edge, foot)] & (self._vy > 0)
+        is_blocked |= is_ledge & ~self._solid[self._find(x + width / 2, foot)]
         wall = np.floor(edge * (1 / TILE)) * TILE
         against = np.where(right, wall - width - 0.1, wall + TILE + 0.1)
         is_blocked &= self._vx != 0
@@ -329,10 +337,10 @@ class _Run:
         # The lowest place of the feet in this step: what rises has just been there.
         foot = own_y + self._tux.height
         touches = (
-            (own_x < x + width - _MARGIN)
-            & (own_x + self._tux.width > x + _MARGIN)
-            & (own_y < y + height - _MARGIN)
-            & (foot + np.maximum(-vy, 0) * _DT > y + _MARGIN)
+            (own_x < x + width + _BERTH)
+            & (own_x + self._tux.width > x - _BERTH)
+            & (own_y < y + height)
+            & (foot + np.maximum(-vy, 0) * _DT > y)
             & ~self._is_beaten
             & self._alive[:, None]
         )
@@ -361,8 +369,10 @@ def _foresee_enemy(level: Level, enemy: Enemy) -> list[tuple[float, float]]:
             foot = y + enemy.height
             top = foot // TILE * TILE
             middle = x + enemy.width / 2
-            if vy >= 0 and foot - top < TILE * 0.9 and (
-                _is_tile(level.solid, middle, foot) or _is_tile(level.platform, middle, foot)
+            if (
+                vy >= 0
+                and foot - top < TILE * 0.9
+                and (_is_tile(level.solid, middle, foot) or _is_tile(level.platform, middle, foot))
             ):
                 y, vy = top - enemy.height, -enemy.bounce_speed
             elif vy >= 0 and _has_slope(level, middle, foot):
