@@ -49,8 +49,8 @@ class Level:
     """Solid for what comes from above only."""
     hurts: Grid
     rise: Grid
-    """Height of a slope's ground above the tile's lower edge, at its left and right edge, (y, x, 2);
-    NaN where there is none."""
+    """Height of a slope's ground above the tile's lower edge, at its left and right edge,
+    (y, x, 2); NaN where there is none."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,11 +9,8 @@ import pytest
 
 from nitrogen_train.games.base import Frame, random_player
 from nitrogen_train.games.linux.supertux import SuperTux
-from nitrogen_train.games.native.game import find_missing
 
-pytestmark = pytest.mark.skipif(
-    bool(find_missing(SuperTux.native_spec)), reason=find_missing(SuperTux.native_spec)
-)
+pytestmark = pytest.mark.skipif(bool(SuperTux.find_missing()), reason=SuperTux.find_missing())
 
 NUM_ROWS = 100
 
@@ -64,6 +61,7 @@ def test_what_follows_a_restored_state_is_what_followed_it_before(game: SuperTux
     assert rewards == rewards_again
 
 
+@pytest.mark.full
 def test_the_expert_runs_where_random_presses_do_not_get(game: SuperTux) -> None:
     game.reset(seed=0)
     by_chance = sum(_play_at_random(game, 60)[1])
