@@ -24,6 +24,7 @@ GAMES: dict[str, str] = {
     "neverball": "nitrogen_train.games.linux.neverball:Neverball",
     "neverputt": "nitrogen_train.games.linux.neverputt:Neverputt",
     "pekka": "nitrogen_train.games.linux.pekka:Pekka",
+    "supertux": "nitrogen_train.games.linux.supertux:SuperTux",
     "supertuxkart": "nitrogen_train.games.linux.supertuxkart:SuperTuxKart",
     "toppler": "nitrogen_train.games.linux.toppler:Toppler",
 }
