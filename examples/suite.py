@@ -21,8 +21,12 @@ from nitrogen_train.runtime.interrupts import announce
 
 EPISODES = {
     "blobby": 24,
+    "carracing": 24,
+    "doom_corridor": 80,
     "doom_defend": 48,
     "doom_gather": 20,
+    "maelstrom": 24,
+    "supertuxkart": 34,
 }
 """Recorded, by game."""
 WEIGHTS = {"doom_defend": 2}

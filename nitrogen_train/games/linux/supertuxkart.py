@@ -94,7 +94,8 @@ class SuperTuxKart(NativeGame):
             name: text.replace("{kart}", kart) for name, text in super().write_files(seed).items()
         }
 
-    def _walk_menu(self, process: GameProcess) -> None:
+    def walk_menu(self, process: GameProcess, *, level: str, seed: int) -> None:
+        """Wait for the race, and give the kart to the gamepad without its menu of players."""
         memory = GameMemory(process, builds=_BUILDS)
         for _ in range(MAX_START_PRESENTS):
             process.step({})
@@ -107,7 +108,7 @@ class SuperTuxKart(NativeGame):
         pad = _follow(memory, known["inputs"], known["inputs.devices"], known["devices.pads"], 0)
         player = _follow(memory, known["states"], known["states.players"], 0)
         process.write_memory(pad + known["pad.player"], struct.pack("<Q", player))
-        super()._walk_menu(process)
+        super().walk_menu(process, level=level, seed=seed)
 
     def start_episode(self) -> None:
         """Find the kart, and the driveline of the track."""

@@ -244,9 +244,7 @@ _DONE: Place = (-1, -1, False)
 _Futures = Sequence[Sequence[Robot | None]]
 
 
-def _list_options(
-    tower: Tower, futures: _Futures, node: _Node
-) -> Iterator[tuple[Move, int]]:
+def _list_options(tower: Tower, futures: _Futures, node: _Node) -> Iterator[tuple[Move, int]]:
     """List moves, each with the robots that are shot by then."""
     for move in tower.moves(node.place):
         yield move, node.shot

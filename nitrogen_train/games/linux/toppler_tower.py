@@ -155,9 +155,7 @@ class Tower:
         path += [_HIDDEN] * within + [(behind, level)] * after
         yield self._settle("up", path, behind, level, True)
 
-    def _jump(
-        self, press: str, rises: tuple[int, ...], angle: int, height: int, side: int
-    ) -> Move:
+    def _jump(self, press: str, rises: tuple[int, ...], angle: int, height: int, side: int) -> Move:
         path = [(angle, height)]
         for rise in rises:
             if self.fits(angle + side, height):
@@ -305,7 +303,6 @@ def read_tower(cells: bytes, *, is_hopeful: bool = False) -> Tower:
     return Tower(cells, is_hopeful=is_hopeful)
 
 
-
 class Guide:
     """The ways to the target door of a tower, found out as places are asked for."""
 
@@ -399,7 +396,9 @@ def _follow(tower: Tower, robot: Robot, ticks: int) -> Iterator[Robot | None]:
         if robot.kind == _APPEARING:
             is_ready = robot.age >= 6
             robot = replace(
-                robot, kind=robot.becomes if is_ready else robot.kind, age=0 if is_ready else robot.age + 1
+                robot,
+                kind=robot.becomes if is_ready else robot.kind,
+                age=0 if is_ready else robot.age + 1,
             )
             yield None
             continue
