@@ -46,8 +46,8 @@ class MenuStep:
     wait: int = 10
     """Frames afterwards in which nothing is held."""
     random_wait: int = 0
-    """At most so many frames more, drawn by the seed: for games whose dice follow from when a key is
-    pressed."""
+    """At most so many frames more, drawn by the seed: for games whose dice follow from when a key
+    is pressed."""
     times: int = 1
 
 
@@ -104,8 +104,8 @@ class NativeSpec:
     menu: tuple[MenuStep, ...] = ()
     """The way to the first frame."""
     drops_threads: bool = False
-    """Saved states have the main thread alone: only if during play the game needs no other, as those
-    for sound, for the network, and for loading."""
+    """Saved states have the main thread alone: only if during play the game needs no other, as
+    those for sound, for the network and for loading."""
     levels: tuple[str, ...] = ()
     """What stands for `{level}` in command, files and environment, by seed; held-out seeds have the
     last `num_heldout_levels` of them."""
@@ -269,14 +269,15 @@ def _build(kind: Any, raw: Any, *, place: str) -> Any:  # noqa: ANN401 - a file 
         return tuple(_build(each, value, place=f"{place}[{i}]") for i, value in enumerate(values))
     if isinstance(raw, dict) and (origin is not None or kind is Controls):
         return _build_mapping(arguments, raw, place=place)
-    if kind is float and isinstance(raw, int) and not isinstance(raw, bool):
-        return float(raw)
-    if kind is str and isinstance(raw, int | float):
-        return str(raw)
-    if kind is bool and isinstance(raw, bool):
-        return raw
-    if not isinstance(kind, type) or not isinstance(raw, kind) or isinstance(raw, bool):
-        expected = "a mapping" if origin else kind.__name__
+    return _build_scalar(kind, raw, place=place)
+
+
+def _build_scalar(kind: Any, raw: Any, *, place: str) -> Any:  # noqa: ANN401
+    is_number = isinstance(raw, int | float) and not isinstance(raw, bool)
+    if is_number and kind in (float, str):
+        return kind(raw)
+    if not isinstance(kind, type) or not isinstance(raw, kind) or (kind is int and not is_number):
+        expected = kind.__name__ if isinstance(kind, type) else "a mapping"
         raise ValueError(f"{place} is {raw!r}, expected {expected}")
     return raw
 
