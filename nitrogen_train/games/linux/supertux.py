@@ -140,7 +140,10 @@ class SuperTux(NativeGame):
     def expert(self) -> Controls:
         """Run to the right; jump or wait where else a pit, a wall or an enemy would end the run."""
         level, tux, enemies = self._see()
-        outlook = foresee(level, tux, enemies, _PLANS)
+        outlook = foresee(level, tux, enemies, _PLANS, care=1.0)
+        if (outlook.num_rows < _SAFE_ROWS).all():
+            # It is close: see what may just do.
+            outlook = foresee(level, tux, enemies, _PLANS, care=0.0)
         best = int(np.argmax(_rate(outlook, is_falling=tux.vy > 0 and not tux.is_on_ground)))
         direction = int(outlook.directions[best])
         return {

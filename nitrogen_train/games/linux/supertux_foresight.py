@@ -145,17 +145,34 @@ class Outlook:
     jumps: Grid = field(repr=False)
 
 
-def foresee(level: Level, tux: Tux, enemies: list[Enemy], plans: list[Plan]) -> Outlook:
-    """Follow each plan to the horizon."""
-    return _Run(level, tux, enemies, plans).follow()
+def foresee(
+    level: Level, tux: Tux, enemies: list[Enemy], plans: list[Plan], *, care: float
+) -> Outlook:
+    """Follow each plan to the horizon.
+
+    Args:
+        level: What is solid and what hurts, now.
+        tux: How he moves now.
+        enemies: Those that are near.
+        plans: What is compared.
+        care: 1 counts a near miss as a hit, 0 leaves no margin.
+    """
+    return _Run(level, tux, enemies, plans, care).follow()
 
 
 class _Run:
     """The state of all plans, side by side."""
 
-    def __init__(self, level: Level, tux: Tux, enemies: list[Enemy], plans: list[Plan]) -> None:
+    def __init__(
+        self,
+        level: Level,
+        tux: Tux,
+        enemies: list[Enemy],
+        plans: list[Plan],
+        care: float,
+    ) -> None:
         n = len(plans)
-        self._level, self._tux = level, tux
+        self._level, self._tux, self._care = level, tux, care
         self._x, self._y = np.full(n, tux.x), np.full(n, tux.y)
         self._vx, self._vy = np.full(n, tux.vx), np.full(n, tux.vy)
         self._is_on_ground = np.full(n, tux.is_on_ground)
@@ -280,7 +297,7 @@ class _Run:
         edge = np.where(right, x + width, x)
         is_blocked = self._solid[self._find(edge, self._y + self._depths)].any(axis=0) | (x < 0)
         # A ledge that is only just reached is as good as missed.
-        foot = self._y + self._tux.height + _LEDGE
+        foot = self._y + self._tux.height + _LEDGE * self._care
         is_ledge = self._solid[self._find(edge, foot)] & (self._vy > 0)
         is_blocked |= is_ledge & ~self._solid[self._find(x + width / 2, foot)]
         wall = np.floor(edge * (1 / TILE)) * TILE
@@ -335,12 +352,12 @@ class _Run:
         x, y = self._enemy_paths[:, step].T
         own_x, own_y, vy = self._x[:, None], self._y[:, None], self._vy[:, None]
         # The lowest place of the feet in this step: what rises has just been there.
-        foot = own_y + self._tux.height
+        foot, berth = own_y + self._tux.height, _BERTH * self._care
         touches = (
-            (own_x < x + width + _BERTH)
-            & (own_x + self._tux.width > x - _BERTH)
+            (own_x < x + width + berth)
+            & (own_x + self._tux.width > x - berth)
             & (own_y < y + height)
-            & (foot + np.maximum(-vy, 0) * _DT > y)
+            & (foot + np.maximum(-vy, 0) * _DT * self._care > y)
             & ~self._is_beaten
             & self._alive[:, None]
         )
