@@ -26,12 +26,12 @@ EPISODES = {
     "doom_defend": 48,
     "doom_gather": 20,
     "maelstrom": 24,
-    "supertuxkart": 34,
+    "supertuxkart": 24,
 }
 """Recorded, by game."""
 WEIGHTS = {"doom_defend": 2}
 """Of the games whose share of the samples is not 1."""
-HELDOUT_EPISODES = 20
+HELDOUT_EPISODES = 10
 _NUM_RESAMPLES = 10_000
 
 

@@ -104,8 +104,8 @@ class NativeSpec:
     menu: tuple[MenuStep, ...] = ()
     """The way to the first frame."""
     drops_threads: bool = False
-    """Saved states have the main thread alone: only if during play the game needs no other, as
-    those for sound, for the network and for loading."""
+    """Every frame waits until the game's other threads sleep, and saved states have the main thread
+    alone: for a game that needs the others, as for sound and loading, not to play on."""
     levels: tuple[str, ...] = ()
     """What stands for `{level}` in command, files and environment, by seed; held-out seeds have the
     last `num_heldout_levels` of them."""

@@ -109,10 +109,20 @@ static bool others_sleep(void) {
     return false;
 }
 
+static bool drops_threads(void) {
+    static int drops = -1;
+    if (drops < 0)
+        drops = session_number("NITROGEN_DROP_THREADS", 0) != 0;
+    return drops;
+}
+
 struct picture *session_begin_present(void) {
     if (!session_is_open())
         return NULL;
     presents++;
+    /* Work that they do beside the main thread is done by the same frame in every run. */
+    if (drops_threads() && !is_alone)
+        others_sleep();
     if (--presents_to_go)
         return NULL;
     if (!picture.pixels) {
@@ -191,7 +201,7 @@ static void sleep_until_restored(int channel) {
 static void save(int channel) {
     struct reply reply = {.kind = REPLY_SAVED};
     uint32_t num_threads = session_count_threads();
-    if (num_threads > 1 && !(session_number("NITROGEN_DROP_THREADS", 0) && others_sleep())) {
+    if (num_threads > 1 && !(drops_threads() && others_sleep())) {
         reply.kind = REPLY_REFUSED;
         snprintf(reply.reason, sizeof reply.reason, "%u threads", num_threads);
     } else {
