@@ -1,6 +1,6 @@
 """The ways through a level of Pekka Kana 2, over its tiles.
 
-    walls, exits ─► steps, jumps and falls from tile to tile ─► how far the exit is from each
+walls, exits ─► steps, jumps and falls from tile to tile ─► how far the exit is from each
 """
 
 import heapq

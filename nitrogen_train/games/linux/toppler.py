@@ -162,7 +162,7 @@ _Sight = tuple[tuple[int, int] | None, ...]
 
 @lru_cache(maxsize=16)
 def _guide_to(cells: bytes, *, is_hopeful: bool = False) -> Guide:
-    return Guide(read_tower(cells, is_hopeful=is_hopeful))
+    return Guide(read_tower(cells, is_map=True, is_hopeful=is_hopeful))
 
 
 def _cost(guide: Guide, move: Move) -> int:
@@ -244,9 +244,7 @@ _DONE: Place = (-1, -1, False)
 _Futures = Sequence[Sequence[Robot | None]]
 
 
-def _list_options(
-    tower: Tower, futures: _Futures, node: _Node
-) -> Iterator[tuple[Move, int]]:
+def _list_options(tower: Tower, futures: _Futures, node: _Node) -> Iterator[tuple[Move, int]]:
     """List moves, each with the robots that are shot by then."""
     for move in tower.moves(node.place):
         yield move, node.shot

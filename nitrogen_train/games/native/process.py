@@ -111,6 +111,9 @@ class SavedState:
     pixels: bytes
     """The frame that it shows, as it is in memory."""
 
+    def __del__(self) -> None:
+        self.channel.close()
+
 
 class GameProcess:
     """A running game, at the end of a frame."""
