@@ -162,7 +162,7 @@ _Sight = tuple[tuple[int, int] | None, ...]
 
 @lru_cache(maxsize=16)
 def _guide_to(cells: bytes, *, is_hopeful: bool = False) -> Guide:
-    return Guide(read_tower(cells, is_hopeful=is_hopeful))
+    return Guide(read_tower(cells, is_map=True, is_hopeful=is_hopeful))
 
 
 def _cost(guide: Guide, move: Move) -> int:

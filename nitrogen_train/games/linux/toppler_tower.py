@@ -21,6 +21,8 @@ _PLATFORMS = (12, 13, 14, 15, 22, 23, 24, 27, 28)
 _STICKS = (11, 19, 20, 21, 25, 26)
 _STATIONS = (1, 2, 3, 19, 20, 21, 22, 23, 24, 27, 28)
 _LIFTS_UP, _LIFTS_DOWN = (23, 24), (22, 23)
+_STOPS = (1, 2)
+_MAP_UP, _MAP_DOWN = (2, *_LIFTS_UP), (*_STOPS, *_LIFTS_DOWN)
 _DOORS = (17, 18, 25)
 _BEARING = (*_PLATFORMS, *_STICKS, BOX)
 _LEAP = (3, 2, 2, 1, 1, 0, 0, -1, -1, -2, -2, -3)
@@ -58,18 +60,19 @@ class Move:
 class Tower:
     """A tower as it is at one moment."""
 
-    def __init__(self, cells: bytes, *, is_hopeful: bool = False) -> None:
+    def __init__(self, cells: bytes, *, is_map: bool = False, is_hopeful: bool = False) -> None:
         """Read the cells, row by row from the water up.
 
         Args:
             cells: One byte each.
+            is_map: Lifts count as being at each of their stops: the climber rides them there.
             is_hopeful: Lifts pass vanishing steps: the climber falls through them to the lift.
         """
         grid = np.frombuffer(cells, np.uint8).reshape(-1, COLUMNS)
         # What is above the top is empty.
         rows = int(np.flatnonzero(grid.any(1)).max(initial=0)) + 16
         grid = np.vstack([grid, np.zeros((16, COLUMNS), np.uint8)])[:rows]
-        self._bytes, self._is_hopeful = cells, is_hopeful
+        self._bytes, self._is_map, self._is_hopeful = cells, is_map, is_hopeful
         self.rows = rows
         self.cells: list[list[int]] = grid.tolist()
         self._fits = _find_room(grid)
@@ -87,7 +90,7 @@ class Tower:
     def moves(self, place: Place) -> tuple[Move, ...]:
         """List what the climber can do where it stands."""
         if place not in self._moves:
-            self._moves[place] = tuple(self._list_moves(*place))
+            self._moves[place] = tuple(self._list_moves(place))
         return self._moves[place]
 
     def wait(self, place: Place) -> Move:
@@ -96,26 +99,29 @@ class Tower:
         slide = _SLIDING.get(self.under(angle - (not looks_right), height), 0)
         if slide and self.fits(angle + slide, height):
             angle = (angle + slide) % AROUND
-        return self._settle("wait", [(angle, height)], angle, height, looks_right)
+        return self._settle("wait", [(angle, height)], (angle, height, looks_right))
 
-    def _list_moves(self, angle: int, height: int, looks_right: bool) -> Iterator[Move]:
+    def _list_moves(self, place: Place) -> Iterator[Move]:
+        angle, height, looks_right = place
         side = 1 if looks_right else -1
         name, other = ("right", "left") if looks_right else ("left", "right")
         here = (angle, height)
-        yield self._settle(other, [here] * _TURN_TICKS, angle, height, not looks_right)
+        yield self._settle(other, [here] * _TURN_TICKS, (angle, height, not looks_right))
         if self.fits(angle + side, height):
             ahead = (angle + side) % AROUND
-            yield self._settle(name, [(ahead, height)], ahead, height, looks_right)
+            yield self._settle(name, [(ahead, height)], (ahead, height, looks_right))
         else:
             yield self._jump(name, _STEP, angle, height, side)
         yield self._jump(f"jump_{name}", _LEAP, angle, height, side)
-        yield from self._ride(angle, height, looks_right)
-        yield from self._enter(angle, height, looks_right)
+        yield from self._ride(place)
+        yield from self._enter(place)
 
-    def _ride(self, angle: int, height: int, looks_right: bool) -> Iterator[Move]:
+    def _ride(self, place: Place) -> Iterator[Move]:
+        angle, height, looks_right = place
         column, row = angle // 8, height // 4 - 1
         cell = self.cells[row][column]
-        for press, kinds, step in (("up", _LIFTS_UP, 1), ("down", _LIFTS_DOWN, -1)):
+        ups, downs = (_MAP_UP, _MAP_DOWN) if self._is_map else (_LIFTS_UP, _LIFTS_DOWN)
+        for press, kinds, step in (("up", ups, 1), ("down", downs, -1)):
             if cell not in kinds:
                 continue
             stop = row + step
@@ -139,7 +145,8 @@ class Tower:
     def _without_vanishing(self) -> "Tower":
         return read_tower(self._bytes.replace(bytes([VANISHING]), b"\0"))
 
-    def _enter(self, angle: int, height: int, looks_right: bool) -> Iterator[Move]:
+    def _enter(self, place: Place) -> Iterator[Move]:
+        angle, height, looks_right = place
         column, row = angle // 8, height // 4
         if not all(self.cells[row + each][column] in _DOORS for each in range(3)):
             return
@@ -153,7 +160,7 @@ class Tower:
         before, within, after = _DOOR_TICKS
         path = [(centre, height)] * (before + abs(angle - centre))
         path += [_HIDDEN] * within + [(behind, level)] * after
-        yield self._settle("up", path, behind, level, True)
+        yield self._settle("up", path, (behind, level, True))
 
     def _jump(self, press: str, rises: tuple[int, ...], angle: int, height: int, side: int) -> Move:
         path = [(angle, height)]
@@ -168,33 +175,33 @@ class Tower:
             if height < 0:
                 return Move(press, tuple(path), None)
             if rise < 0 and reached != rise:
-                return self._settle(press, path, angle, height, side > 0)
+                return self._settle(press, path, (angle, height, side > 0))
         if not self._may_be(angle, height - 1):
             path += [(angle, height)] * _LAND_TICKS
-            return self._settle(press, path, angle, height, side > 0)
+            return self._settle(press, path, (angle, height, side > 0))
         height -= 1
         path[-1] = (angle, height)
-        return self._fall(press, path, angle, height, side > 0, speed=3, drift=0)
+        return self._fall(press, path, (angle, height, side > 0), speed=3, drift=0)
 
     def _may_be(self, angle: int, height: int) -> bool:
         return height < 0 or self.fits(angle, height)
 
-    def _settle(
-        self, press: str, path: list[tuple[int, int]], angle: int, height: int, looks_right: bool
-    ) -> Move:
+    def _settle(self, press: str, path: list[tuple[int, int]], place: Place) -> Move:
         """End a move where the climber stands, or let it fall."""
-        drift = self.find_drift(angle, height, looks_right)
+        angle, height, _ = place
+        drift = self.find_drift(place)
         if drift is None:
-            return Move(press, tuple(path), (angle, height, looks_right))
+            return Move(press, tuple(path), place)
         if self.under(angle, height) == VANISHING:
-            place = (height // 4 - 1) * COLUMNS + angle // 8
-            gone = read_tower(self._bytes[:place] + b"\0" + self._bytes[place + 1 :])
-            return gone._settle(press, path, angle, height, looks_right)
-        path = [*path, (angle, height)]
-        return self._fall(press, path, angle, height, looks_right, speed=1, drift=drift)
+            cell = (height // 4 - 1) * COLUMNS + angle // 8
+            cells = self._bytes[:cell] + b"\0" + self._bytes[cell + 1 :]
+            gone = read_tower(cells, is_map=self._is_map, is_hopeful=self._is_hopeful)
+            return gone._settle(press, path, place)
+        return self._fall(press, [*path, (angle, height)], place, speed=1, drift=drift)
 
-    def find_drift(self, angle: int, height: int, looks_right: bool) -> int | None:
+    def find_drift(self, place: Place) -> int | None:
         """Say where it falls to, -1 left, 1 right, 0 straight down; None: it stands."""
+        angle, height, looks_right = place
         if height < 4:
             return 0
         column = (angle - 6) // 8
@@ -220,19 +227,12 @@ class Tower:
         cell = self.cells[height // 4 - 1][column]
         if cell == VANISHING:
             return column != angle // 8 % COLUMNS
-        return cell in _BEARING
+        return cell in _BEARING or (self._is_map and cell in _STOPS)
 
     def _fall(
-        self,
-        press: str,
-        path: list[tuple[int, int]],
-        angle: int,
-        height: int,
-        looks_right: bool,
-        *,
-        speed: int,
-        drift: int,
+        self, press: str, path: list[tuple[int, int]], place: Place, *, speed: int, drift: int
     ) -> Move:
+        angle, height, looks_right = place
         ticks = -1
         path = list(path)
         while len(path) < _MAX_FALL_TICKS:
@@ -252,7 +252,7 @@ class Tower:
                 speed = min(4, reached + 1)
             elif drift == 0 or ticks >= 2:
                 path.append((angle, height))
-                return self._settle(press, path, angle, height, looks_right)
+                return self._settle(press, path, (angle, height, looks_right))
             else:
                 speed = 1
         return Move(press, tuple(path), None)
@@ -298,9 +298,9 @@ def _find_room_of_robots(grid: np.ndarray) -> list[list[bool]]:
 
 
 @lru_cache(maxsize=256)
-def read_tower(cells: bytes, *, is_hopeful: bool = False) -> Tower:
+def read_tower(cells: bytes, *, is_map: bool = False, is_hopeful: bool = False) -> Tower:
     """Keep what was found out of a tower that stays as it is."""
-    return Tower(cells, is_hopeful=is_hopeful)
+    return Tower(cells, is_map=is_map, is_hopeful=is_hopeful)
 
 
 class Guide:
