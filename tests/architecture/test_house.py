@@ -6,8 +6,9 @@ HOUSE = measure()
 
 
 def test_the_source_stays_small() -> None:
-    assert HOUSE.num_files <= 243, HOUSE.describe()
-    assert HOUSE.num_lines <= 57_700, HOUSE.describe()
+    # Native games are some 300 lines each, most of it what their experts read and think.
+    assert HOUSE.num_files <= 266, HOUSE.describe()
+    assert HOUSE.num_lines <= 63_300, HOUSE.describe()
 
 
 def test_few_modules_have_one_importer() -> None:
@@ -18,7 +19,8 @@ def test_few_modules_have_one_importer() -> None:
 
 
 def test_train_reaches_few_files() -> None:
-    assert len(HOUSE.closure_of_train) <= 67, HOUSE.describe()
+    # Of these four name native games by their files: a run says which of its games can be played.
+    assert len(HOUSE.closure_of_train) <= 71, HOUSE.describe()
 
 
 def test_the_first_page_of_the_package_is_short() -> None:

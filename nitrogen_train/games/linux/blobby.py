@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from nitrogen_train.actions import Controls
-from nitrogen_train.games.native.game import NativeGame, Progress
+from nitrogen_train.games.native.game import GameProgress, NativeGame
 from nitrogen_train.games.native.spec import NativeSpec, read_spec
 
 _NUMBER = re.compile(r"Lua Debug: (\S+)\n")
@@ -57,10 +57,10 @@ class Blobby(NativeGame):
         """Nothing is known of the court until the opponent tells it."""
         self.memory["court"] = None
 
-    def read_progress(self) -> Progress:
+    def read_progress(self) -> GameProgress:
         """Count the points won less those lost; the minute ends the match."""
         court = self._look()
-        return Progress(score=None if court is None else court.won - court.lost)
+        return GameProgress(score=None if court is None else court.won - court.lost)
 
     def _look(self) -> Court | None:
         """Read what the opponent has told since, and keep it."""

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from nitrogen_train.actions import Controls
-from nitrogen_train.games.native.game import NativeGame, Progress
+from nitrogen_train.games.native.game import GameProgress, NativeGame
 from nitrogen_train.games.native.memory import GameMemory
 from nitrogen_train.games.native.spec import read_spec
 
@@ -55,12 +55,12 @@ class KoboDeluxe(NativeGame):
         self._numbers = GameMemory(self.process, builds=_BUILDS)
         self.memory["direction"] = 0
 
-    def read_progress(self) -> Progress:
+    def read_progress(self) -> GameProgress:
         """Read the points, and whether the ship still flies."""
         places = self._numbers.known
         (score,) = self._numbers.read("<i", places["score"])
         (is_alive,) = self._numbers.read("<i", places["is_alive"])
-        return Progress(score=float(score), is_over=not is_alive)
+        return GameProgress(score=float(score), is_over=not is_alive)
 
     def expert(self) -> Controls:
         """Turn where the next second is safe and a part of a base comes into the line of fire."""

@@ -6,7 +6,7 @@ from typing import ClassVar
 import numpy as np
 
 from nitrogen_train.actions import Controls
-from nitrogen_train.games.native.game import NativeGame, Progress
+from nitrogen_train.games.native.game import GameProgress, NativeGame
 from nitrogen_train.games.native.memory import GameMemory
 from nitrogen_train.games.native.spec import read_spec
 
@@ -78,12 +78,12 @@ class Maelstrom(NativeGame):
         (player,) = self._numbers.read("<Q", self._numbers.known["player"])
         return self._numbers.read_at(layout, player + place)
 
-    def read_progress(self) -> Progress:
+    def read_progress(self) -> GameProgress:
         """Read the points, and whether the ship is lost."""
         (is_there,) = self._read_player("<i", _IS_THERE)
         (explodes,) = self._read_player("<i", _EXPLODES)
         (score,) = self._read_player("<i", _SCORE)
-        return Progress(score=float(score), is_over=bool(explodes or not is_there))
+        return GameProgress(score=float(score), is_over=bool(explodes or not is_there))
 
     def expert(self) -> Controls:
         """Turn to where a shot meets a target and fire; hold the shield up against what is near.

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from nitrogen_train.actions import Controls
-from nitrogen_train.games.native.game import NativeGame, Progress
+from nitrogen_train.games.native.game import GameProgress, NativeGame
 from nitrogen_train.games.native.memory import GameMemory
 from nitrogen_train.games.native.spec import NativeSpec, read_spec
 
@@ -124,7 +124,7 @@ class MrBoom(NativeGame):
         (data,) = self._memory.read(f"{_SIZE}s", self._memory.known)
         return _parse(data)
 
-    def read_progress(self) -> Progress:
+    def read_progress(self) -> GameProgress:
         """Count the bricks that the player's bombs blew up, and the opponents it has outlived."""
         before: Match = self.memory["match"]
         match = self.memory["match"] = self._look()
@@ -132,7 +132,7 @@ class MrBoom(NativeGame):
         if match.alive[0]:
             self.memory["num_out"] = match.alive[1:].count(False)
         num_out: int = self.memory["num_out"]
-        return Progress(
+        return GameProgress(
             score=self.memory["bricks"] + _POINTS_PER_OPPONENT * num_out,
             is_over=not match.alive[0] or num_out == _NUM_PLAYERS - 1,
         )

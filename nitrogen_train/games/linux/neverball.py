@@ -8,12 +8,12 @@ from nitrogen_train.actions import Controls
 from nitrogen_train.games.linux.neverball_level import (
     VOID,
     Ball,
+    BallLevel,
     FloorMap,
-    Level,
     Place,
     flatten,
 )
-from nitrogen_train.games.native.game import NativeGame, Progress
+from nitrogen_train.games.native.game import GameProgress, NativeGame
 from nitrogen_train.games.native.memory import GameMemory
 from nitrogen_train.games.native.spec import read_spec
 
@@ -52,18 +52,18 @@ class Neverball(NativeGame):
         """Find the level in the game's memory."""
         self._memory = GameMemory(self.process, builds=_BUILDS)
         self._known: dict[str, int] = self._memory.known
-        self._level = Level(self._memory, self._known["level"])
+        self._level = BallLevel(self._memory, self._known["level"])
         self._floor: FloorMap | None = None
         self.memory |= {"way": [], "plan_age": PLAN_ROWS}
 
     def _read(self, name: str) -> int:
         return self._memory.read("<i", self._known[name])[0]
 
-    def read_progress(self) -> Progress:
+    def read_progress(self) -> GameProgress:
         """Read coins and outcome of the level."""
         status = self._read("status")
         score = 50.0 * min(1.0, self._read("coins") / self._read("needed"))
-        return Progress(score=score + 50.0 * (status == _IN_GOAL), is_over=status != 0)
+        return GameProgress(score=score + 50.0 * (status == _IN_GOAL), is_over=status != 0)
 
     def expert(self) -> Controls:
         """Roll to the nearest coin, and to the goal once it is open, and brake before edges."""

@@ -33,7 +33,7 @@ class Ball:
     height: float
 
 
-class Level:
+class BallLevel:
     """What the engine keeps of the level that is played."""
 
     def __init__(self, memory: GameMemory, place: int) -> None:
@@ -87,7 +87,7 @@ class FloorMap:
 
     def __init__(
         self,
-        level: Level,
+        level: BallLevel,
         *,
         cell_m: float,
         step_m: float,

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from nitrogen_train.actions import Controls
-from nitrogen_train.games.linux.neverball_level import Ball, FloorMap, Level, Place
-from nitrogen_train.games.native.game import NativeGame, Progress
+from nitrogen_train.games.linux.neverball_level import Ball, BallLevel, FloorMap, Place
+from nitrogen_train.games.native.game import GameProgress, NativeGame
 from nitrogen_train.games.native.memory import GameMemory
 from nitrogen_train.games.native.spec import read_spec
 
@@ -55,7 +55,7 @@ class Neverputt(NativeGame):
         """Find the course in the game's memory."""
         self._memory = GameMemory(self.process, builds=_BUILDS)
         self._known = self._memory.known
-        self._level = Level(self._memory, self._known["level"])
+        self._level = BallLevel(self._memory, self._known["level"])
         self._hole = self._level.read_goals()[0]
         self._floor: FloorMap | None = None
         # The presses before the first frame may have left a putt under way: it is not counted.
@@ -79,7 +79,7 @@ class Neverputt(NativeGame):
     def _measure_distance(self) -> float:
         return float(np.linalg.norm(self._level.read_ball(_MINE).place - self._hole))
 
-    def read_progress(self) -> Progress:
+    def read_progress(self) -> GameProgress:
         """Read the strokes, and how near the ball has come to rest."""
         memory, screen = self.memory, self._read_screen()
         if screen == "stroke":
@@ -89,10 +89,10 @@ class Neverputt(NativeGame):
         memory["is_holed"] |= screen == "goal"
         if memory["is_holed"]:
             more = max(0, self._read_strokes() - memory["strokes"] - 1)
-            return Progress(score=max(40.0, 100.0 - 10.0 * more), is_over=True)
+            return GameProgress(score=max(40.0, 100.0 - 10.0 * more), is_over=True)
         first = memory["first_distance"]
         score = 20.0 * (1.0 - memory["nearest"] / first) if first else 0.0
-        return Progress(score=max(0.0, score), is_over=screen == "score")
+        return GameProgress(score=max(0.0, score), is_over=screen == "score")
 
     def expert(self) -> Controls:
         """Aim along the way to the hole, with power for what is in straight reach, and putt."""

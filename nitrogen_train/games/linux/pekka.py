@@ -15,7 +15,7 @@ from nitrogen_train.games.linux.pekka_map import (
     Ways,
     read_ways,
 )
-from nitrogen_train.games.native.game import NativeGame, Progress
+from nitrogen_train.games.native.game import GameProgress, NativeGame
 from nitrogen_train.games.native.memory import GameMemory
 from nitrogen_train.games.native.spec import read_spec
 
@@ -56,14 +56,14 @@ class Pekka(NativeGame):
         distance = self._ways().distance(self._place()) or 1
         self.memory |= {"start": distance, "nearest": distance}
 
-    def read_progress(self) -> Progress:
+    def read_progress(self) -> GameProgress:
         """Read how near the exit was; arriving and dying end the episode."""
         distance = self._ways().distance(self._place())
         if distance is not None:
             self.memory["nearest"] = min(self.memory["nearest"], distance)
         nearest, start = self.memory["nearest"], self.memory["start"]
         energy = self._read.read("<i", self._read.known["energy"])[0]
-        return Progress(score=100 * (1 - nearest / start), is_over=energy <= 0 or nearest == 0)
+        return GameProgress(score=100 * (1 - nearest / start), is_over=energy <= 0 or nearest == 0)
 
     def expert(self) -> Controls:
         """Steer along the shortest way over the tiles, and jump where it goes up or over a gap."""

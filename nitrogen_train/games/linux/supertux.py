@@ -12,13 +12,13 @@ from nitrogen_train.games.linux.supertux_foresight import (
     PRESS_S,
     TILE,
     Enemy,
-    Level,
     Outlook,
     Tux,
+    TuxLevel,
     foresee,
     list_plans,
 )
-from nitrogen_train.games.native.game import NativeGame, Progress
+from nitrogen_train.games.native.game import GameProgress, NativeGame
 from nitrogen_train.games.native.memory import GameMemory
 from nitrogen_train.games.native.process import GameError
 from nitrogen_train.games.native.spec import read_spec
@@ -92,7 +92,7 @@ class SuperTux(NativeGame):
         self.memory["held_rows"] = held_rows + 1 if action.get("SOUTH", False) else 0
         return super().step(action)
 
-    def read_progress(self) -> Progress:
+    def read_progress(self) -> GameProgress:
         """Read how far Tux has come."""
         player = self.memory["player"]
         left, *_ = self._read("<4f", player + _BOX)
@@ -100,7 +100,7 @@ class SuperTux(NativeGame):
         if not is_dying:
             self.memory["farthest"] = max(self.memory["farthest"], left)
         tiles = (self.memory["farthest"] - self.memory["start"]) / TILE
-        return Progress(
+        return GameProgress(
             score=tiles + GOAL_TILES * bool(is_winning), is_over=bool(is_dying or is_winning)
         )
 
@@ -152,7 +152,7 @@ class SuperTux(NativeGame):
             "SOUTH": bool(outlook.jumps[best]),
         }
 
-    def _see(self) -> tuple[Level, Tux, list[Enemy]]:
+    def _see(self) -> tuple[TuxLevel, Tux, list[Enemy]]:
         x, y, width, height = self._read("<4f", self.memory["player"] + _BOX)
         vx, vy = self._read("<2f", self.memory["player"] + _VELOCITY)
         (is_on_ground,) = self._read("<B", self.memory["player"] + _ON_GROUND)
@@ -198,10 +198,10 @@ class SuperTux(NativeGame):
                 upper, lower = int((top + 4) // TILE), int((top + high - 4) // TILE)
                 solid[max(upper, 0) : lower + 1, max(first, 0) : last + 1] = True
         tiles = self._tiles
-        level = Level(solid=solid, platform=tiles.platform, hurts=tiles.hurts, rise=tiles.rise)
+        level = TuxLevel(solid=solid, platform=tiles.platform, hurts=tiles.hurts, rise=tiles.rise)
         return level, tux, enemies
 
-    def _read_tiles(self) -> Level:
+    def _read_tiles(self) -> TuxLevel:
         """Read the tiles of the level, which stay as they are."""
         maps = [place for place, kind, _ in self._list_objects() if kind == "TileMap"]
         (tileset,) = self._read("<Q", maps[0] + _TILESET)
@@ -234,7 +234,7 @@ class SuperTux(NativeGame):
                     rise[where] = _SLOPES[shape]
                 elif flags & _IS_SOLID:
                     solid[where] = True
-        return Level(solid=solid, platform=platform, hurts=hurts, rise=rise)
+        return TuxLevel(solid=solid, platform=platform, hurts=hurts, rise=rise)
 
 
 def _rate(outlook: Outlook, *, is_falling: bool) -> np.ndarray[Any, np.dtype[np.float64]]:

@@ -41,7 +41,7 @@ Grid = np.ndarray[Any, np.dtype[Any]]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Level:
+class TuxLevel:
     """The tiles of a level, by row and column."""
 
     solid: Grid
@@ -87,7 +87,7 @@ class Enemy:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
+class TuxPlan:
     """A way to go on: maybe wait or go back, then run to the right with one or two jumps."""
 
     start: int = 1
@@ -104,29 +104,31 @@ class Plan:
     """The row of the second jump, after the landing of the first one."""
 
 
-RUN = Plan()
+RUN = TuxPlan()
 
 
-def list_plans() -> list[Plan]:
+def list_plans() -> list[TuxPlan]:
     """List the plans that are compared, the simplest first."""
     plans = [RUN]
     for jump in (0, 1, 2, 4, 7, 11):
         for hold in (1, 5, 10):
             for air, air_rows in ((1, HORIZON_ROWS), (0, 3), (-1, 4)):
                 plans += [
-                    Plan(jump_row=jump, hold_rows=hold, air=air, air_rows=air_rows, next_jump=again)
+                    TuxPlan(
+                        jump_row=jump, hold_rows=hold, air=air, air_rows=air_rows, next_jump=again
+                    )
                     for again in (HORIZON_ROWS, 0, 4)
                 ]
     for start, rows in ((0, 4), (-1, 5), (-1, 12)):
-        plans.append(Plan(start=start, start_rows=rows))
+        plans.append(TuxPlan(start=start, start_rows=rows))
         plans += [
-            Plan(start=start, start_rows=rows, jump_row=jump, hold_rows=10, next_jump=again)
+            TuxPlan(start=start, start_rows=rows, jump_row=jump, hold_rows=10, next_jump=again)
             for jump in (0, 3, 7)
             for again in (HORIZON_ROWS, 0)
         ]
     for jump in (0, 3):
-        plans.append(Plan(start=0, start_rows=HORIZON_ROWS, jump_row=jump, hold_rows=10))
-    plans.append(Plan(start=0, start_rows=HORIZON_ROWS))
+        plans.append(TuxPlan(start=0, start_rows=HORIZON_ROWS, jump_row=jump, hold_rows=10))
+    plans.append(TuxPlan(start=0, start_rows=HORIZON_ROWS))
     return plans
 
 
@@ -146,7 +148,7 @@ class Outlook:
 
 
 def foresee(
-    level: Level, tux: Tux, enemies: list[Enemy], plans: list[Plan], *, care: float
+    level: TuxLevel, tux: Tux, enemies: list[Enemy], plans: list[TuxPlan], *, care: float
 ) -> Outlook:
     """Follow each plan to the horizon.
 
@@ -165,10 +167,10 @@ class _Run:
 
     def __init__(
         self,
-        level: Level,
+        level: TuxLevel,
         tux: Tux,
         enemies: list[Enemy],
-        plans: list[Plan],
+        plans: list[TuxPlan],
         care: float,
     ) -> None:
         n = len(plans)
@@ -186,7 +188,7 @@ class _Run:
         self._jumped_again_row = np.full(n, -1)
         self._plans = {
             name: np.array([getattr(plan, name) for plan in plans])
-            for name in Plan.__dataclass_fields__
+            for name in TuxPlan.__dataclass_fields__
         }
         self._enemies = np.array([(e.width, e.height, e.can_be_jumped_on) for e in enemies])
         self._enemy_paths = np.array([_foresee_enemy(level, enemy) for enemy in enemies])
@@ -371,7 +373,7 @@ class _Run:
         self._is_on_ground &= ~bounces
 
 
-def _foresee_enemy(level: Level, enemy: Enemy) -> list[tuple[float, float]]:
+def _foresee_enemy(level: TuxLevel, enemy: Enemy) -> list[tuple[float, float]]:
     """Follow an enemy that walks, bounces or flies; it turns at walls."""
     x, y, vx, vy = enemy.x, enemy.y, enemy.vx, enemy.vy
     path = []
@@ -403,7 +405,7 @@ def _is_tile(grid: Grid, x: float, y: float) -> bool:
     return 0 <= row < grid.shape[0] and 0 <= column < grid.shape[1] and bool(grid[row, column])
 
 
-def _has_slope(level: Level, x: float, y: float) -> bool:
+def _has_slope(level: TuxLevel, x: float, y: float) -> bool:
     row, column = int(y // TILE), int(x // TILE)
     height, width = level.solid.shape
     return 0 <= row < height and 0 <= column < width and not np.isnan(level.rise[row, column, 0])

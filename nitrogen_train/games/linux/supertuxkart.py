@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from nitrogen_train.actions import Controls
-from nitrogen_train.games.native.game import NativeGame, Progress
+from nitrogen_train.games.native.game import GameProgress, NativeGame
 from nitrogen_train.games.native.memory import GameMemory
 from nitrogen_train.games.native.process import GameError, GameProcess
 from nitrogen_train.games.native.spec import read_spec
@@ -95,7 +95,11 @@ class SuperTuxKart(NativeGame):
         }
 
     def walk_menu(self, process: GameProcess, *, level: str, seed: int) -> None:
-        """Wait for the race, and give the kart to the gamepad without its menu of players."""
+        """Wait for the race, and give the kart to the gamepad without its menu of players.
+
+        Raises:
+            GameError: If no race begins.
+        """
         memory = GameMemory(process, builds=_BUILDS)
         for _ in range(MAX_START_PRESENTS):
             process.step({})
@@ -148,16 +152,16 @@ class SuperTuxKart(NativeGame):
                 bananas.append(((x, z), address))
         return bananas
 
-    def read_progress(self) -> Progress:
+    def read_progress(self) -> GameProgress:
         """Read how far the kart has come along the track from the start line.
 
         It starts behind the line, and until it has crossed it the game counts lap -1.
         """
         metres = self._read(self._way + self._known("way.metres"))
         if metres > -self._lap / 2:
-            return Progress(score=metres)
+            return GameProgress(score=metres)
         place = self._read(self._sector + self._known("sector.metres"))
-        return Progress(score=place - self._lap if place > self._lap / 2 else 0.0)
+        return GameProgress(score=place - self._lap if place > self._lap / 2 else 0.0)
 
     def _known(self, name: str) -> int:
         return self._memory.known[name]

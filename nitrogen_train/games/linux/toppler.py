@@ -24,7 +24,7 @@ from nitrogen_train.games.linux.toppler_tower import (
     predict,
     read_tower,
 )
-from nitrogen_train.games.native.game import NativeGame, Progress
+from nitrogen_train.games.native.game import GameProgress, NativeGame
 from nitrogen_train.games.native.memory import GameMemory
 from nitrogen_train.games.native.process import GameProcess
 from nitrogen_train.games.native.spec import read_spec, scancode
@@ -84,9 +84,9 @@ class Toppler(NativeGame):
         self.memory["last"] = "wait"
         self.memory["plan"] = []
 
-    def read_progress(self) -> Progress:
+    def read_progress(self) -> GameProgress:
         """Read the game's points; drowning and arriving end the episode."""
-        return Progress(
+        return GameProgress(
             score=self._number("points", "<I") - self.memory["start_points"],
             is_over=self._number("state") in (_DROWNS, _DROWNED, _ARRIVED),
         )

@@ -30,11 +30,11 @@ from nitrogen_train.games.native.build import build_hook, name_library
 from nitrogen_train.games.native.process import (
     SEARCH_PATH,
     GameError,
+    GameLaunch,
     GameProcess,
-    Launch,
     SavedState,
 )
-from nitrogen_train.games.native.spec import NativeSpec, Reading, read_spec, scancode
+from nitrogen_train.games.native.spec import NativeSpec, ScoreReading, read_spec, scancode
 from nitrogen_train.runtime.atomic_files import write_atomically
 
 RECORDING_SEEDS = range(0, 10_000)
@@ -46,7 +46,7 @@ _PAUSE_S = 0.05
 
 
 @dataclass(frozen=True, kw_only=True)
-class Progress:
+class GameProgress:
     """What is read of a running game."""
 
     score: float | None
@@ -158,7 +158,7 @@ class NativeGame(Game):
             for part in spec.command
         )
         process = GameProcess(
-            Launch(
+            GameLaunch(
                 name=spec.name,
                 command=tuple(command),
                 hook=self._hook,
@@ -260,7 +260,7 @@ class NativeGame(Game):
                 f"expected /{reading.score}/: does it wait in a menu?{self.process.quote_output()}"
             )
 
-    def read_progress(self) -> Progress:
+    def read_progress(self) -> GameProgress:
         """Read score and end; this one follows the spec's `reading`.
 
         Raises:
@@ -268,15 +268,15 @@ class NativeGame(Game):
         """
         reading = self.native_spec.reading
         if reading is None:
-            return Progress(score=0.0)
+            return GameProgress(score=0.0)
         text = self._read_text(reading)
         scores = [match["score"] for match in re.finditer(reading.score, text)]
-        return Progress(
+        return GameProgress(
             score=float(scores[-1]) if scores else self.memory["score"],
             is_over=bool(reading.over and re.search(reading.over, text)),
         )
 
-    def _read_text(self, reading: Reading) -> str:
+    def _read_text(self, reading: ScoreReading) -> str:
         """Read the new lines of what grows, or all of a file that is written anew."""
         if reading.source == "output":
             new = self.process.read_output()

@@ -71,7 +71,7 @@ class GameError(ChildProcessError):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Launch:
+class GameLaunch:
     """What starts a game."""
 
     name: str
@@ -122,7 +122,7 @@ class SavedState:
 class GameProcess:
     """A running game, at the end of a frame."""
 
-    def __init__(self, launch: Launch) -> None:
+    def __init__(self, launch: GameLaunch) -> None:
         """Start the game and wait for its first frame.
 
         Raises:
@@ -423,7 +423,7 @@ def _copy_program(program: Path, target: Path) -> None:
         temporary.chmod(0o755)
 
 
-def _environment(launch: Launch, files: tuple[int, int, int]) -> dict[str, str]:
+def _environment(launch: GameLaunch, files: tuple[int, int, int]) -> dict[str, str]:
     """Say all that the game's environment holds: little of ours, so that runs are alike."""
     kept = {name: os.environ[name] for name in ("LD_LIBRARY_PATH",) if name in os.environ}
     return {

@@ -52,7 +52,7 @@ class MenuStep:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reading:
+class ScoreReading:
     """Where score and end are read."""
 
     source: Literal["output", "log", "file"]
@@ -114,7 +114,7 @@ class NativeSpec:
     """At most so many rows of presses at random come before the first frame, drawn by the seed."""
     time_limit_s: float = 60.0
     """Length of an episode, in game time."""
-    reading: Reading | None = None
+    reading: ScoreReading | None = None
     score_meaning: str
     reference_score: float | None = None
     expert: tuple[Presses, ...] = ()
@@ -167,7 +167,7 @@ class NativeSpec:
         for key in keys:
             scancode(key)
 
-    def _check_reading(self, reading: Reading) -> None:
+    def _check_reading(self, reading: ScoreReading) -> None:
         if (reading.source != "output") != bool(reading.path):
             raise ValueError(
                 f"{self.name}: reading.path goes with source: log or file, and only there"

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from nitrogen_train.games.native.build import build_hook
-from nitrogen_train.games.native.process import GameProcess, Launch
+from nitrogen_train.games.native.process import GameLaunch, GameProcess
 
 TINY_GAME = Path(__file__).with_name("tiny_game.py")
 Start = Callable[..., GameProcess]
@@ -24,16 +24,16 @@ def hook() -> Path:
 
 
 @pytest.fixture
-def launch(hook: Path) -> Callable[..., Launch]:
-    def prepare(*ways: str, seed: int = 0, fps: float = 60) -> Launch:
+def launch(hook: Path) -> Callable[..., GameLaunch]:
+    def prepare(*ways: str, seed: int = 0, fps: float = 60) -> GameLaunch:
         command = (sys.executable, str(TINY_GAME), *ways)
-        return Launch(name="tiny", command=command, hook=hook, fps=fps, seed=seed)
+        return GameLaunch(name="tiny", command=command, hook=hook, fps=fps, seed=seed)
 
     return prepare
 
 
 @pytest.fixture
-def start(launch: Callable[..., Launch]) -> Iterator[Start]:
+def start(launch: Callable[..., GameLaunch]) -> Iterator[Start]:
     """Start the tiny game in some way, by seed; every one is ended after the test."""
     with ExitStack() as stack:
 

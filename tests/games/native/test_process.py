@@ -13,7 +13,7 @@ import pytest
 
 from nitrogen_train.actions import Controls
 from nitrogen_train.games.native import process as process_module
-from nitrogen_train.games.native.process import GameError, GameProcess, Launch
+from nitrogen_train.games.native.process import GameError, GameLaunch, GameProcess
 
 
 def look(process: GameProcess) -> str:
@@ -231,9 +231,9 @@ def test_each_end_of_a_game_is_one_line(start, monkeypatch, ways, message):
 
 def test_what_cannot_be_driven_says_so(hook):
     with pytest.raises(GameError, match="odd: no program no-such-game is installed"):
-        GameProcess(Launch(name="odd", command=("no-such-game",), hook=hook, fps=60))
+        GameProcess(GameLaunch(name="odd", command=("no-such-game",), hook=hook, fps=60))
     with pytest.raises(GameError, match=r"odd ended with status 0 before it showed a picture"):
-        GameProcess(Launch(name="odd", command=("true",), hook=hook, fps=60))
+        GameProcess(GameLaunch(name="odd", command=("true",), hook=hook, fps=60))
 
 
 def test_a_program_that_the_hook_is_not_loaded_into_says_so(hook, tmp_path):
@@ -244,7 +244,7 @@ def test_a_program_that_the_hook_is_not_loaded_into_says_so(hook, tmp_path):
         pytest.skip("this machine has no static C library")
 
     with pytest.raises(GameError, match="cannot be driven: the hook is not loaded into it"):
-        GameProcess(Launch(name="odd", command=(str(tmp_path / "static"),), hook=hook, fps=60))
+        GameProcess(GameLaunch(name="odd", command=(str(tmp_path / "static"),), hook=hook, fps=60))
 
 
 def test_a_closed_game_has_left_nothing(start):
@@ -266,9 +266,9 @@ def test_a_closed_game_has_left_nothing(start):
 _PLAYER = """
 import sys, time
 from pathlib import Path
-from nitrogen_train.games.native.process import GameProcess, Launch
+from nitrogen_train.games.native.process import GameProcess, GameLaunch
 print("starting", flush=True)
-launch = Launch(name="tiny", command=tuple(sys.argv[2:]), hook=Path(sys.argv[1]), fps=60)
+launch = GameLaunch(name="tiny", command=tuple(sys.argv[2:]), hook=Path(sys.argv[1]), fps=60)
 game = GameProcess(launch)
 states = [game.save()]
 game.restore(states[0])
@@ -278,7 +278,7 @@ while True:
 """
 
 
-def run_and_kill(launch: Launch, *, after_s: float | None, folder: Path) -> None:
+def run_and_kill(launch: GameLaunch, *, after_s: float | None, folder: Path) -> None:
     environment = {**os.environ, "TMPDIR": str(folder)}
     with subprocess.Popen(
         [sys.executable, "-c", _PLAYER, str(launch.hook), *launch.command],
