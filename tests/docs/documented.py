@@ -51,6 +51,16 @@ def read_snippets() -> list[Printed]:
     ]
 
 
+def read_specs() -> list[str]:
+    """List the fenced blocks of YAML of all pages: specs of native games."""
+    return [
+        text
+        for page in PAGES
+        for language, text in _fences(page.read_text(encoding="utf-8"))
+        if language == "yaml"
+    ]
+
+
 def read_mentioned_verbs() -> set[str]:
     """List the verbs that are named after `nitrogen-data`."""
     text = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
@@ -74,7 +84,7 @@ def _commands_of(text: str) -> Iterator[str]:
 
 def _fences(text: str) -> list[tuple[str, str]]:
     fences = [(language, block) for _, language, block in _FENCE.findall(text)]
-    unknown = {language for language, _ in fences} - {"", "bash", "python"}
+    unknown = {language for language, _ in fences} - {"", "bash", "python", "yaml"}
     assert not unknown, f"fences of {unknown}: commands stand in bash, snippets in python"
     return fences
 

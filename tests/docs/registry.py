@@ -30,6 +30,7 @@ class Run:
 
 
 GAMES = (
+    Run("nitrogen-data games", is_quick=True),
     Run(
         "nitrogen-data record GAME --out FOLDER --episodes N",
         names={"GAME": "doom_defend", "FOLDER": "demo/recordings/doom_defend", "N": "3"},
@@ -356,10 +357,21 @@ _BUCKET = "needs a bucket; tests/data/test_storage.py reads from an S3 server of
 _NODES = "needs several nodes; tests/training/test_strategies.py runs the strategies"
 _MAKE = "a target of its own, of minutes to hours; CI runs check and test"
 _BENCHMARK = "takes minutes; tests/benchmark and tests/benchmarks/data_tools run it smaller"
+_NATIVE = "needs the game's packages; tests/games and tests/docs play them where they are"
 _PERSON = "needs a person with a gamepad and a screen; tests/data_tools/recordings plays one"
 _MENTION = "the name of a thing that its page explains, not a whole command"
 
 NOT_RUN = {
+    **dict.fromkeys(
+        (
+            "nitrogen-data games court.yaml",
+            "nitrogen-data record court.yaml --out court --episodes 4",
+            "nitrogen-data record blobby --out blobby-recordings --episodes 20",
+            "nitrogen-eval policy=runs/mine games=[blobby,doom_defend] videos=true",
+            "nitrogen-eval policy=runs/mine games=suite",
+        ),
+        _NATIVE,
+    ),
     **dict.fromkeys(
         (
             "make demo",
@@ -370,6 +382,8 @@ NOT_RUN = {
             "make check",
             "make format",
             "make compare",
+            "make games",
+            "make suite",
             "make lock",
             "python -m examples.demo --seed 1",
             "python -m pytest tests/data_tools/lerobot",
@@ -577,3 +591,16 @@ class Catch(Game):
 ''',
 )
 """Printed Python, all of it run."""
+
+NATIVE_SNIPPET = """from nitrogen_train.games import load_game
+
+game = load_game("blobby")()
+frame, info = game.reset(
+    seed=0
+)  # info["allowed"]: lock_step, repeatable, restorable, as measured here
+state = game.save()  # a clone of the game's process, asleep
+game.step({"LEFT_STICK_X": 1.0, "SOUTH": True})
+frame = game.restore(state)  # any number of times, from any branch; with score and time
+game.close()
+"""
+"""Run where its game is installed."""

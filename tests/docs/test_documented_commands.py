@@ -12,12 +12,13 @@ from typing import Any
 
 import av
 import pytest
-from documented import ROOT, read_commands, read_mentioned_verbs, read_snippets
+from documented import ROOT, read_commands, read_mentioned_verbs, read_snippets, read_specs
 from foreign_recordings import VPT_NAME, write_p2p, write_vpt
 from label_maker import TarballMaker, write_video
-from registry import GAMES, NOT_RUN, OTHERS, RELEASED, SNIPPETS, Run
+from registry import GAMES, NATIVE_SNIPPET, NOT_RUN, OTHERS, RELEASED, SNIPPETS, Run
 
 from data_tools.__main__ import build_parser, main
+from nitrogen_train.games import load_game
 
 SMALL = (
     "max_steps=2 val_every_n_steps=2 checkpoint_every_n_steps=2 data.image_size=32 "
@@ -45,7 +46,7 @@ def test_every_printed_command_is_run_or_says_why_not() -> None:
 
 
 def test_every_snippet_is_run() -> None:
-    assert {snippet.text for snippet in read_snippets()} == set(SNIPPETS)
+    assert {snippet.text for snippet in read_snippets()} == {*SNIPPETS, NATIVE_SNIPPET}
 
 
 def test_the_game_of_the_page_can_be_recorded_by_its_expert(
@@ -61,6 +62,33 @@ def test_the_game_of_the_page_can_be_recorded_by_its_expert(
 
     facts = [json.loads(path.read_text()) for path in (tmp_path / "catch").glob("*.json")]
     assert [each["score"] for each in facts] == [1.0] * 4
+
+
+@pytest.fixture
+def blobby() -> None:
+    """Skip where the program is not installed that the page's native games need."""
+    if missing := load_game("blobby").find_missing():
+        pytest.skip(missing)
+
+
+def test_the_native_game_of_the_page_is_played_and_scored(
+    blobby: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (text,) = read_specs()
+    (tmp_path / "court.yaml").write_text(text.replace("time_limit_s: 20", "time_limit_s: 8"))
+    monkeypatch.chdir(tmp_path)
+    words = ["record", "court.yaml", "--out", "court", "--episodes", "2", "--workers", "1"]
+
+    assert main([*words, "--disturbance", "0"]) == 0
+
+    facts = [json.loads(path.read_text()) for path in (tmp_path / "court").glob("*.json")]
+    assert [each["game"] for each in facts] == ["court"] * 2
+    # Somebody has won a rally by then.
+    assert any(each["score"] for each in facts)
+
+
+def test_the_snippet_of_native_games_runs(blobby: None) -> None:
+    exec(NATIVE_SNIPPET, {})
 
 
 def test_every_verb_that_is_named_exists() -> None:
