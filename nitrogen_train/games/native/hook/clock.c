@@ -182,7 +182,9 @@ EXPORT int clock_nanosleep(clockid_t id, int flags, const struct timespec *t, st
         return 0;
     }
     struct timespec real = {.tv_sec = (time_t)(ns / SECOND), .tv_nsec = (long)(ns % SECOND)};
-    return syscall(SYS_clock_nanosleep, CLOCK_MONOTONIC, 0, &real, rest) ? errno : 0;
+    int error = syscall(SYS_clock_nanosleep, CLOCK_MONOTONIC, 0, &real, rest) ? errno : 0;
+    session_pass_gate();
+    return error;
 }
 
 EXPORT int nanosleep(const struct timespec *t, struct timespec *rest) {

@@ -81,6 +81,8 @@ struct picture *session_begin_present(void);
 void session_end_present(struct picture *picture);
 bool session_is_open(void);
 uint32_t session_count_threads(void);
+/* Any thread but the main one passes here when its sleep has ended. */
+void session_pass_gate(void);
 /* The process is a clone, and the game's other threads have stayed behind. */
 bool session_is_alone(void);
 uint64_t session_number(const char *name, uint64_t fallback);
