@@ -133,8 +133,8 @@ class NativeGame(Game):
         spec = self.native_spec
         level = spec.choose_level(seed, is_heldout=seed in HELDOUT_SEEDS)
         environment = dict(_GL_ENVIRONMENT) if spec.renderer == "opengl" else {}
-        if spec.drops_threads:
-            environment["NITROGEN_DROP_THREADS"] = "1"
+        if spec.waits_for_threads:
+            environment["NITROGEN_WAIT_FOR_THREADS"] = "1"
         process = GameProcess(
             Launch(
                 name=spec.name,
@@ -336,7 +336,7 @@ class NativeGame(Game):
                 "with and without them; does it wait in a menu?"
             )
         is_restorable, again = False, pressed
-        if self.process.frame.num_threads == 1 or self.native_spec.drops_threads:
+        if self.process.frame.num_threads == 1 or self.native_spec.waits_for_threads:
             state = self.process.save()
             again, _ = self._probe(self.process, is_pressed=True)
             self.process.restore(state)

@@ -47,10 +47,6 @@ static struct picture picture;
 static uint32_t presents_to_go = 1;
 static uint64_t presents;
 static int control = CONTROL_FD;
-/* A clone of a game with several threads, which has but the one that made it. */
-static bool is_alone;
-
-bool session_is_alone(void) { return is_alone; }
 
 bool session_is_open(void) {
     static int is_open = -1;
@@ -131,10 +127,10 @@ static uint64_t await_others(void) {
     return ran;
 }
 
-static bool drops_threads(void) {
+static bool waits_for_threads(void) {
     static int drops = -1;
     if (drops < 0)
-        drops = session_number("NITROGEN_DROP_THREADS", 0) != 0;
+        drops = session_number("NITROGEN_WAIT_FOR_THREADS", 0) != 0;
     return drops;
 }
 
@@ -143,7 +139,7 @@ struct picture *session_begin_present(void) {
         return NULL;
     presents++;
     /* Work that they do beside the main thread is done by the same frame in every run. */
-    if (drops_threads() && !is_alone)
+    if (waits_for_threads())
         await_others();
     if (--presents_to_go)
         return NULL;
@@ -251,15 +247,18 @@ static pid_t clone_asleep(void) {
 static void save(int channel) {
     struct reply reply = {.kind = REPLY_SAVED};
     uint32_t num_threads = session_count_threads();
-    if (num_threads > 1 && !drops_threads()) {
+    if (num_threads > 1 && !waits_for_threads()) {
         reply.kind = REPLY_REFUSED;
         snprintf(reply.reason, sizeof reply.reason, "%u threads", num_threads);
     } else {
         pid_t pid = num_threads > 1 ? clone_asleep() : clone_process();
         if (pid == 0) {
-            is_alone |= num_threads > 1;
             close(control);
             sleep_until_restored(channel);
+            if (num_threads > 1) {
+                threads_revive();
+                await_others();
+            }
             reply.kind = REPLY_FRAME;
             reply.width = picture.width;
             reply.height = picture.height;
