@@ -48,6 +48,8 @@ def _compile(library: Path) -> None:
             capture_output=True,
             text=True,
             check=False,
+            # The compiler looks for its parts there.
+            env={"PATH": os.defpath, **os.environ},
         )
         if result.returncode:
             first = next((line for line in result.stderr.splitlines() if "error" in line), "")

@@ -102,7 +102,7 @@ class NativeGame(Game):
         self._process: GameProcess | None = None
         self._rows_left = 0
         self._log_position = 0
-        self.memory: dict[str, Any] = {}
+        self._memory: dict[str, Any] = {}
 
     @classmethod
     def find_missing(cls) -> str:
@@ -132,6 +132,17 @@ class NativeGame(Game):
             raise RuntimeError(f"{self.info.name}: no episode is running; call reset first")
         return self._process
 
+    @property
+    def memory(self) -> dict[str, Any]:
+        """Return what is kept of the episode: it is saved and restored with the game.
+
+        Raises:
+            RuntimeError: If no episode is running.
+        """
+        if self._process is None:
+            raise RuntimeError(f"{self.info.name}: no episode is running; call reset first")
+        return self._memory
+
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Frame, dict[str, Any]]:
@@ -151,8 +162,8 @@ class NativeGame(Game):
         spec = self.native_spec
         level = spec.choose_level(seed, is_heldout=seed in HELDOUT_SEEDS)
         environment = dict(_GL_ENVIRONMENT) if spec.renderer == "opengl" else {}
-        if spec.drops_threads:
-            environment["NITROGEN_DROP_THREADS"] = "1"
+        if spec.waits_for_threads:
+            environment["NITROGEN_WAIT_FOR_THREADS"] = "1"
         command = (
             part.replace("{level}", level).replace("{port}", str(_find_free_port()))
             for part in spec.command
@@ -216,7 +227,7 @@ class NativeGame(Game):
         )
 
     def _begin_episode(self) -> None:
-        self.memory = {"score": None, "text": ""}
+        self._memory = {"score": None, "text": ""}
         self._log_position = 0
         self._rows_left = round(self.native_spec.time_limit_s * self.info.fps)
         self.process.read_output()
@@ -326,7 +337,7 @@ class NativeGame(Game):
         """
         self.process.restore(state.process)
         kept = copy.deepcopy(state.memory)
-        self.memory, self._rows_left = kept["memory"], kept["rows_left"]
+        self._memory, self._rows_left = kept["memory"], kept["rows_left"]
         # All branches write to the same file: what is there belongs to another one.
         if self.native_spec.reading and self.native_spec.reading.source == "log":
             path = self.process.home / self.native_spec.reading.path
@@ -360,7 +371,7 @@ class NativeGame(Game):
                 "with and without them; does it wait in a menu?"
             )
         is_restorable, again = False, pressed
-        if self.process.frame.num_threads == 1 or self.native_spec.drops_threads:
+        if self.process.frame.num_threads == 1 or self.native_spec.waits_for_threads:
             state = self.process.save()
             again, _ = self._probe(self.process, is_pressed=True)
             self.process.restore(state)

@@ -103,9 +103,9 @@ class NativeSpec:
     """Texts of files in its HOME, by path; `{home}` stands for HOME."""
     menu: tuple[MenuStep, ...] = ()
     """The way to the first frame."""
-    drops_threads: bool = False
-    """Every frame waits until the game's other threads sleep, and saved states have the main thread
-    alone: for a game that needs the others, as for sound and loading, not to play on."""
+    waits_for_threads: bool = False
+    """For a game with several threads: every frame waits until the others sleep, and a restored state
+    starts those of C++ anew. Right if they wait for work, as for loading and sound."""
     levels: tuple[str, ...] = ()
     """What stands for `{level}` in command, files and environment, by seed; held-out seeds have the
     last `num_heldout_levels` of them."""

@@ -8,11 +8,8 @@ import pytest
 
 from nitrogen_train.games.base import random_player
 from nitrogen_train.games.linux.blobby import Blobby
-from nitrogen_train.games.native.game import find_missing
 
-pytestmark = pytest.mark.skipif(
-    bool(find_missing(Blobby.native_spec)), reason="blobby is not installed"
-)
+pytestmark = pytest.mark.skipif(bool(Blobby.find_missing()), reason="blobby is not installed")
 
 
 @pytest.fixture

@@ -9,11 +9,11 @@ import pytest
 from nitrogen_train.actions import Controls
 from nitrogen_train.games.base import random_player
 from nitrogen_train.games.linux.maelstrom import Maelstrom
-from nitrogen_train.games.native.game import find_missing
 
-pytestmark = pytest.mark.skipif(
-    bool(find_missing(Maelstrom.native_spec)), reason=find_missing(Maelstrom.native_spec)
-)
+pytestmark = [
+    pytest.mark.full,
+    pytest.mark.skipif(bool(Maelstrom.find_missing()), reason=Maelstrom.find_missing()),
+]
 
 
 def _play(game: Maelstrom, rows: list[Controls]) -> tuple[list[bytes], list[float]]:

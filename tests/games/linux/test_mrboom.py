@@ -8,11 +8,11 @@ import pytest
 
 from nitrogen_train.games.base import random_player
 from nitrogen_train.games.linux.mrboom import MrBoom
-from nitrogen_train.games.native.game import find_missing
 
-pytestmark = pytest.mark.skipif(
-    bool(find_missing(MrBoom.native_spec)), reason="mrboom is not installed"
-)
+pytestmark = [
+    pytest.mark.full,
+    pytest.mark.skipif(bool(MrBoom.find_missing()), reason="mrboom is not installed"),
+]
 
 
 @pytest.fixture

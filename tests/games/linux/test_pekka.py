@@ -8,11 +8,11 @@ import pytest
 from nitrogen_train.games.base import Frame, random_player
 from nitrogen_train.games.linux.pekka import Pekka
 from nitrogen_train.games.linux.pekka_map import COLUMNS, GROUND, ROWS, Ways
-from nitrogen_train.games.native.game import find_missing
 
-pytestmark = pytest.mark.skipif(
-    bool(find_missing(Pekka.native_spec)), reason=find_missing(Pekka.native_spec)
-)
+pytestmark = [
+    pytest.mark.full,
+    pytest.mark.skipif(bool(Pekka.find_missing()), reason=Pekka.find_missing()),
+]
 
 
 def _play(game: Pekka, *, rows: int) -> tuple[list[Frame], list[float]]:

@@ -10,7 +10,10 @@ import pytest
 from nitrogen_train.games.base import Frame, random_player
 from nitrogen_train.games.linux.supertux import SuperTux
 
-pytestmark = pytest.mark.skipif(bool(SuperTux.find_missing()), reason=SuperTux.find_missing())
+pytestmark = [
+    pytest.mark.full,
+    pytest.mark.skipif(bool(SuperTux.find_missing()), reason=SuperTux.find_missing()),
+]
 
 NUM_ROWS = 100
 

@@ -14,9 +14,9 @@ import pytest
 from nitrogen_train.evaluation.play import ExpertPlayer, Player, RandomPlayer, play_episodes
 from nitrogen_train.games.base import random_player
 from nitrogen_train.games.linux.supertuxkart import SuperTuxKart
-from nitrogen_train.games.native.game import Allowed, find_missing
+from nitrogen_train.games.native.game import Allowed
 
-MISSING = find_missing(SuperTuxKart.native_spec)
+MISSING = SuperTuxKart.find_missing()
 pytestmark = [
     pytest.mark.skipif(bool(MISSING), reason=MISSING),
     pytest.mark.xdist_group("supertuxkart"),

@@ -8,11 +8,8 @@ import pytest
 from nitrogen_train.games.base import Frame, random_player
 from nitrogen_train.games.linux.toppler import Toppler
 from nitrogen_train.games.linux.toppler_tower import Guide, read_tower
-from nitrogen_train.games.native.game import find_missing
 
-pytestmark = pytest.mark.skipif(
-    bool(find_missing(Toppler.native_spec)), reason=find_missing(Toppler.native_spec)
-)
+pytestmark = pytest.mark.skipif(bool(Toppler.find_missing()), reason=Toppler.find_missing())
 
 
 def _play(game: Toppler, *, rows: int) -> tuple[list[Frame], list[float]]:

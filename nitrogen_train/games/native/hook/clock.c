@@ -182,7 +182,9 @@ EXPORT int clock_nanosleep(clockid_t id, int flags, const struct timespec *t, st
         return 0;
     }
     struct timespec real = {.tv_sec = (time_t)(ns / SECOND), .tv_nsec = (long)(ns % SECOND)};
-    return syscall(SYS_clock_nanosleep, CLOCK_MONOTONIC, 0, &real, rest) ? errno : 0;
+    int error = syscall(SYS_clock_nanosleep, CLOCK_MONOTONIC, 0, &real, rest) ? errno : 0;
+    session_pass_gate();
+    return error;
 }
 
 EXPORT int nanosleep(const struct timespec *t, struct timespec *rest) {
@@ -252,6 +254,7 @@ EXPORT int pthread_cond_timedwait(pthread_cond_t *restrict c, pthread_mutex_t *r
     static int (*real)(pthread_cond_t *, pthread_mutex_t *, const struct timespec *);
     if (!real)
         real = next("pthread_cond_timedwait", "GLIBC_2.3.2");
+    threads_prepare_condition(c);
     bool is_wall = looks_like_wall_clock(deadline);
 #define CALL(t) real(c, m, &(struct timespec){(t).tv_sec, (t).tv_nsec})
     WAIT(CALL);
@@ -263,25 +266,35 @@ EXPORT int pthread_cond_clockwait(pthread_cond_t *restrict c, pthread_mutex_t *r
     static int (*real)(pthread_cond_t *, pthread_mutex_t *, clockid_t, const struct timespec *);
     if (!real)
         real = next("pthread_cond_clockwait", NULL);
+    threads_prepare_condition(c);
     bool is_wall = is_wall_clock(id);
 #define CALL(t) real(c, m, id, &(struct timespec){(t).tv_sec, (t).tv_nsec})
     WAIT(CALL);
 #undef CALL
 }
 
-/* Threads that stayed behind still count as waiting: who woke them would wait for them to wake. */
+EXPORT int pthread_cond_wait(pthread_cond_t *restrict c, pthread_mutex_t *restrict m) {
+    static int (*real)(pthread_cond_t *, pthread_mutex_t *);
+    if (!real)
+        real = next("pthread_cond_wait", "GLIBC_2.3.2");
+    threads_prepare_condition(c);
+    return real(c, m);
+}
+
 EXPORT int pthread_cond_signal(pthread_cond_t *c) {
     static int (*real)(pthread_cond_t *);
     if (!real)
         real = next("pthread_cond_signal", "GLIBC_2.3.2");
-    return session_is_alone() ? 0 : real(c);
+    threads_prepare_condition(c);
+    return real(c);
 }
 
 EXPORT int pthread_cond_broadcast(pthread_cond_t *c) {
     static int (*real)(pthread_cond_t *);
     if (!real)
         real = next("pthread_cond_broadcast", "GLIBC_2.3.2");
-    return session_is_alone() ? 0 : real(c);
+    threads_prepare_condition(c);
+    return real(c);
 }
 
 EXPORT int sem_timedwait(sem_t *restrict s, const struct timespec *restrict deadline) {

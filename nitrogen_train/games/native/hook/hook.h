@@ -1,6 +1,6 @@
 /* Drives a game from outside. One library, loaded twice into the game's process, once by each way in:
  *
- *   LD_PRELOAD        clock.c, chance.c   libc's clocks, sleeps and sources of chance
+ *   LD_PRELOAD        clock.c, chance.c, threads.c   libc's clocks, sleeps, sources of chance, threads
  *   SDL_DYNAMIC_API   sdl.c               SDL's table of functions: pad, keys, presents, audio, timers
  *
  * and session.c talks to the process that plays: it starts the game below a supervisor, hands over
@@ -11,6 +11,7 @@
 #ifndef NITROGEN_HOOK_H
 #define NITROGEN_HOOK_H
 
+#include <pthread.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -60,6 +61,12 @@ void clock_hold(bool is_held);
 bool clock_is_main_thread(void);
 void clock_claim_main_thread(void);
 
+/* threads.c */
+/* Starts the game's other threads anew. */
+void threads_revive(void);
+/* Before any use of a condition variable. */
+void threads_prepare_condition(pthread_cond_t *c);
+
 /* sdl.c */
 void sdl_run_timers(void);
 /* Ends a frame in which the game has presented nothing, with the picture that it showed last. */
@@ -81,8 +88,8 @@ struct picture *session_begin_present(void);
 void session_end_present(struct picture *picture);
 bool session_is_open(void);
 uint32_t session_count_threads(void);
-/* The process is a clone, and the game's other threads have stayed behind. */
-bool session_is_alone(void);
+/* Any thread but the main one passes here when its sleep has ended. */
+void session_pass_gate(void);
 uint64_t session_number(const char *name, uint64_t fallback);
 __attribute__((noreturn, format(printf, 1, 2))) void session_fail(const char *format, ...);
 

@@ -14,10 +14,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
+#include <limits.h>
+#include <linux/futex.h>
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -37,15 +40,13 @@
 #define FRAMES_FD 199
 #define FIRST_FREE_FD 210
 #define FAILED 86
+#define MAX_WAITS_MS 200
+#define MAX_CLONES 50
 
 static struct picture picture;
 static uint32_t presents_to_go = 1;
 static uint64_t presents;
 static int control = CONTROL_FD;
-/* A clone of a game with several threads, which has but the one that made it. */
-static bool is_alone;
-
-bool session_is_alone(void) { return is_alone; }
 
 bool session_is_open(void) {
     static int is_open = -1;
@@ -85,34 +86,51 @@ uint32_t session_count_threads(void) {
     return n;
 }
 
-/* Waits for all threads but this one to sleep: then none is amid a change that a clone would keep. */
-static bool others_sleep(void) {
+/* Sums up how long the other threads have run, in ns; UINT64_MAX if one is not asleep. */
+static uint64_t measure_others(void) {
     int self = (int)syscall(SYS_gettid);
-    for (int tries = 0; tries < 200; tries++) {
-        bool all_sleep = true;
-        DIR *threads = opendir("/proc/self/task");
-        for (struct dirent *entry; threads && (entry = readdir(threads));) {
-            char path[320], state = 0;
-            snprintf(path, sizeof path, "/proc/self/task/%s/stat", entry->d_name);
-            FILE *file = entry->d_name[0] == '.' || atoi(entry->d_name) == self ? NULL : fopen(path, "r");
-            if (!file)
-                continue;
-            all_sleep &= fscanf(file, "%*d (%*[^)]) %c", &state) == 1 && state == 'S';
-            fclose(file);
-        }
-        if (threads)
-            closedir(threads);
-        if (all_sleep)
-            return true;
-        syscall(SYS_nanosleep, &(struct timespec){.tv_nsec = 1000000}, NULL);
+    uint64_t total = 0;
+    DIR *threads = opendir("/proc/self/task");
+    for (struct dirent *entry; threads && (entry = readdir(threads));) {
+        int thread = atoi(entry->d_name);
+        if (!thread || thread == self)
+            continue;
+        char path[64], text[512] = "";
+        uint64_t ran = 0, waited = 0, slices = 0;
+        snprintf(path, sizeof path, "/proc/self/task/%d/schedstat", thread);
+        int file = (int)syscall(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC);
+        if (file >= 0 && read(file, text, sizeof text - 1) > 0)
+            sscanf(text, "%lu %lu %lu", &ran, &waited, &slices);
+        close(file);
+        total += ran + slices;
+        snprintf(path, sizeof path, "/proc/self/task/%d/stat", thread);
+        file = (int)syscall(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC);
+        ssize_t size = file >= 0 ? read(file, text, sizeof text - 1) : 0;
+        close(file);
+        text[size > 0 ? size : 0] = 0;
+        const char *name_end = strrchr(text, ')');
+        if (name_end && name_end[1] && name_end[2] != 'S')
+            total = UINT64_MAX;
+        if (total == UINT64_MAX)
+            break;
     }
-    return false;
+    if (threads)
+        closedir(threads);
+    return total;
 }
 
-static bool drops_threads(void) {
+/* Waits for all threads but this one to sleep, and returns how long they have run. */
+static uint64_t await_others(void) {
+    uint64_t ran = UINT64_MAX;
+    for (int tries = 0; tries < MAX_WAITS_MS && (ran = measure_others()) == UINT64_MAX; tries++)
+        syscall(SYS_nanosleep, &(struct timespec){.tv_nsec = 1000000}, NULL);
+    return ran;
+}
+
+static bool waits_for_threads(void) {
     static int drops = -1;
     if (drops < 0)
-        drops = session_number("NITROGEN_DROP_THREADS", 0) != 0;
+        drops = session_number("NITROGEN_WAIT_FOR_THREADS", 0) != 0;
     return drops;
 }
 
@@ -121,8 +139,8 @@ struct picture *session_begin_present(void) {
         return NULL;
     presents++;
     /* Work that they do beside the main thread is done by the same frame in every run. */
-    if (drops_threads() && !is_alone)
-        others_sleep();
+    if (waits_for_threads())
+        await_others();
     if (--presents_to_go)
         return NULL;
     if (!picture.pixels) {
@@ -197,19 +215,50 @@ static void sleep_until_restored(int channel) {
     }
 }
 
+/* Closed while the process is cloned: a thread whose sleep ends waits there, where it holds nothing. */
+static _Atomic int is_gate_closed;
+
+void session_pass_gate(void) {
+    while (atomic_load(&is_gate_closed))
+        syscall(SYS_futex, &is_gate_closed, FUTEX_WAIT, 1, NULL, NULL, 0);
+}
+
+/* Clones the process while its other threads sleep: what they held, nobody would ever release.
+ * Returns -1 with EBUSY if one of them ran each time. */
+static pid_t clone_asleep(void) {
+    pid_t pid = -1;
+    atomic_store(&is_gate_closed, 1);
+    for (int tries = 0; pid < 0 && tries < MAX_CLONES; tries++) {
+        uint64_t ran = await_others();
+        pid = ran == UINT64_MAX ? -1 : clone_process();
+        if (pid > 0 && measure_others() != ran) {
+            kill(pid, SIGKILL);
+            pid = -1;
+        }
+    }
+    atomic_store(&is_gate_closed, 0);
+    syscall(SYS_futex, &is_gate_closed, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
+    if (pid < 0)
+        errno = EBUSY;
+    return pid;
+}
+
 /* Returns in the game, and again in each restored one. */
 static void save(int channel) {
     struct reply reply = {.kind = REPLY_SAVED};
     uint32_t num_threads = session_count_threads();
-    if (num_threads > 1 && !(drops_threads() && others_sleep())) {
+    if (num_threads > 1 && !waits_for_threads()) {
         reply.kind = REPLY_REFUSED;
         snprintf(reply.reason, sizeof reply.reason, "%u threads", num_threads);
     } else {
-        pid_t pid = clone_process();
+        pid_t pid = num_threads > 1 ? clone_asleep() : clone_process();
         if (pid == 0) {
-            is_alone |= num_threads > 1;
             close(control);
             sleep_until_restored(channel);
+            if (num_threads > 1) {
+                threads_revive();
+                await_others();
+            }
             reply.kind = REPLY_FRAME;
             reply.width = picture.width;
             reply.height = picture.height;
