@@ -27,7 +27,7 @@ def mark(name: str) -> Any:
     return pytest.param(name, marks=marks + [pytest.mark.full] * (is_native and name not in _QUICK))
 
 
-pytestmark = pytest.mark.parametrize("name", map(mark, GAMES))
+pytestmark = pytest.mark.parametrize("name", [mark(name) for name in GAMES])
 
 
 def play(name: str, *, seed: int, player: str, num_rows: int) -> tuple[list[Frame], list[float]]:
@@ -192,9 +192,10 @@ def test_it_leaves_nothing_in_the_working_folder_or_at_home(name, tmp_path):
         "game.reset(seed=0); game.step({}); game.close()\n"
     )
 
+    # What is built once per machine is there already.
+    environment = {"HOME": str(tmp_path), "XDG_CACHE_HOME": str(default_index_dir().parent)}
     done = subprocess.run(
-        [sys.executable, "-c", program],
-        cwd=tmp_path, env={"HOME": str(tmp_path), "XDG_CACHE_HOME": str(default_index_dir().parent)},
+        [sys.executable, "-c", program], cwd=tmp_path, env=environment,
         capture_output=True, text=True, check=False,
     )  # fmt: skip
 

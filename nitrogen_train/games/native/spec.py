@@ -104,8 +104,8 @@ class NativeSpec:
     menu: tuple[MenuStep, ...] = ()
     """The way to the first frame."""
     waits_for_threads: bool = False
-    """For a game with several threads: every frame waits until the others sleep, and a restored state
-    starts those of C++ anew. Right if they wait for work, as for loading and sound."""
+    """For a game with several threads: every frame waits until the others sleep, and a restored
+    state starts those of C++ anew. Right if they wait for work, as for loading and sound."""
     levels: tuple[str, ...] = ()
     """What stands for `{level}` in command, files and environment, by seed; held-out seeds have the
     last `num_heldout_levels` of them."""

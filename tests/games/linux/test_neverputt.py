@@ -11,7 +11,8 @@ from nitrogen_train.games.linux.neverputt import Neverputt
 
 pytestmark = [
     pytest.mark.full,
-    pytest.mark.skipif(bool(Neverputt.find_missing()), reason=Neverputt.find_missing())
+    pytest.mark.skipif(bool(Neverputt.find_missing()), reason=Neverputt.find_missing()),
+]
 SEED = 1_000_000
 
 
@@ -46,8 +47,7 @@ def test_the_same_seed_shows_the_same_and_another_one_something_else() -> None:
         assert rewards[:40] == restored_rewards
         assert np.array_equal(frames[:40], restored_frames)
         different, _ = other.reset(seed=SEED + 1)
-        assert not np.array_equal(first, different),
-]
+        assert not np.array_equal(first, different)
 
 
 @pytest.mark.full

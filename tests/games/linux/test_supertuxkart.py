@@ -18,6 +18,7 @@ from nitrogen_train.games.native.game import Allowed
 
 MISSING = SuperTuxKart.find_missing()
 pytestmark = [
+    pytest.mark.full,
     pytest.mark.skipif(bool(MISSING), reason=MISSING),
     pytest.mark.xdist_group("supertuxkart"),
 ]
