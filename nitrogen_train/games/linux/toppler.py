@@ -93,8 +93,9 @@ class Toppler(NativeGame):
 
     def expert(self) -> Controls:
         """Follow the shortest way to the target door, around what is about to be in the way."""
+        last = self.memory["last"]
         press = self._choose() if self._number("state") == _STANDS else "wait"
-        last, self.memory["last"] = self.memory["last"], press
+        self.memory["last"] = press
         # The game takes a stick that changes sides at once for both sides.
         if {last.removeprefix("jump_"), press.removeprefix("jump_")} == {"left", "right"}:
             self.memory["last"] = press = "wait"
