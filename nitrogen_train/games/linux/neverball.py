@@ -54,7 +54,7 @@ class Neverball(NativeGame):
         self._known: dict[str, int] = self._memory.known
         self._level = BallLevel(self._memory, self._known["level"])
         self._floor: FloorMap | None = None
-        self.memory |= {"way": [], "plan_age": PLAN_ROWS}
+        self.memory.update({"way": [], "plan_age": PLAN_ROWS})
 
     def _read(self, name: str) -> int:
         return self._memory.read("<i", self._known[name])[0]

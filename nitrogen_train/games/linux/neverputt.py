@@ -60,14 +60,16 @@ class Neverputt(NativeGame):
         self._floor: FloorMap | None = None
         # The presses before the first frame may have left a putt under way: it is not counted.
         is_rolling = self._read_screen() == "roll"
-        self.memory |= {
-            "strokes": self._read_strokes() + is_rolling,
-            "first_distance": None,
-            "nearest": math.inf,
-            "is_holed": False,
-            "pressed": False,
-            "planned": None,
-        }
+        self.memory.update(
+            {
+                "strokes": self._read_strokes() + is_rolling,
+                "first_distance": None,
+                "nearest": math.inf,
+                "is_holed": False,
+                "pressed": False,
+                "planned": None,
+            }
+        )
 
     def _read_strokes(self) -> int:
         return self._memory.read("<i", self._known["strokes"])[0]

@@ -54,7 +54,7 @@ class Pekka(NativeGame):
         self.memory["goals"] = ()
         self.memory["goals"] = self._ways().choose_goals(self._place())
         distance = self._ways().distance(self._place()) or 1
-        self.memory |= {"start": distance, "nearest": distance}
+        self.memory.update({"start": distance, "nearest": distance})
 
     def read_progress(self) -> GameProgress:
         """Read how near the exit was; arriving and dying end the episode."""

@@ -82,9 +82,9 @@ class SuperTux(NativeGame):
         if player is None:
             raise GameError("supertux: there is no Tux in the level")
         left, *_ = self._read("<4f", player + _BOX)
-        self.memory |= {"player": player, "start": left, "farthest": left, "held_rows": 0}
+        self.memory.update({"player": player, "start": left, "farthest": left, "held_rows": 0})
         # Where the enemies were when they were last looked at, and before that, by rows left.
-        self.memory |= {"seen": (0, {}), "seen_before": (0, {})}
+        self.memory.update({"seen": (0, {}), "seen_before": (0, {})})
 
     def step(self, action: Controls) -> tuple[Frame, float, bool, bool, dict[str, Any]]:
         """Hold a controller state for a row; the expert remembers how long a jump is held."""

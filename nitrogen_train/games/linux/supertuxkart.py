@@ -123,7 +123,7 @@ class SuperTuxKart(NativeGame):
         self._way = _follow(memory, known["world"], known["world.ways"])
         self._nodes = self._read_driveline()
         self._bananas = self._read_bananas()
-        self.memory |= {"stuck": 0, "back": 0}
+        self.memory.update({"stuck": 0, "back": 0})
 
     def _read_driveline(self) -> list[tuple[Place, Place, int]]:
         """Read of each piece of the track its start, its end, and which piece comes next."""

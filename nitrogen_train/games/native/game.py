@@ -102,7 +102,7 @@ class NativeGame(Game):
         self._process: GameProcess | None = None
         self._rows_left = 0
         self._log_position = 0
-        self._memory: dict[str, Any] = {}
+        self._kept: dict[str, Any] = {}
 
     @classmethod
     def find_missing(cls) -> str:
@@ -141,7 +141,7 @@ class NativeGame(Game):
         """
         if self._process is None:
             raise RuntimeError(f"{self.info.name}: no episode is running; call reset first")
-        return self._memory
+        return self._kept
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -227,7 +227,7 @@ class NativeGame(Game):
         )
 
     def _begin_episode(self) -> None:
-        self._memory = {"score": None, "text": ""}
+        self._kept = {"score": None, "text": ""}
         self._log_position = 0
         self._rows_left = round(self.native_spec.time_limit_s * self.info.fps)
         self.process.read_output()
@@ -337,7 +337,7 @@ class NativeGame(Game):
         """
         self.process.restore(state.process)
         kept = copy.deepcopy(state.memory)
-        self._memory, self._rows_left = kept["memory"], kept["rows_left"]
+        self._kept, self._rows_left = kept["memory"], kept["rows_left"]
         # All branches write to the same file: what is there belongs to another one.
         if self.native_spec.reading and self.native_spec.reading.source == "log":
             path = self.process.home / self.native_spec.reading.path
