@@ -226,6 +226,9 @@ class GameProcess:
         self.frame = self._receive_frame()
         self._memory[: len(state.pixels)] = state.pixels
         self._output.skip()
+        # What has ended so far was to end; unread, it would keep later ends from being told.
+        while _wait(0.0, self._life) and self._receive_death():
+            pass
 
     @contextlib.contextmanager
     def _open_channel(self, channel: socket.socket, operation: int) -> Iterator[socket.socket]:
@@ -325,19 +328,21 @@ class GameProcess:
         """Word the end of the game's process, from what the supervisor has seen."""
         if self._life.fileno() < 0:
             return GameError(f"{self._launch.name} is closed")
-        ends: list[str] = []
-        while _wait(1.0 if not ends else 0.0, self._life) and (
-            death := self._life.recv(_DEATH.size)
-        ):
-            _, status = _DEATH.unpack(death)
-            ends.append(
-                f"was killed by {signal.Signals(os.WTERMSIG(status)).name}"
-                if os.WIFSIGNALED(status)
-                else f"ended with status {os.WEXITSTATUS(status)}"
-            )
-        when = "" if hasattr(self, "frame") else " before it showed a picture"
-        end = ends[-1] if ends else "is gone"
-        return GameError(f"{self._launch.name} {end}{when}{self.quote_output()}")
+        # Before its first frame nobody knows its number; the last that died is it.
+        pid = self.frame.pid if hasattr(self, "frame") else None
+        status: int | None = None
+        while _wait(1.0 if status is None else 0.0, self._life):
+            if (death := self._receive_death()) is None:
+                break
+            if pid in (None, death[0]):
+                status = death[1]
+        when = "" if pid else " before it showed a picture"
+        return GameError(f"{self._launch.name} {_word_end(status)}{when}{self.quote_output()}")
+
+    def _receive_death(self) -> tuple[int, int] | None:
+        """Read which process the supervisor has seen end, and how; None: it is gone itself."""
+        message = self._life.recv(_DEATH.size)
+        return _DEATH.unpack(message) if message else None
 
     def quote_output(self) -> str:
         """Quote what the game printed last, as the end of a message."""
@@ -455,6 +460,14 @@ def _environment(launch: GameLaunch, files: tuple[int, int, int]) -> dict[str, s
         "NITROGEN_EPOCH_S": str(EPOCH_S + SECONDS_PER_SEED * launch.seed),
         "NITROGEN_FRAME_NS": str(round(1e9 / launch.fps)),
     }
+
+
+def _word_end(status: int | None) -> str:
+    if status is None:
+        return "is gone"
+    if os.WIFSIGNALED(status):
+        return f"was killed by {signal.Signals(os.WTERMSIG(status)).name}"
+    return f"ended with status {os.WEXITSTATUS(status)}"
 
 
 def _wait(seconds: float, channel: socket.socket) -> bool:

@@ -207,6 +207,16 @@ def test_a_long_output_is_read_whole_and_not_kept(start, monkeypatch):
     assert len(lines) == 19
 
 
+def test_the_end_that_is_worded_is_the_games_and_not_a_branchs(start):
+    game = start("crash")
+    state = game.save()
+    for _ in range(300):
+        game.restore(state)
+
+    with pytest.raises(GameError, match=r"^tiny was killed by SIGSEGV; it said: "):
+        play(game, num_frames=30)
+
+
 @pytest.mark.parametrize(
     ("ways", "message"),
     [
