@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from nitrogen_train.actions import Controls
-from nitrogen_train.games import Frame, Game, GameInfo, load_game
+from nitrogen_train.games import GAMES, Frame, Game, GameInfo, list_games, load_game
 from nitrogen_train.games.base import random_player, read_pad
 
 
@@ -96,6 +96,17 @@ def test_an_unknown_game_names_the_known_ones():
         load_game("tetris")
     with pytest.raises(ValueError, match=r"did you mean doom_defend\? known: blobby, "):
         load_game("doom_defnd")
+
+
+def test_games_are_listed_by_name_alone_or_as_all_of_ours():
+    assert list_games("doom_defend") == ["doom_defend"]
+    assert list_games(["my.yaml", "doom_defend"]) == ["my.yaml", "doom_defend"]
+    assert list_games("suite") == list_games(["suite"]) == list(GAMES)
+    assert list_games(None) == []
+    with pytest.raises(ValueError, match="games has blobby twice"):
+        list_games(["blobby", "suite"])
+    with pytest.raises(ValueError, match=r"games are names, as games=\[doom_defend\], got \[3\]"):
+        list_games([3])  # pyright: ignore[reportArgumentType]
 
 
 @pytest.mark.parametrize(

@@ -207,7 +207,7 @@ def test_a_long_output_is_read_whole_and_not_kept(start, monkeypatch):
     assert len(lines) == 19
 
 
-def test_the_end_that_is_worded_is_the_games_and_not_a_branchs(start):
+def test_the_end_that_is_worded_is_the_games_and_not_that_of_a_branch(start):
     game = start("crash")
     state = game.save()
     for _ in range(300):
