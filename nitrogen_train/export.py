@@ -24,7 +24,6 @@ if __name__ == "__main__":
 import torch
 
 from nitrogen_train.config import ExportConfig, Format, Weights
-from nitrogen_train.games import GAMES
 from nitrogen_train.models.load import load_policy
 from nitrogen_train.models.visual_policy import VisualPolicy
 from nitrogen_train.pretrained.ng_pt import build_ng_checkpoint, build_ng_header, list_options
@@ -81,7 +80,7 @@ def _describe_next(config: ExportConfig, policy: VisualPolicy) -> str:
     path = Path(config.output_dir) / NG_FILE if is_file else Path(config.output_dir)
     words = ["nitrogen-eval", f"policy={path}", "games=[GAME]"]
     words += list_options(policy.settings, policy.usage) if is_file else []
-    return f"{shlex.join(words)}; GAME: {', '.join(GAMES)}, or your own as my_game:MyGame"
+    return f"{shlex.join(words)}; GAME: of nitrogen-data games, or your own as my_game:MyGame"
 
 
 def _export_checkpoint(config: ExportConfig) -> None:

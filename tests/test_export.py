@@ -119,7 +119,7 @@ def test_the_next_command_says_what_the_file_does_not(
     assert f"as ng: {tmp_path}, replaced\n" in caplog.text
     assert (
         f"next: nitrogen-eval policy={tmp_path}/ng.pt 'games=[GAME]' ng.vision_num_heads=2 "
-        "action_offset=2; GAME: carracing, doom_defend, doom_gather, or your own as my_game:MyGame"
+        "action_offset=2; GAME: of nitrogen-data games, or your own as my_game:MyGame"
     ) in caplog.text
 
 

@@ -131,7 +131,7 @@ def test_what_does_not_fit_into_the_run_is_told_with_its_whole_key(
         ),
         (["policy=.", "games=[doom_defnd]"], "did you mean doom_defend"),
         (["policy=.", "games=[doom_defend]", "episodes=1"], "expected episodes from 2 to "),
-        (["policy=.", "games=catch"], "games=catch: expected a list, games=[catch]"),
+        (["policy=.", "games=catch"], "unknown game 'catch'; known: blobby, carracing"),
         (["policy=.", "datasets=[ftp://a/b]"], "datasets: cannot read ftp://"),
         (["policy=.", "datasets={a: {path: rec}}"], "rec/manifest.parquet does not exist; make"),
         (["policy=.", "datasets=data"], "datasets=data: expected a list, datasets=[data]"),

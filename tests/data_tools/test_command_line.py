@@ -9,7 +9,6 @@ import pytest
 
 from data_tools.__main__ import build_parser, main
 from data_tools.command_line import propose_shard
-from data_tools.recordings.record_verbs import _GAMES
 from nitrogen_train.games import GAMES
 
 OWN_GAME = """
@@ -166,9 +165,10 @@ def test_the_completion_is_a_script_that_bash_takes(capsys: pytest.CaptureFixtur
     assert subprocess.run(["bash", "-n"], input=script, text=True).returncode == 0
 
 
-def test_help_of_record_names_the_games() -> None:
-    assert set(_GAMES) == set(GAMES)
-    assert "doom_gather" in VERBS["nitrogen-data record"].format_help()
+def test_help_of_record_says_which_games_there_are() -> None:
+    assert "nitrogen-data games lists" in " ".join(
+        VERBS["nitrogen-data record"].format_help().split()
+    )
 
 
 def test_games_tells_what_each_needs_and_listens_to(capsys: pytest.CaptureFixture[str]) -> None:

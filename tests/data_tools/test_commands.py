@@ -89,7 +89,7 @@ def test_help_needs_no_heavy_library(start: str, heavy: set[str]) -> None:
 def test_an_unknown_game_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     line = error_line(capsys, "record", "pong", "--out", str(tmp_path), "--episodes", "1")
 
-    assert line.startswith("nitrogen-data record: error: unknown game 'pong'; known: carracing")
+    assert line.startswith("nitrogen-data record: error: unknown game 'pong'; known: blobby")
 
 
 def test_missing_recordings_are_one_line(
