@@ -18,19 +18,32 @@ def name_library() -> Path:
     """Name where the hook's library is, or will be: by its sources and the kind of machine."""
     sources = sorted(_SOURCES.glob("*.[ch]"))
     digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:16]
-    return default_index_dir() / "games" / f"hook-{digest}-{os.uname().machine}.so"
+    return default_index_dir().absolute() / "games" / f"hook-{digest}-{os.uname().machine}.so"
 
 
 def build_hook() -> Path:
     """Return the hook's library, and build it if it is not there yet.
 
     Raises:
-        ValueError: If this is not Linux, or there is no C compiler, or it fails.
+        ValueError: If this is not Linux, there is no C compiler or it fails, or there is no place.
     """
     if sys.platform != "linux":
         raise ValueError("native games need Linux: the hook drives them through its loader")
     library = name_library()
-    build_once(library, lambda: _compile(library))
+    if set(str(library)) & set(" :"):
+        raise ValueError(
+            "the loader takes no library whose path has a space or a colon, and the hook would be "
+            f"{library}: set XDG_CACHE_HOME to another folder"
+        )
+    try:
+        build_once(library, lambda: _compile(library))
+    except ValueError as error:
+        if isinstance(error.__cause__, OSError):
+            raise ValueError(
+                f"the hook of native games cannot be written: {error.__cause__}; set "
+                "XDG_CACHE_HOME to a folder that can be"
+            ) from error
+        raise
     return library
 
 

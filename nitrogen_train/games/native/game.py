@@ -9,9 +9,9 @@ work, and what follows a restored state is what followed it before).
 
 import contextlib
 import copy
-import functools
 import hashlib
 import json
+import os
 import re
 import shutil
 import socket
@@ -35,7 +35,6 @@ from nitrogen_train.games.native.process import (
     SavedState,
 )
 from nitrogen_train.games.native.spec import NativeSpec, ScoreReading, read_spec, scancode
-from nitrogen_train.runtime.atomic_files import write_atomically
 
 RECORDING_SEEDS = range(0, 10_000)
 HELDOUT_SEEDS = range(1_000_000, 1_001_000)
@@ -43,6 +42,7 @@ _GL_ENVIRONMENT = {"SDL_VIDEODRIVER": "offscreen", "SDL_RENDER_DRIVER": "opengl"
 _PROBE_ROWS = 45
 """Rows by which it is measured what a game allows."""
 _PAUSE_S = 0.05
+_NUM_SEEDS = 2**32
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +73,8 @@ class GameState:
     process: SavedState
     memory: dict[str, Any]
     """What the game's class keeps of the episode."""
+    score_file: bytes | None
+    """The file that the score is read from, if there is one."""
 
 
 class NativeGame(Game):
@@ -117,8 +119,10 @@ class NativeGame(Game):
     def read_allowed(cls) -> Allowed | None:
         """Read what was measured of it on this machine; None before its first start."""
         path = _allowed_path(cls.native_spec)
-        with contextlib.suppress(OSError, ValueError, TypeError):
-            return Allowed(**json.loads(path.read_text()))
+        with contextlib.suppress(OSError, ValueError, TypeError, RecursionError):
+            allowed = Allowed(**json.loads(path.read_text()))
+            if all(type(each) is bool for each in vars(allowed).values()):
+                return allowed
         return None
 
     @property
@@ -150,12 +154,19 @@ class NativeGame(Game):
 
         Raises:
             GameError: If it does not start, crashes, hangs, or does not listen to the gamepad.
+            ValueError: If the seed is none.
         """
         self.close()
         seed = 0 if seed is None else seed
-        self._process = self._launch(seed)
-        self._begin_episode()
+        if not 0 <= seed < _NUM_SEEDS:
+            raise ValueError(f"seeds lie from 0 to {_NUM_SEEDS - 1}, got {seed}")
         allowed = self.measure(seed)
+        self._process = self._launch(seed)
+        try:
+            self._begin_episode()
+        except BaseException:
+            self.close()
+            raise
         return self._show(), {"allowed": asdict(allowed), **self.describe_moment()}
 
     def _launch(self, seed: int) -> GameProcess:
@@ -264,10 +275,11 @@ class NativeGame(Game):
     def _refuse_without_score(self) -> None:
         reading = self.native_spec.reading
         played_s = self.native_spec.time_limit_s - self._rows_left / self.info.fps
-        if reading and self.memory["score"] is None and played_s >= reading.within_s:
+        is_late = played_s >= reading.within_s if reading and self._rows_left else True
+        if reading and self.memory["score"] is None and is_late:
             where = f"in {reading.path}" if reading.path else "in what it printed"
             raise GameError(
-                f"{self.info.name}: no score {where} after {reading.within_s:g} s of game time, "
+                f"{self.info.name}: no score {where} after {played_s:.3g} s of game time, "
                 f"expected /{reading.score}/: does it wait in a menu?{self.process.quote_output()}"
             )
 
@@ -292,10 +304,7 @@ class NativeGame(Game):
         if reading.source == "output":
             new = self.process.read_output()
         else:
-            try:
-                data = (self.process.home / reading.path).read_bytes()
-            except FileNotFoundError:
-                return ""
+            data = self._read_score_file() or b""
             if reading.source == "file":
                 return data.decode(errors="replace")
             new = data[self._log_position :].decode(errors="replace")
@@ -323,7 +332,9 @@ class NativeGame(Game):
             GameError: If the game cannot be saved: it has more than one thread.
         """
         memory = copy.deepcopy({"memory": self.memory, "rows_left": self._rows_left})
-        return GameState(process=self.process.save(), memory=memory)
+        return GameState(
+            process=self.process.save(), memory=memory, score_file=self._read_score_file()
+        )
 
     def restore(self, state: GameState) -> Frame:
         """Go back to a saved moment of this game's run, any number of times.
@@ -338,14 +349,30 @@ class NativeGame(Game):
         self.process.restore(state.process)
         kept = copy.deepcopy(state.memory)
         self._kept, self._rows_left = kept["memory"], kept["rows_left"]
-        # All branches write to the same file: what is there belongs to another one.
-        if self.native_spec.reading and self.native_spec.reading.source == "log":
-            path = self.process.home / self.native_spec.reading.path
-            self._log_position = path.stat().st_size if path.exists() else 0
+        # All branches write to the same file: what is there belongs to another one. Of a log what
+        # comes now is this one's; a file that is written anew is as it was.
+        reading = self.native_spec.reading
+        if reading and reading.source == "log":
+            self._log_position = len(self._read_score_file() or b"")
+        elif reading and reading.source == "file":
+            path = self.process.home / reading.path
+            if state.score_file is None:
+                path.unlink(missing_ok=True)
+            else:
+                path.write_bytes(state.score_file)
         return self._show()
 
+    def _read_score_file(self) -> bytes | None:
+        reading = self.native_spec.reading
+        if reading is None or reading.source == "output":
+            return None
+        try:
+            return (self.process.home / reading.path).read_bytes()
+        except FileNotFoundError:
+            return None
+
     def measure(self, seed: int) -> Allowed:
-        """Measure what the game allows, once per machine and version; the episode stays as it is.
+        """Measure what the game allows, once per machine and version, in starts of their own.
 
         Raises:
             GameError: If the game does not answer to any of its controls.
@@ -353,31 +380,35 @@ class NativeGame(Game):
         if (known := self.read_allowed()) is not None:
             return known
         allowed = self._measure(seed)
+        # Several processes may measure at once, and a machine that keeps nothing measures again.
         path = _allowed_path(self.native_spec)
-        with write_atomically(path) as temporary:
-            temporary.write_text(json.dumps(asdict(allowed)))
+        part = path.with_suffix(f".{os.getpid()}.part")
+        with contextlib.suppress(OSError):
+            part.write_text(json.dumps(asdict(allowed)))
+            part.replace(path)
         return allowed
 
     def _measure(self, seed: int) -> Allowed:
-        first = _hash_frame(self.process)
+        with contextlib.closing(self._launch(seed)) as first:
+            start = _hash_frame(first)
+            pressed, clocks = self._probe(first, is_pressed=True)
         with contextlib.closing(self._launch(seed)) as second:
-            is_same_start = _hash_frame(second) == first
-            pressed, clocks = self._probe(second, is_pressed=True)
-        with contextlib.closing(self._launch(seed)) as third:
-            released, _ = self._probe(third, is_pressed=False)
+            released, _ = self._probe(second, is_pressed=False)
         if pressed == released:
             raise GameError(
                 f"{self.info.name} does not answer to its controls: {_PROBE_ROWS} rows look alike "
                 "with and without them; does it wait in a menu?"
             )
-        is_restorable, again = False, pressed
-        if self.process.frame.num_threads == 1 or self.native_spec.waits_for_threads:
-            state = self.process.save()
-            again, _ = self._probe(self.process, is_pressed=True)
-            self.process.restore(state)
-            once_more, _ = self._probe(self.process, is_pressed=True)
-            is_restorable = again == once_more
-            self.process.restore(state)
+        is_restorable = False
+        with contextlib.closing(self._launch(seed)) as third:
+            is_same_start = _hash_frame(third) == start
+            if third.frame.num_threads == 1 or self.native_spec.waits_for_threads:
+                state = third.save()
+                again, _ = self._probe(third, is_pressed=True)
+                third.restore(state)
+                is_restorable = self._probe(third, is_pressed=True)[0] == again
+            else:
+                again, _ = self._probe(third, is_pressed=True)
         return Allowed(
             lock_step=len(set(clocks)) == 1,
             repeatable=is_same_start and again == pressed,
@@ -440,7 +471,6 @@ def describe(spec: NativeSpec) -> GameInfo:
     )
 
 
-@functools.cache
 def read_native_game(path: Path) -> type[NativeGame]:
     """Make a game of a YAML file.
 

@@ -23,8 +23,9 @@ import stat
 import struct
 import subprocess
 import tempfile
+import time
 import weakref
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,9 @@ SECONDS_PER_SEED = 1009
 STALL_S = 20.0
 """A game that shows nothing for so long, of real time, hangs."""
 MAX_PICTURE_BYTES = 4 * 1920 * 1200
+_CLOSE_S = 10.0
+_MAX_PRESENTS = 1_000_000
+_NUM_KEYS = 512
 
 _STEP, _SAVE, _RESTORE = 1, 2, 3
 _FRAME, _SAVED, _REFUSED = 1, 2, 3
@@ -114,13 +118,28 @@ class SavedState:
     """The line to it; when it is closed the clone ends."""
     pixels: bytes
     """The frame that it shows, as it is in memory."""
+    home: Path
+    """HOME of the run that it belongs to."""
 
     def __post_init__(self) -> None:
         weakref.finalize(self, self.channel.close)
+        _lines.add(self.channel)
+
+
+_lines: weakref.WeakSet[socket.socket] = weakref.WeakSet()
+"""The lines to games: by a forked process's copies a game would live longer than its player."""
+
+
+def _drop_lines() -> None:
+    for line in list(_lines):
+        line.close()
+
+
+os.register_at_fork(after_in_child=_drop_lines)
 
 
 class GameProcess:
-    """A running game, at the end of a frame."""
+    """A running game, at the end of a frame; for one thread, in the process that has started it."""
 
     def __init__(self, launch: GameLaunch) -> None:
         """Start the game and wait for its first frame.
@@ -130,6 +149,9 @@ class GameProcess:
         """
         self._launch = launch
         self._closing = contextlib.ExitStack()
+        self._end: str | None = None
+        self._is_asked = False
+        self._pid: int | None = None
         try:
             self._start()
         except BaseException:
@@ -149,6 +171,7 @@ class GameProcess:
             self._control, control = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             self._life, life = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             closing.callback(lambda: self._control.close())
+            _lines.update((self._control, self._life))
             theirs.enter_context(control)
             theirs.enter_context(life)
             files = (life.fileno(), control.fileno(), frames.fileno())
@@ -166,15 +189,27 @@ class GameProcess:
             except OSError as error:
                 raise GameError(f"{launch.name}: {program} cannot be started: {error}") from error
             # From now on: a supervisor whose line is closed ends all that is below it.
-            closing.callback(self._process.wait)
+            closing.callback(self._reap)
             closing.callback(self._life.close)
         self.home = Path(os.fsdecode(self._receive_home()))
+        closing.callback(self._control.close)
         for name, text in launch.files.items():
             path = self.home / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text.replace("{home}", str(self.home)))
         self._life.send(b"g")
+        self._is_asked = True
         self.frame = self._receive_frame()
+
+    def _reap(self) -> None:
+        """Wait for the supervisor, which has ended all and removed HOME; if it is stuck, end it."""
+        try:
+            self._process.wait(timeout=_CLOSE_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        if hasattr(self, "home"):
+            shutil.rmtree(self.home, ignore_errors=True)
 
     @property
     def picture(self) -> Image.Image:
@@ -185,7 +220,7 @@ class GameProcess:
         size = (frame.width, frame.height)
         return Image.frombytes("RGB", size, pixels, "raw", "BGRX", 0, orientation)
 
-    def step(self, action: Controls, *, keys: Iterable[int] = (), presents: int = 1) -> None:
+    def step(self, action: Controls, *, keys: Sequence[int] = (), presents: int = 1) -> None:
         """Hold a controller state, and keys, until the game has shown some frames.
 
         Args:
@@ -195,9 +230,13 @@ class GameProcess:
 
         Raises:
             GameError: If the game crashes or hangs.
-            ValueError: If the controller state is not one.
+            ValueError: If the controller state is not one, or no key, or presents is below 1.
         """
-        self._send(self._control, _COMMAND.pack(_STEP, presents, pack_pad(action, keys)))
+        if not 1 <= presents <= _MAX_PRESENTS:
+            raise ValueError(f"presents must lie in [1, {_MAX_PRESENTS}], got {presents}")
+        message = _COMMAND.pack(_STEP, presents, pack_pad(action, keys))
+        self._output.limit()
+        self._ask(self._control, message)
         self.frame = self._receive_frame()
 
     def save(self) -> SavedState:
@@ -207,22 +246,31 @@ class GameProcess:
             GameError: If it has more than one thread, or the system allows no more processes.
         """
         with self._open_channel(self._control, _SAVE) as ours:
-            kind, *_, reason = self._receive()
+            kind, *_, reason = self._receive(_SAVED, _REFUSED)
             if kind != _SAVED:
                 why = reason.rstrip(b"\0").decode(errors="replace")
                 raise GameError(f"{self._launch.name} cannot be saved: it has {why}")
             size = self.frame.width * self.frame.height * 4
-            return SavedState(channel=ours.dup(), pixels=self._memory[:size])
+            pixels = self._memory[:size]
+            return SavedState(channel=ours.dup(), pixels=pixels, home=self.home)
 
     def restore(self, state: SavedState) -> None:
         """Go on from a saved state, any number of times; what ran until now ends.
 
         Raises:
-            GameError: If the state's process is gone.
+            GameError: If the state is of another run, or its process is gone.
         """
+        if state.home != self.home:
+            raise GameError(
+                f"{self._launch.name}: the state belongs to another run: states end with `reset` "
+                "and `close`"
+            )
         with self._open_channel(state.channel, _RESTORE) as ours:
+            # Its end is no news, and the new one's number comes with its frame.
+            self._pid = None
             self._control.close()
             self._control = ours.dup()
+            _lines.add(self._control)
         self.frame = self._receive_frame()
         self._memory[: len(state.pixels)] = state.pixels
         self._output.skip()
@@ -235,7 +283,7 @@ class GameProcess:
         """Tell a process to do something, and give it a new line; offers our end of it."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with ours, theirs:
-            self._send(channel, _COMMAND.pack(operation, 0, bytes(_PAD.size)), theirs)
+            self._ask(channel, _COMMAND.pack(operation, 0, bytes(_PAD.size)), theirs)
             theirs.close()
             yield ours
 
@@ -275,9 +323,17 @@ class GameProcess:
         """End the game, its saved states and its files; a second time does nothing."""
         self._closing.close()
 
-    def _send(
+    def _ask(
         self, channel: socket.socket, message: bytes, given: socket.socket | None = None
     ) -> None:
+        if self._end is not None:
+            raise GameError(self._end)
+        if self._is_asked:
+            raise GameError(
+                f"{self._launch.name} is amid another call, or one was interrupted, whose answer "
+                "would be taken for the next one's: close it, or reset the game"
+            )
+        self._is_asked = True
         try:
             if given is None:
                 channel.send(message)
@@ -298,9 +354,10 @@ class GameProcess:
         return home
 
     def _receive_frame(self) -> Frame:
-        _, pid, width, height, is_flipped, threads, opens, _, clock_ns, presents, _ = (
-            self._receive()
+        _, pid, width, height, is_flipped, threads, opens, _, clock_ns, presents, _ = self._receive(
+            _FRAME
         )
+        self._pid = pid
         return Frame(
             pid=pid,
             width=width,
@@ -312,32 +369,44 @@ class GameProcess:
             presents=presents,
         )
 
-    def _receive(self) -> tuple[Any, ...]:
-        if not _wait(STALL_S, self._control):
-            where = "its first picture" if not hasattr(self, "frame") else "the next picture"
-            raise GameError(
-                f"{self._launch.name} hangs: {where} did not come in {STALL_S:g} s"
-                f"{self.quote_output()}"
-            )
-        with contextlib.suppress(ConnectionError):
-            if message := self._control.recv(_REPLY.size):
-                return _REPLY.unpack(message)
-        raise self._explain_end()
+    def _receive(self, *kinds: int) -> tuple[Any, ...]:
+        """Wait for an answer of one of some kinds.
 
-    def _explain_end(self) -> GameError:
-        """Word the end of the game's process, from what the supervisor has seen."""
+        Raises:
+            GameError: If the game has ended, or does not answer.
+        """
+        deadline = time.monotonic() + STALL_S
+        while ready := _wait(deadline - time.monotonic(), self._control, self._life):
+            if self._control not in ready:
+                # A process that the game has started may hold its line open after its end.
+                death = self._receive_death()
+                if death is None or death[0] == self._pid:
+                    raise self._explain_end(death and death[1])
+                continue
+            with contextlib.suppress(ConnectionError):
+                if message := self._control.recv(_REPLY.size):
+                    reply = _REPLY.unpack(message)
+                    if reply[0] in kinds:
+                        self._is_asked = False
+                        return reply
+            raise self._explain_end()
+        where = "the next picture" if hasattr(self, "frame") else "its first picture"
+        raise GameError(
+            f"{self._launch.name} hangs: {where} did not come in {STALL_S:g} s{self.quote_output()}"
+        )
+
+    def _explain_end(self, status: int | None = None) -> GameError:
+        """Word the end of the game's process, from what the supervisor has seen; it stays so."""
         if self._life.fileno() < 0:
             return GameError(f"{self._launch.name} is closed")
-        # Before its first frame nobody knows its number; the last that died is it.
-        pid = self.frame.pid if hasattr(self, "frame") else None
-        status: int | None = None
         while _wait(1.0 if status is None else 0.0, self._life):
             if (death := self._receive_death()) is None:
                 break
-            if pid in (None, death[0]):
+            if self._pid in (None, death[0]):
                 status = death[1]
-        when = "" if pid else " before it showed a picture"
-        return GameError(f"{self._launch.name} {_word_end(status)}{when}{self.quote_output()}")
+        when = "" if hasattr(self, "frame") else " before it showed a picture"
+        self._end = f"{self._launch.name} {_word_end(status)}{when}{self.quote_output()}"
+        return GameError(self._end)
 
     def _receive_death(self) -> tuple[int, int] | None:
         """Read which process the supervisor has seen end, and how; None: it is gone itself."""
@@ -377,6 +446,12 @@ class _Output:
             self._position = 0
         return text.decode(errors="replace")
 
+    def limit(self) -> None:
+        """Drop what nobody reads, of a game that prints without end."""
+        if os.fstat(self._file.fileno()).st_size > 16 * _OUTPUT_BYTES:
+            self._position = os.fstat(self._file.fileno()).st_size
+            self.read()
+
     def skip(self) -> None:
         self._position = os.fstat(self._file.fileno()).st_size
 
@@ -390,7 +465,7 @@ class _Output:
         return " | ".join(re.sub(r"[^ -~]+", "?", line) for line in lines[-_TAIL_LINES:])
 
 
-def pack_pad(action: Controls, keys: Iterable[int] = ()) -> bytes:
+def pack_pad(action: Controls, keys: Sequence[int] = ()) -> bytes:
     """Write a controller state and keys as the hook reads them.
 
     Args:
@@ -398,12 +473,14 @@ def pack_pad(action: Controls, keys: Iterable[int] = ()) -> bytes:
         keys: SDL scancodes that are down, in [0, 512).
 
     Raises:
-        ValueError: If the controller state is not one.
+        ValueError: If the controller state is not one, or there is no such key.
     """
     pad = read_pad(action)
     axes = [round(pad[name] * 32767) for name in _STICKS]
     axes += [32767 if pad[name] else -32768 for name in _TRIGGERS]
     buttons = sum(1 << place for place, name in enumerate(_BUTTONS) if pad[name])
+    if wrong := [key for key in keys if not 0 <= key < _NUM_KEYS]:
+        raise ValueError(f"keys are SDL's scancodes, from 0 to {_NUM_KEYS - 1}, got {wrong[0]}")
     held = sum(1 << key for key in set(keys))
     return _PAD.pack(*axes, buttons, held.to_bytes(64, "little"))
 
@@ -470,7 +547,10 @@ def _word_end(status: int | None) -> str:
     return f"ended with status {os.WEXITSTATUS(status)}"
 
 
-def _wait(seconds: float, channel: socket.socket) -> bool:
+def _wait(seconds: float, *channels: socket.socket) -> list[socket.socket]:
+    """List the channels that have something to be read, as soon as one has."""
     poller = select.poll()
-    poller.register(channel, select.POLLIN)
-    return bool(poller.poll(seconds * 1000))
+    for channel in channels:
+        poller.register(channel, select.POLLIN)
+    ready = {number for number, _ in poller.poll(max(0.0, seconds) * 1000)}
+    return [channel for channel in channels if channel.fileno() in ready]

@@ -54,7 +54,6 @@ def load(write: Write) -> Iterator[Callable[..., NativeGame]]:
     with ExitStack() as stack:
 
         def begin(*ways: str, **changes: Any) -> NativeGame:
-            game_module.read_native_game.cache_clear()
             game = load_game(write(*ways, **changes))()
             assert isinstance(game, NativeGame)
             return stack.enter_context(closing(game))
@@ -258,8 +257,6 @@ def test_a_game_that_is_not_installed_says_what_to_install(load):
     ],
 )
 def test_a_file_that_is_no_spec_says_what_is_wrong_with_it(write, changes, message):
-    game_module.read_native_game.cache_clear()
-
     with pytest.raises(ValueError, match=message) as caught:
         load_game(write(**changes))
 

@@ -8,6 +8,7 @@
  */
 #define _GNU_SOURCE
 #include "hook.h"
+#include "sdl.h"
 
 #include <dlfcn.h>
 #include <errno.h>
@@ -93,6 +94,9 @@ void clock_sleep(uint64_t ns) {
     if (atomic_load(&now_ns) < end)
         atomic_store(&now_ns, end);
     sdl_run_timers();
+    /* Before its first picture a game may wait for a sound to end. */
+    if (!sdl_can_show_again())
+        sound_play(end);
 }
 
 static bool is_wall_clock(clockid_t id) {

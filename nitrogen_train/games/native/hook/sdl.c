@@ -11,8 +11,10 @@
 #include <dlfcn.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #define INIT_TIMER 0x1u
+#define INIT_VIDEO 0x20u
 #define INIT_JOYSTICK 0x200u
 #define INIT_GAMECONTROLLER 0x2000u
 #define TYPE_GAMECONTROLLER 1
@@ -37,12 +39,19 @@ static bool set_size(struct picture *picture, int width, int height) {
 static void copy_renderer(struct picture *picture, void *renderer) {
     int width = 0, height = 0;
     REAL(GetRendererOutputSize, int, void *, int *, int *)(renderer, &width, &height);
-    struct rect all = {0, 0, width, height};
+    struct rect all = {0, 0, width, height}, before, whole;
     picture->is_flipped = false;
     /* Larger than the memory: session_end_present says so. */
-    if (set_size(picture, width, height))
-        REAL(RenderReadPixels, int, void *, const struct rect *, uint32_t, void *, int)
-        (renderer, &all, PIXELS_BGRX, picture->pixels, width * 4);
+    if (!set_size(picture, width, height))
+        return;
+    /* SDL reads no more than the viewport, which may be a part of the screen. */
+    REAL(RenderGetViewport, void, void *, struct rect *)(renderer, &before);
+    REAL(RenderSetViewport, int, void *, const struct rect *)(renderer, NULL);
+    REAL(RenderGetViewport, void, void *, struct rect *)(renderer, &whole);
+    REAL(RenderReadPixels, int, void *, const struct rect *, uint32_t, void *, int)
+    (renderer, &all, PIXELS_BGRX, picture->pixels, width * 4);
+    if (memcmp(&before, &whole, sizeof whole))
+        REAL(RenderSetViewport, int, void *, const struct rect *)(renderer, &before);
 }
 
 static void copy_surface(struct picture *picture, void *window) {
@@ -167,6 +176,18 @@ static void DestroyRenderer(void *renderer) {
 static void DestroyWindow(void *window) {
     last_target = NULL;
     REAL(DestroyWindow, void, void *)(window);
+}
+
+/* These destroy the windows, too. */
+static void Quit(void) {
+    last_target = NULL;
+    REAL(Quit, void, void)();
+}
+
+static void QuitSubSystem(uint32_t flags) {
+    if (flags & INIT_VIDEO)
+        last_target = NULL;
+    REAL(QuitSubSystem, void, uint32_t)(flags);
 }
 
 static void GL_DeleteContext(void *context) {
@@ -361,6 +382,8 @@ EXPORT int32_t SDL_DYNAPI_entry(uint32_t version, void *table, uint32_t size) {
         session_fail("this SDL cannot be driven: it is older than 2.0.14, or is linked statically");
     if (!session_is_open())
         return 0;
+    if (dlsym(RTLD_DEFAULT, "clock_gettime") != (void *)clock_gettime)
+        session_fail("the loader has not put it before libc: clocks and dice would be the real ones");
     void **entries = table;
     memcpy(sdl_real, entries, sizeof sdl_real);
 #define REPLACE(name) entries[AT_##name] = (void *)name
@@ -370,6 +393,8 @@ EXPORT int32_t SDL_DYNAPI_entry(uint32_t version, void *table, uint32_t size) {
     REPLACE(UpdateWindowSurfaceRects);
     REPLACE(PollEvent);
     REPLACE(PumpEvents);
+    REPLACE(Quit);
+    REPLACE(QuitSubSystem);
     REPLACE(DestroyRenderer);
     REPLACE(DestroyWindow);
     REPLACE(GL_DeleteContext);

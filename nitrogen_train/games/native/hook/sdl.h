@@ -8,7 +8,9 @@
 enum {
     AT_Init = 13,
     AT_InitSubSystem = 14,
+    AT_QuitSubSystem = 15,
     AT_WasInit = 16,
+    AT_Quit = 17,
     AT_OpenAudio = 37,
     AT_OpenAudioDevice = 40,
     AT_GetAudioStatus = 41,
@@ -31,6 +33,8 @@ enum {
     AT_GetKeyboardState = 176,
     AT_GetKeyFromScancode = 179,
     AT_GetRendererOutputSize = 264,
+    AT_RenderSetViewport = 283,
+    AT_RenderGetViewport = 284,
     AT_RenderReadPixels = 304,
     AT_RenderPresent = 305,
     AT_DestroyRenderer = 307,

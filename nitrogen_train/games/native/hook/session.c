@@ -381,6 +381,8 @@ __attribute__((noreturn)) static void start_game(pid_t supervisor, const char *h
 
 static void move_fd(int *file) {
     int moved = fcntl(*file, F_DUPFD, FIRST_FREE_FD);
+    if (moved < 0)
+        session_fail("file numbers up to %d are needed (ulimit -n): %s", FIRST_FREE_FD + 8, strerror(errno));
     close(*file);
     *file = moved;
 }
