@@ -32,6 +32,10 @@ from nitrogen_train.runtime.atomic_files import check_folder, write_atomically
 from nitrogen_train.runtime.processes import map_in_order
 from nitrogen_train.runtime.progress import track
 
+_OWN_GAME = (
+    "A game of your own, in the current folder or installed: module:Class; a native one by its "
+    "file: my_game.yaml (docs/native_games.md)"
+)
 _WIDTH = 78
 _LABEL = 10
 
@@ -70,10 +74,7 @@ def describe_games(names: Sequence[str]) -> tuple[str, bool]:
             is_playable &= not game.find_missing()
             texts.append(_describe(name, game))
     if not names:
-        texts.append(
-            "A game of your own, in the current folder or installed: module:Class; "
-            "or a native one by its file, my_game.yaml (docs/games.md)"
-        )
+        texts.append(textwrap.fill(_OWN_GAME, _WIDTH))
     return "\n\n".join(texts), is_playable
 
 

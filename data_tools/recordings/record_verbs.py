@@ -37,13 +37,14 @@ def _add_games(verbs: "argparse._SubParsersAction[CommandParser]") -> None:
         "games",
         "List the games, what each needs, its controls and licence.",
         _games,
-        examples=["", "doom_gather", "my_games:MountainCar"],
+        examples=["", "doom_gather", "my_games:MountainCar", "my_game.yaml"],
     )
     verb.add_argument(
         "games",
         metavar="GAME",
         nargs="*",
-        help="show these alone: names, or your own as module:Class (default: all of ours)",
+        help="show these alone: names, your own as module:Class or my_game.yaml (default: all of "
+        "ours)",
     )
 
 

@@ -49,7 +49,8 @@ def load_game(name: str) -> type[Game]:
         close = close or difflib.get_close_matches(name, GAMES, n=1)
         hint = f", did you mean {close[0]}?" if close else ";"
         raise ValueError(
-            f"unknown game {name!r}{hint} known: {', '.join(GAMES)}, or your own as module:Class"
+            f"unknown game {name!r}{hint} known: {', '.join(GAMES)}, or your own as module:Class "
+            "or my_game.yaml"
         )
     if module_name.endswith(".py") or "/" in module_name:
         raise ValueError(f"no module is called {module_name!r}, did you mean {_respell(name)}?")

@@ -293,9 +293,16 @@ class NativeGame(Game):
         if reading is None:
             return GameProgress(score=0.0)
         text = self._read_text(reading)
-        scores = [match["score"] for match in re.finditer(reading.score, text)]
+        scores = [match["score"] for match in re.finditer(reading.score, text) if match["score"]]
+        try:
+            score = float(scores[-1]) if scores else self.memory["score"]
+        except ValueError as error:
+            raise GameError(
+                f"{self.info.name}: the score is {scores[-1]!r}, expected a number: mend the "
+                "pattern in reading.score"
+            ) from error
         return GameProgress(
-            score=float(scores[-1]) if scores else self.memory["score"],
+            score=score,
             is_over=bool(reading.over and re.search(reading.over, text)),
         )
 
@@ -434,12 +441,16 @@ class NativeGame(Game):
         """Repeat the presses of the spec, whatever is on the screen.
 
         Raises:
-            RuntimeError: If the spec has no expert.
+            RuntimeError: If no episode is running.
+            ValueError: If the spec has no expert.
         """
         presses = self._expert_rows()
+        if self._process is None:
+            raise RuntimeError(f"{self.info.name}: no episode is running; call reset first")
         if not presses:
-            raise RuntimeError(
-                f"{self.native_spec.name} has no expert: give its spec one, or play it"
+            raise ValueError(
+                f"{self.native_spec.name} has no expert: give its file one, or play it yourself, "
+                "with --player human"
             )
         played = round(self.native_spec.time_limit_s * self.info.fps) - self._rows_left
         return presses[played % len(presses)]

@@ -8,6 +8,7 @@ one.
 
 import dataclasses
 import re
+import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 import yaml
 
 from nitrogen_train.actions import GAMEPAD, Controls
+from nitrogen_train.games.base import read_pad
 from nitrogen_train.games.native.process import PAD_CONTROLS
 
 STICK_KEY_THRESHOLD = 0.5
@@ -122,15 +124,12 @@ class NativeSpec:
 
     def __post_init__(self) -> None:
         self._check_name()
+        self._check_numbers()
+        self._check_texts()
         for name, target in self.controls.items():
             self._check_control(name, target)
         for presses in (*self.expert, *self.menu):
-            for name in presses.hold:
-                if name not in PAD_CONTROLS:
-                    raise ValueError(
-                        f"{self.name}: no gamepad has {name}, expected one of "
-                        f"{', '.join(sorted(PAD_CONTROLS))}"
-                    )
+            self._check_presses(presses.hold)
         for step in self.menu:
             for key in step.keys:
                 scancode(key)
@@ -138,17 +137,67 @@ class NativeSpec:
             self._check_reading(self.reading)
 
     def _check_name(self) -> None:
-        if not re.fullmatch(r"[a-z0-9_]+", self.name):
-            raise ValueError(f"name {self.name!r}: expected lower case, digits and underscores")
+        if not re.fullmatch(r"[a-z0-9_]{1,40}", self.name):
+            raise ValueError(
+                f"name {reprlib.repr(self.name)}: expected lower case, digits and underscores, at "
+                "most 40"
+            )
         if not self.command or not self.controls:
             raise ValueError(f"{self.name}: command and controls must not be empty")
-        if not (self.fps > 0 and self.frame_skip > 0 and self.time_limit_s > 0):
-            raise ValueError(f"{self.name}: fps, frame_skip and time_limit_s must be above 0")
         if self.num_heldout_levels and not 0 < self.num_heldout_levels < len(self.levels):
             raise ValueError(
                 f"{self.name}: num_heldout_levels is {self.num_heldout_levels} of "
                 f"{len(self.levels)} levels; some must be left for recordings"
             )
+
+    def _check_numbers(self) -> None:
+        if len(self.frame_size) != 2:
+            raise ValueError(f"{self.name}: frame_size is a height and a width, as [240, 320]")
+        numbers = [
+            ("fps", self.fps, 1, 1000),
+            ("frame_skip", self.frame_skip, 1, 1000),
+            ("time_limit_s", self.time_limit_s, 1, 86_400),
+            ("random_rows", self.random_rows, 0, 10_000),
+            *(("frame_size", side, 16, 4096) for side in self.frame_size),
+            *(("rows of the expert", each.rows, 1, 1_000_000) for each in self.expert),
+        ]
+        for step in self.menu:
+            numbers += [
+                ("presents of the menu", step.presents, 1, 1_000_000),
+                ("wait of the menu", step.wait, 0, 1_000_000),
+                ("random_wait of the menu", step.random_wait, 0, 1_000_000),
+                ("times of the menu", step.times, 1, 10_000),
+            ]
+        if self.reading is not None:
+            numbers.append(("reading.within_s", self.reading.within_s, 0, 86_400))
+        for what, value, low, high in numbers:
+            # Written so that NaN is refused.
+            if not low <= value <= high:
+                raise ValueError(f"{self.name}: {what} must lie in [{low}, {high}], got {value:g}")
+
+    def _check_texts(self) -> None:
+        for name in (*self.files, *([self.reading.path] if self.reading else [])):
+            if Path(name).is_absolute() or ".." in Path(name).parts or name.endswith("/"):
+                raise ValueError(f"{self.name}: {name!r} is not a path below HOME")
+        if wrong := [name for name in self.environment if not re.fullmatch(r"[A-Za-z_]\w*", name)]:
+            raise ValueError(f"{self.name}: {wrong[0]!r} is no name of a variable")
+        texts = (*self.command, *self.environment.values(), *self.files.values())
+        if any("\0" in text for text in texts):
+            raise ValueError(f"{self.name}: texts must not hold a NUL")
+        if not self.levels and any("{level}" in text for text in texts):
+            raise ValueError(f"{self.name}: {{level}} stands for one of `levels`: there are none")
+
+    def _check_presses(self, hold: Controls) -> None:
+        for name in hold:
+            if name not in PAD_CONTROLS:
+                raise ValueError(
+                    f"{self.name}: no gamepad has {name}, expected one of "
+                    f"{', '.join(sorted(PAD_CONTROLS))}"
+                )
+        try:
+            read_pad(hold)
+        except ValueError as error:
+            raise ValueError(f"{self.name}: hold: {error}") from error
 
     def _check_control(self, name: str, target: str) -> None:
         if name not in PAD_CONTROLS:
@@ -162,7 +211,9 @@ class NativeSpec:
         expected = 2 if name in GAMEPAD.sticks else 1
         if len(keys) != expected:
             raise ValueError(
-                f"{self.name}: {name} is {target!r}, expected `pad` or {expected} key names"
+                f"{self.name}: {name} is {target!r}, expected `pad` or "
+                f"{'two keys, as LEFT RIGHT' if expected == 2 else 'a key, as SPACE'}; there are "
+                f"{', '.join(_KEY_NAMES)}"
             )
         for key in keys:
             scancode(key)
@@ -170,7 +221,7 @@ class NativeSpec:
     def _check_reading(self, reading: ScoreReading) -> None:
         if (reading.source != "output") != bool(reading.path):
             raise ValueError(
-                f"{self.name}: reading.path goes with source: log or file, and only there"
+                f"{self.name}: reading.path is needed with source: log or file, and not with output"
             )
         for pattern in (reading.score, reading.over):
             try:
@@ -237,14 +288,16 @@ def read_spec(path: Path) -> NativeSpec:
     """
     try:
         raw = yaml.safe_load(path.read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except FileNotFoundError:
+        raise ValueError(f"{path}: no such file") from None
+    except (OSError, RecursionError, UnicodeDecodeError, yaml.YAMLError) as error:
         problem = getattr(error, "problem", None) or error
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}" if mark else ""
         raise ValueError(f"{path}{where}: cannot be read as YAML: {problem}") from error
     try:
         return _build(NativeSpec, raw, place="the file")
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, OverflowError) as error:
         raise ValueError(f"{path}: {error}") from error
 
 
@@ -261,7 +314,9 @@ def _build(kind: Any, raw: Any, *, place: str) -> Any:  # noqa: ANN401 - a file 
         return None if raw is None else _build(arguments[0], raw, place=place)
     if origin is Literal:
         if raw not in arguments:
-            raise ValueError(f"{place} is {raw!r}, expected {' or '.join(map(str, arguments))}")
+            raise ValueError(
+                f"{place} is {reprlib.repr(raw)}, expected {' or '.join(map(str, arguments))}"
+            )
         return raw
     if origin is tuple:
         values = raw if isinstance(raw, list) else [raw]
@@ -278,7 +333,7 @@ def _build_scalar(kind: Any, raw: Any, *, place: str) -> Any:  # noqa: ANN401
         return kind(raw)
     if not isinstance(kind, type) or not isinstance(raw, kind) or (kind is int and not is_number):
         expected = kind.__name__ if isinstance(kind, type) else "a mapping"
-        raise ValueError(f"{place} is {raw!r}, expected {expected}")
+        raise ValueError(f"{place} is {reprlib.repr(raw)}, expected {expected}")
     return raw
 
 
@@ -291,14 +346,16 @@ def _build_mapping(
         }
     for name, value in raw.items():
         if not isinstance(value, bool | int | float):
-            raise ValueError(f"{place}.{name} is {value!r}, expected true, false or a number")
+            raise ValueError(
+                f"{place}.{name} is {reprlib.repr(value)}, expected true, false or a number"
+            )
     return {str(name): value for name, value in raw.items()}
 
 
 def _build_dataclass(kind: Any, raw: Any, *, place: str) -> Any:  # noqa: ANN401
     names = {each.name: each for each in dataclasses.fields(kind)}
     if not isinstance(raw, dict):
-        raise ValueError(f"{place} is {raw!r}, expected {', '.join(names)} with values")
+        raise ValueError(f"{place} is {reprlib.repr(raw)}, expected {', '.join(names)} with values")
     if unknown := [name for name in raw if name not in names]:
         raise ValueError(f"{place} has {unknown[0]!r}, expected some of {', '.join(names)}")
     missing = [

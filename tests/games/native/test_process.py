@@ -137,6 +137,86 @@ def test_a_restored_game_goes_on_as_it_did(start):
     assert play(game, num_frames=20)[-1] != shown[-1]
 
 
+def test_a_state_of_another_run_is_refused(start):
+    game, other = start(), start()
+    state = other.save()
+
+    with pytest.raises(GameError, match="tiny: the state belongs to another run"):
+        game.restore(state)
+
+    assert len(set(play(game, num_frames=3))) == 3
+
+
+def test_a_call_that_was_interrupted_is_not_answered_by_the_next(start):
+    def interrupt(*_: object) -> None:
+        raise TimeoutError
+
+    game = start("pauses")
+    before = signal.signal(signal.SIGALRM, interrupt)
+    signal.setitimer(signal.ITIMER_REAL, 0.2)
+    try:
+        with pytest.raises(TimeoutError):
+            play(game, num_frames=30)
+    finally:
+        signal.signal(signal.SIGALRM, before)
+
+    with pytest.raises(GameError, match="tiny is amid another call, or one was interrupted"):
+        game.step({})
+    with pytest.raises(GameError, match="tiny is amid another call, or one was interrupted"):
+        game.save()
+
+
+def test_all_of_the_screen_is_shown_whatever_part_the_game_drew_last(start):
+    game = start("viewport")
+    game.step({})
+    left, right = np.asarray(game.picture)[20, [20, 50]]
+
+    assert left.tolist() == right.tolist()
+    shown = [np.asarray(game.picture)[20, 50].tolist()]
+    for _ in range(3):
+        game.step({})
+        shown.append(np.asarray(game.picture)[20, 50].tolist())
+    assert len(set(map(tuple, shown))) == 4
+
+
+def test_a_forked_process_keeps_no_game_alive(start):
+    game = start()
+    child = os.fork()
+    if child == 0:
+        time.sleep(60)
+        os._exit(0)
+    try:
+        game.close()
+        assert not game.home.exists()
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+
+
+def test_a_supervisor_that_is_killed_leaves_nothing_behind_a_close(start):
+    game = start("files")
+    os.kill(game._process.pid, signal.SIGKILL)
+
+    with pytest.raises(GameError, match=r"^tiny is gone"):
+        play(game, num_frames=3)
+    game.close()
+
+    assert not game.home.exists()
+    # What is left of it until the system's first process has noticed its end runs no more.
+    process = Path(f"/proc/{game.frame.pid}/cmdline")
+    assert not process.exists() or process.read_bytes() == b""
+
+
+def test_presents_and_keys_that_there_are_not_are_refused_and_the_game_plays_on(start):
+    game = start()
+    with pytest.raises(ValueError, match=r"presents must lie in \[1, 1000000\], got 0"):
+        game.step({}, presents=0)
+    with pytest.raises(ValueError, match="keys are SDL's scancodes, from 0 to 511, got 512"):
+        game.step({}, keys=[512])
+
+    assert len(set(play(game, num_frames=3))) == 3
+
+
 def test_states_are_a_tree(start):
     game = start()
     trunk = game.save()

@@ -99,7 +99,7 @@ def main():  # noqa: C901 - one way after the other, as a game has them
         threading.Thread(target=threading.Event().wait, daemon=True).start()
     event = ctypes.create_string_buffer(64)
     x, y, frame, key_events = 0.0, 0.0, 0, 0
-    started = time.monotonic()
+    started, written = time.monotonic(), -1
     while True:
         while sdl.SDL_PollEvent(event):
             key_events += int.from_bytes(event.raw[:4], "little") in (0x300, 0x301)
@@ -112,6 +112,11 @@ def main():  # noqa: C901 - one way after the other, as a game has them
         if "crash" in WAYS and frame == 20:
             say("falling\nthe end")
             ctypes.string_at(0)
+        if "pauses" in WAYS and frame == 20:
+            until = Path("/proc/uptime")
+            begun = float(until.read_text().split()[0])
+            while float(until.read_text().split()[0]) < begun + 0.6:
+                pass
         if "hang" in WAYS and frame == 20:
             while True:
                 pass
@@ -125,6 +130,10 @@ def main():  # noqa: C901 - one way after the other, as a game has them
         if "own_pace" in WAYS:
             while time.monotonic() < started + frame / 20:
                 time.sleep(0.001)
+        if "rewritten" in WAYS and int(x) != written:
+            # As games write scores: the whole file, and only what is new.
+            written = int(x)
+            Path("score.txt").write_text(f"points {written}\n")
         if "files" in WAYS:
             with Path("score.txt").open("a") as file:
                 file.write(f"points {int(x)}\n")
@@ -138,6 +147,12 @@ def main():  # noqa: C901 - one way after the other, as a game has them
         clock = int(time.time() * 60) % 200 if "wall" in WAYS else sdl.SDL_GetTicks() % 200
         sdl.SDL_SetRenderDrawColor(renderer, chance, clock, os.getpid() % 256, 255)
         sdl.SDL_RenderClear(renderer)
+        if "viewport" in WAYS:
+            # As games leave it that draw a part of the screen last.
+            part = Rect(0, 0, WIDTH // 2, HEIGHT)
+            sdl.SDL_RenderSetViewport(renderer, None)
+            sdl.SDL_RenderClear(renderer)
+            sdl.SDL_RenderSetViewport(renderer, ctypes.byref(part))
         square = Rect(int(x) % WIDTH, int(y) % HEIGHT, 4, 4)
         sdl.SDL_SetRenderDrawColor(renderer, 255, 255, 255, 255)
         sdl.SDL_RenderFillRect(renderer, ctypes.byref(square))
