@@ -368,6 +368,10 @@ __attribute__((noreturn)) static void start_game(pid_t supervisor, const char *h
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != supervisor)
         _exit(0);
+    /* A game that spins would keep a real-time player of the same rank from the processor for ever. */
+    struct sched_param rank;
+    if (sched_getscheduler(0) == SCHED_FIFO && !sched_getparam(0, &rank))
+        sched_setscheduler(0, SCHED_RR, &rank);
     personality((unsigned long)personality(0xffffffff) | ADDR_NO_RANDOMIZE);
     setenv("NITROGEN_SESSION", "open", 1);
     setenv("HOME", home, 1);
