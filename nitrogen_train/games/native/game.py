@@ -133,8 +133,11 @@ class NativeGame(Game):
             RuntimeError: If no episode is running.
         """
         if self._process is None:
-            raise RuntimeError(f"{self.info.name}: no episode is running; call reset first")
+            raise self._not_running()
         return self._process
+
+    def _not_running(self) -> RuntimeError:
+        return RuntimeError(f"{self.info.name}: no episode is running; call reset first")
 
     @property
     def memory(self) -> dict[str, Any]:
@@ -144,7 +147,7 @@ class NativeGame(Game):
             RuntimeError: If no episode is running.
         """
         if self._process is None:
-            raise RuntimeError(f"{self.info.name}: no episode is running; call reset first")
+            raise self._not_running()
         return self._kept
 
     def reset(
@@ -258,7 +261,7 @@ class NativeGame(Game):
             ValueError: If the controller state is not one.
         """
         if self._rows_left <= 0:
-            raise RuntimeError(f"{self.info.name}: no episode is running; call reset first")
+            raise self._not_running()
         self._step(self.process, action)
         self._rows_left -= 1
         progress = self.read_progress()
@@ -446,7 +449,7 @@ class NativeGame(Game):
         """
         presses = self._expert_rows()
         if self._process is None:
-            raise RuntimeError(f"{self.info.name}: no episode is running; call reset first")
+            raise self._not_running()
         if not presses:
             raise ValueError(
                 f"{self.native_spec.name} has no expert: give its file one, or play it yourself, "

@@ -192,7 +192,6 @@ class GameProcess:
             closing.callback(self._reap)
             closing.callback(self._life.close)
         self.home = Path(os.fsdecode(self._receive_home()))
-        closing.callback(self._control.close)
         for name, text in launch.files.items():
             path = self.home / name
             path.parent.mkdir(parents=True, exist_ok=True)
