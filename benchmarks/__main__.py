@@ -22,7 +22,7 @@ from benchmarks.encoding import (
     read_clip,
 )
 from benchmarks.feeding import describe_feeding, measure_feeding
-from benchmarks.games import describe_costs, measure_games
+from benchmarks.games import describe_games, measure_games
 from benchmarks.loading import measure_loading
 from benchmarks.loading_report import describe_loading
 from benchmarks.machine import describe_machine, measure_matmul_rate
@@ -141,11 +141,15 @@ def run_encoding(arguments: argparse.Namespace) -> Result:
 
 def run_games(arguments: argparse.Namespace) -> Result:
     """Measure games, and what random player and expert reach in them."""
-    costs, scores = measure_games(
-        list_games(arguments.games), num_seeds=arguments.seeds, num_processes=arguments.processes
+    measured = measure_games(
+        list_games(arguments.games),
+        num_seeds=arguments.seeds,
+        num_processes=arguments.processes,
+        ledger_path=arguments.ledger,
     )
-    results = [{**asdict(cost), **asdict(score)} for cost, score in zip(costs, scores, strict=True)]
-    return describe_costs(costs, scores), results
+    return describe_games(measured), [
+        {**asdict(each.cost), **asdict(each.scores)} for each in measured
+    ]
 
 
 def _parse_arguments() -> argparse.Namespace:
@@ -198,13 +202,16 @@ def _parse_arguments() -> argparse.Namespace:
         "encoding", run_encoding, "how clips are best encoded, and what decodes them fastest"
     )
     encoding.add_argument("videos", nargs="+", type=Path, metavar="VIDEO", help="recordings")
+    encoding.add_argument("--rounds", type=int, default=7, help="measurements of each (7)")
     games = add("games", run_games, "speed, repetition and saved states of games; random, expert")
     games.add_argument(
         "games", nargs="*", default=["suite"], metavar="GAME", help="which (suite: all of ours)"
     )
     games.add_argument("--seeds", type=int, default=10, help="held-out seeds of each player (10)")
     games.add_argument("--processes", type=int, default=2, help="that play (2)")
-    encoding.add_argument("--rounds", type=int, default=7, help="measurements of each (7)")
+    games.add_argument(
+        "--ledger", type=Path, metavar="FILE", help="keeps what is measured: its games are done"
+    )
     return parser.parse_args()
 
 

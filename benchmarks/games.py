@@ -10,7 +10,9 @@ import hashlib
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import median
+from typing import Any
 
 import numpy as np
 
@@ -19,6 +21,7 @@ from nitrogen_train.evaluation.play import ExpertPlayer, RandomPlayer, play_epis
 from nitrogen_train.games import Frame, Game, choose_heldout_seeds, load_game
 from nitrogen_train.games.base import random_player
 from nitrogen_train.games.native.game import NativeGame
+from nitrogen_train.runtime.ledger import Ledger
 from nitrogen_train.runtime.processes import map_in_order
 from nitrogen_train.runtime.progress import track
 
@@ -51,20 +54,28 @@ class GameCost:
 class GameScores:
     """Scores of the players that need no policy, over held-out seeds."""
 
-    game: str
     random: tuple[float, ...]
     expert: tuple[float, ...]
 
 
+@dataclass(frozen=True, kw_only=True)
+class MeasuredGame:
+    """One game, and its players."""
+
+    cost: GameCost
+    scores: GameScores
+
+
 def measure_games(
-    games: Sequence[str], *, num_seeds: int, num_processes: int
-) -> tuple[list[GameCost], list[GameScores]]:
-    """Measure games one after another, then play them.
+    games: Sequence[str], *, num_seeds: int, num_processes: int, ledger_path: Path | None = None
+) -> list[MeasuredGame]:
+    """Measure and play games one after another.
 
     Args:
         games: Names as `load_game` takes them.
         num_seeds: Held-out seeds of each player.
         num_processes: That play.
+        ledger_path: A file that keeps what is measured; its games are not measured again.
 
     Raises:
         ValueError: If a game is not installed.
@@ -72,20 +83,34 @@ def measure_games(
     for game in games:
         if missing := load_game(game).find_missing():
             raise ValueError(missing)
-    costs = [
-        measure_game(game) for game in track(games, label="measure", unit="game", total=len(games))
-    ]
-    tasks = [(game, seed) for game in games for seed in choose_heldout_seeds(game, num_seeds)]
-    played = map_in_order(_play, tasks, workers=num_processes)
-    scores = list(track(played, label="play", unit="seed", total=len(tasks)))
-    by_game = [
-        [score for (name, _), score in zip(tasks, scores, strict=True) if name == game]
-        for game in games
-    ]
-    return costs, [
-        GameScores(game=game, random=tuple(r for r, _ in each), expert=tuple(e for _, e in each))
-        for game, each in zip(games, by_game, strict=True)
-    ]
+    measured: dict[str, MeasuredGame] = {}
+    ledger = ledger_path and Ledger(ledger_path, _read_measured, of={"seeds": num_seeds})
+    if ledger:
+        measured = {each.cost.game: each for each in ledger}
+    missing_games = [game for game in games if game not in measured]
+    for game in track(missing_games, label="measure", unit="game", total=len(missing_games)):
+        each = MeasuredGame(
+            cost=measure_game(game),
+            scores=play_game(game, num_seeds=num_seeds, num_processes=num_processes),
+        )
+        measured[game] = each
+        if ledger:
+            ledger.add(each)
+    return [measured[game] for game in games]
+
+
+def _read_measured(*, cost: dict[str, Any], scores: dict[str, Any]) -> MeasuredGame:
+    height, width = cost["frame_size"]
+    return MeasuredGame(
+        cost=GameCost(**cost | {"frame_size": (height, width)}), scores=GameScores(**scores)
+    )
+
+
+def play_game(name: str, *, num_seeds: int, num_processes: int) -> GameScores:
+    """Let the random player and the expert play held-out seeds."""
+    tasks = [(name, seed) for seed in choose_heldout_seeds(name, num_seeds)]
+    random, expert = zip(*map_in_order(_play, tasks, workers=num_processes), strict=True)
+    return GameScores(random=random, expert=expert)
 
 
 def _play(task: tuple[str, int]) -> tuple[float, float]:
@@ -195,7 +220,7 @@ def _hash_rows(game: NativeGame, actions: Sequence[Controls]) -> str:
     return digest.hexdigest()
 
 
-def describe_costs(costs: Sequence[GameCost], scores: Sequence[GameScores]) -> str:
+def describe_games(games: Sequence[MeasuredGame]) -> str:
     """Lay out what was measured, as a table of Markdown."""
     rows = [
         (
@@ -203,7 +228,8 @@ def describe_costs(costs: Sequence[GameCost], scores: Sequence[GameScores]) -> s
             "restore", "random", "expert",
         )
     ]  # fmt: skip
-    for cost, score in zip(costs, scores, strict=True):
+    for each in games:
+        cost = each.cost
         height, width = cost.frame_size
         is_whole = cost.equal_frames >= cost.compared_frames
         rows.append(
@@ -218,8 +244,8 @@ def describe_costs(costs: Sequence[GameCost], scores: Sequence[GameScores]) -> s
                 if cost.restore_ms is None
                 else f"{cost.restore_ms:.1f} ms"
                 + (", equal" if cost.is_restored_equal else ", differs"),
-                _describe_scores(score.random),
-                _describe_scores(score.expert),
+                _describe_scores(each.scores.random),
+                _describe_scores(each.scores.expert),
             )
         )
     head, *body = (f"| {' | '.join(row)} |\n" for row in rows)
