@@ -20,6 +20,7 @@ from nitrogen_train.actions import Controls
 from nitrogen_train.evaluation.play import ExpertPlayer, RandomPlayer, play_episodes
 from nitrogen_train.games import Frame, Game, choose_heldout_seeds, load_game
 from nitrogen_train.games.base import random_player
+from nitrogen_train.games.native.allowed import read_allowed
 from nitrogen_train.games.native.game import NativeGame
 from nitrogen_train.runtime.ledger import Ledger
 from nitrogen_train.runtime.processes import map_in_order
@@ -142,7 +143,7 @@ def measure_game(name: str) -> GameCost:
         )
         lock_step = True
         if isinstance(game, NativeGame):
-            allowed = game.read_allowed()
+            allowed = read_allowed(game.native_spec)
             lock_step = allowed is not None and allowed.lock_step
     return GameCost(
         game=name,

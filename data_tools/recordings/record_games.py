@@ -26,6 +26,7 @@ from data_tools.recordings.recording import RecordingFacts, check_game_name
 from nitrogen_train.actions import GAMEPAD, Controls
 from nitrogen_train.data.encode import Encoding, VideoWriter, frame_rate
 from nitrogen_train.games import GAMES, Frame, Game, GameInfo, load_game
+from nitrogen_train.games.native.allowed import read_allowed
 from nitrogen_train.games.native.game import NativeGame
 from nitrogen_train.picture import squash
 from nitrogen_train.runtime.atomic_files import check_folder, write_atomically
@@ -88,7 +89,7 @@ def _describe(name: str, game: type[Game]) -> str:
         "picture": f"{width}x{height} at {info.fps:.4g} per second",
         "seeds": f"{seeds.start} to {seeds.stop - 1} are recorded, "
         f"{heldout.start} to {heldout.stop - 1} are kept for evaluation",
-        "score": info.score,
+        "score": info.score or "none is read: it can be recorded, and not evaluated",
         "licence": info.licence,
     }
     if issubclass(game, NativeGame):
@@ -109,7 +110,7 @@ def _describe_needs(name: str, game: type[Game]) -> str:
 
 
 def _describe_allowed(game: type[NativeGame]) -> str:
-    if game.find_missing() or (allowed := game.read_allowed()) is None:
+    if game.find_missing() or (allowed := read_allowed(game.native_spec)) is None:
         return "measured at its first start"
     known = {"lock step": allowed.lock_step, "repeats": allowed.repeatable}
     known["save and restore"] = allowed.restorable
@@ -207,7 +208,7 @@ def play_episode(
         source=info.name,
         licence=info.licence,
         disturbed_ns=_intervals_ns(disturbed, times_ns),
-        score=score,
+        score=score if info.score else None,
         seed=seed,
     )
     facts.write(out_dir / f"{name}.json")
@@ -293,7 +294,9 @@ class EpisodeTask:
     def player(self) -> str:
         """Describe how the episode is played and stored: a rerun must not mix two ways."""
         size = f"{self.size}x{self.size}" if self.size else "own size"
-        return f"scripted expert, {self.disturbance:.0%} disturbed, {size}"
+        version = load_game(self.game).info.version
+        version = version and f", game {version}"
+        return f"scripted expert, {self.disturbance:.0%} disturbed, {size}{version}"
 
 
 def record_game(

@@ -155,6 +155,8 @@ def evaluate_closed_loop(
         game_class = load_game(game)
         if missing := game_class.find_missing():
             raise ValueError(missing)
+        if game_class.info.score is None:
+            raise ValueError(f"{game} has no score, so nothing says how well it is played")
         Agent(_load(source), game=game_class.info, settings=settings)
     ledger = Ledger(output_dir / LEDGER_NAME, PlayedEpisode)
     scores = read_scores(ledger)
@@ -325,7 +327,7 @@ def score_game(
     if reference <= random:
         raise ValueError(
             f"the scale has no length: random reaches {random:g} and the reference {reference:g}; "
-            "play more episodes, or give the game a better expert"
+            "play more episodes, or give the game a better expert or a reference_score"
         )
     normalized = (np.asarray(policy_scores, dtype=np.float64) - random) / (reference - random)
     low, high = bootstrap_interval(normalized)

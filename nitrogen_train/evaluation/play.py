@@ -130,6 +130,7 @@ class Agent:
                 know the game.
         """
         refuse_rows(policy, settings)
+        self._game_id = policy.game_id(game.name)
         try:
             self._held = count_rows_per_action(game.fps, settings.action_hz)
         except ValueError as error:
@@ -140,7 +141,6 @@ class Agent:
         self._policy = policy.eval()
         self._settings = settings
         self._controls = game.controls
-        self._game_id = policy.game_id(game.name)
         self._lanes: dict[int, Lane] = {}
 
     def act(self, moments: Mapping[int, Moment]) -> dict[int, Controls]:

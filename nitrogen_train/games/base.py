@@ -38,8 +38,8 @@ class GameInfo:
     """The game's own ticks that one row lasts."""
     frame_size: tuple[int, int]
     """Height and width of its picture, in pixels."""
-    score: str
-    """Meaning of the sum of an episode's rewards, with its range."""
+    score: str | None
+    """Meaning of the sum of an episode's rewards, with its range; None: nothing tells a score."""
     reference_score: float | None
     """The expert's published mean, or None: 1 on the normalized scale is never below it."""
     licence: str
@@ -48,6 +48,8 @@ class GameInfo:
     """Seeds that recordings may use."""
     heldout_seeds: range
     """Seeds kept for evaluation; disjoint from `recording_seeds`."""
+    version: str = ""
+    """Whatever else changes how it plays: what was played in another version is not mixed in."""
 
 
 class Game(gymnasium.Env[Frame, Controls], abc.ABC):

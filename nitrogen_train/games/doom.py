@@ -18,6 +18,11 @@ from nitrogen_train.actions import Controls
 from nitrogen_train.games.base import Frame, Game, read_pad
 
 TICS_PER_SECOND = 35
+FRAME_SKIP = 3
+MAX_TURN_DEG = 5.0
+"""Turn per tic at full stick."""
+MAX_SPEED = 50.0
+"""The engine's value for running forward, the fastest that a keyboard allows."""
 FRAME_WIDTH_PX, FRAME_HEIGHT_PX = 256, 192
 """Small enough to be fast; squashed to 128x128 the nearest half of an arena stays legible."""
 
@@ -196,3 +201,21 @@ class DoomGame(Game, abc.ABC):
         if self._last_frame is None:
             raise RuntimeError(f"{self.info.name}: no episode is running; call reset first")
         return self._last_frame
+
+
+class WalkedDoomGame(DoomGame, abc.ABC):
+    """A scenario that is moved through: the left stick moves, the right one turns."""
+
+    engine_buttons: ClassVar[tuple[vizdoom.Button, ...]] = (
+        vizdoom.Button.TURN_LEFT_RIGHT_DELTA,
+        vizdoom.Button.MOVE_FORWARD_BACKWARD_DELTA,
+        vizdoom.Button.MOVE_LEFT_RIGHT_DELTA,
+    )
+
+    def engine_action(self, pad: dict[str, float]) -> list[float]:
+        """Turn by the right stick and move by the left; up on the stick is -1 and forward."""
+        return [
+            MAX_TURN_DEG * pad["RIGHT_STICK_X"],
+            -MAX_SPEED * pad["LEFT_STICK_Y"],
+            MAX_SPEED * pad["LEFT_STICK_X"],
+        ]

@@ -7,13 +7,14 @@ import vizdoom
 
 from nitrogen_train.actions import Controls
 from nitrogen_train.games.base import GameInfo
-from nitrogen_train.games.doom import LICENCE, TICS_PER_SECOND, DoomGame, Sighting
-
-FRAME_SKIP = 3
-MAX_TURN_DEG = 5.0
-"""Turn per tic at full stick."""
-MAX_SPEED = 50.0
-"""The engine's value for running forward, the fastest that a keyboard allows."""
+from nitrogen_train.games.doom import (
+    FRAME_SKIP,
+    LICENCE,
+    MAX_TURN_DEG,
+    TICS_PER_SECOND,
+    Sighting,
+    WalkedDoomGame,
+)
 
 MONSTERS = ("ChaingunGuy", "ShotgunGuy", "Zombieman")
 """The living ones: the engine names the dead ones otherwise."""
@@ -29,7 +30,7 @@ CENTRING = 0.02
 """Left stick sideways per unit from the middle of the corridor, which is 32 wide for a player."""
 
 
-class DoomCorridor(DoomGame):
+class DoomCorridor(WalkedDoomGame):
     """ViZDoom's `deadly_corridor`: left stick moves, right one turns, right trigger fires."""
 
     info: ClassVar[GameInfo] = GameInfo(
@@ -49,21 +50,11 @@ class DoomCorridor(DoomGame):
         heldout_seeds=range(1_000_000, 1_001_000),
     )
     scenario = "deadly_corridor"
-    engine_buttons = (
-        vizdoom.Button.TURN_LEFT_RIGHT_DELTA,
-        vizdoom.Button.MOVE_FORWARD_BACKWARD_DELTA,
-        vizdoom.Button.MOVE_LEFT_RIGHT_DELTA,
-        vizdoom.Button.ATTACK,
-    )
+    engine_buttons = (*WalkedDoomGame.engine_buttons, vizdoom.Button.ATTACK)
 
     def engine_action(self, pad: dict[str, float]) -> list[float]:
-        """Turn by the right stick, move by the left, whose up is -1 and forward, and fire."""
-        return [
-            MAX_TURN_DEG * pad["RIGHT_STICK_X"],
-            -MAX_SPEED * pad["LEFT_STICK_Y"],
-            MAX_SPEED * pad["LEFT_STICK_X"],
-            pad["RIGHT_TRIGGER"],
-        ]
+        """Turn by the right stick, move by the left one, and fire by the right trigger."""
+        return [*super().engine_action(pad), pad["RIGHT_TRIGGER"]]
 
     def expert(self) -> Controls:
         """Back off from monsters in view, aim and fire; else run along the corridor to the vest.

@@ -6,11 +6,14 @@ import vizdoom
 
 from nitrogen_train.actions import Controls
 from nitrogen_train.games.base import GameInfo
-from nitrogen_train.games.doom import LICENCE, TICS_PER_SECOND, DoomGame, Sighting
-
-FRAME_SKIP = 3
-MAX_TURN_DEG = 5.0
-"""Turn per tic at full stick."""
+from nitrogen_train.games.doom import (
+    FRAME_SKIP,
+    LICENCE,
+    MAX_TURN_DEG,
+    TICS_PER_SECOND,
+    DoomGame,
+    Sighting,
+)
 
 MONSTERS = ("Demon", "MarineChainsawVzd")
 MIN_NEARNESS = 0.18

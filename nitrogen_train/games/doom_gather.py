@@ -2,17 +2,16 @@
 
 from typing import ClassVar
 
-import vizdoom
-
 from nitrogen_train.actions import Controls
 from nitrogen_train.games.base import GameInfo
-from nitrogen_train.games.doom import LICENCE, TICS_PER_SECOND, DoomGame, Sighting
-
-FRAME_SKIP = 3
-MAX_TURN_DEG = 5.0
-"""Turn per tic at full stick."""
-MAX_SPEED = 50.0
-"""The engine's value for running forward, the fastest that a keyboard allows."""
+from nitrogen_train.games.doom import (
+    FRAME_SKIP,
+    LICENCE,
+    MAX_TURN_DEG,
+    TICS_PER_SECOND,
+    Sighting,
+    WalkedDoomGame,
+)
 
 MEDIKITS = ("CustomMedikit", "Medikit")
 MIN_NEARNESS = 0.03
@@ -25,7 +24,7 @@ MIN_SPEED, SLOW_ANGLE_DEG = 0.2, 30.0
 """The expert's forward stick falls from 1 at angle 0 to the least at about this angle."""
 
 
-class DoomGather(DoomGame):
+class DoomGather(WalkedDoomGame):
     """ViZDoom's `health_gathering`, moved by the left stick and turned by the right one."""
 
     info: ClassVar[GameInfo] = GameInfo(
@@ -42,19 +41,6 @@ class DoomGather(DoomGame):
         heldout_seeds=range(1_000_000, 1_001_000),
     )
     scenario = "health_gathering"
-    engine_buttons = (
-        vizdoom.Button.TURN_LEFT_RIGHT_DELTA,
-        vizdoom.Button.MOVE_FORWARD_BACKWARD_DELTA,
-        vizdoom.Button.MOVE_LEFT_RIGHT_DELTA,
-    )
-
-    def engine_action(self, pad: dict[str, float]) -> list[float]:
-        """Turn by the right stick and move by the left; up on the stick is -1 and forward."""
-        return [
-            MAX_TURN_DEG * pad["RIGHT_STICK_X"],
-            -MAX_SPEED * pad["LEFT_STICK_Y"],
-            MAX_SPEED * pad["LEFT_STICK_X"],
-        ]
 
     def expert(self) -> Controls:
         """Walk to the medikit that is reached soonest; turn right while none is in view.

@@ -12,13 +12,14 @@ from jaxtyping import Float64
 
 from nitrogen_train.actions import Controls
 from nitrogen_train.games.base import GameInfo
-from nitrogen_train.games.doom import LICENCE, TICS_PER_SECOND, DoomGame, Sighting
-
-FRAME_SKIP = 3
-MAX_TURN_DEG = 5.0
-"""Turn per tic at full stick."""
-MAX_SPEED = 50.0
-"""The engine's value for running forward, the fastest that a keyboard allows."""
+from nitrogen_train.games.doom import (
+    FRAME_SKIP,
+    LICENCE,
+    MAX_TURN_DEG,
+    TICS_PER_SECOND,
+    Sighting,
+    WalkedDoomGame,
+)
 
 MEDIKITS, POISONS = ("CustomMedikit",), ("Poison",)
 MIN_HEIGHT = 3 / 192
@@ -54,7 +55,7 @@ SLOW_ANGLE_DEG = 45.0
 around a medikit."""
 
 
-class DoomSupreme(DoomGame):
+class DoomSupreme(WalkedDoomGame):
     """ViZDoom's `health_gathering_supreme`, moved by the left stick and turned by the right."""
 
     info: ClassVar[GameInfo] = GameInfo(
@@ -71,24 +72,11 @@ class DoomSupreme(DoomGame):
         heldout_seeds=range(1_000_000, 1_001_000),
     )
     scenario = "health_gathering_supreme"
-    engine_buttons = (
-        vizdoom.Button.TURN_LEFT_RIGHT_DELTA,
-        vizdoom.Button.MOVE_FORWARD_BACKWARD_DELTA,
-        vizdoom.Button.MOVE_LEFT_RIGHT_DELTA,
-    )
     knows_map = True
 
     def __init__(self) -> None:
         super().__init__()
         self._maze: _Maze | None = None
-
-    def engine_action(self, pad: dict[str, float]) -> list[float]:
-        """Turn by the right stick and move by the left; up on the stick is -1 and forward."""
-        return [
-            MAX_TURN_DEG * pad["RIGHT_STICK_X"],
-            -MAX_SPEED * pad["LEFT_STICK_Y"],
-            MAX_SPEED * pad["LEFT_STICK_X"],
-        ]
 
     def expert(self) -> Controls:
         """Walk to the medikit in view that is reached soonest on a straight and free way.

@@ -180,7 +180,11 @@ def describe_end(folder: Path, *, games: Sequence[str], datasets: Sequence[str])
     playable = ",".join(game for game in games if game in GAMES)
     what = f"games=[{playable}]" if playable else f"datasets=[{','.join(datasets)}]"
     own = [game for game in games if game not in GAMES]
-    hint = f"to play {own[0]}, name its class: games=[my_game:MyGame]; docs/games.md" if own else ""
+    hint = (
+        f"to play {own[0]}, name its class or file: games=[my_game:MyGame] or [my_game.yaml]"
+        if own
+        else ""
+    )
     return [
         *([f"reached: {', '.join(reached)}; all values: {folder / 'metrics.csv'}"] * bool(reached)),
         f"the policy, averaged weights: {folder / 'policy'}",

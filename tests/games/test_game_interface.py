@@ -27,7 +27,9 @@ def mark(name: str) -> Any:
     return pytest.param(name, marks=marks + [pytest.mark.full] * (is_native and name not in _QUICK))
 
 
-pytestmark = pytest.mark.parametrize("name", [mark(name) for name in GAMES])
+@pytest.fixture(params=[mark(name) for name in GAMES])
+def name(request: pytest.FixtureRequest) -> str:
+    return request.param
 
 
 def play(name: str, *, seed: int, player: str, num_rows: int) -> tuple[list[Frame], list[float]]:
@@ -138,6 +140,35 @@ def test_a_seed_is_the_same_episode_whatever_was_played_before(name):
         later.extend(game.step(game.expert())[0] for _ in range(20))
 
     np.testing.assert_array_equal(np.stack(first), np.stack(later))
+
+
+@pytest.mark.parametrize(
+    "name", [mark(name) for name in GAMES if issubclass(load_game(name), NativeGame)]
+)
+def test_what_follows_a_restored_moment_is_what_followed_it(name):
+    def play_on() -> list[tuple[bytes, float]]:
+        rows: list[tuple[bytes, float]] = []
+        for press, _ in zip(random_player(type(game), seed=1), range(60), strict=False):
+            frame, reward, terminated, truncated, _ = game.step(press)
+            rows.append((frame.tobytes(), float(reward)))
+            if terminated or truncated:
+                break
+        return rows
+
+    game = load_game(name)()
+    assert isinstance(game, NativeGame)
+    with closing(game):
+        _, info = game.reset(seed=5)
+        for _ in range(20):
+            shown, *_ = game.step(game.expert())
+        state = game.save()
+
+        first = play_on()
+
+        np.testing.assert_array_equal(game.restore(state), shown)
+        assert play_on() == first
+    assert info["allowed"] == {"lock_step": True, "repeatable": True, "restorable": True}
+    assert len({frame for frame, _ in first}) > 10
 
 
 def test_another_seed_is_another_episode(name):

@@ -2,21 +2,14 @@
 
     spec ─► process ─► menu ─► rows at random ─► frame 0 ─► controls ─► next frame, reward
 
-What it allows is measured and said in the `info` of `reset`: `lock_step` (time stands still between
-two rows), `repeatable` (a second start shows the same), `restorable` (`save` and `restore`
-work, and what follows a restored state is what followed it before).
+What it allows (`allowed.py`) is said in the `info` of `reset`.
 """
 
-import contextlib
 import copy
-import hashlib
-import json
-import os
 import re
 import shutil
 import socket
-import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -26,7 +19,8 @@ from PIL import Image
 
 from nitrogen_train.actions import Controls
 from nitrogen_train.games.base import Frame, Game, GameInfo, random_player, read_pad
-from nitrogen_train.games.native.build import build_hook, name_library
+from nitrogen_train.games.native.allowed import measure_allowed
+from nitrogen_train.games.native.build import build_hook
 from nitrogen_train.games.native.process import (
     SEARCH_PATH,
     GameError,
@@ -39,9 +33,6 @@ from nitrogen_train.games.native.spec import NativeSpec, ScoreReading, read_spec
 RECORDING_SEEDS = range(0, 10_000)
 HELDOUT_SEEDS = range(1_000_000, 1_001_000)
 _GL_ENVIRONMENT = {"SDL_VIDEODRIVER": "offscreen", "SDL_RENDER_DRIVER": "opengl"}
-_PROBE_ROWS = 45
-"""Rows by which it is measured what a game allows."""
-_PAUSE_S = 0.05
 _NUM_SEEDS = 2**32
 
 
@@ -52,18 +43,6 @@ class GameProgress:
     score: float | None
     """Since the episode's start or since another fixed moment; None: not known yet."""
     is_over: bool = False
-
-
-@dataclass(frozen=True, kw_only=True)
-class Allowed:
-    """What a game allows, as it was measured."""
-
-    lock_step: bool
-    """The game's time and picture stand still between two rows."""
-    repeatable: bool
-    """A second start with the same seed and presses showed the same."""
-    restorable: bool
-    """What followed a restored state was what followed it before."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,16 +94,6 @@ class NativeGame(Game):
         how = f": {spec.installation}" if spec.packages else ""
         return f"{spec.name} needs {spec.command[0]}, which is not installed{how}"
 
-    @classmethod
-    def read_allowed(cls) -> Allowed | None:
-        """Read what was measured of it on this machine; None before its first start."""
-        path = _allowed_path(cls.native_spec)
-        with contextlib.suppress(OSError, ValueError, TypeError, RecursionError):
-            allowed = Allowed(**json.loads(path.read_text()))
-            if all(type(each) is bool for each in vars(allowed).values()):
-                return allowed
-        return None
-
     @property
     def process(self) -> GameProcess:
         """Return the game's process.
@@ -163,7 +132,12 @@ class NativeGame(Game):
         seed = 0 if seed is None else seed
         if not 0 <= seed < _NUM_SEEDS:
             raise ValueError(f"seeds lie from 0 to {_NUM_SEEDS - 1}, got {seed}")
-        allowed = self.measure(seed)
+        allowed = measure_allowed(
+            self.native_spec,
+            launch=lambda: self._launch(seed),
+            play=self._step,
+            draw_presses=lambda: random_player(type(self), seed=0),
+        )
         self._process = self._launch(seed)
         try:
             self._begin_episode()
@@ -218,7 +192,7 @@ class NativeGame(Game):
         for step in self.native_spec.menu:
             keys = [scancode(key) for key in step.keys]
             for _ in range(step.times):
-                process.step(step.hold, keys=keys, presents=step.presents)
+                self._hold(process, read_pad(step.hold), keys=keys, presents=step.presents)
                 wait = step.wait + int(rng.integers(step.random_wait + 1))
                 if wait:
                     process.step({}, presents=wait)
@@ -233,12 +207,17 @@ class NativeGame(Game):
 
     def _step(self, process: GameProcess, action: Controls) -> None:
         pad = read_pad(action)
-        passed = {
-            name: pad[name] for name, target in self.native_spec.controls.items() if target == "pad"
+        held = {name: pad[name] for name in self.native_spec.controls}
+        self._hold(process, held, presents=self.native_spec.frame_skip)
+
+    def _hold(
+        self, process: GameProcess, held: Controls, *, keys: Sequence[int] = (), presents: int
+    ) -> None:
+        spec = self.native_spec
+        on_pad = {
+            name: value for name, value in held.items() if spec.controls.get(name, "pad") == "pad"
         }
-        process.step(
-            passed, keys=self.native_spec.find_keys(pad), presents=self.native_spec.frame_skip
-        )
+        process.step(on_pad, keys=[*keys, *spec.find_keys(held)], presents=presents)
 
     def _begin_episode(self) -> None:
         self._kept = {"score": None, "text": ""}
@@ -294,7 +273,7 @@ class NativeGame(Game):
         """
         reading = self.native_spec.reading
         if reading is None:
-            return GameProgress(score=0.0)
+            return GameProgress(score=None)
         text = self._read_text(reading)
         scores = [match["score"] for match in re.finditer(reading.score, text) if match["score"]]
         try:
@@ -381,65 +360,6 @@ class NativeGame(Game):
         except FileNotFoundError:
             return None
 
-    def measure(self, seed: int) -> Allowed:
-        """Measure what the game allows, once per machine and version, in starts of their own.
-
-        Raises:
-            GameError: If the game does not answer to any of its controls.
-        """
-        if (known := self.read_allowed()) is not None:
-            return known
-        allowed = self._measure(seed)
-        # Several processes may measure at once, and a machine that keeps nothing measures again.
-        path = _allowed_path(self.native_spec)
-        part = path.with_suffix(f".{os.getpid()}.part")
-        with contextlib.suppress(OSError):
-            part.write_text(json.dumps(asdict(allowed)))
-            part.replace(path)
-        return allowed
-
-    def _measure(self, seed: int) -> Allowed:
-        with contextlib.closing(self._launch(seed)) as first:
-            start = _hash_frame(first)
-            pressed, clocks = self._probe(first, is_pressed=True)
-        with contextlib.closing(self._launch(seed)) as second:
-            released, _ = self._probe(second, is_pressed=False)
-        if pressed == released:
-            raise GameError(
-                f"{self.info.name} does not answer to its controls: {_PROBE_ROWS} rows look alike "
-                "with and without them; does it wait in a menu?"
-            )
-        is_restorable = False
-        with contextlib.closing(self._launch(seed)) as third:
-            is_same_start = _hash_frame(third) == start
-            if third.frame.num_threads == 1 or self.native_spec.waits_for_threads:
-                state = third.save()
-                again, _ = self._probe(third, is_pressed=True)
-                third.restore(state)
-                is_restorable = self._probe(third, is_pressed=True)[0] == again
-            else:
-                again, _ = self._probe(third, is_pressed=True)
-        return Allowed(
-            lock_step=len(set(clocks)) == 1,
-            repeatable=is_same_start and again == pressed,
-            restorable=is_restorable,
-        )
-
-    def _probe(self, process: GameProcess, *, is_pressed: bool) -> tuple[list[str], list[int]]:
-        """Play some rows; list what they show, and how far each moved the game's clock."""
-        presses = random_player(type(self), seed=0)
-        shown: list[str] = []
-        clocks: list[int] = []
-        for row in range(_PROBE_ROWS):
-            before = process.frame.clock_ns
-            if row == 1:
-                # A game that is not in lock step goes on meanwhile.
-                time.sleep(_PAUSE_S)
-            self._step(process, next(presses) if is_pressed else {})
-            shown.append(_hash_frame(process))
-            clocks.append(process.frame.clock_ns - before)
-        return shown, clocks
-
     def expert(self) -> Controls:
         """Repeat the presses of the spec, whatever is on the screen.
 
@@ -482,6 +402,7 @@ def describe(spec: NativeSpec) -> GameInfo:
         licence=spec.licence,
         recording_seeds=RECORDING_SEEDS,
         heldout_seeds=HELDOUT_SEEDS,
+        version=spec.version,
     )
 
 
@@ -492,6 +413,11 @@ def read_native_game(path: Path) -> type[NativeGame]:
         ValueError: If the file is no spec of a game.
     """
     spec = read_spec(path)
+    if spec.score_meaning is not None and spec.reading is None:
+        raise ValueError(
+            f"{path}: score_meaning says what a score is, and nothing reads it: add `reading`, or "
+            "leave it out"
+        )
     members = {"native_spec": spec, "__doc__": spec.title, "__module__": __name__}
     return type(spec.name, (NativeGame,), members)
 
@@ -505,16 +431,3 @@ def _find_free_port() -> int:
 
 def _fill(texts: Mapping[str, str], level: str) -> dict[str, str]:
     return {name: text.replace("{level}", level) for name, text in texts.items()}
-
-
-def _hash_frame(process: GameProcess) -> str:
-    return hashlib.sha256(process.picture.tobytes()).hexdigest()
-
-
-def _allowed_path(spec: NativeSpec) -> Path:
-    """Name where it is kept what a game allows: by all that may change it."""
-    hook = name_library()
-    status = Path(str(shutil.which(spec.command[0], path=SEARCH_PATH))).stat()
-    parts = (repr(spec), hook.name, f"{status.st_size} {status.st_mtime_ns}")
-    digest = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
-    return hook.parent / f"{spec.name}-{digest}.json"

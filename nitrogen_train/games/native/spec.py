@@ -7,6 +7,7 @@ one.
 """
 
 import dataclasses
+import hashlib
 import re
 import reprlib
 from collections.abc import Mapping
@@ -33,6 +34,8 @@ _KEY_NAMES = {
     "LCTRL": 224, "LSHIFT": 225, "LALT": 226, "RCTRL": 228, "RSHIFT": 229, "RALT": 230,
 }  # fmt: skip
 """SDL's scancodes, by the key's place on a US keyboard."""
+_WORDS = {"title", "licence", "packages", "score_meaning", "reference_score"}
+"""What a spec says to people."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +43,7 @@ class MenuStep:
     """One step on the way to the first frame: something is held, then nothing."""
 
     hold: Controls = field(default_factory=dict)
-    """Controls of the gamepad, whatever `controls` says of them."""
+    """Controls: a key's where `controls` gives them one, else the gamepad's."""
     keys: tuple[str, ...] = ()
     """Keys by name."""
     presents: int = 4
@@ -117,8 +120,10 @@ class NativeSpec:
     time_limit_s: float = 60.0
     """Length of an episode, in game time."""
     reading: ScoreReading | None = None
-    score_meaning: str
+    score_meaning: str | None = None
+    """What is read; None: nothing."""
     reference_score: float | None = None
+    """What stands for 1 in an evaluation, where the expert reaches less."""
     expert: tuple[Presses, ...] = ()
     """A scripted player, repeated without end; none: a game that is not recorded by an expert."""
 
@@ -135,6 +140,8 @@ class NativeSpec:
                 scancode(key)
         if self.reading is not None:
             self._check_reading(self.reading)
+            if self.score_meaning is None:
+                raise ValueError(f"{self.name}: score_meaning is missing: say what the score is")
 
     def _check_name(self) -> None:
         if not re.fullmatch(r"[a-z0-9_]{1,40}", self.name):
@@ -242,6 +249,12 @@ class NativeSpec:
             self.levels[first:] if is_heldout and self.num_heldout_levels else self.levels[:first]
         )
         return levels[seed % len(levels)]
+
+    @property
+    def version(self) -> str:
+        """Return a digest of all that changes how it plays."""
+        told = {name: value for name, value in vars(self).items() if name not in _WORDS}
+        return hashlib.sha256(repr(told).encode()).hexdigest()[:8]
 
     @property
     def installation(self) -> str:

@@ -10,8 +10,11 @@ import numpy as np
 import pytest
 import yaml
 
+from data_tools.recordings.record_games import record_game
+from data_tools.recordings.recording import RecordingFacts
 from nitrogen_train.evaluation.play import ExpertPlayer, RandomPlayer, play_episodes
 from nitrogen_train.games import load_game
+from nitrogen_train.games.native import allowed as allowed_module
 from nitrogen_train.games.native import game as game_module
 from nitrogen_train.games.native import process as process_module
 from nitrogen_train.games.native.game import NativeGame
@@ -24,7 +27,7 @@ Write = Callable[..., str]
 @pytest.fixture
 def write(tmp_path: Path, hook: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Write]:
     """Write a spec of the tiny game; returns the file's path as a user would give it."""
-    monkeypatch.setattr(game_module, "_PROBE_ROWS", 3)
+    monkeypatch.setattr(allowed_module, "_PROBE_ROWS", 3)
     monkeypatch.setattr(game_module, "build_hook", lambda: hook)
 
     def make(*ways: str, without: tuple[str, ...] = (), **changes: Any) -> str:
@@ -210,6 +213,48 @@ def test_the_menu_is_walked_and_the_level_chosen_by_the_seed(load):
     assert {spec.choose_level(seed, is_heldout=True) for seed in range(9)} == {"three"}
 
 
+def test_a_menu_holds_the_key_that_a_control_has(load):
+    menu = [{"hold": {"SOUTH": True}, "presents": 2, "wait": 0}]
+    game = load("menu", menu=menu, controls={"LEFT_STICK_X": "pad", "SOUTH": "RETURN"})
+
+    _, info = game.reset(seed=0)
+    _, reward, *_ = game.step({"LEFT_STICK_X": 1.0})
+
+    # The menu is left by that key alone.
+    assert info["allowed"]["lock_step"]
+    assert reward > 0
+
+
+def record(game: str, out_dir: Path) -> list[RecordingFacts]:
+    return record_game(
+        game,
+        out_dir=out_dir,
+        num_episodes=1,
+        first_seed=None,
+        disturbance=0.0,
+        size=None,
+        workers=1,
+    )
+
+
+def test_a_game_without_a_score_is_recorded_without_one(write, tmp_path):
+    game = write(without=("reading", "score_meaning"))
+
+    (facts,) = record(game, tmp_path / "out")
+
+    assert load_game(game).info.score is None
+    assert facts.score is None
+
+
+def test_another_version_of_a_game_is_not_recorded_into_the_same_folder(write, tmp_path):
+    (facts,) = record(write(), tmp_path / "out")
+
+    assert facts.score == pytest.approx(80, abs=3)
+    assert record(write(title="Another title", licence="yours"), tmp_path / "out") == [facts]
+    with pytest.raises(ValueError, match=r"was recorded by .* choose another --out"):
+        record(write(menu=[{"wait": 7}]), tmp_path / "out")
+
+
 @pytest.mark.parametrize(
     ("ways", "changes", "message"),
     [
@@ -269,6 +314,11 @@ def test_a_game_that_is_not_installed_says_what_to_install(load):
         ({"frame_size": [48]}, r"frame_size is a height and a width, as \[240, 320\]"),
         ({"frame_size": [48, 10**6]}, r"frame_size must lie in \[16, 4096\], got 1e\+06"),
         ({"menu": [{"presents": 0}]}, r"presents of the menu must lie in \[1, 1000000\], got 0"),
+        ({"score_meaning": None}, "tiny: score_meaning is missing: say what the score is"),
+        (
+            {"reading": None},
+            r"tiny\.yaml: score_meaning says what a score is, and nothing reads it",
+        ),
         ({"expert": [{"hold": {"LEFT_STICK_X": 5}}]}, r"hold: LEFT_STICK_X must lie in \[-1, 1\]"),
         ({"files": {"../../x": ""}}, "'../../x' is not a path below HOME"),
         ({"files": {"/etc/x": ""}}, "'/etc/x' is not a path below HOME"),
