@@ -101,9 +101,10 @@ def measure_games(
 
 
 def _read_measured(*, cost: dict[str, Any], scores: dict[str, Any]) -> MeasuredGame:
-    height, width = cost["frame_size"]
+    """Make the lists of a file tuples again."""
     return MeasuredGame(
-        cost=GameCost(**cost | {"frame_size": (height, width)}), scores=GameScores(**scores)
+        cost=GameCost(**cost | {"frame_size": tuple(cost["frame_size"])}),
+        scores=GameScores(**{player: tuple(values) for player, values in scores.items()}),
     )
 
 

@@ -475,6 +475,7 @@ NOT_RUN = {
                 )
             ),
             "python -m benchmarks strategies",
+            "python -m benchmarks games --seeds 10 --ledger games.jsonl --json docs/games.json",
             "python -m benchmarks.alignment play/*",
             "python -m benchmarks.watching play/* --cases 1 --seconds 60",
             "python -m benchmarks.watching play/* --skins xbox-controller.json",

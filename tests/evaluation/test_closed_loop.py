@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -145,6 +146,17 @@ def test_more_episodes_than_heldout_seeds_are_refused(
 def test_an_unknown_game_is_refused_before_anything_is_played(policy_dir: Path, tmp_path: Path):
     with pytest.raises(ValueError, match="unknown game 'tetris'"):
         evaluate(policy_dir, tmp_path / "out", game="tetris")
+
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_game_without_a_score_is_refused_before_anything_is_played(
+    policy_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(ChaseGame, "info", replace(ChaseGame.info, score=None))
+
+    with pytest.raises(ValueError, match="chase_game:ChaseGame has no score"):
+        evaluate(policy_dir, tmp_path / "out")
 
     assert not (tmp_path / "out").exists()
 
