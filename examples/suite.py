@@ -20,18 +20,17 @@ from nitrogen_train.runtime.atomic_files import write_atomically
 from nitrogen_train.runtime.interrupts import announce
 
 EPISODES = {
-    "blobby": 24,
     "carracing": 24,
-    "doom_corridor": 80,
     "doom_defend": 48,
     "doom_gather": 20,
-    "maelstrom": 24,
-    "supertuxkart": 24,
+    "pekka": 48,
+    "supertux": 28,
+    "supertuxkart": 32,
 }
 """Recorded, by game."""
-WEIGHTS = {"doom_defend": 2}
+WEIGHTS = {"doom_defend": 2, "supertux": 2, "supertuxkart": 2}
 """Of the games whose share of the samples is not 1."""
-HELDOUT_EPISODES = 10
+HELDOUT_EPISODES = 20
 _NUM_RESAMPLES = 10_000
 
 
