@@ -102,10 +102,9 @@ def measure_games(
 
 def _read_measured(*, cost: dict[str, Any], scores: dict[str, Any]) -> MeasuredGame:
     """Make the lists of a file tuples again."""
-    return MeasuredGame(
-        cost=GameCost(**cost | {"frame_size": tuple(cost["frame_size"])}),
-        scores=GameScores(**{player: tuple(values) for player, values in scores.items()}),
-    )
+    cost["frame_size"] = tuple(cost["frame_size"])
+    by_player = {player: tuple(values) for player, values in scores.items()}
+    return MeasuredGame(cost=GameCost(**cost), scores=GameScores(**by_player))
 
 
 def play_game(name: str, *, num_seeds: int, num_processes: int) -> GameScores:
