@@ -1,6 +1,6 @@
 """Define the config of each command, and compose, read and build from it.
 
-    words of the command, conf/*.yaml ─► Hydra ─► RunConfig, EvaluateConfig, ExportConfig
+    words of the command, conf/*.yaml ─► Hydra ─► RunConfig, EvaluateConfig, …
 
 The top level is a dataclass, so that a misspelt key is refused. Below it, components are plain YAML
 with a `_target_`. `run/start_checks.py` refuses what cannot work; `docs/config.md` lists all keys.
@@ -293,6 +293,44 @@ class ExportConfig:
     """Show tracebacks."""
 
 
+@dataclass(kw_only=True)
+class ServeConfig:
+    """Top level of `nitrogen-serve`."""
+
+    policy: str = MISSING
+    """A folder that `save_pretrained` wrote, an ng.pt, or a run folder."""
+    ng: NgOptions = field(default_factory=NgOptions)
+    """Settings that the ng.pt in `policy` does not state: ng.vision_num_heads=N."""
+    game: str | None = None
+    """Game that is played where a client names none; for a policy that is told the game."""
+    address: str = MISSING
+    """Where to listen: 127.0.0.1 is for this machine alone."""
+    port: int | None = None
+    """Of NVIDIA's protocol, for its unmodified player; null: not spoken; 0: a free one."""
+    json_port: int | None = None
+    """Of the protocol in docs/serving.md; null: not spoken; 0: a free one."""
+    allow_remote: bool = False
+    """Whether other machines may come in; only with `key_dir` and `token_file`."""
+    key_dir: str | None = None
+    """Folder of keys by which NVIDIA's protocol is encrypted and clients are known; made if new."""
+    token_file: str | None = None
+    """File with the word that clients of the JSON protocol have to say."""
+    player_hz: float = 60.0
+    """Ticks per second of NVIDIA's player, which holds each row for a whole number of them."""
+    num_sampling_steps: int | None = None
+    """Solver steps per chunk; null: as the policy was validated, else 16."""
+    guidance_scale: float = 1.0
+    """1 follows the game's condition, more exaggerates it; for policies that are told the game."""
+    frame_stride: int | None = None
+    """Pictures of a client between those that the policy sees; null: as the policy says."""
+    action_hz: float | None = None
+    """Rows per second; null: as the policy was trained."""
+    seed: int = 0
+    """Seed of the noise."""
+    debug: bool = False
+    """Show tracebacks."""
+
+
 def register_schema() -> None:
     """Make the dataclasses known to Hydra; call before composing."""
     store = ConfigStore.instance()
@@ -300,6 +338,7 @@ def register_schema() -> None:
     store.store(group="data", name="schema", node=DataConfig)
     store.store(name="evaluate_schema", node=EvaluateConfig)
     store.store(name="export_schema", node=ExportConfig)
+    store.store(name="serve_schema", node=ServeConfig)
 
 
 def load_defaults(overrides: Sequence[str] = ()) -> RunConfig:

@@ -13,7 +13,7 @@ import os
 import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -32,10 +32,10 @@ from nitrogen_train.evaluation.metrics import SUMMARY
 from nitrogen_train.evaluation.offline import OfflineSettings, evaluate_offline
 from nitrogen_train.evaluation.play import record_video
 from nitrogen_train.games import load_game
-from nitrogen_train.models.load import PolicySource
+from nitrogen_train.models.load import PolicySource, find_usage
 from nitrogen_train.models.playing import PlaySettings, SamplingSettings
 from nitrogen_train.models.visual_policy import VisualPolicy
-from nitrogen_train.pretrained.places import Usage, find_place, read_run_config, refuse_checkpoint
+from nitrogen_train.pretrained.places import Usage, find_policy
 from nitrogen_train.run.data_of_run import open_datasets, read_datasets
 from nitrogen_train.runtime.atomic_files import write_atomically
 from nitrogen_train.runtime.progress import format_table, waiting
@@ -62,7 +62,9 @@ def evaluate(config: EvaluateConfig) -> None:
     )
     with waiting(f"loading {policy_dir}"):
         policy = source.load()
-    usage = find_usage(config, policy, policy_dir=policy_dir)
+    names = [item.name for item in fields(Usage)]
+    asked = Usage(**{name: getattr(config, name) for name in names})
+    usage = find_usage(asked, policy, policy_dir=policy_dir, is_offline=bool(config.datasets))
     steps = usage.num_sampling_steps
     sampling = SamplingSettings(
         num_sampling_steps=16 if steps is None else steps, guidance_scale=config.guidance_scale
@@ -117,22 +119,6 @@ def _describe_results(config: EvaluateConfig, output_dir: Path) -> str:
     return "\n".join(lines)
 
 
-def find_policy(path: Path) -> Path:
-    """Find the policy: a folder of its own, an ng.pt, or in a run folder.
-
-    Raises:
-        FileNotFoundError: If there is none.
-    """
-    place = find_place(path)
-    if place is None:
-        raise FileNotFoundError(
-            f"no policy in {path}: expected a policy's folder, an ng.pt, or the folder of a run; "
-            "one of the hub must be downloaded first"
-        )
-    refuse_checkpoint(place)
-    return path if path.is_file() else place.path.parent
-
-
 def choose_output_dir(policy_dir: Path) -> Path:
     """Choose where results go that nobody has named a folder for.
 
@@ -144,34 +130,6 @@ def choose_output_dir(policy_dir: Path) -> Path:
     """
     is_of_run = policy_dir.name == "policy" and (policy_dir.parent / "config.yaml").is_file()
     return (policy_dir.parent if is_of_run or policy_dir.is_file() else policy_dir) / "eval"
-
-
-def find_usage(config: EvaluateConfig, policy: VisualPolicy, *, policy_dir: Path) -> Usage:
-    """Tell how a policy is used: as asked for, else as it was trained.
-
-    Args:
-        config: What was asked for.
-        policy: Which says it, unless an older version has saved it.
-        policy_dir: Then in a run folder, whose config says it.
-
-    Raises:
-        ValueError: If something is needed and nothing says it.
-    """
-    trained: dict[str, Any] = {}
-    run_dir = policy_dir.parent
-    if policy_dir.name == "policy" and (run_dir / "config.yaml").is_file():
-        trained = read_run_config(run_dir)["data"]
-    names = ("frame_stride", "action_offset", "action_hz")
-    usage = Usage(**{name: trained.get(name) for name in names}).updated(policy.usage.known)
-    usage = usage.updated({n: getattr(config, n) for n in (*names, "num_sampling_steps")})
-    needed = {"frame_stride": policy.num_frames > 1, "action_offset": bool(config.datasets)}
-    for name, is_needed in needed.items():
-        if is_needed and name not in usage.known:
-            raise ValueError(
-                f"{policy_dir} does not say its {name}: give {name}=N, as in training (the "
-                "released ng.pt: frame_stride=1 action_offset=3)"
-            )
-    return usage
 
 
 def _play(

@@ -38,6 +38,7 @@ from nitrogen_train.config import (
     ExportConfig,
     Format,
     RunConfig,
+    ServeConfig,
     count_processes,
     find_config_dir,
     register_schema,
@@ -61,6 +62,7 @@ from nitrogen_train.run.start_checks import (
 )
 from nitrogen_train.runtime.interrupts import interruptible
 from nitrogen_train.runtime.progress import waiting, write_out
+from nitrogen_train.serving.access import refuse_open_doors
 from nitrogen_train.training.launch import check_world, find_launch
 from nitrogen_train.training.run_folder import (
     describe_change,
@@ -234,6 +236,24 @@ EXPORT = CommandHelp(
     asked=(("output_dir", "FOLDER"),),
 )
 
+SERVE = CommandHelp(
+    command="nitrogen-serve",
+    config_name="serve",
+    sentence=(
+        "Lets NVIDIA's unmodified player, and whoever can send a line of JSON and a picture, play "
+        "with a policy. Several clients are served at once."
+    ),
+    examples=(
+        "nitrogen-serve policy=ng.pt",
+        "nitrogen-serve policy=runs/mine game=doom_defend",
+        "nitrogen-serve policy=runs/mine address=0.0.0.0 allow_remote=true key_dir=keys "
+        "json_port=null",
+    ),
+    schema=ServeConfig,
+    settings=tuple(item.name for item in fields(ServeConfig) if item.name != "debug"),
+    asked=(("policy", "RUN_OR_FOLDER"),),
+)
+
 
 def train() -> None:
     """Start `nitrogen-train`."""
@@ -248,6 +268,11 @@ def evaluate() -> None:
 def export() -> None:
     """Start `nitrogen-export`."""
     _start(_export, EXPORT)
+
+
+def serve() -> None:
+    """Start `nitrogen-serve`."""
+    _start(_serve, SERVE)
 
 
 def _start(task: Callable[[DictConfig], object], about: CommandHelp) -> None:
@@ -399,6 +424,25 @@ def _evaluate(cfg: DictConfig) -> None:
 
     with interruptible("interrupted; the same command continues"):
         run_evaluation(config)
+
+
+@report_errors
+def _serve(cfg: DictConfig) -> None:
+    """Check, serve.
+
+    Raises:
+        ValueError: If there is no such policy, or it would be open to strangers.
+    """
+    check_keys(cfg, ServeConfig)
+    SERVE.refuse_missing(cfg)
+    config: ServeConfig = OmegaConf.to_object(cfg)  # pyright: ignore[reportAssignmentType]
+    _refuse_other_than_policy(config.policy, hub=False)
+    refuse_open_doors(config)
+    with waiting(_IMPORTS, after_s=_SILENT_S):
+        from nitrogen_train.serving.serve import serve as run_server
+
+    with interruptible("the server has ended"):
+        run_server(config)
 
 
 @report_errors

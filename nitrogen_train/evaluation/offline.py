@@ -265,7 +265,7 @@ class _Predictor:
             self._policy,
             np.ascontiguousarray(pictures),
             frame_mask=indices >= 0,
-            game_id=self._policy.game_id(clip.game),
+            game_ids=[self._policy.game_id(clip.game)] * len(frames),
             noise=torch.stack([self._draw_noise(clip.clip_id, int(frame)) for frame in frames]),
             settings=self._settings.sampling,
         )

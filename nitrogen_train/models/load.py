@@ -1,12 +1,13 @@
-"""Load whatever kind of policy a folder holds."""
+"""Load whatever kind of policy a folder holds, and tell how it is used."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from nitrogen_train.models.visual_policy import VisualPolicy
-from nitrogen_train.pretrained.places import KINDS
+from nitrogen_train.pretrained.places import KINDS, Usage, read_run_config
 from nitrogen_train.pretrained.read_policy import read_policy
 
 
@@ -55,3 +56,34 @@ def load_policy(
     module, _, name = KINDS[kind].rpartition(".")
     policy: type[VisualPolicy] = getattr(import_module(module), name)
     return policy.from_files(files, where=name_or_path)
+
+
+def find_usage(
+    asked: Usage, policy: VisualPolicy, *, policy_dir: Path, is_offline: bool = False
+) -> Usage:
+    """Tell how a policy is used: as asked for, else as it was trained.
+
+    Args:
+        asked: What was asked for.
+        policy: Which says it, unless an older version has saved it.
+        policy_dir: Then in a run folder, whose config says it.
+        is_offline: Whether it predicts recordings.
+
+    Raises:
+        ValueError: If something is needed and nothing says it.
+    """
+    trained: dict[str, Any] = {}
+    run_dir = policy_dir.parent
+    if policy_dir.name == "policy" and (run_dir / "config.yaml").is_file():
+        trained = read_run_config(run_dir)["data"]
+    names = ("frame_stride", "action_offset", "action_hz")
+    usage = Usage(**{name: trained.get(name) for name in names}).updated(policy.usage.known)
+    usage = usage.updated(asked.known)
+    needed = {"frame_stride": policy.num_frames > 1, "action_offset": is_offline}
+    for name, is_needed in needed.items():
+        if is_needed and name not in usage.known:
+            raise ValueError(
+                f"{policy_dir} does not say its {name}: give {name}=N, as in training (the "
+                "released ng.pt: frame_stride=1 action_offset=3)"
+            )
+    return usage

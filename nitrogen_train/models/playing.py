@@ -37,7 +37,7 @@ def sample_chunks(
     frames: UInt8[np.ndarray, "b f 3 s s"],
     *,
     frame_mask: Bool[np.ndarray, "b f"],
-    game_id: int,
+    game_ids: Sequence[int],
     noise: Float[Tensor, "b t a"],
     settings: SamplingSettings,
 ) -> Float32[np.ndarray, "b t a"]:
@@ -47,7 +47,7 @@ def sample_chunks(
         policy: In evaluation mode.
         frames: RGB, oldest first.
         frame_mask: False where there is no frame.
-        game_id: Of all samples; 0 is unconditional.
+        game_ids: Of each sample; 0 is unconditional.
         noise: Of each sample.
         settings: How.
 
@@ -58,7 +58,7 @@ def sample_chunks(
         ValueError: If the policy cannot be guided, or is not told the game.
     """
     is_guided = settings.guidance_scale != 1
-    if is_guided and game_id == 0:
+    if is_guided and 0 in game_ids:
         raise ValueError(
             f"guidance_scale={settings.guidance_scale} has nothing to follow: the policy was not "
             "trained with this game's condition; leave it at 1"
@@ -67,14 +67,14 @@ def sample_chunks(
     observed = torch.from_numpy(frames).to(device)
     mask = torch.from_numpy(frame_mask).to(device)
 
-    def encode(condition: int) -> Tokens:
-        ids = torch.full((len(frames),), condition, device=device)
+    def encode(conditions: Sequence[int]) -> Tokens:
+        ids = torch.tensor(conditions, device=device)
         return policy.encode_frames(observed, frame_mask=mask, game_id=ids)
 
     with torch.inference_mode():
         chunk = policy.generate_actions(
-            encode(game_id),
-            unconditional_tokens=encode(0) if is_guided else None,
+            encode(game_ids),
+            unconditional_tokens=encode([0] * len(frames)) if is_guided else None,
             guidance_scale=settings.guidance_scale,
             noise=noise.to(device),
             num_sampling_steps=settings.num_sampling_steps,
@@ -172,23 +172,38 @@ def plan_rows(policy: VisualPolicy, lanes: Sequence[Lane]) -> None:
 
     Args:
         policy: In evaluation mode.
-        lanes: Of one game and with the same settings.
+        lanes: With the same settings.
+
+    Raises:
+        ValueError: If the policy returns NaN.
+    """
+    settings = lanes[0].settings
+    for lane, chunk in zip(lanes, plan_chunks(policy, lanes), strict=True):
+        for row in range(settings.start_row, settings.start_row + settings.execution_horizon):
+            lane.plan += [policy.action_space.controls_at(chunk, row)] * lane.held
+
+
+def plan_chunks(policy: VisualPolicy, lanes: Sequence[Lane]) -> list[ActionRows]:
+    """Draw a chunk for each lane, in one call of the policy for all.
+
+    Args:
+        policy: In evaluation mode.
+        lanes: With the same settings, in which `sampling` counts.
 
     Raises:
         ValueError: If the policy returns NaN.
     """
     views = [lane.view() for lane in lanes]
-    settings = lanes[0].settings
     values = sample_chunks(
         policy,
         np.stack([frames for frames, _ in views]),
         frame_mask=np.array([mask for _, mask in views]),
-        game_id=lanes[0].game_id,
+        game_ids=[lane.game_id for lane in lanes],
         noise=torch.stack([lane.draw_noise() for lane in lanes]),
-        settings=settings.sampling,
+        settings=lanes[0].settings.sampling,
     )
     rows = policy.action_space.decode(values)
-    for index, lane in enumerate(lanes):
-        chunk = ActionRows(buttons=rows.buttons[index], sticks=rows.sticks[index])
-        for row in range(settings.start_row, settings.start_row + settings.execution_horizon):
-            lane.plan += [policy.action_space.controls_at(chunk, row)] * lane.held
+    return [
+        ActionRows(buttons=rows.buttons[index], sticks=rows.sticks[index])
+        for index in range(len(lanes))
+    ]

@@ -163,6 +163,22 @@ def find_place(name_or_path: str | Path) -> Place | None:
     return None
 
 
+def find_policy(path: Path) -> Path:
+    """Find the policy: a folder of its own, an ng.pt, or in a run folder.
+
+    Raises:
+        FileNotFoundError: If there is none.
+    """
+    place = find_place(path)
+    if place is None:
+        raise FileNotFoundError(
+            f"no policy in {path}: expected a policy's folder, an ng.pt, or the folder of a run; "
+            "one of the hub must be downloaded first"
+        )
+    refuse_checkpoint(place)
+    return path if path.is_file() else place.path.parent
+
+
 def check_policy(setting: str, name_or_path: str, *, hub: bool = True) -> Place | None:
     """Find a policy that a command has been given; None if the hub is to be asked.
 

@@ -3,6 +3,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from range_server import serve_ranges
@@ -11,14 +12,9 @@ from tiny_policy import build_tiny_policy
 
 from nitrogen_train.actions import GAMEPAD
 from nitrogen_train.cli import commands
-from nitrogen_train.evaluate import (
-    EvaluateConfig,
-    choose_output_dir,
-    evaluate,
-    find_policy,
-    find_usage,
-)
-from nitrogen_train.pretrained.places import Usage
+from nitrogen_train.evaluate import EvaluateConfig, choose_output_dir, evaluate
+from nitrogen_train.models.load import find_usage
+from nitrogen_train.pretrained.places import Usage, find_policy
 from nitrogen_train.viewing.predictions import read_predictions
 
 HERE = Path(__file__).parent
@@ -69,18 +65,24 @@ def test_an_evaluation_of_nothing_is_refused(run_dir: Path):
         evaluate(EvaluateConfig(policy=str(run_dir)))
 
 
-def find(run_dir: Path, *, num_frames: int = 3, usage: Usage | None = None, **asked) -> Usage:
+def find(
+    run_dir: Path,
+    *,
+    num_frames: int = 3,
+    usage: Usage | None = None,
+    is_offline: bool = False,
+    **asked: Any,
+) -> Usage:
     policy = build_tiny_policy(num_frames=num_frames)
     policy.usage = usage or Usage()
-    config = EvaluateConfig(policy=str(run_dir), **asked)
-    return find_usage(config, policy, policy_dir=run_dir / "policy")
+    return find_usage(Usage(**asked), policy, policy_dir=run_dir / "policy", is_offline=is_offline)
 
 
 def test_a_policy_is_used_as_it_says_unless_something_else_is_asked_for(run_dir: Path):
     (run_dir / "config.yaml").unlink()
     said = Usage(frame_stride=2, action_offset=3, action_hz=10.0, num_sampling_steps=1)
 
-    assert find(run_dir, usage=said, datasets=["data"]) == said
+    assert find(run_dir, usage=said, is_offline=True) == said
     asked = {"action_offset": 0, "action_hz": 30.0, "num_sampling_steps": 4}
     assert find(run_dir, usage=said, **asked) == Usage(frame_stride=2, **asked)
 
@@ -93,13 +95,13 @@ def test_a_policy_of_an_older_version_is_used_as_its_run_says(run_dir: Path):
 def test_what_nothing_says_must_be_given_where_it_matters(run_dir: Path):
     (run_dir / "config.yaml").unlink()
 
-    assert find(run_dir, num_frames=1, games=["doom_defend"]) == Usage()
+    assert find(run_dir, num_frames=1) == Usage()
     given = {"frame_stride": 2, "action_offset": 3}
-    assert find(run_dir, datasets=["data"], **given) == Usage(**given)
+    assert find(run_dir, is_offline=True, **given) == Usage(**given)
     with pytest.raises(ValueError, match="does not say its frame_stride: give frame_stride=N"):
-        find(run_dir, games=["doom_defend"])
+        find(run_dir)
     with pytest.raises(ValueError, match="does not say its action_offset"):
-        find(run_dir, num_frames=1, datasets=["data"])
+        find(run_dir, num_frames=1, is_offline=True)
 
 
 def test_results_are_written_and_printed(

@@ -16,7 +16,7 @@ def sample(policy: NitroGen, *, game_id: int, guidance_scale: float) -> np.ndarr
         policy,
         frames,
         frame_mask=np.ones(shape[:2], bool),
-        game_id=game_id,
+        game_ids=[game_id] * 3,
         noise=torch.randn(noise_shape, generator=torch.Generator().manual_seed(0)),
         # One step: what is drawn is a straight line in the scale.
         settings=SamplingSettings(num_sampling_steps=1, guidance_scale=guidance_scale),
