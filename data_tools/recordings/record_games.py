@@ -28,6 +28,7 @@ from nitrogen_train.data.encode import Encoding, VideoWriter, frame_rate
 from nitrogen_train.games import GAMES, Frame, Game, GameInfo, load_game
 from nitrogen_train.games.native.allowed import read_allowed
 from nitrogen_train.games.native.game import NativeGame
+from nitrogen_train.games.native.process import GameError
 from nitrogen_train.picture import squash
 from nitrogen_train.runtime.atomic_files import check_folder, write_atomically
 from nitrogen_train.runtime.processes import map_in_order
@@ -92,9 +93,11 @@ def _describe(name: str, game: type[Game]) -> str:
         "score": info.score or "none is read: it can be recorded, and not evaluated",
         "licence": info.licence,
     }
-    if issubclass(game, NativeGame):
+    is_native = issubclass(game, NativeGame)
+    if is_native or name in GAMES:
         fields["allows"] = _describe_allowed(game)
-    summary = (inspect.getdoc(game) or "").partition("\n")[0].replace("`", "")
+    summary = game.native_spec.title if is_native else inspect.getdoc(game) or ""
+    summary = summary.partition("\n")[0].replace("`", "")
     title = name if name in GAMES else f"{name} ({info.name})"
     head = textwrap.fill(f"{title}: {summary}", _WIDTH, subsequent_indent="  ")
     return "\n".join([head, *(_field(label, text) for label, text in fields.items())])
@@ -109,12 +112,25 @@ def _describe_needs(name: str, game: type[Game]) -> str:
     return f"{needs} ({'not ' if game.find_missing() else ''}installed here)"
 
 
-def _describe_allowed(game: type[NativeGame]) -> str:
+def _describe_allowed(game: type[Game]) -> str:
+    if not issubclass(game, NativeGame):
+        return "lock step, repeats, no save and restore"
     if game.find_missing() or (allowed := read_allowed(game.native_spec)) is None:
         return "measured at its first start"
     known = {"lock step": allowed.lock_step, "repeats": allowed.repeatable}
     known["save and restore"] = allowed.restorable
     return ", ".join(what if is_allowed else f"no {what}" for what, is_allowed in known.items())
+
+
+def warn_of_chance(game: type[Game]) -> str:
+    """Say what a game does that does not repeat itself; empty for the others."""
+    allowed = read_allowed(game.native_spec) if issubclass(game, NativeGame) else None
+    if allowed is None or allowed.repeatable:
+        return ""
+    return (
+        f"{game.info.name} does not repeat itself: the same seed is another episode each time. It "
+        "may with `waits_for_threads: true`, if its threads wait for work"
+    )
 
 
 def _field(label: str, text: str) -> str:
@@ -383,6 +399,8 @@ def _locate(error: Exception, game_class: type[Game]) -> str:
     path = sys.modules[game_class.__module__].__file__
     lines = [line for line in traceback.extract_tb(error.__traceback__) if line.filename == path]
     where = f" ({Path(str(path)).name}, line {lines[-1].lineno})" if lines else ""
+    if str(error).startswith(f"{game_class.info.name} ") or isinstance(error, GameError):
+        return str(error)
     kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
     return f"{game_class.__name__}: {kind}{error}{where}"
 

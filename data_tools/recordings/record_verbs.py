@@ -136,8 +136,17 @@ def _record(options: argparse.Namespace) -> int:
         print(f"all {len(facts)} were there already and are kept: nothing was recorded")
     elif num_new < len(facts):
         print(f"{num_new} recorded now, {len(facts) - num_new} were there already and are kept")
+    if options.player == "expert" and (warning := _warn_of_chance(options.game)):
+        print(warning)
     print(f"next: {propose_shard(options.out)}")
     return 0
+
+
+def _warn_of_chance(game: str) -> str:
+    from data_tools.recordings.record_games import warn_of_chance
+    from nitrogen_train.games import load_game
+
+    return warn_of_chance(load_game(game))
 
 
 def _list_facts(folder: Path) -> set[Path]:

@@ -42,7 +42,15 @@ def load_game(name: str) -> type[Game]:
     if target.endswith((".yaml", ".yml")):
         from nitrogen_train.games.native.game import read_native_game
 
-        return read_native_game(Path(__file__).parent / target if name in GAMES else Path(target))
+        if name in GAMES:
+            return read_native_game(Path(__file__).parent / target)
+        game = read_native_game(Path(target))
+        if game.info.name in GAMES:
+            raise ValueError(
+                f"{target}: {game.info.name} is the name of a game of ours, and data sets tell "
+                "games apart by it: choose another one"
+            )
+        return game
     module_name, colon, class_name = target.partition(":")
     if not colon:
         close = [_respell(name)] if "." in name else _find_classes(Path(f"{name}.py"))

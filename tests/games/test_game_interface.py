@@ -158,7 +158,7 @@ def test_what_follows_a_restored_moment_is_what_followed_it(name):
     game = load_game(name)()
     assert isinstance(game, NativeGame)
     with closing(game):
-        _, info = game.reset(seed=5)
+        shown, info = game.reset(seed=5)
         for _ in range(20):
             shown, *_ = game.step(game.expert())
         state = game.save()

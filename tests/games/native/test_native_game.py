@@ -1,6 +1,8 @@
 """A game of a YAML file alone: what is in the file, what is measured of it, and what is refused."""
 
+import math
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
@@ -10,7 +12,7 @@ import numpy as np
 import pytest
 import yaml
 
-from data_tools.recordings.record_games import record_game
+from data_tools.recordings.record_games import record_game, warn_of_chance
 from data_tools.recordings.recording import RecordingFacts
 from nitrogen_train.evaluation.play import ExpertPlayer, RandomPlayer, play_episodes
 from nitrogen_train.games import load_game
@@ -18,7 +20,7 @@ from nitrogen_train.games.native import allowed as allowed_module
 from nitrogen_train.games.native import game as game_module
 from nitrogen_train.games.native import process as process_module
 from nitrogen_train.games.native.game import NativeGame
-from nitrogen_train.games.native.process import GameError
+from nitrogen_train.games.native.process import GameError, GameProcess
 
 TINY_GAME = Path(__file__).with_name("tiny_game.py")
 Write = Callable[..., str]
@@ -92,6 +94,35 @@ def test_what_a_game_allows_is_measured_and_said(load, ways, allowed):
     # The measurement is kept, and the episode is where it was.
     assert game.reset(seed=5)[1]["allowed"] == allowed
     assert game.process.frame.presents == 5
+
+
+def test_a_game_that_goes_on_meanwhile_is_not_in_lock_step(load, monkeypatch):
+    game = load()
+    step = GameProcess.step
+    stepped: dict[int, float] = {}
+
+    def go_on(self: GameProcess, *arguments: Any, **options: Any) -> None:
+        step(self, *arguments, **options)
+        # As if the game had shown pictures while nobody pressed anything.
+        if time.monotonic() - stepped.get(id(self), math.inf) > 0.09:
+            step(self, {}, presents=6)
+        stepped[id(self)] = time.monotonic()
+
+    monkeypatch.setattr(GameProcess, "step", go_on)
+
+    assert game.reset(seed=0)[1]["allowed"]["lock_step"] is False
+
+
+def test_a_game_that_does_not_repeat_itself_is_recorded_with_a_warning(write, load, monkeypatch):
+    assert warn_of_chance(load_game("doom_gather")) == ""
+    seeds = iter(range(100))
+    launch = NativeGame._launch
+    monkeypatch.setattr(NativeGame, "_launch", lambda self, seed: launch(self, next(seeds)))
+    game = load()
+
+    assert warn_of_chance(type(game)) == ""
+    game.reset(seed=0)
+    assert warn_of_chance(type(game)).startswith("tiny does not repeat itself: the same seed is")
 
 
 def test_a_game_whose_process_differs_from_the_last_one_is_not_repeatable(load, monkeypatch):
@@ -314,6 +345,7 @@ def test_a_game_that_is_not_installed_says_what_to_install(load):
         ({"frame_size": [48]}, r"frame_size is a height and a width, as \[240, 320\]"),
         ({"frame_size": [48, 10**6]}, r"frame_size must lie in \[16, 4096\], got 1e\+06"),
         ({"menu": [{"presents": 0}]}, r"presents of the menu must lie in \[1, 1000000\], got 0"),
+        ({"name": "pekka"}, "pekka is the name of a game of ours"),
         ({"score_meaning": None}, "tiny: score_meaning is missing: say what the score is"),
         (
             {"reading": None},
