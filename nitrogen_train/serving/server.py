@@ -19,7 +19,7 @@ from nitrogen_train.serving.doors import Answer, Door, Request
 from nitrogen_train.serving.sessions import Sessions, Sight
 
 _log = logging.getLogger(__name__)
-_WAIT_MS = 500
+_WAIT_MS = 100
 _NUM_TIMES = 1000
 """Calls of the policy that its times are quoted of."""
 

@@ -46,7 +46,9 @@ def test_every_printed_command_is_run_or_says_why_not() -> None:
 
 
 def test_every_snippet_is_run() -> None:
-    assert {snippet.text for snippet in read_snippets()} == {*SNIPPETS, NATIVE_SNIPPET}
+    # That of serving.md needs a server: tests/serving.
+    here = {snippet.text for snippet in read_snippets() if snippet.page != "serving.md"}
+    assert here == {*SNIPPETS, NATIVE_SNIPPET}
 
 
 def test_the_game_of_the_page_can_be_recorded_by_its_expert(
