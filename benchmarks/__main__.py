@@ -140,13 +140,20 @@ def run_encoding(arguments: argparse.Namespace) -> Result:
 
 
 def run_games(arguments: argparse.Namespace) -> Result:
-    """Measure games, and what random player and expert reach in them."""
-    measured = measure_games(
-        list_games(arguments.games),
-        num_seeds=arguments.seeds,
-        num_processes=arguments.processes,
-        ledger_path=arguments.ledger,
-    )
+    """Measure games, and what random player and expert reach in them.
+
+    Raises:
+        SystemExit: If a game cannot be measured.
+    """
+    try:
+        measured = measure_games(
+            list_games(arguments.games),
+            num_seeds=arguments.seeds,
+            num_processes=arguments.processes,
+            ledger_path=arguments.ledger,
+        )
+    except ValueError as error:
+        raise SystemExit(f"error: {error}") from error
     return describe_games(measured), [
         {**asdict(each.cost), **asdict(each.scores)} for each in measured
     ]

@@ -18,7 +18,7 @@ import numpy as np
 
 from nitrogen_train.actions import Controls
 from nitrogen_train.evaluation.play import ExpertPlayer, RandomPlayer, play_episodes
-from nitrogen_train.games import Frame, Game, choose_heldout_seeds, load_game
+from nitrogen_train.games import Frame, Game, GameInfo, choose_heldout_seeds, load_game
 from nitrogen_train.games.base import random_player
 from nitrogen_train.games.native.allowed import read_allowed
 from nitrogen_train.games.native.game import NativeGame
@@ -37,6 +37,8 @@ class GameCost:
     """What was measured of a game."""
 
     game: str
+    version: str
+    """Of the game's facts: of another version it is measured again."""
     frame_size: tuple[int, int]
     frame_skip: int
     rows_per_s: float
@@ -79,15 +81,15 @@ def measure_games(
         ledger_path: A file that keeps what is measured; its games are not measured again.
 
     Raises:
-        ValueError: If a game is not installed.
+        ValueError: If a game is not installed, or has no score, or no expert, or fewer seeds.
     """
-    for game in games:
-        if missing := load_game(game).find_missing():
-            raise ValueError(missing)
+    infos = {game: _check_game(game, num_seeds=num_seeds) for game in games}
     measured: dict[str, MeasuredGame] = {}
-    ledger = ledger_path and Ledger(ledger_path, _read_measured, of={"seeds": num_seeds})
-    if ledger:
-        measured = {each.cost.game: each for each in ledger}
+    ledger = ledger_path and Ledger(ledger_path, _read_measured)
+    for each in ledger or ():
+        info = infos.get(each.cost.game)
+        if info and each.cost.version == _hash_info(info) and len(each.scores.random) == num_seeds:
+            measured[each.cost.game] = each
     missing_games = [game for game in games if game not in measured]
     for game in track(missing_games, label="measure", unit="game", total=len(missing_games)):
         each = MeasuredGame(
@@ -100,9 +102,30 @@ def measure_games(
     return [measured[game] for game in games]
 
 
+def _check_game(game: str, *, num_seeds: int) -> GameInfo:
+    game_class = load_game(game)
+    if missing := game_class.find_missing():
+        raise ValueError(missing)
+    choose_heldout_seeds(game, num_seeds)
+    info = game_class.info
+    if info.score is None or not info.has_expert:
+        raise ValueError(
+            f"{game} has no {'expert' if info.score else 'score'}: there is no measure"
+        )
+    return info
+
+
+def _hash_info(info: GameInfo) -> str:
+    return hashlib.sha256(repr(info).encode()).hexdigest()[:8]
+
+
 def _read_measured(*, cost: dict[str, Any], scores: dict[str, Any]) -> MeasuredGame:
-    """Make the lists of a file tuples again."""
-    cost["frame_size"] = tuple(cost["frame_size"])
+    """Make the lists of a file tuples again.
+
+    Raises:
+        TypeError: If it has other fields.
+    """
+    cost["frame_size"] = tuple(cost.get("frame_size", ()))
     by_player = {player: tuple(values) for player, values in scores.items()}
     return MeasuredGame(cost=GameCost(**cost), scores=GameScores(**by_player))
 
@@ -147,6 +170,7 @@ def measure_game(name: str) -> GameCost:
             lock_step = allowed is not None and allowed.lock_step
     return GameCost(
         game=name,
+        version=_hash_info(info),
         frame_size=info.frame_size,
         frame_skip=info.frame_skip,
         rows_per_s=rows_per_s,

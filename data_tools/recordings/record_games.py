@@ -39,6 +39,8 @@ _OWN_GAME = (
     "file: my_game.yaml (docs/native_games.md)"
 )
 _WIDTH = 78
+_VERSION = ", game "
+"""Before the version, at the end of the facts' device."""
 _LABEL = 10
 
 _ENCODING = Encoding(crf=15)
@@ -311,7 +313,7 @@ class EpisodeTask:
         """Describe how the episode is played and stored: a rerun must not mix two ways."""
         size = f"{self.size}x{self.size}" if self.size else "own size"
         version = load_game(self.game).info.version
-        version = version and f", game {version}"
+        version = version and f"{_VERSION}{version}"
         return f"scripted expert, {self.disturbance:.0%} disturbed, {size}{version}"
 
 
@@ -357,8 +359,27 @@ def record_game(
     check_folder(out_dir)
     with recordings_folder(out_dir):
         check_game_name(info.name, out_dir)
+        _refuse_other_version(info, out_dir)
         results = map_in_order(record_episode, tasks, workers=workers)
         return list(track(results, label=f"record {info.name}", unit="episode", total=len(tasks)))
+
+
+def _refuse_other_version(info: GameInfo, out_dir: Path) -> None:
+    """Refuse a folder with episodes of the same name that play another way.
+
+    Raises:
+        ValueError: If there are any.
+    """
+    if not info.version:
+        return
+    for path in sorted(out_dir.glob(f"{info.name}-*.json")):
+        facts = read_finished(path)
+        _, found, version = (facts.device if facts else "").rpartition(_VERSION)
+        if found and version != info.version:
+            raise ValueError(
+                f"{path} was recorded of another version of {info.name} ({version}, now "
+                f"{info.version}): choose another --out"
+            )
 
 
 def record_episode(task: EpisodeTask) -> RecordingFacts:

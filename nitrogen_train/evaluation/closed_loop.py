@@ -157,6 +157,10 @@ def evaluate_closed_loop(
             raise ValueError(missing)
         if game_class.info.score is None:
             raise ValueError(f"{game} has no score, so nothing says how well it is played")
+        if not game_class.info.has_expert:
+            raise ValueError(
+                f"{game} has no expert, whose score is 1 in an evaluation: give it one"
+            )
         Agent(_load(source), game=game_class.info, settings=settings)
     ledger = Ledger(output_dir / LEDGER_NAME, PlayedEpisode)
     scores = read_scores(ledger)

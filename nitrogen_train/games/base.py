@@ -48,6 +48,8 @@ class GameInfo:
     """Seeds that recordings may use."""
     heldout_seeds: range
     """Seeds kept for evaluation; disjoint from `recording_seeds`."""
+    has_expert: bool = True
+    """Whether `expert` plays; else people record it, and an evaluation has no measure."""
     version: str = ""
     """Whatever else changes how it plays: what was played in another version is not mixed in."""
 

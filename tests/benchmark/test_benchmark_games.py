@@ -1,6 +1,7 @@
 """What is measured of games: on a real one, kept game by game, and the committed results."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ def measure(ledger_path: Path, **changes: Any) -> list[MeasuredGame]:
 
 def test_a_game_is_measured_once_and_kept(tmp_path, monkeypatch):
     pytest.importorskip("vizdoom")
+    from nitrogen_train.games.doom_gather import DoomGather
 
     (measured,) = measure(tmp_path / "games.jsonl")
 
@@ -38,6 +40,13 @@ def test_a_game_is_measured_once_and_kept(tmp_path, monkeypatch):
     assert measure(tmp_path / "games.jsonl") == [measured]
     with pytest.raises(pytest.fail.Exception):
         measure(tmp_path / "games.jsonl", num_seeds=3)
+    # Another version of the game is another game, and nothing is lost.
+    info = replace(DoomGather.info, version="2")
+    with monkeypatch.context() as patch:
+        patch.setattr(DoomGather, "info", info)
+        with pytest.raises(pytest.fail.Exception):
+            measure(tmp_path / "games.jsonl")
+    assert measure(tmp_path / "games.jsonl") == [measured]
 
 
 def test_two_runs_that_differ_are_seen(tmp_path, monkeypatch):
@@ -60,6 +69,8 @@ def test_a_game_that_is_not_installed_is_named_before_anything_is_measured(tmp_p
 
     with pytest.raises(ValueError, match="none needs no-such-game, which is not installed"):
         measure_games([str(tmp_path / "none.yaml")], num_seeds=2, num_processes=1)
+    with pytest.raises(ValueError, match="has 1000 held-out seeds"):
+        measure_games(["doom_gather"], num_seeds=2000, num_processes=1)
 
 
 def test_the_page_shows_what_was_measured():

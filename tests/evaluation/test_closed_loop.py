@@ -150,12 +150,13 @@ def test_an_unknown_game_is_refused_before_anything_is_played(policy_dir: Path, 
     assert not (tmp_path / "out").exists()
 
 
-def test_a_game_without_a_score_is_refused_before_anything_is_played(
-    policy_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("what", "change"), [("score", None), ("has_expert", False)])
+def test_a_game_without_a_measure_is_refused_before_anything_is_played(
+    policy_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str, change: object
 ):
-    monkeypatch.setattr(ChaseGame, "info", replace(ChaseGame.info, score=None))
+    monkeypatch.setattr(ChaseGame, "info", replace(ChaseGame.info, **{what: change}))
 
-    with pytest.raises(ValueError, match="chase_game:ChaseGame has no score"):
+    with pytest.raises(ValueError, match=r"chase_game:ChaseGame has no (score|expert)"):
         evaluate(policy_dir, tmp_path / "out")
 
     assert not (tmp_path / "out").exists()

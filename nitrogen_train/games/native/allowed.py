@@ -141,7 +141,10 @@ def _hash_frame(process: GameProcess) -> str:
 def _name_file(spec: NativeSpec) -> Path:
     """Name where it is kept what a game allows: by all that may change it."""
     hook = name_library()
-    status = Path(str(shutil.which(spec.command[0], path=SEARCH_PATH))).stat()
-    parts = (spec.version, hook.name, f"{status.st_size} {status.st_mtime_ns}")
+    program = Path(str(shutil.which(spec.command[0], path=SEARCH_PATH)))
+    # A program may be a script, which an interpreter runs.
+    named = [Path(word) for word in spec.command[1:] if word.startswith("/")]
+    statuses = [path.stat() for path in (program, *named) if path.is_file()]
+    parts = (spec.version, hook.name, *(f"{each.st_size} {each.st_mtime_ns}" for each in statuses))
     digest = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
     return hook.parent / f"{spec.name}-{digest}.json"

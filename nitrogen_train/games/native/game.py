@@ -69,7 +69,8 @@ class NativeGame(Game):
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
         if "native_spec" in vars(cls):
-            cls.info = describe(cls.native_spec)
+            has_expert = bool(cls.native_spec.expert) or cls.expert is not NativeGame.expert
+            cls.info = describe(cls.native_spec, has_expert=has_expert)
 
     def __init__(self) -> None:
         """Check that the game can be run; nothing is started yet.
@@ -83,6 +84,7 @@ class NativeGame(Game):
         self._process: GameProcess | None = None
         self._rows_left = 0
         self._log_position = 0
+        self._menu_text = ""
         self._kept: dict[str, Any] = {}
 
     @classmethod
@@ -169,6 +171,7 @@ class NativeGame(Game):
         )
         try:
             self.walk_menu(process, level=level, seed=seed)
+            self._menu_text = self._read_menu_text(process)
             self._press_at_random(process, seed)
             if spec.uses_pad and not process.frame.pad_opens:
                 raise GameError(
@@ -220,13 +223,31 @@ class NativeGame(Game):
         process.step(on_pad, keys=[*keys, *spec.find_keys(held)], presents=presents)
 
     def _begin_episode(self) -> None:
-        self._kept = {"score": None, "text": ""}
-        self._log_position = 0
         self._rows_left = round(self.native_spec.time_limit_s * self.info.fps)
-        self.process.read_output()
+        reading = self.native_spec.reading
+        # Of what the menu has said the score counts: another game may have ended there, as title
+        # screens play them. The end of this one may have come in the rows at random.
+        whole, newline, rest = self._menu_text.rpartition("\n")
+        score = self._find_score(reading, whole + newline) if reading else None
+        self._kept = {"score": score, "text": rest}
+        if reading is None:
+            self.process.read_output()
         self.start_episode()
         progress = self.read_progress()
         self.memory["score"] = progress.score
+        self.memory["is_over"] = progress.is_over
+
+    def _read_menu_text(self, process: GameProcess) -> str:
+        """Read what the game has said on the way to its first frame, in what grows."""
+        reading = self.native_spec.reading
+        self._log_position = 0
+        if reading is None or reading.source == "file":
+            return ""
+        if reading.source == "output":
+            return process.read_output()
+        data = _read_file(process.home / reading.path) or b""
+        self._log_position = len(data)
+        return data.decode(errors="replace")
 
     def start_episode(self) -> None:
         """Prepare what the class keeps in `self.memory`; the game shows its first frame."""
@@ -249,10 +270,11 @@ class NativeGame(Game):
             self.memory["score"] = progress.score
         reward = (progress.score or 0.0) - (before or 0.0) if progress.score is not None else 0.0
         self._refuse_without_score()
-        truncated = not progress.is_over and self._rows_left <= 0
-        if progress.is_over:
+        is_over = progress.is_over or self.memory["is_over"]
+        truncated = not is_over and self._rows_left <= 0
+        if is_over:
             self._rows_left = 0
-        return self._show(), reward, progress.is_over, truncated, self.describe_moment()
+        return self._show(), reward, is_over, truncated, self.describe_moment()
 
     def _refuse_without_score(self) -> None:
         reading = self.native_spec.reading
@@ -275,18 +297,21 @@ class NativeGame(Game):
         if reading is None:
             return GameProgress(score=None)
         text = self._read_text(reading)
+        score = self._find_score(reading, text)
+        return GameProgress(
+            score=self.memory["score"] if score is None else score,
+            is_over=bool(reading.over and re.search(reading.over, text)),
+        )
+
+    def _find_score(self, reading: ScoreReading, text: str) -> float | None:
         scores = [match["score"] for match in re.finditer(reading.score, text) if match["score"]]
         try:
-            score = float(scores[-1]) if scores else self.memory["score"]
+            return float(scores[-1]) if scores else None
         except ValueError as error:
             raise GameError(
                 f"{self.info.name}: the score is {scores[-1]!r}, expected a number: mend the "
                 "pattern in reading.score"
             ) from error
-        return GameProgress(
-            score=score,
-            is_over=bool(reading.over and re.search(reading.over, text)),
-        )
 
     def _read_text(self, reading: ScoreReading) -> str:
         """Read the new lines of what grows, or all of a file that is written anew."""
@@ -355,10 +380,7 @@ class NativeGame(Game):
         reading = self.native_spec.reading
         if reading is None or reading.source == "output":
             return None
-        try:
-            return (self.process.home / reading.path).read_bytes()
-        except FileNotFoundError:
-            return None
+        return _read_file(self.process.home / reading.path)
 
     def expert(self) -> Controls:
         """Repeat the presses of the spec, whatever is on the screen.
@@ -389,7 +411,7 @@ class NativeGame(Game):
             self._process = None
 
 
-def describe(spec: NativeSpec) -> GameInfo:
+def describe(spec: NativeSpec, *, has_expert: bool) -> GameInfo:
     """State the facts of a native game as the others state theirs."""
     return GameInfo(
         name=spec.name,
@@ -402,6 +424,7 @@ def describe(spec: NativeSpec) -> GameInfo:
         licence=spec.licence,
         recording_seeds=RECORDING_SEEDS,
         heldout_seeds=HELDOUT_SEEDS,
+        has_expert=has_expert,
         version=spec.version,
     )
 
@@ -413,13 +436,20 @@ def read_native_game(path: Path) -> type[NativeGame]:
         ValueError: If the file is no spec of a game.
     """
     spec = read_spec(path)
-    if spec.score_meaning is not None and spec.reading is None:
+    if (spec.score_meaning, spec.reference_score) != (None, None) and spec.reading is None:
         raise ValueError(
-            f"{path}: score_meaning says what a score is, and nothing reads it: add `reading`, or "
-            "leave it out"
+            f"{path}: score_meaning and reference_score are of a score, and nothing reads one: add "
+            "`reading`, or leave them out"
         )
     members = {"native_spec": spec, "__doc__": spec.title, "__module__": __name__}
     return type(spec.name, (NativeGame,), members)
+
+
+def _read_file(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None
 
 
 def _find_free_port() -> int:

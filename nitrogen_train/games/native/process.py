@@ -45,6 +45,7 @@ STALL_S = 20.0
 MAX_PICTURE_BYTES = 4 * 1920 * 1200
 _CLOSE_S = 10.0
 _MAX_PRESENTS = 1_000_000
+_PRESENTS_AT_ONCE = 60
 _NUM_KEYS = 512
 
 _STEP, _SAVE, _RESTORE = 1, 2, 3
@@ -233,10 +234,14 @@ class GameProcess:
         """
         if not 1 <= presents <= _MAX_PRESENTS:
             raise ValueError(f"presents must lie in [1, {_MAX_PRESENTS}], got {presents}")
-        message = _COMMAND.pack(_STEP, presents, pack_pad(action, keys))
-        self._output.limit()
-        self._ask(self._control, message)
-        self.frame = self._receive_frame()
+        pad = pack_pad(action, keys)
+        # In parts: the time after which a game hangs is that of one, not of a long wait.
+        while presents > 0:
+            part = min(presents, _PRESENTS_AT_ONCE)
+            presents -= part
+            self._output.limit()
+            self._ask(self._control, _COMMAND.pack(_STEP, part, pad))
+            self.frame = self._receive_frame()
 
     def save(self) -> SavedState:
         """Save the game as it is now.

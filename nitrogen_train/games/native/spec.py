@@ -135,6 +135,12 @@ class NativeSpec:
             self._check_control(name, target)
         for presses in (*self.expert, *self.menu):
             self._check_presses(presses.hold)
+        for name in {name for presses in self.expert for name in presses.hold}:
+            if name not in self.controls:
+                raise ValueError(
+                    f"{self.name}: its expert holds {name}, which the game does not listen to: "
+                    f"controls has {', '.join(self.controls)}"
+                )
         for step in self.menu:
             for key in step.keys:
                 scancode(key)
@@ -175,12 +181,18 @@ class NativeSpec:
                 ("random_wait of the menu", step.random_wait, 0, 1_000_000),
                 ("times of the menu", step.times, 1, 10_000),
             ]
+        if self.reference_score is not None:
+            numbers.append(("reference_score", self.reference_score, -1e12, 1e12))
         if self.reading is not None:
             numbers.append(("reading.within_s", self.reading.within_s, 0, 86_400))
         for what, value, low, high in numbers:
             # Written so that NaN is refused.
             if not low <= value <= high:
                 raise ValueError(f"{self.name}: {what} must lie in [{low}, {high}], got {value:g}")
+        if round(self.time_limit_s * self.fps / self.frame_skip) < 1:
+            raise ValueError(
+                f"{self.name}: not one row of frame_skip pictures fits in time_limit_s"
+            )
 
     def _check_texts(self) -> None:
         for name in (*self.files, *([self.reading.path] if self.reading else [])):
@@ -300,7 +312,7 @@ def read_spec(path: Path) -> NativeSpec:
         ValueError: If it is not one: the message says where.
     """
     try:
-        raw = yaml.safe_load(path.read_text())
+        raw = yaml.load(path.read_text(), _Loader)
     except FileNotFoundError:
         raise ValueError(f"{path}: no such file") from None
     except (OSError, RecursionError, UnicodeDecodeError, yaml.YAMLError) as error:
@@ -312,6 +324,18 @@ def read_spec(path: Path) -> NativeSpec:
         return _build(NativeSpec, raw, place="the file")
     except (ValueError, TypeError, OverflowError) as error:
         raise ValueError(f"{path}: {error}") from error
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that is given twice, where YAML's own takes the last one."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002 - yaml's
+        keys = [key.value for key, _ in node.value if isinstance(key.value, str)]
+        if twice := [key for key in keys if keys.count(key) > 1 and key != "<<"]:
+            raise yaml.constructor.ConstructorError(
+                None, None, f"{twice[0]!r} is given twice", node.start_mark
+            )
+        return super().construct_mapping(node, deep=deep)
 
 
 def _build(kind: Any, raw: Any, *, place: str) -> Any:  # noqa: ANN401 - a file may hold anything

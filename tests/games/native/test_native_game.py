@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -197,9 +198,8 @@ def test_a_score_file_is_as_it_was_after_a_restore(load):
 
 def test_a_score_that_is_no_number_and_seeds_that_are_none_say_so(load):
     game = load(reading={"source": "output", "score": r"(?P<score>key_events)"})
-    game.reset(seed=0)
     with pytest.raises(GameError, match="tiny: the score is 'key_events', expected a number"):
-        game.step({})
+        game.reset(seed=0)
     with pytest.raises(ValueError, match="seeds lie from 0 to 4294967295, got -1"):
         game.reset(seed=-1)
 
@@ -218,6 +218,56 @@ def test_a_score_in_a_file_is_read_also_after_a_restore(load, source, pattern):
 
     assert [game.step({"LEFT_STICK_X": 1.0})[1] for _ in range(8)] == right
     assert sum(right) == pytest.approx(32, abs=4)
+
+
+@pytest.mark.parametrize("source", ["output", "log", "file"])
+def test_points_of_the_menu_are_not_the_players(load, source):
+    menu = [{"hold": {"LEFT_STICK_X": 1.0}, "presents": 20, "wait": 2}]
+    path = {} if source == "output" else {"path": "score.txt"}
+    game = load(
+        "files",
+        menu=menu,
+        reading={"source": source, "score": r"(points|score) (?P<score>\d+)"} | path,
+    )
+    game.reset(seed=0)
+
+    assert [game.step({})[1] for _ in range(3)] == [0, 0, 0]
+    assert game.step({"LEFT_STICK_X": 1.0})[1] > 0
+
+
+@pytest.mark.parametrize("source", ["output", "log"])
+def test_a_score_that_is_told_only_before_the_first_frame_is_a_score(load, source):
+    path = {} if source == "output" else {"path": "score.txt"}
+    reading = {"source": source, "score": r"(points|score) (?P<score>2)\b", "within_s": 1} | path
+    menu = [{"hold": {"LEFT_STICK_X": 1.0}, "presents": 9, "wait": 0}]
+    game = load("files", menu=menu, reading=reading)
+    game.reset(seed=0)
+
+    rewards = [game.step({})[1] for _ in range(29)]
+
+    assert set(rewards) == {0}
+
+
+@pytest.mark.parametrize("source", ["output", "log"])
+def test_an_end_in_the_menu_is_of_another_game_and_one_in_the_rows_at_random_is_of_this_one(
+    load, source, monkeypatch
+):
+    path = {} if source == "output" else {"path": "score.txt"}
+    reading = {"source": source, "score": r"(points|score) (?P<score>\d+)"} | path
+    menu = [{"hold": {"LEFT_STICK_X": 1.0}, "presents": 9, "wait": 0}]
+    of_menu = load("files", menu=menu, reading=reading | {"over": r"(points|score) 5\b"})
+    of_menu.reset(seed=0)
+    assert not of_menu.step({})[2]
+
+    monkeypatch.setattr(
+        game_module, "random_player", lambda *_, **__: repeat({"LEFT_STICK_X": 1.0})
+    )
+    at_random = load("files", random_rows=9, reading=reading | {"over": r"(points|score) [34]\b"})
+    seed = 0
+    while np.random.default_rng((seed, 2)).integers([2**31, 10])[1] < 3:
+        seed += 1
+    at_random.reset(seed=seed)
+    assert at_random.step({})[2]
 
 
 def test_the_end_is_read(load):
@@ -282,7 +332,8 @@ def test_another_version_of_a_game_is_not_recorded_into_the_same_folder(write, t
 
     assert facts.score == pytest.approx(80, abs=3)
     assert record(write(title="Another title", licence="yours"), tmp_path / "out") == [facts]
-    with pytest.raises(ValueError, match=r"was recorded by .* choose another --out"):
+    (tmp_path / "out" / "tiny-000000.json").rename(tmp_path / "out" / "tiny-000007.json")
+    with pytest.raises(ValueError, match=r"was recorded of another version of tiny .* choose"):
         record(write(menu=[{"wait": 7}]), tmp_path / "out")
 
 
@@ -346,10 +397,13 @@ def test_a_game_that_is_not_installed_says_what_to_install(load):
         ({"frame_size": [48, 10**6]}, r"frame_size must lie in \[16, 4096\], got 1e\+06"),
         ({"menu": [{"presents": 0}]}, r"presents of the menu must lie in \[1, 1000000\], got 0"),
         ({"name": "pekka"}, "pekka is the name of a game of ours"),
+        ({"expert": [{"hold": {"EAST": True}}]}, "its expert holds EAST, which the game does not"),
+        ({"time_limit_s": 1, "frame_skip": 300}, "not one row of frame_skip pictures fits"),
+        ({"reference_score": float("inf")}, "reference_score must lie in"),
         ({"score_meaning": None}, "tiny: score_meaning is missing: say what the score is"),
         (
             {"reading": None},
-            r"tiny\.yaml: score_meaning says what a score is, and nothing reads it",
+            "score_meaning and reference_score are of a score, and nothing",
         ),
         ({"expert": [{"hold": {"LEFT_STICK_X": 5}}]}, r"hold: LEFT_STICK_X must lie in \[-1, 1\]"),
         ({"files": {"../../x": ""}}, "'../../x' is not a path below HOME"),
@@ -397,6 +451,9 @@ def test_a_file_that_is_no_yaml_or_is_not_there_says_so(tmp_path):
     path.write_text("name: [\n")
 
     with pytest.raises(ValueError, match=r"odd\.yaml, line 2: cannot be read as YAML: "):
+        load_game(str(path))
+    path.write_text("name: odd\nmenu:\n  - {wait: 3, wait: 4}\n")
+    with pytest.raises(ValueError, match=r"odd\.yaml, line 3: .* 'wait' is given twice"):
         load_game(str(path))
     with pytest.raises(ValueError, match=r"none\.yaml: no such file"):
         load_game(str(tmp_path / "none.yaml"))
