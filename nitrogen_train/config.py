@@ -225,6 +225,14 @@ class EvaluateConfig:
     """Number of rows of each action chunk that are executed."""
     start_row: int = 0
     """First row of a chunk that is executed."""
+    delays_ms: Any = None
+    """Delays of the policy's plans, as [0,100,200]: the games go on meanwhile, see docs/live.md.
+    null: they wait. At play in time `execution_horizon` and `start_row` do not count."""
+    jitter_ms: float = 0.0
+    """At most so much more delay, drawn for each plan."""
+    methods: Any = None
+    """What is done about delays: some of synchronous, skip, guided, trained; null: all that the
+    policy can."""
     num_sampling_steps: int | None = None
     """Solver steps per chunk; null: as the policy was validated, else 16."""
     guidance_scale: float = 1.0
@@ -233,7 +241,7 @@ class EvaluateConfig:
     """Rows between observed frames; null: as the policy says."""
     action_offset: int | None = None
     """Rows from the last observed frame to the first predicted one; null: as the policy says.
-    Offline only: at play a chunk's first row is executed at once."""
+    At play, with `delays_ms` alone: else a chunk's first row is executed at once."""
     action_hz: float | None = None
     """Rows per second that clips and games are reduced to; null: as the policy was trained."""
     every_nth_frame: int = 1

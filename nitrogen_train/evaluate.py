@@ -13,7 +13,7 @@ import os
 import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,13 @@ from nitrogen_train.config import EvaluateConfig
 from nitrogen_train.data.mixture import Source
 from nitrogen_train.data.schema import Split
 from nitrogen_train.evaluation.closed_loop import GameScore, evaluate_closed_loop
+from nitrogen_train.evaluation.latency import (
+    LatencyScore,
+    describe_latency,
+    list_latencies,
+    write_latency,
+)
+from nitrogen_train.evaluation.live_play import LiveAgent
 from nitrogen_train.evaluation.metrics import SUMMARY
 from nitrogen_train.evaluation.offline import OfflineSettings, evaluate_offline
 from nitrogen_train.evaluation.play import record_video
@@ -93,7 +100,11 @@ def evaluate(config: EvaluateConfig) -> None:
             sampling=sampling,
             seed=config.seed,
         )
-        _play(config, policy, settings, source=source, output_dir=output_dir)
+        if config.delays_ms is None:
+            _play(config, policy, settings, source=source, output_dir=output_dir)
+        else:
+            settings = replace(settings, action_offset=usage.action_offset or 0)
+            _play_late(config, policy, settings, source=source, output_dir=output_dir)
     if sources:
         _predict(config, policy, offline, sources, policy_dir=policy_dir, output_dir=output_dir)
     sys.stdout.write(_describe_results(config, output_dir) + "\n")
@@ -102,7 +113,9 @@ def evaluate(config: EvaluateConfig) -> None:
 def _describe_results(config: EvaluateConfig, output_dir: Path) -> str:
     """Say where the results are, and what to type next."""
     written = {
-        "scores.json": bool(config.games),
+        "scores.json": bool(config.games) and config.delays_ms is None,
+        "latency.json": config.delays_ms is not None,
+        "latency.svg": config.delays_ms is not None,
         "videos/": bool(config.games) and config.videos,
         "offline.json": bool(config.datasets),
         "predictions.parquet": bool(config.datasets) and config.predictions,
@@ -161,6 +174,49 @@ def _play(
         for game in config.games:
             path = output_dir / "videos" / f"{load_game(game).info.name}.mp4"
             record_video(policy, game, settings=settings, path=path)
+
+
+def _play_late(
+    config: EvaluateConfig,
+    policy: VisualPolicy,
+    settings: PlaySettings,
+    *,
+    source: PolicySource,
+    output_dir: Path,
+) -> None:
+    """Play with plans that come late, by each method and delay."""
+    latencies = list_latencies(
+        policy, delays_ms=config.delays_ms, jitter_ms=config.jitter_ms, methods=config.methods
+    )
+    for latency in latencies:
+        for game in config.games:
+            # Before hours of play: the last of many may not be possible.
+            LiveAgent(
+                policy, game=load_game(game).info, settings=replace(settings, latency=latency)
+            )
+    scores: list[LatencyScore] = []
+    for number, latency in enumerate(latencies):
+        sys.stdout.write(
+            f"[{number + 1}/{len(latencies)}] {latency.method}, {latency.delay_ms:g} ms\n"
+        )
+        sys.stdout.flush()
+        by_game = evaluate_closed_loop(
+            source=source,
+            settings=replace(settings, latency=latency),
+            games=config.games,
+            num_episodes=config.episodes,
+            group_size=config.group_size,
+            num_processes=config.num_processes or os.cpu_count() or 1,
+            output_dir=output_dir,
+            known_dir=Path(config.known_dir) if config.known_dir is not None else None,
+        )
+        scores += [
+            LatencyScore(game=game, latency=latency, score=score) for game, score in by_game.items()
+        ]
+        # After each: it may be a long way to the last one.
+        facts = {"policy": str(config.policy), "settings": asdict(settings)}
+        write_latency(output_dir, scores, facts=facts)
+    sys.stdout.write(describe_latency(scores) + "\n")
 
 
 def _predict(

@@ -31,8 +31,9 @@ import torch
 from jaxtyping import Float64
 from scipy.stats import bootstrap
 
+from nitrogen_train.evaluation.live_play import LiveAgent
 from nitrogen_train.evaluation.play import Agent, ExpertPlayer, Player, RandomPlayer, play_episodes
-from nitrogen_train.games import choose_heldout_seeds, load_game
+from nitrogen_train.games import GameInfo, choose_heldout_seeds, load_game
 from nitrogen_train.models.load import PolicySource
 from nitrogen_train.models.playing import PlaySettings
 from nitrogen_train.models.visual_policy import VisualPolicy
@@ -161,7 +162,7 @@ def evaluate_closed_loop(
             raise ValueError(
                 f"{game} has no expert, whose score is 1 in an evaluation: give it one"
             )
-        Agent(_load(source), game=game_class.info, settings=settings)
+        _build_agent(source, game_class.info, settings)
     ledger = Ledger(output_dir / LEDGER_NAME, PlayedEpisode)
     scores = read_scores(ledger)
     if known_dir is not None:
@@ -234,7 +235,7 @@ def _play_group(
     game_class = load_game(group.game)
     player: Player
     if group.player == "policy":
-        player = Agent(_load(source), game=game_class.info, settings=settings)
+        player = _build_agent(source, game_class.info, settings)
     else:
         player = ExpertPlayer() if group.player == "expert" else RandomPlayer()
     return [
@@ -248,6 +249,11 @@ def _play_group(
         )
         for outcome in play_episodes(game_class, seeds=group.seeds, player=player)
     ]
+
+
+def _build_agent(source: PolicySource, game: GameInfo, settings: PlaySettings) -> Player:
+    agent = Agent if settings.latency is None else LiveAgent
+    return agent(_load(source), game=game, settings=settings)
 
 
 @functools.cache

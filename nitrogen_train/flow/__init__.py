@@ -2,6 +2,7 @@
 
 from nitrogen_train.flow.path import ButtonPrediction as ButtonPrediction
 from nitrogen_train.flow.path import ErrorKind as ErrorKind
+from nitrogen_train.flow.path import Inpainting as Inpainting
 from nitrogen_train.flow.path import PathSample as PathSample
 from nitrogen_train.flow.path import Prediction as Prediction
 from nitrogen_train.flow.path import StickPrediction as StickPrediction
@@ -13,6 +14,7 @@ from nitrogen_train.flow.path import sample_normal as sample_normal
 from nitrogen_train.flow.path import sample_path as sample_path
 from nitrogen_train.flow.path import sample_uniform as sample_uniform
 from nitrogen_train.flow.path import solve_flow as solve_flow
+from nitrogen_train.flow.path import steer_velocity as steer_velocity
 from nitrogen_train.flow.path import velocity_to as velocity_to
 from nitrogen_train.flow.times import LogitNormal as LogitNormal
 from nitrogen_train.flow.times import ShiftedBeta as ShiftedBeta

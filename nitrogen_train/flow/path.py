@@ -303,6 +303,52 @@ def guide_velocity(
     return unconditional + guidance_scale * (conditional - unconditional)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Inpainting:
+    """Actions that a chunk should agree with, where they have weight."""
+
+    actions: Float[Tensor, "b t a"]
+    """In model space."""
+    weights: Float[Tensor, " t"]
+    """Of each row, from 0, free, to 1, decided."""
+    max_scale: float = 5.0
+    """Limit on the pull, which grows without bounds near the noise."""
+
+
+def steer_velocity(
+    velocity: Callable[[Float[Tensor, "b t a"], float], Float[Tensor, "b t a"]],
+    x_t: Float[Tensor, "b t a"],
+    time: float,
+    inpainting: Inpainting,
+) -> Float[Tensor, "b t a"]:
+    r"""Pull the velocity towards chunks that agree with some actions, by the network's own slope.
+
+    Computes :math:`v + \min(\beta, \frac{t^2 + (1-t)^2}{t\,(1-t)})\,J^T (w\,(a - \hat x_1))`, where
+    :math:`\hat x_1 = x_t + (1-t)\,v` is the chunk that the velocity leads to, J its derivative by
+    x_t, a the actions, w their weights and :math:`\beta` the limit.
+
+    Args:
+        velocity: Called as `velocity(x_t, time)`.
+        x_t: A point at `time`.
+        time: Path time in [0, 1).
+        inpainting: What to agree with.
+
+    Source:
+        Real-time chunking, arXiv:2506.07339, equations 2 to 4; this is its weight, times 0 to 1.
+    """
+    with torch.enable_grad():
+        x = x_t.detach().requires_grad_()
+        predicted = velocity(x, time)
+        x_1 = x + (1 - time) * predicted
+        actions, weights = (each.to(x) for each in (inpainting.actions, inpainting.weights))
+        error = (actions - x_1.detach()) * weights[:, None]
+        (pull,) = torch.autograd.grad(x_1, x, error)
+    scale = inpainting.max_scale
+    if time > 0:
+        scale = min(scale, (time**2 + (1 - time) ** 2) / (time * (1 - time)))
+    return predicted.detach() + scale * pull
+
+
 def list_sampling_times(num_sampling_steps: int) -> tuple[float, ...]:
     """List the path times at which `solve_flow` evaluates the velocity.
 

@@ -53,6 +53,7 @@ class OneShotPolicy(VisualPolicy):
         unconditional_tokens: Tokens | None = None,
         guidance_scale: float = 1.0,
         committed_actions: Float[Tensor, "b k a"] | None = None,
+        inpainting: flow.Inpainting | None = None,
         noise: Float[Tensor, "b t a"] | None = None,
         generator: torch.Generator | None = None,
         num_sampling_steps: int = 16,
@@ -65,8 +66,8 @@ class OneShotPolicy(VisualPolicy):
         kind = type(self).__name__
         if unconditional_tokens is not None or guidance_scale != 1:
             raise ValueError(f"{kind} cannot be guided: leave guidance_scale at 1")
-        if committed_actions is not None:
-            raise ValueError(f"{kind} cannot continue committed_actions: leave them out")
+        if committed_actions is not None or inpainting is not None:
+            raise ValueError(f"{kind} cannot continue decided actions, which needs a flow")
         return decode_actions(self._choose(tokens), self.action_space)
 
     @abc.abstractmethod

@@ -7,11 +7,12 @@
 Path time and velocity are those of `nitrogen_train.flow.path`.
 """
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from nitrogen_train import flow
@@ -40,6 +41,7 @@ class NitroGen(VisualPolicy):
         button_prediction: flow.ButtonPrediction = "velocity",
         stick_prediction: flow.StickPrediction = "velocity",
         condition_dropout: float = 0.0,
+        max_prefix_rows: int = 0,
         games: Sequence[str] = (),
         control_weights: Mapping[str, float] | None = None,
     ) -> None:
@@ -55,6 +57,9 @@ class NitroGen(VisualPolicy):
             button_prediction: What the network returns for buttons; see `flow.Prediction`.
             stick_prediction: What the network returns for sticks.
             condition_dropout: Share of training samples whose game is hidden, in [0, 1].
+            max_prefix_rows: Training gives the network at most so many first rows of a chunk as
+                they are, a number drawn for each sample, so that it learns to continue what is
+                decided already: rows that pass while a policy thinks.
             games: Games that the policy is told apart, by game id from 1.
             control_weights: Factors on the loss of controls, by name; others have 1.
 
@@ -82,6 +87,11 @@ class NitroGen(VisualPolicy):
             action_horizon=self.action_horizon,
             token_dim=self.encoder.width,
         )
+        if not 0 <= max_prefix_rows < action_horizon:
+            raise ValueError(
+                f"max_prefix_rows must lie in [0, {action_horizon - 1}], so that a row is left to "
+                f"predict, got {max_prefix_rows}"
+            )
         self.prediction = flow.Prediction(
             buttons=button_prediction,
             sticks=stick_prediction,
@@ -89,6 +99,7 @@ class NitroGen(VisualPolicy):
         )
         self._path_time = path_time
         self._condition_dropout = condition_dropout
+        self.max_prefix_rows = max_prefix_rows
 
     def predict_velocity(
         self,
@@ -115,7 +126,14 @@ class NitroGen(VisualPolicy):
         time: Float[Tensor, " b"] | Float[Tensor, "b t"] | None = None,
         noise: Float[Tensor, "b t a"] | None = None,
     ) -> LossOutput:
-        """Compare what the network returns with what it should; see `VisualPolicy.compute_loss`."""
+        """Compare what the network returns with what it should; see `VisualPolicy.compute_loss`.
+
+        In training with `max_prefix_rows`, a sample's first rows are clean, at path time 1, and
+        have no error: they count as right ones in the mean.
+
+        Source:
+            Training-time action conditioning: arXiv:2512.05964.
+        """
 
         def draw(sample: Callable[..., Tensor], *shape: int, stream: str) -> Tensor:
             return sample(batch.sample_seed, shape, stream=stream, generator=generator)
@@ -128,17 +146,29 @@ class NitroGen(VisualPolicy):
         if self.training and self._condition_dropout > 0:
             chance = draw(flow.sample_uniform, stream="condition_dropout")
             game_id = game_id.masked_fill(chance < self._condition_dropout, 0)
+        mask = batch.action_mask
+        if self.training and self.max_prefix_rows:
+            chance = draw(flow.sample_uniform, stream="prefix")
+            is_prefix = self._draw_prefix(chance)
+            time = time.reshape(len(time), -1).masked_fill(is_prefix, 1.0)
+            mask = mask & ~is_prefix[..., None]
         path = flow.sample_path(noise, batch.actions, time)
         tokens = self.encode_frames(batch.frames, frame_mask=batch.frame_mask, game_id=game_id)
         condition = self.action_head.condition_on(time.reshape(len(time), -1))
         return measure_errors(
             self.action_head(path.x_t, condition, self.action_head.attend_to(tokens)),
             self.prediction.target(path, batch.actions),
-            mask=batch.action_mask,
+            mask=mask,
             space=self.action_space,
             weight=self._weight,
             button_error=self.prediction.button_error,
         )
+
+    def _draw_prefix(self, chance: Float[Tensor, " b"]) -> Bool[Tensor, "b t"]:
+        """Mark each sample's first rows, 0 to `max_prefix_rows` of them alike often."""
+        num_rows = (chance * (self.max_prefix_rows + 1)).floor()
+        rows = torch.arange(self.action_horizon, device=chance.device)
+        return rows < num_rows[:, None]
 
     @torch.no_grad()
     def generate_actions(
@@ -148,6 +178,7 @@ class NitroGen(VisualPolicy):
         unconditional_tokens: Tokens | None = None,
         guidance_scale: float = 1.0,
         committed_actions: Float[Tensor, "b k a"] | None = None,
+        inpainting: flow.Inpainting | None = None,
         noise: Float[Tensor, "b t a"] | None = None,
         generator: torch.Generator | None = None,
         num_sampling_steps: int = 16,
@@ -190,7 +221,10 @@ class NitroGen(VisualPolicy):
                 predicted = [flow.guide_velocity(*predicted, guidance_scale=guidance_scale)]
             return nn.functional.pad(predicted[0][:, num_committed:], (0, 0, num_committed, 0))
 
-        values = flow.solve_flow(velocity, x_0, num_sampling_steps=num_sampling_steps)
+        field = velocity
+        if inpainting is not None:
+            field = functools.partial(_steer, velocity, inpainting)
+        values = flow.solve_flow(field, x_0, num_sampling_steps=num_sampling_steps)
         return decode_actions(values, self.action_space)
 
     def _velocity(
@@ -228,6 +262,8 @@ class NitroGen(VisualPolicy):
             "button_prediction": self.prediction.buttons,
             "stick_prediction": self.prediction.sticks,
             "condition_dropout": self._condition_dropout,
+            # Only where it is: earlier versions read the others.
+            **({"max_prefix_rows": self.max_prefix_rows} if self.max_prefix_rows else {}),
         }
 
     @classmethod
@@ -237,3 +273,12 @@ class NitroGen(VisualPolicy):
             "dit": DiT(**own_settings["dit"]),
             "path_time": flow.build_time_distribution(own_settings["path_time"]),
         }
+
+
+def _steer(
+    velocity: Callable[[Float[Tensor, "b t a"], float], Float[Tensor, "b t a"]],
+    inpainting: flow.Inpainting,
+    x_t: Float[Tensor, "b t a"],
+    time: float,
+) -> Float[Tensor, "b t a"]:
+    return flow.steer_velocity(velocity, x_t, time, inpainting)

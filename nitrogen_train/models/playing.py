@@ -16,8 +16,10 @@ import torch
 from jaxtyping import Bool, Float, Float32, UInt8
 from torch import Tensor
 
+from nitrogen_train import flow
 from nitrogen_train.actions import ActionRows, Controls
 from nitrogen_train.models.dit import Tokens
+from nitrogen_train.models.live import Latency
 from nitrogen_train.models.visual_policy import VisualPolicy
 from nitrogen_train.picture import squash
 
@@ -40,6 +42,8 @@ def sample_chunks(
     game_ids: Sequence[int],
     noise: Float[Tensor, "b t a"],
     settings: SamplingSettings,
+    committed: Float32[np.ndarray, "b k a"] | None = None,
+    inpainting: flow.Inpainting | None = None,
 ) -> Float32[np.ndarray, "b t a"]:
     """Draw one chunk per sample.
 
@@ -50,6 +54,8 @@ def sample_chunks(
         game_ids: Of each sample; 0 is unconditional.
         noise: Of each sample.
         settings: How.
+        committed: First rows, already decided, in model space.
+        inpainting: Rows to agree with.
 
     Returns:
         Model space, in [0, 1] but for what the solver overshoots.
@@ -71,11 +77,14 @@ def sample_chunks(
         ids = torch.tensor(conditions, device=device)
         return policy.encode_frames(observed, frame_mask=mask, game_id=ids)
 
-    with torch.inference_mode():
+    # A pull needs the network's slope.
+    with torch.inference_mode() if inpainting is None else torch.no_grad():
         chunk = policy.generate_actions(
             encode(game_ids),
             unconditional_tokens=encode([0] * len(frames)) if is_guided else None,
             guidance_scale=settings.guidance_scale,
+            committed_actions=None if committed is None else torch.from_numpy(committed).to(device),
+            inpainting=inpainting,
             noise=noise.to(device),
             num_sampling_steps=settings.num_sampling_steps,
         )
@@ -98,6 +107,10 @@ class PlaySettings:
     held for several of its steps. None: as the game."""
     seed: int
     """The noise of an episode follows from this and from the episode's own seed."""
+    latency: Latency | None = None
+    """How late plans come; None: the game waits for each."""
+    action_offset: int = 0
+    """Rows from a frame to the first row of its plan, where the game does not wait."""
 
 
 def refuse_rows(policy: VisualPolicy, settings: PlaySettings) -> None:
@@ -184,7 +197,7 @@ def plan_rows(policy: VisualPolicy, lanes: Sequence[Lane]) -> None:
 
 
 def plan_chunks(policy: VisualPolicy, lanes: Sequence[Lane]) -> list[ActionRows]:
-    """Draw a chunk for each lane, in one call of the policy for all.
+    """Draw a chunk for each lane, in one call of the policy for all, in physical units.
 
     Args:
         policy: In evaluation mode.
@@ -193,17 +206,39 @@ def plan_chunks(policy: VisualPolicy, lanes: Sequence[Lane]) -> list[ActionRows]
     Raises:
         ValueError: If the policy returns NaN.
     """
+    rows = policy.action_space.decode(draw_chunks(policy, lanes))
+    return [
+        ActionRows(buttons=rows.buttons[index], sticks=rows.sticks[index])
+        for index in range(len(lanes))
+    ]
+
+
+def draw_chunks(
+    policy: VisualPolicy,
+    lanes: Sequence[Lane],
+    *,
+    committed: Float32[np.ndarray, "b k a"] | None = None,
+    inpainting: flow.Inpainting | None = None,
+) -> Float32[np.ndarray, "b t a"]:
+    """Draw a chunk for each lane, in one call of the policy for all.
+
+    Args:
+        policy: In evaluation mode.
+        lanes: With the same settings, in which `sampling` counts.
+        committed: First rows of each, already decided, in model space.
+        inpainting: Rows of each to agree with.
+
+    Returns:
+        Model space.
+    """
     views = [lane.view() for lane in lanes]
-    values = sample_chunks(
+    return sample_chunks(
         policy,
         np.stack([frames for frames, _ in views]),
         frame_mask=np.array([mask for _, mask in views]),
         game_ids=[lane.game_id for lane in lanes],
         noise=torch.stack([lane.draw_noise() for lane in lanes]),
         settings=lanes[0].settings.sampling,
+        committed=committed,
+        inpainting=inpainting,
     )
-    rows = policy.action_space.decode(values)
-    return [
-        ActionRows(buttons=rows.buttons[index], sticks=rows.sticks[index])
-        for index in range(len(lanes))
-    ]

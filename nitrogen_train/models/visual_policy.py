@@ -17,6 +17,7 @@ from einops import repeat
 from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor, nn
 
+from nitrogen_train import flow
 from nitrogen_train.actions import Controls, get_action_space
 from nitrogen_train.actions.space import count_rows_per_action
 from nitrogen_train.batch import PolicyBatch
@@ -186,6 +187,7 @@ class VisualPolicy(nn.Module, abc.ABC):
         unconditional_tokens: Tokens | None = None,
         guidance_scale: float = 1.0,
         committed_actions: Float[Tensor, "b k a"] | None = None,
+        inpainting: flow.Inpainting | None = None,
         noise: Float[Tensor, "b t a"] | None = None,
         generator: torch.Generator | None = None,
         num_sampling_steps: int = 16,
@@ -197,6 +199,7 @@ class VisualPolicy(nn.Module, abc.ABC):
             unconditional_tokens: The same frames encoded with game id 0, for guidance.
             guidance_scale: 0 ignores the condition, 1 follows it, more exaggerates it.
             committed_actions: First rows of the chunk, already decided, in model space.
+            inpainting: Actions to agree with, for policies that were not trained to continue.
             noise: x_0; drawn if None.
             generator: Source of the noise; None is torch's global one.
             num_sampling_steps: Steps of the solver.

@@ -177,5 +177,5 @@ def test_what_needs_a_flow_is_refused(kind: str, build_batch: BuildBatch) -> Non
 
     with pytest.raises(ValueError, match="cannot be guided: leave guidance_scale at 1"):
         policy.generate_actions(tokens, guidance_scale=2.0)
-    with pytest.raises(ValueError, match="cannot continue committed_actions"):
+    with pytest.raises(ValueError, match="cannot continue decided actions"):
         policy.generate_actions(tokens, committed_actions=torch.zeros(6, 1, 25))

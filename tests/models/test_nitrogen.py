@@ -166,6 +166,52 @@ def test_the_same_generator_gives_the_same_chunk(
     assert not torch.equal(values(1), values(2))
 
 
+def test_training_gives_first_rows_as_they_are_and_asks_for_the_others(
+    build_policy: BuildPolicy, build_batch: BuildBatch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    policy, batch = build_policy(max_prefix_rows=3).train(), build_batch(64)
+    seen: list[tuple[Tensor, ...]] = []
+    run = type(policy.action_head).forward
+    condition_on = type(policy.action_head).condition_on
+
+    def watch(self, x_t, condition, context):
+        seen.append((x_t,))
+        return run(self, x_t, condition, context)
+
+    def note(self, time):
+        seen.append((time,))
+        return condition_on(self, time)
+
+    monkeypatch.setattr(type(policy.action_head), "forward", watch)
+    monkeypatch.setattr(type(policy.action_head), "condition_on", note)
+
+    output = policy.compute_loss(batch)
+
+    (time,), (x_t,) = seen
+    num_rows = (time == 1).sum(dim=1)
+    assert set(num_rows.tolist()) == {0, 1, 2, 3}
+    is_prefix = torch.arange(4) < num_rows[:, None]
+    torch.testing.assert_close(time == 1, is_prefix)
+    torch.testing.assert_close(x_t[is_prefix], batch.actions[is_prefix])
+    assert not torch.isclose(x_t[~is_prefix], batch.actions[~is_prefix]).all(dim=-1).any()
+    # The others are at one time for each sample, and they alone have an error.
+    rest = time.masked_fill(is_prefix, torch.nan)
+    torch.testing.assert_close(rest.nanmean(dim=1), time[:, -1])
+    assert output.num_valid == (batch.action_mask & ~is_prefix[..., None]).sum()
+    # In validation nothing is given.
+    assert policy.eval().compute_loss(batch).num_valid == batch.action_mask.sum()
+
+
+def test_a_prefix_is_kept_by_the_settings_and_bounded(build_policy: BuildPolicy) -> None:
+    policy = build_policy(max_prefix_rows=2)
+
+    assert NitroGen.from_settings(policy.settings).max_prefix_rows == 2
+    assert "max_prefix_rows" not in build_policy().settings
+    for number in (-1, 4):
+        with pytest.raises(ValueError, match=r"max_prefix_rows must lie in \[0, 3\]"):
+            build_policy(max_prefix_rows=number)
+
+
 def test_committed_actions_come_back_and_shape_the_rest(
     build_policy: BuildPolicy, build_batch: BuildBatch
 ) -> None:
