@@ -28,6 +28,7 @@ from benchmarks.loading_report import describe_loading
 from benchmarks.machine import describe_machine, measure_matmul_rate
 from benchmarks.manifest import describe_manifest, measure_manifest
 from benchmarks.sampling import describe_sampling, measure_sampling
+from benchmarks.serving import describe_serving, measure_serving
 from benchmarks.strategies import STRATEGIES, describe_strategies, measure_strategies
 from benchmarks.throughput import describe_throughput, predict_throughput
 from benchmarks.training import describe_training, measure_training
@@ -159,6 +160,12 @@ def run_games(arguments: argparse.Namespace) -> Result:
     ]
 
 
+def run_serving(arguments: argparse.Namespace) -> Result:
+    """Measure what serving adds to a policy's time."""
+    costs = measure_serving(num_rounds=arguments.rounds)
+    return describe_serving(costs), [{**asdict(cost), "added_ms": cost.added_ms} for cost in costs]
+
+
 def _parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",
@@ -210,6 +217,8 @@ def _parse_arguments() -> argparse.Namespace:
     )
     encoding.add_argument("videos", nargs="+", type=Path, metavar="VIDEO", help="recordings")
     encoding.add_argument("--rounds", type=int, default=7, help="measurements of each (7)")
+    serving = add("serving", run_serving, "what serving adds to a policy's time")
+    serving.add_argument("--rounds", type=int, default=300, help="answers of each client (300)")
     games = add("games", run_games, "speed, repetition and saved states of games; random, expert")
     games.add_argument(
         "games", nargs="*", default=["suite"], metavar="GAME", help="which (suite: all of ours)"

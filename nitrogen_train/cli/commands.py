@@ -62,7 +62,6 @@ from nitrogen_train.run.start_checks import (
 )
 from nitrogen_train.runtime.interrupts import interruptible
 from nitrogen_train.runtime.progress import waiting, write_out
-from nitrogen_train.serving.access import refuse_open_doors
 from nitrogen_train.training.launch import check_world, find_launch
 from nitrogen_train.training.run_folder import (
     describe_change,
@@ -437,6 +436,8 @@ def _serve(cfg: DictConfig) -> None:
     SERVE.refuse_missing(cfg)
     config: ServeConfig = OmegaConf.to_object(cfg)  # pyright: ignore[reportAssignmentType]
     _refuse_other_than_policy(config.policy, hub=False)
+    from nitrogen_train.serving.access import refuse_open_doors
+
     refuse_open_doors(config)
     with waiting(_IMPORTS, after_s=_SILENT_S):
         from nitrogen_train.serving.serve import serve as run_server

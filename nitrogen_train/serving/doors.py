@@ -14,7 +14,7 @@ import io
 import json
 import math
 import socket
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -280,7 +280,7 @@ class JsonDoor(Door):
         )
         if not is_known:
             raise WireError("this server asks for a token: send its `token` with every request")
-        kind = header.get("type")
+        kind: Any = header.get("type")
         if kind not in get_args(Kind):
             raise WireError(f"Unknown request type: {str(kind)[:_REPEATED]}")
         game, session = header.get("game"), header.get("session", "")
@@ -431,14 +431,21 @@ def _read_picture(header: Mapping[str, Any], data: bytes) -> UInt8[np.ndarray, "
         return _decode(data, encoding)
     if encoding != "rgb":
         raise WireError(f"encoding {str(encoding)[:_REPEATED]!r}: expected rgb, jpeg or png")
-    sides: Sequence[Any] = (header.get("height"), header.get("width"))
-    if not all(type(side) is int and 0 < side <= MAX_SIDE for side in sides):
+    height: Any = header.get("height")
+    width: Any = header.get("width")
+    if not (_is_side(height) and _is_side(width)):
         raise WireError(f"`width` and `height` lie from 1 to {MAX_SIDE}")
-    shape = (*sides, 3)
+    shape = (height, width, 3)
     if math.prod(shape) != len(data):
-        raise WireError(f"a picture of {sides[1]}x{sides[0]} has {math.prod(shape)} bytes of RGB, "
-                        f"got a `size` of {len(data)}")  # fmt: skip
+        raise WireError(
+            f"a picture of {width}x{height} has {math.prod(shape)} bytes of RGB, got a `size` of "
+            f"{len(data)}"
+        )
     return np.frombuffer(data, np.uint8).reshape(shape)
+
+
+def _is_side(value: Any) -> bool:  # noqa: ANN401 - whatever a client sends
+    return type(value) is int and 0 < value <= MAX_SIDE
 
 
 def _decode(data: bytes, encoding: str) -> UInt8[np.ndarray, "h w 3"]:

@@ -7,8 +7,8 @@ HOUSE = measure()
 
 def test_the_source_stays_small() -> None:
     # Native games are some 300 lines each, most of it what their experts read and think.
-    assert HOUSE.num_files <= 266, HOUSE.describe()
-    assert HOUSE.num_lines <= 63_300, HOUSE.describe()
+    assert HOUSE.num_files <= 276, HOUSE.describe()
+    assert HOUSE.num_lines <= 65_600, HOUSE.describe()
 
 
 def test_few_modules_have_one_importer() -> None:
@@ -19,8 +19,9 @@ def test_few_modules_have_one_importer() -> None:
 
 
 def test_train_reaches_few_files() -> None:
+    # Two are of serving, whose command is checked where the others are; one says how to play in time.
     # Of these five name native games by their files: a run says which of its games can be played.
-    assert len(HOUSE.closure_of_train) <= 72, HOUSE.describe()
+    assert len(HOUSE.closure_of_train) <= 75, HOUSE.describe()
 
 
 def test_the_first_page_of_the_package_is_short() -> None:

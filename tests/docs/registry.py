@@ -150,6 +150,12 @@ GAMES = (
         more="episodes=2",
     ),
     Run(
+        "nitrogen-eval policy=RUN games=[doom_defend,doom_gather] delays_ms=[0,100,200,300] "
+        "episodes=20",
+        names={"RUN": "demo/run-0", "20": "2", "[doom_defend,doom_gather]": "doom_gather"},
+        more="output_dir=late",
+    ),
+    Run(
         "nitrogen-eval policy=RUN datasets=[DATASET] predictions=true",
         names={"RUN": "demo/run-0", "DATASET": "data"},
         more="output_dir=judged",
@@ -361,7 +367,19 @@ _NATIVE = "needs the game's packages; tests/games and tests/docs play them where
 _PERSON = "needs a person with a gamepad and a screen; tests/data_tools/recordings plays one"
 _MENTION = "the name of a thing that its page explains, not a whole command"
 
+_SERVER = "serves until it is told to end; tests/serving starts it, and plays with it"
+
 NOT_RUN = {
+    **dict.fromkeys(
+        (
+            "nitrogen-serve policy=RUN",
+            "nitrogen-serve policy=ng.pt",
+            "nitrogen-serve policy=runs/mine game=doom_defend",
+            "nitrogen-serve policy=runs/mine game=doom_gather",
+            "python scripts/play.py --process GAME.exe",
+        ),
+        _SERVER,
+    ),
     **dict.fromkeys(
         (
             "nitrogen-data games court.yaml",
@@ -475,6 +493,7 @@ NOT_RUN = {
                 )
             ),
             "python -m benchmarks strategies",
+            "python -m benchmarks serving",
             "python -m benchmarks games --seeds 10 --ledger games.jsonl --json docs/games.json",
             "python -m benchmarks.alignment play/*",
             "python -m benchmarks.watching play/* --cases 1 --seconds 60",
