@@ -302,6 +302,39 @@ class ExportConfig:
 
 
 @dataclass(kw_only=True)
+class PlayConfig:
+    """Top level of `nitrogen-play`."""
+
+    policy: str = MISSING
+    """A folder that `save_pretrained` wrote, an ng.pt, or a run folder."""
+    ng: NgOptions = field(default_factory=NgOptions)
+    """Settings that the ng.pt in `policy` does not state: ng.vision_num_heads=N."""
+    game: str = MISSING
+    """What is played: a name, `module:Class` or a YAML file of a native game."""
+    episodes: int = 1
+    """Number of episodes, of consecutive seeds."""
+    first_seed: int | None = None
+    """Seed of the first one; null: the first that is kept for evaluation."""
+    method: str | None = None
+    """What is done about latency: synchronous, skip, guided or trained; null: trained where the
+    policy is, else skip."""
+    output_dir: str | None = None
+    """Folder for a video of each episode, with the pad below the picture; null: none."""
+    num_sampling_steps: int | None = None
+    """Solver steps per chunk; null: as the policy was validated, else 16."""
+    guidance_scale: float = 1.0
+    """1 follows the game's condition, more exaggerates it; for policies that are told the game."""
+    frame_stride: int | None = None
+    """Rows between observed frames; null: as the policy says."""
+    action_offset: int | None = None
+    """Rows from a frame to the first row of its plan; null: as the policy says, else 0."""
+    action_hz: float | None = None
+    """Rows per second that the game is reduced to; null: as the policy was trained."""
+    debug: bool = False
+    """Show tracebacks."""
+
+
+@dataclass(kw_only=True)
 class ServeConfig:
     """Top level of `nitrogen-serve`."""
 
@@ -347,6 +380,7 @@ def register_schema() -> None:
     store.store(name="evaluate_schema", node=EvaluateConfig)
     store.store(name="export_schema", node=ExportConfig)
     store.store(name="serve_schema", node=ServeConfig)
+    store.store(name="play_schema", node=PlayConfig)
 
 
 def load_defaults(overrides: Sequence[str] = ()) -> RunConfig:

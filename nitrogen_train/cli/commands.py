@@ -37,13 +37,14 @@ from nitrogen_train.config import (
     EvaluateConfig,
     ExportConfig,
     Format,
+    PlayConfig,
     RunConfig,
     ServeConfig,
     count_processes,
     find_config_dir,
     register_schema,
 )
-from nitrogen_train.games import choose_heldout_seeds, list_games
+from nitrogen_train.games import choose_heldout_seeds, list_games, load_game
 from nitrogen_train.pretrained.places import (
     check_policy,
     find_last_checkpoint,
@@ -253,6 +254,22 @@ SERVE = CommandHelp(
     asked=(("policy", "RUN_OR_FOLDER"),),
 )
 
+PLAY = CommandHelp(
+    command="nitrogen-play",
+    config_name="play",
+    sentence=(
+        "Lets a policy play a game on the wall clock, which goes on while the policy thinks, and "
+        "says how late its plans were."
+    ),
+    examples=(
+        "nitrogen-play policy=demo/run-0 game=doom_defend output_dir=played",
+        "nitrogen-play policy=runs/mine game=blobby method=skip episodes=5",
+    ),
+    schema=PlayConfig,
+    settings=tuple(item.name for item in fields(PlayConfig) if item.name != "debug"),
+    asked=(("policy", "RUN_OR_FOLDER"), ("game", "GAME")),
+)
+
 
 def train() -> None:
     """Start `nitrogen-train`."""
@@ -272,6 +289,11 @@ def export() -> None:
 def serve() -> None:
     """Start `nitrogen-serve`."""
     _start(_serve, SERVE)
+
+
+def play() -> None:
+    """Start `nitrogen-play`."""
+    _start(_play, PLAY)
 
 
 def _start(task: Callable[[DictConfig], object], about: CommandHelp) -> None:
@@ -444,6 +466,30 @@ def _serve(cfg: DictConfig) -> None:
 
     with interruptible("the server has ended"):
         run_server(config)
+
+
+@report_errors
+def _play(cfg: DictConfig) -> None:
+    """Check, play.
+
+    Raises:
+        ValueError: If there is no such policy or game.
+    """
+    check_keys(cfg, PlayConfig)
+    PLAY.refuse_missing(cfg)
+    config: PlayConfig = OmegaConf.to_object(cfg)  # pyright: ignore[reportAssignmentType]
+    if config.episodes < 1:
+        raise ValueError(f"episodes must be at least 1, got {config.episodes}")
+    if missing := load_game(config.game).find_missing():
+        raise ValueError(missing)
+    _refuse_other_than_policy(config.policy, hub=False)
+    if config.output_dir is not None:
+        check_output_dir(config.output_dir)
+    with waiting(_IMPORTS, after_s=_SILENT_S):
+        from nitrogen_train.evaluation.real_time import play as run_play
+
+    with interruptible("interrupted; the pad is released"):
+        run_play(config)
 
 
 @report_errors

@@ -50,7 +50,7 @@ def list_latencies(
     # Without a flow, two; guided by any flow; trained by one that was trained to continue.
     max_prefix_rows = getattr(policy, "max_prefix_rows", None)
     number = 2 + (max_prefix_rows is not None) + bool(max_prefix_rows)
-    chosen = known[:number] if methods is None else _as_list(methods)
+    chosen: list[Any] = list(known[:number]) if methods is None else _as_list(methods)
     if unknown := [method for method in chosen if method not in known]:
         raise ValueError(f"methods has {unknown[0]!r}, expected some of {', '.join(known)}")
     try:

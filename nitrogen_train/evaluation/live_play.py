@@ -12,7 +12,7 @@ from nitrogen_train.actions import Controls
 from nitrogen_train.actions.space import count_rows_per_action
 from nitrogen_train.evaluation.play import Moment
 from nitrogen_train.games import GameInfo
-from nitrogen_train.models.live import Decided, Pilot, inpaint
+from nitrogen_train.models.live import Decided, Pilot, continue_from
 from nitrogen_train.models.playing import Lane, PlaySettings, draw_chunks
 from nitrogen_train.models.visual_policy import VisualPolicy
 
@@ -87,16 +87,14 @@ class LiveAgent:
     def _plan(self, decided: Mapping[int, Decided]) -> None:
         """Plan for episodes of which alike much is decided."""
         some = list(decided.values())
-        committed = inpainting = None
-        if self._latency.method == "trained" and some[0].num_passing:
-            committed = np.stack([each.rows[: each.num_passing] for each in some])
-        elif self._latency.method == "guided":
-            inpainting = inpaint(some, self._policy.action_horizon)
+        given = continue_from(
+            some, method=self._latency.method, num_rows=self._policy.action_horizon
+        )
         chunks = draw_chunks(
             self._policy,
             [self._lanes[seed] for seed in decided],
-            committed=committed,
-            inpainting=inpainting,
+            committed=given.committed,
+            inpainting=given.inpainting,
         )
         for seed, rows in zip(decided, chunks, strict=True):
             self._pilots[seed].answer(rows)
@@ -121,8 +119,8 @@ def refuse_latency(policy: VisualPolicy, game: GameInfo, settings: PlaySettings)
     rows = -(-max(0, ticks) // held)
     if latency.method != "synchronous" and rows >= policy.action_horizon:
         raise ValueError(
-            f"after {most_ms:g} ms the {policy.action_horizon} rows of a plan are over: {rows} rows "
-            f"of {game.name} have passed"
+            f"after {most_ms:g} ms the {policy.action_horizon} rows of a plan are over: {rows} "
+            f"rows of {game.name} have passed"
         )
     trained = getattr(policy, "max_prefix_rows", 0)
     if latency.method == "trained" and rows > trained:

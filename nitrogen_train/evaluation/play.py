@@ -17,7 +17,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 import torch
 
-from nitrogen_train.actions import Controls
+from nitrogen_train.actions import ActionSpace, Controls
 from nitrogen_train.actions.space import count_rows_per_action
 from nitrogen_train.data.encode import Encoding, VideoWriter
 from nitrogen_train.games import Frame, Game, GameInfo, load_game
@@ -190,21 +190,41 @@ def record_video(policy: VisualPolicy, game: str, *, settings: PlaySettings, pat
     with one_thread(), Progress(total=None, label=label, unit="frame") as progress:
         filmed = _FilmedPlayer(agent, progress)
         (outcome,) = play_episodes(game_class, seeds=[seed], player=filmed)
-    caption = f"{info.name}, seed {seed}"
+    write_film(path, filmed.rows, game=info, seed=seed, space=policy.action_space)
+    return outcome
+
+
+def write_film(
+    path: Path,
+    rows: Sequence[tuple[Frame, Controls]],
+    *,
+    game: GameInfo,
+    seed: int,
+    space: ActionSpace,
+) -> None:
+    """Write an episode as a video, with the pad below the picture.
+
+    Args:
+        path: The H.264 mp4; an existing one is replaced.
+        rows: What was seen and done; at least one.
+        game: What was played.
+        seed: Of the episode.
+        space: Of the controls.
+    """
+    caption = f"{game.name}, seed {seed}"
     drawn = (
-        draw_controls(frame, [(caption, controls)], space=policy.action_space)
+        draw_controls(frame, [(caption, controls)], space=space)
         for frame, controls in track(
-            filmed.rows, label=f"write {path.name}", unit="frame", total=len(filmed.rows)
+            rows, label=f"write {path.name}", unit="frame", total=len(rows)
         )
     )
     pictures = (np.pad(picture, ((0, _CONTROLS_HEIGHT), (0, 0), (0, 0))) for picture in drawn)
     first = next(pictures)
     height, width, _ = first.shape
-    with VideoWriter(path, fps=info.fps, width=width, height=height, encoding=_ENCODING) as video:
+    with VideoWriter(path, fps=game.fps, width=width, height=height, encoding=_ENCODING) as video:
         video.write(first)
         for picture in pictures:
             video.write(picture)
-    return outcome
 
 
 @contextmanager

@@ -63,7 +63,8 @@ class _Plan:
     """A plan that was asked for and has not arrived."""
 
     asked: int
-    arrival: int
+    arrival: float
+    """Tick; infinite where the wall clock tells it."""
     rows: Float32[np.ndarray, "t a"] | None = None
 
 
@@ -91,10 +92,16 @@ class Pilot:
     """Rows from a frame to the first row of its plan."""
     chance: Callable[[], float] = lambda: 0.0
     """Draws in [0, 1), for the jitter."""
+    is_timed: bool = False
+    """Whether a plan arrives when it is answered: on the wall clock. The latency is then what is
+    expected; else it is what happens."""
     tick: int = 0
     num_missed: int = 0
     """Ticks that no plan covered, after the first plan."""
-    _rows: dict[int, Float32[np.ndarray, " a"]] = field(default_factory=dict)
+    age: int | None = None
+    """Ticks since the frame that the row executed last is of; None: none was planned."""
+    _rows: dict[int, tuple[Float32[np.ndarray, " a"], int]] = field(default_factory=dict)
+    """What is executed at a tick, and the tick of the frame behind it."""
     _pending: _Plan | None = None
     _last: Float32[np.ndarray, " a"] | None = None
     _since: int = 0
@@ -112,22 +119,23 @@ class Pilot:
         if self._pending is not None or is_waiting:
             return None
         delay = self.latency.count_ticks(self.fps, self.chance())
-        self._pending = _Plan(asked=self.tick, arrival=self.tick + delay)
+        arrival = math.inf if self.is_timed else self.tick + delay
+        self._pending = _Plan(asked=self.tick, arrival=arrival)
         ticks = [self.tick + (row + self.action_offset) * self.held for row in range(self.horizon)]
-        decided = [self._rows[tick] for tick in takewhile(self._rows.__contains__, ticks)]
+        decided = [self._rows[tick][0] for tick in takewhile(self._rows.__contains__, ticks)]
         rows = np.stack(decided) if decided else np.zeros((0, 0), np.float32)
         passing = math.ceil(max(0, delay - self.action_offset * self.held) / self.held)
         return Decided(rows=rows, num_passing=min(passing, len(decided), self.horizon - 1))
 
     def answer(self, rows: Float32[np.ndarray, "t a"]) -> None:
-        """Hand over the plan that was asked for; it arrives when its delay is over.
+        """Hand over the plan that was asked for; it arrives when its delay is over, or now.
 
         Args:
             rows: Of the chunk, model space.
         """
         assert self._pending is not None
         self._pending.rows = rows
-        if self._pending.arrival <= self.tick:
+        if self.is_timed or self._pending.arrival <= self.tick:
             self._place(self._pending)
             self._pending = None
 
@@ -140,14 +148,16 @@ class Pilot:
         for row, values in enumerate(plan.rows):
             for tick in range(first + row * self.held, first + (row + 1) * self.held):
                 if tick >= self.tick:
-                    self._rows[tick] = values
+                    self._rows[tick] = (values, plan.asked)
 
     def act(self) -> Float32[np.ndarray, " a"] | None:
         """Return the row of this tick, and go on to the next one; None: everything is released."""
         tick, self.tick = self.tick, self.tick + 1
-        row = self._rows.pop(tick, None)
-        if row is not None:
-            self._last, self._since = row, tick
+        planned = self._rows.pop(tick, None)
+        self.age = None
+        if planned is not None:
+            row, asked = planned
+            self._last, self._since, self.age = row, tick, tick - asked
             return row
         self.num_missed += self._last is not None
         if self._last is not None and tick - self._since > RELEASE_S * self.fps:
@@ -176,18 +186,33 @@ def weigh_rows(num_rows: int, *, num_decided: int, num_passing: int) -> Float32[
     return torch.where(rows < num_decided, weights, torch.zeros(()))
 
 
-def inpaint(decided: Sequence[Decided], num_rows: int) -> flow.Inpainting | None:
-    """Say what chunks should agree with: what was decided before, all alike far.
+@dataclass(frozen=True, kw_only=True)
+class Continuation:
+    """What chunks are given of what is decided; nothing where the method gives nothing."""
+
+    committed: Float32[np.ndarray, "b k a"] | None = None
+    inpainting: flow.Inpainting | None = None
+
+
+def continue_from(
+    decided: Sequence[Decided], *, method: LatencyMethod, num_rows: int
+) -> Continuation:
+    """Say what chunks are given of what is decided.
 
     Args:
-        decided: Of each chunk.
+        decided: Of each chunk, all alike far.
+        method: What is done about latency.
         num_rows: Of a chunk.
     """
     num_decided, num_passing = len(decided[0].rows), decided[0].num_passing
-    if num_decided == 0:
-        return None
+    if method == "trained" and num_passing:
+        return Continuation(committed=np.stack([each.rows[:num_passing] for each in decided]))
+    if method != "guided" or not num_decided:
+        return Continuation()
     rows = np.stack([each.rows for each in decided])
     # What is not decided has no weight, whatever stands there.
     padded = np.pad(rows, ((0, 0), (0, num_rows - num_decided), (0, 0)))
     weights = weigh_rows(num_rows, num_decided=num_decided, num_passing=num_passing)
-    return flow.Inpainting(actions=torch.from_numpy(padded), weights=weights)
+    return Continuation(
+        inpainting=flow.Inpainting(actions=torch.from_numpy(padded), weights=weights)
+    )

@@ -7,6 +7,7 @@ Recordings go the same way from frames to action chunks. Noise comes from a gene
 episode's own, seeded by (seed, episode).
 """
 
+import copy
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -174,6 +175,12 @@ class Lane:
             [squash(self._frames[max(index, 0)], self._image_size) for index in indices]
         )
         return np.ascontiguousarray(frames.transpose(0, 3, 1, 2)), [i >= 0 for i in indices]
+
+    def snapshot(self) -> "Lane":
+        """Copy what is seen now, for a thread that looks at it while more is observed."""
+        copied = copy.copy(self)
+        copied._frames = self._frames.copy()
+        return copied
 
     def draw_noise(self) -> torch.Tensor:
         """Draw the noise of the next chunk."""

@@ -156,6 +156,14 @@ GAMES = (
         more="output_dir=late",
     ),
     Run(
+        "nitrogen-play policy=RUN game=doom_defend output_dir=played",
+        names={"RUN": "demo/run-0", "doom_defend": "doom_gather"},
+    ),
+    Run(
+        "nitrogen-play policy=RUN game=doom_defend",
+        names={"RUN": "demo/run-0", "doom_defend": "doom_gather"},
+    ),
+    Run(
         "nitrogen-eval policy=RUN datasets=[DATASET] predictions=true",
         names={"RUN": "demo/run-0", "DATASET": "data"},
         more="output_dir=judged",

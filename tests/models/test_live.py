@@ -1,13 +1,21 @@
 """Plans that come late: which row is executed at which tick, and what a new plan goes on from."""
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
 import torch
 
 from nitrogen_train import flow
-from nitrogen_train.models.live import Decided, Latency, LatencyMethod, Pilot, inpaint, weigh_rows
+from nitrogen_train.models.live import (
+    Decided,
+    Latency,
+    LatencyMethod,
+    Pilot,
+    continue_from,
+    weigh_rows,
+)
 
 
 def fly(pilot: Pilot, num_ticks: int) -> tuple[list[int | None], list[tuple[int, list[int], int]]]:
@@ -22,8 +30,8 @@ def fly(pilot: Pilot, num_ticks: int) -> tuple[list[int | None], list[tuple[int,
     for tick in range(num_ticks):
         decided = pilot.ask()
         if decided is not None:
-            questions.append((tick, decided.rows[:, 0].astype(int).tolist() if len(decided.rows) else [],
-                              decided.num_passing))  # fmt: skip
+            known = decided.rows[:, 0].astype(int).tolist() if len(decided.rows) else []
+            questions.append((tick, known, decided.num_passing))
             rows = 100 * tick + np.arange(pilot.horizon, dtype=np.float32)
             pilot.answer(rows[:, None])
         row = pilot.act()
@@ -135,7 +143,7 @@ def test_weights_fall_from_what_passes_to_what_is_free():
     assert weights[6:].tolist() == [0, 0]
     # Row 2 is 4 from the end of what is decided, of 5: c = 0.8.
     assert weights[2].item() == pytest.approx(0.8 * (math.exp(0.8) - 1) / (math.e - 1))
-    assert all(first > then for first, then in zip(weights[1:5], weights[2:6], strict=True))
+    assert all(first > then for first, then in pairwise(weights[1:6]))
 
 
 def test_a_pull_leads_a_straight_flow_to_what_is_decided():
@@ -171,13 +179,39 @@ def test_a_pull_goes_through_the_networks_slope():
     torch.testing.assert_close(pulled[0, 0], expected)
 
 
-def test_what_is_decided_is_padded_to_a_chunk():
+def test_what_is_decided_is_given_as_the_method_can_take_it():
     decided = [Decided(rows=np.full((2, 3), each, np.float32), num_passing=1) for each in (1, 2)]
 
-    inpainting = inpaint(decided, 4)
+    guided, trained, skipped = (
+        continue_from(decided, method=method, num_rows=4)
+        for method in ("guided", "trained", "skip")
+    )
 
-    assert inpainting is not None
-    assert inpainting.actions.shape == (2, 4, 3)
-    assert inpainting.actions[1, :2].eq(2).all()
-    assert inpainting.weights[2:].tolist() == [0, 0]
-    assert inpaint([Decided(rows=np.zeros((0, 0), np.float32), num_passing=0)], 4) is None
+    assert guided.inpainting is not None
+    assert guided.inpainting.actions.shape == (2, 4, 3)
+    assert guided.inpainting.actions[1, :2].eq(2).all()
+    assert guided.inpainting.weights[2:].tolist() == [0, 0]
+    assert trained.committed is not None
+    assert trained.committed.tolist() == [[[1] * 3], [[2] * 3]]
+    assert (skipped.committed, skipped.inpainting) == (None, None)
+    nothing = [Decided(rows=np.zeros((0, 0), np.float32), num_passing=0)]
+    for method in ("guided", "trained"):
+        given = continue_from(nothing, method=method, num_rows=4)
+        assert (given.committed, given.inpainting) == (None, None)
+
+
+def test_on_the_wall_clock_a_plan_arrives_when_it_is_answered():
+    pilot = make("skip", ticks=1, is_timed=True)
+    executed, ages = [], []
+    for tick in range(8):
+        if tick in (3, 5):
+            # What was asked for at tick 0, and at tick 3, has been thought out.
+            pilot.answer(100 * (tick - 3) / 2 + np.arange(6, dtype=np.float32)[:, None])
+        asked = pilot.ask()
+        assert (asked is not None) == (tick in (0, 3, 5))
+        row = pilot.act()
+        executed.append(None if row is None else int(row[0]))
+        ages.append(pilot.age)
+
+    assert executed == [None, None, None, 3, 4, 102, 103, 104]
+    assert ages == [None, None, None, 3, 4, 2, 3, 4]
