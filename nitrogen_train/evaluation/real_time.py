@@ -81,7 +81,7 @@ class RealTimePlayer:
             raise ValueError("play in time needs a latency to begin with")
         refuse_latency(policy, game, settings)
         self._policy, self._game, self._clock = policy.eval(), game, clock
-        self._method = settings.latency.method
+        self._method: LatencyMethod = settings.latency.method
         held = count_rows_per_action(game.fps, settings.action_hz)
         self._lane = Lane(
             policy,
@@ -272,7 +272,7 @@ def choose_method(policy: VisualPolicy, asked: str | None) -> LatencyMethod:
         ValueError: If there is no such method.
     """
     known = list_latencies(policy, delays_ms=0, jitter_ms=0, methods=asked)
-    methods = [each.method for each in known]
+    methods: list[LatencyMethod] = [each.method for each in known]
     if asked is not None:
         return methods[0]
     return "trained" if "trained" in methods else "skip"
