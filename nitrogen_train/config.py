@@ -227,7 +227,8 @@ class EvaluateConfig:
     """First row of a chunk that is executed."""
     delays_ms: Any = None
     """Delays of the policy's plans, as [0,100,200]: the games go on meanwhile, see docs/live.md.
-    null: they wait. At play in time `execution_horizon` and `start_row` do not count."""
+    null: they wait. `execution_horizon` is then of the method synchronous, and
+    `start_row` does not count."""
     jitter_ms: float = 0.0
     """At most so much more delay, drawn for each plan."""
     methods: Any = None

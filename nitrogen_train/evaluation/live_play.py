@@ -80,6 +80,7 @@ class LiveAgent:
             held=self._held,
             fps=self._game.fps,
             latency=self._latency,
+            execution_horizon=self._settings.execution_horizon,
             action_offset=self._settings.action_offset,
             chance=np.random.default_rng((self._settings.seed, seed, 4)).random,
         )

@@ -7,7 +7,7 @@
 The newest plan that covers a tick is executed; buttons are never averaged. Where no plan covers a
 tick the last row is held, and after half a second everything is released.
 
-    synchronous   the game goes on with the last row while the policy thinks; then all of the chunk
+    synchronous   the game goes on with the last row while the policy thinks, then with the chunk
     skip          the chunk's rows whose ticks have passed are left out
     guided        as skip, and the chunk is pulled towards what was decided (arXiv:2506.07339)
     trained       as skip, and the chunk continues what was decided, as trained (arXiv:2512.05964)
@@ -88,6 +88,8 @@ class Pilot:
     """Ticks for which each row is held."""
     fps: float
     latency: Latency
+    execution_horizon: int = 1
+    """Rows of each plan that a synchronous policy executes."""
     action_offset: int = 0
     """Rows from a frame to the first row of its plan."""
     chance: Callable[[], float] = lambda: 0.0
@@ -142,10 +144,11 @@ class Pilot:
     def _place(self, plan: _Plan) -> None:
         assert plan.rows is not None
         first = plan.asked + self.action_offset * self.held
+        rows = plan.rows
         if self.latency.method == "synchronous":
             # The game has gone on, and nobody minds: the chunk begins now.
-            first = max(first, self.tick)
-        for row, values in enumerate(plan.rows):
+            first, rows = max(first, self.tick), rows[: self.execution_horizon]
+        for row, values in enumerate(rows):
             for tick in range(first + row * self.held, first + (row + 1) * self.held):
                 if tick >= self.tick:
                     self._rows[tick] = (values, plan.asked)

@@ -71,8 +71,8 @@ def test_what_was_decided_for_the_coming_ticks_is_what_is_executed():
     assert questions[1] == (2, [2, 3, 4, 5], 2)
 
 
-def test_a_synchronous_policy_holds_the_last_row_and_then_executes_all():
-    pilot = make("synchronous", ticks=2, horizon=3)
+def test_a_synchronous_policy_holds_the_last_row_and_then_executes_some():
+    pilot = make("synchronous", ticks=2, execution_horizon=3)
 
     executed, questions = fly(pilot, 11)
 
