@@ -1,5 +1,6 @@
 """The recipe that trains one policy for several games: its plan, and the number it ends with."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -55,3 +56,14 @@ def test_its_training_is_a_config(tmp_path: Path):
     config = load_defaults(train.arguments[2:])
 
     assert set(config.data.sources) == set(EPISODES)
+
+
+def test_the_page_shows_what_was_reached_and_it_is_enough():
+    docs = Path(__file__).parents[1] / "docs"
+    scores = json.loads((docs / "suite.json").read_text())["games"]
+
+    assert list(scores) == list(EPISODES)
+    assert describe_scores(scores) in (docs / "native_games.md").read_text()
+    mean, low, _ = average_games(scores)
+    assert mean >= 0.6
+    assert low >= 0.5
