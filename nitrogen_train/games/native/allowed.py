@@ -25,6 +25,8 @@ from nitrogen_train.games.native.spec import NativeSpec
 from nitrogen_train.runtime.progress import waiting
 
 _PROBE_ROWS = 45
+_ANSWER_ROWS = 400
+"""Rows within which a press has to make a difference."""
 _PAUSE_S = 0.1
 """Before one row: a game that is not in lock step goes on meanwhile."""
 
@@ -89,16 +91,13 @@ def _measure(
     play: Play,
     draw_presses: Callable[[], Iterator[Controls]],
 ) -> Allowed:
-    with contextlib.closing(launch()) as first:
+    presses = draw_presses()
+    with contextlib.closing(launch()) as first, contextlib.closing(launch()) as second:
         start = _hash_frame(first)
-        pressed, advance_s = _probe(first, play, draw_presses())
-    with contextlib.closing(launch()) as second:
+        pressed, advance_s = _probe(first, play, presses)
         released, _ = _probe(second, play, repeat({}))
-    if pressed == released:
-        raise GameError(
-            f"{spec.name} does not answer to its controls: {_PROBE_ROWS} rows look alike "
-            "with and without them; does it wait in a menu?"
-        )
+        if pressed == released:
+            _refuse_deaf(spec, play, first, second, presses)
     is_restorable = False
     with contextlib.closing(launch()) as third:
         is_same_start = _hash_frame(third) == start
@@ -114,6 +113,29 @@ def _measure(
         lock_step=abs(advance_s - spec.frame_skip / spec.fps) < _PAUSE_S / 2,
         repeatable=is_same_start and again == pressed,
         restorable=is_restorable,
+    )
+
+
+def _refuse_deaf(
+    spec: NativeSpec,
+    play: Play,
+    pressed: GameProcess,
+    released: GameProcess,
+    presses: Iterator[Controls],
+) -> None:
+    """Go on until the presses make a difference: a ball may roll meanwhile, or somebody fall.
+
+    Raises:
+        GameError: If they make none for long.
+    """
+    for _ in range(_PROBE_ROWS, _ANSWER_ROWS):
+        play(pressed, next(presses))
+        play(released, {})
+        if _hash_frame(pressed) != _hash_frame(released):
+            return
+    raise GameError(
+        f"{spec.name} does not answer to its controls: {_ANSWER_ROWS} rows look alike with and "
+        "without them; does it wait in a menu?"
     )
 
 

@@ -31,6 +31,7 @@ Write = Callable[..., str]
 def write(tmp_path: Path, hook: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Write]:
     """Write a spec of the tiny game; returns the file's path as a user would give it."""
     monkeypatch.setattr(allowed_module, "_PROBE_ROWS", 3)
+    monkeypatch.setattr(allowed_module, "_ANSWER_ROWS", 8)
     monkeypatch.setattr(game_module, "build_hook", lambda: hook)
 
     def make(*ways: str, without: tuple[str, ...] = (), **changes: Any) -> str:
@@ -95,6 +96,13 @@ def test_what_a_game_allows_is_measured_and_said(load, ways, allowed):
     # The measurement is kept, and the episode is where it was.
     assert game.reset(seed=5)[1]["allowed"] == allowed
     assert game.process.frame.presents == 5
+
+
+def test_a_game_that_listens_only_later_is_played(load):
+    # Its controls do nothing in the first rows, as while a ball rolls.
+    game = load("deaf_at_first")
+
+    assert game.reset(seed=0)[1]["allowed"]["restorable"]
 
 
 def test_a_game_that_goes_on_meanwhile_is_not_in_lock_step(load, monkeypatch):
@@ -345,7 +353,7 @@ def test_another_version_of_a_game_is_not_recorded_into_the_same_folder(write, t
             {},
             "tiny has not opened the gamepad: give its controls keys instead of `pad`",
         ),
-        (["ignore_pad"], {}, "tiny does not answer to its controls: 3 rows look alike"),
+        (["ignore_pad"], {}, "tiny does not answer to its controls: 8 rows look alike"),
         (["menu"], {}, "tiny does not answer to its controls: .* does it wait in a menu"),
         (["crash_at_start"], {}, "tiny ended with status 3 before it showed a picture"),
         (["no_picture"], {}, "tiny hangs: its first picture did not come in 1 s"),

@@ -103,7 +103,8 @@ def main():  # noqa: C901 - one way after the other, as a game has them
     while True:
         while sdl.SDL_PollEvent(event):
             key_events += int.from_bytes(event.raw[:4], "little") in (0x300, 0x301)
-        if pad is not None and "ignore_pad" not in WAYS:
+        is_deaf = "ignore_pad" in WAYS or ("deaf_at_first" in WAYS and frame < 30)
+        if pad is not None and not is_deaf:
             x += sdl.SDL_JoystickGetAxis(pad, 0) / 32768
             y += sdl.SDL_JoystickGetAxis(pad, 1) / 32768
             y += sdl.SDL_JoystickGetButton(pad, 0) + (sdl.SDL_JoystickGetHat(pad, 0) == 4)
