@@ -486,7 +486,7 @@ def _play(cfg: DictConfig) -> None:
     if config.output_dir is not None:
         check_output_dir(config.output_dir)
     with waiting(_IMPORTS, after_s=_SILENT_S):
-        from nitrogen_train.evaluation.real_time import play as run_play
+        from nitrogen_train.serving.real_time import play as run_play
 
     with interruptible("interrupted; the pad is released"):
         run_play(config)

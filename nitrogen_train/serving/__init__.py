@@ -1,1 +1,1 @@
-"""A policy for players on this machine and elsewhere, safe against what they send."""
+"""A policy that plays while the clock goes on: served to players, and in our own games."""

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from nitrogen_train.actions import GAMEPAD
+from nitrogen_train.evaluation.play import ExpertPlayer, RandomPlayer, play_episodes
 from nitrogen_train.games import GAMES, Frame, load_game
 from nitrogen_train.games.base import random_player
 from nitrogen_train.games.native.game import NativeGame
@@ -260,11 +261,14 @@ def test_several_processes_play_the_same_game_as_one(name):
 
 @pytest.mark.full
 def test_the_expert_beats_random_by_far(name):
-    seeds = load_game(name).info.recording_seeds[:3]
+    game = load_game(name)
+    seeds = game.info.recording_seeds[:3]
 
-    expert = np.mean([score(name, seed, "expert") for seed in seeds])
-    random = np.mean([score(name, seed, "random") for seed in seeds])
+    expert, random = (
+        np.mean([each.score for each in play_episodes(game, seeds=seeds, player=player)])
+        for player in (ExpertPlayer(), RandomPlayer())
+    )
 
-    reference = load_game(name).info.reference_score or expert
+    reference = game.info.reference_score or expert
     assert expert >= 0.9 * reference
     assert random <= 0.4 * reference

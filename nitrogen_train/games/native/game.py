@@ -6,10 +6,11 @@ What it allows (`allowed.py`) is said in the `info` of `reset`.
 """
 
 import copy
+import functools
 import re
 import shutil
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -71,6 +72,8 @@ class NativeGame(Game):
         if "native_spec" in vars(cls):
             has_expert = bool(cls.native_spec.expert) or cls.expert is not NativeGame.expert
             cls.info = describe(cls.native_spec, has_expert=has_expert)
+        if "expert" in vars(cls):
+            cls.expert = _in_an_episode(cls.expert)
 
     def __init__(self) -> None:
         """Check that the game can be run; nothing is started yet.
@@ -443,6 +446,18 @@ def read_native_game(path: Path) -> type[NativeGame]:
         )
     members = {"native_spec": spec, "__doc__": spec.title, "__module__": __name__}
     return type(spec.name, (NativeGame,), members)
+
+
+def _in_an_episode(choose: Callable[..., Controls]) -> Callable[..., Controls]:
+    """Let an expert, who reads the running game, be asked in an episode alone."""
+
+    @functools.wraps(choose)
+    def expert(self: NativeGame) -> Controls:
+        if self._process is None:
+            raise self._not_running()
+        return choose(self)
+
+    return expert
 
 
 def _read_file(path: Path) -> bytes | None:

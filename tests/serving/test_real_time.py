@@ -10,7 +10,10 @@ from chase_game import ChaseGame
 from tiny_policy import build_tiny_policy
 
 from nitrogen_train.config import PlayConfig
-from nitrogen_train.evaluation.real_time import (
+from nitrogen_train.models.live import Latency
+from nitrogen_train.models.playing import PlaySettings, SamplingSettings
+from nitrogen_train.pretrained.places import Usage
+from nitrogen_train.serving.real_time import (
     PlayedInTime,
     RealTimePlayer,
     choose_method,
@@ -18,9 +21,6 @@ from nitrogen_train.evaluation.real_time import (
     play,
     play_in_time,
 )
-from nitrogen_train.models.live import Latency
-from nitrogen_train.models.playing import PlaySettings, SamplingSettings
-from nitrogen_train.pretrained.places import Usage
 
 TICK_S = 1 / ChaseGame.info.fps
 SETTINGS = PlaySettings(
