@@ -502,6 +502,11 @@ NOT_RUN = {
             ),
             "python -m benchmarks strategies",
             "python -m benchmarks serving",
+            "nitrogen-train experiment=demo output_dir=runs/live model.max_prefix_rows=2 "
+            "data.action_horizon=5 data.sources.doom_defend.path=suite/shards/doom_defend "
+            "data.sources.doom_gather.path=suite/shards/doom_gather",
+            "nitrogen-eval policy=runs/live games=[doom_defend,doom_gather] delays_ms=[0,100] "
+            "methods=[trained,skip,synchronous] episodes=20",
             "python -m benchmarks games --seeds 10 --ledger games.jsonl --json docs/games.json",
             "python -m benchmarks.alignment play/*",
             "python -m benchmarks.watching play/* --cases 1 --seconds 60",
