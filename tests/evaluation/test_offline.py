@@ -156,7 +156,7 @@ def test_the_policy_is_told_the_game_and_which_frames_there_are(
 
     evaluate_offline(policy, sources=sources, settings=settings, on_predicted=check)
 
-    assert {values["game_id"] for values in told} == {2}
+    assert {game_id for values in told for game_id in values["game_ids"]} == {2}
     masks = np.concatenate([values["frame_mask"] for values in told])
     assert masks[0].tolist() == [False, True]
     assert masks[1:].all()
