@@ -37,6 +37,8 @@ MAX_HEADER_BYTES = 1 << 14
 MAX_CONNECTIONS = 256
 _MAX_WAITING = 64
 """Messages that one door hands over at a time."""
+_MAX_QUEUED = 4
+"""Messages of one client of ZeroMQ that wait."""
 _RECEIVE_BYTES = 1 << 20
 _REPEATED = 80
 """Characters of a request that an error repeats."""
@@ -117,6 +119,8 @@ class PlayerDoor(Door):
         self._socket = context.socket(zmq.ROUTER)
         self._socket.setsockopt(zmq.MAXMSGSIZE, MAX_MESSAGE_BYTES)
         self._socket.setsockopt(zmq.LINGER, 200)
+        # A client waits for its answer before it asks again.
+        self._socket.setsockopt(zmq.RCVHWM, _MAX_QUEUED)
         # A client that came back under its old name takes its place.
         self._socket.setsockopt(zmq.ROUTER_HANDOVER, 1)
         self._authenticator: ThreadAuthenticator | None = None
@@ -241,7 +245,8 @@ class JsonDoor(Door):
 
     def sockets(self) -> list[Any]:
         """List the listening socket, and those of the clients."""
-        return [self._socket.fileno(), *self._connections]
+        is_full = len(self._connections) >= MAX_CONNECTIONS
+        return [*([] if is_full else [self._socket.fileno()]), *self._connections]
 
     def receive(self) -> Iterator[Request]:
         """Take what has come; what is no request is answered here."""
@@ -254,12 +259,15 @@ class JsonDoor(Door):
         while len(self._connections) < MAX_CONNECTIONS:
             try:
                 ours, _ = self._socket.accept()
-            except (BlockingIOError, ConnectionError):
+            except OSError:
+                # Nobody waits, or has hung up already, or this process has no file left for one.
                 return
             ours.setblocking(False)  # noqa: FBT003 - positional only
             ours.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._num_accepted += 1
-            self._connections[ours.fileno()] = _Connection(ours, f"json {self._num_accepted}")
+            self._connections[ours.fileno()] = _Connection(
+                ours, name=f"json {self._num_accepted}", token=self._token
+            )
 
     def _read_requests(self, connection: "_Connection") -> Iterator[Request]:
         connection.has_more = False
@@ -274,12 +282,8 @@ class JsonDoor(Door):
         connection.has_more = True
 
     def _read(self, connection: "_Connection", header: dict[str, Any], data: bytes) -> Request:
-        said = header.get("token")
-        is_known = self._token is None or (
-            isinstance(said, str) and hmac.compare_digest(said.encode(), self._token.encode())
-        )
-        if not is_known:
-            raise WireError("this server asks for a token: send its `token` with every request")
+        if not _is_known(header, self._token):
+            raise WireError(_NO_TOKEN)
         kind: Any = header.get("type")
         if kind not in get_args(Kind):
             raise WireError(f"Unknown request type: {str(kind)[:_REPEATED]}")
@@ -339,8 +343,8 @@ class JsonDoor(Door):
 class _Connection:
     """One client's connection: what has come of its next message."""
 
-    def __init__(self, ours: socket.socket, name: str) -> None:
-        self._socket = ours
+    def __init__(self, ours: socket.socket, *, name: str, token: str | None) -> None:
+        self._socket, self._token = ours, token
         self._received = bytearray()
         self._header: dict[str, Any] | None = None
         self.number = ours.fileno()
@@ -353,8 +357,10 @@ class _Connection:
 
     def read(self) -> None:
         try:
-            while len(self._received) <= MAX_MESSAGE_BYTES + MAX_HEADER_BYTES:
-                data = self._socket.recv(_RECEIVE_BYTES)
+            # No more than is expected: strangers may send what they want.
+            expected = MAX_HEADER_BYTES + (self._header or {}).get("size", 0)
+            while (lacking := expected - len(self._received)) > 0:
+                data = self._socket.recv(min(lacking, _RECEIVE_BYTES))
                 if not data:
                     self.is_over = True
                     return
@@ -402,6 +408,9 @@ class _Connection:
             raise WireError(
                 f"`size` is the number of bytes behind the line, 0 to {MAX_MESSAGE_BYTES}; hung up"
             )
+        if size and not _is_known(header, self._token):
+            self._lose()
+            raise WireError(f"{_NO_TOKEN}; hung up")
         return header
 
     def _lose(self) -> None:
@@ -418,6 +427,16 @@ class _Connection:
 
     def close(self) -> None:
         self._socket.close()
+
+
+_NO_TOKEN = "this server asks for a token: send its `token` with every request"
+
+
+def _is_known(header: Mapping[str, Any], token: str | None) -> bool:
+    said = header.get("token")
+    return token is None or (
+        isinstance(said, str) and hmac.compare_digest(said.encode(), token.encode())
+    )
 
 
 def _read_picture(header: Mapping[str, Any], data: bytes) -> UInt8[np.ndarray, "h w 3"]:

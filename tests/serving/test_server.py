@@ -21,6 +21,7 @@ from tiny_policy import build_tiny_policy
 
 from nitrogen_train.models.nitrogen import NitroGen
 from nitrogen_train.models.playing import SamplingSettings
+from nitrogen_train.serving import doors
 from nitrogen_train.serving.access import prepare_keys
 from nitrogen_train.serving.doors import (
     MAX_HEADER_BYTES,
@@ -204,14 +205,14 @@ def test_who_waits_is_answered_by_one_call_and_a_session_by_one_after_the_other(
         return plan(self, names)
 
     monkeypatch.setattr(Sessions, "plan", count)
-    doors = [ListDoor("a", "b"), ListDoor("c", "a")]
+    lists = [ListDoor("a", "b"), ListDoor("c", "a")]
 
-    Server(sessions, doors, info={}).serve_once()
+    Server(sessions, lists, info={}).serve_once()
 
     assert calls == [["a", "b", "c"], ["a"]]
     # All have one place in the batch's order, and each its own noise.
     for number, name in enumerate("abc"):
-        answers = doors[0].answers.get(name, []) + doors[1].answers.get(name, [])
+        answers = lists[0].answers.get(name, []) + lists[1].answers.get(name, [])
         rows = answers[0].rows
         assert rows is not None
         got = np.concatenate([rows.buttons, rows.sticks], axis=1)
@@ -227,6 +228,17 @@ def test_a_client_that_sends_before_it_listens_gets_every_answer_in_order(client
     answers = [client.hear() for _ in range(100)]
 
     assert [each["id"] for each in answers if each] == list(range(100))
+
+
+def test_more_clients_than_there_are_places_for_wait_for_one(server, client, monkeypatch):
+    monkeypatch.setattr(doors, "MAX_CONNECTIONS", 1)
+    assert client.ask("health")["status"] == "ok"
+    with closing(JsonClient(server.json_port)) as other:
+        other.send(b'{"type": "reset"}\n')
+        assert client.ask("health")["info"]["sessions"] == 0
+        client.close()
+
+        assert other.hear() == {"status": "ok"}
 
 
 def test_a_client_that_hangs_up_after_asking_is_answered_and_forgotten(server, client):
@@ -297,6 +309,11 @@ def test_a_token_is_asked_for(begin):
         for wrong in ({}, {"token": "a long word"}, {"token": 5}, {"token": "ü"}):
             assert "asks for a token" in client.ask("info", **wrong)["message"]
         assert client.ask("info", token="a long word that nobody knows")["status"] == "ok"
+        picture = {"token": "a long word that nobody knows", **RAW}
+        assert client.ask("predict", PIXELS.tobytes(), **picture)["status"] == "ok"
+        # A stranger's picture is not even taken in.
+        assert client.ask("predict", b"", size=MAX_MESSAGE_BYTES)["message"].endswith("hung up")
+        assert client.hear() is None
 
 
 def test_only_clients_whose_keys_are_known_come_in_over_curve(begin, tmp_path):
