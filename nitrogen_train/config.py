@@ -39,6 +39,11 @@ class NgOptions:
     games: list[str] | None = None
     """Names of the games by game id, from 1, for an ng.pt that tells games apart."""
 
+    def as_arguments(self) -> dict[str, Any]:
+        """Give what `PolicySource` takes besides the place."""
+        games = None if self.games is None else tuple(self.games)
+        return {"vision_num_heads": self.vision_num_heads, "games": games}
+
 
 @dataclass(kw_only=True)
 class DataConfig:

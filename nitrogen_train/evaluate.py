@@ -64,18 +64,14 @@ def evaluate(config: EvaluateConfig) -> None:
     output_dir = Path(config.output_dir or choose_output_dir(policy_dir))
     source = PolicySource(
         path=policy_dir,
-        vision_num_heads=config.ng.vision_num_heads,
-        games=tuple(config.ng.games) if config.ng.games is not None else None,
+        **config.ng.as_arguments(),
     )
     with waiting(f"loading {policy_dir}"):
         policy = source.load()
     names = [item.name for item in fields(Usage)]
     asked = Usage(**{name: getattr(config, name) for name in names})
     usage = find_usage(asked, policy, policy_dir=policy_dir, is_offline=bool(config.datasets))
-    steps = usage.num_sampling_steps
-    sampling = SamplingSettings(
-        num_sampling_steps=16 if steps is None else steps, guidance_scale=config.guidance_scale
-    )
+    sampling = SamplingSettings.of_usage(usage, guidance_scale=config.guidance_scale)
     offline = OfflineSettings(
         frame_stride=usage.frame_stride or 1,
         action_offset=usage.action_offset or 0,

@@ -23,6 +23,7 @@ from nitrogen_train.models.dit import Tokens
 from nitrogen_train.models.live import Latency
 from nitrogen_train.models.visual_policy import VisualPolicy
 from nitrogen_train.picture import squash
+from nitrogen_train.pretrained.places import Usage
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +34,12 @@ class SamplingSettings:
     """Solver steps."""
     guidance_scale: float = 1.0
     """1 follows the game's condition, more exaggerates it; a policy without one has only 1."""
+
+    @classmethod
+    def of_usage(cls, usage: Usage, *, guidance_scale: float = 1.0) -> "SamplingSettings":
+        """Draw chunks as the policy was validated, else in the 16 steps of the public player."""
+        steps = usage.num_sampling_steps
+        return cls(num_sampling_steps=16 if steps is None else steps, guidance_scale=guidance_scale)
 
 
 def sample_chunks(

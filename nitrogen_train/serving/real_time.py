@@ -157,8 +157,7 @@ def play(config: PlayConfig) -> None:
     policy_dir = find_policy(Path(config.policy))
     source = PolicySource(
         path=policy_dir,
-        vision_num_heads=config.ng.vision_num_heads,
-        games=tuple(config.ng.games) if config.ng.games is not None else None,
+        **config.ng.as_arguments(),
     )
     with waiting(f"loading {policy_dir}"):
         policy = source.load()
@@ -169,14 +168,11 @@ def play(config: PlayConfig) -> None:
         num_sampling_steps=config.num_sampling_steps,
     )
     usage = find_usage(asked, policy, policy_dir=policy_dir)
-    steps = usage.num_sampling_steps
     settings = PlaySettings(
         execution_horizon=1,
         start_row=0,
         frame_stride=usage.frame_stride or 1,
-        sampling=SamplingSettings(
-            num_sampling_steps=16 if steps is None else steps, guidance_scale=config.guidance_scale
-        ),
+        sampling=SamplingSettings.of_usage(usage, guidance_scale=config.guidance_scale),
         action_hz=usage.action_hz,
         seed=0,
         latency=Latency(method=choose_method(policy, config.method), delay_ms=1000 / info.fps),

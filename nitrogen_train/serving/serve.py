@@ -36,8 +36,7 @@ def serve(config: ServeConfig) -> None:
     policy_dir = find_policy(Path(config.policy))
     source = PolicySource(
         path=policy_dir,
-        vision_num_heads=config.ng.vision_num_heads,
-        games=tuple(config.ng.games) if config.ng.games is not None else None,
+        **config.ng.as_arguments(),
     )
     with waiting(f"loading {policy_dir}"):
         policy = source.load()
@@ -47,12 +46,9 @@ def serve(config: ServeConfig) -> None:
         num_sampling_steps=config.num_sampling_steps,
     )
     usage = find_usage(asked, policy, policy_dir=policy_dir)
-    steps = usage.num_sampling_steps
     sessions = Sessions(
         policy,
-        sampling=SamplingSettings(
-            num_sampling_steps=16 if steps is None else steps, guidance_scale=config.guidance_scale
-        ),
+        sampling=SamplingSettings.of_usage(usage, guidance_scale=config.guidance_scale),
         frame_stride=usage.frame_stride or 1,
         game=config.game,
         seed=config.seed,
